@@ -1,0 +1,52 @@
+# Earwitness: `make demo` shows the product, `make test` proves it. Both set up what they need.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+LOCK   := requirements/dev.lock
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-system lint format proto lock bench clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The stamp holds for one lock file and one project file; pip checks every hash.
+$(STAMP): $(LOCK) pyproject.toml
+	@$(PYTHON) tools/bootstrap.py $(VENV) $(LOCK)
+	@touch $@
+
+demo: $(STAMP)  ## three calls recorded, shown, verified, rendered, one erased
+	@$(BIN)/earwitness demo
+
+test: $(STAMP)  ## unit and integration tests, no root and no network but loopback
+	@$(BIN)/python -m pytest -n 2 --dist worksteal tests --ignore tests/system
+
+test-system: $(STAMP)  ## real peers: sipp and tshark (installed from Debian; wants root)
+	@sh tests/system/install-peers.sh
+	@$(BIN)/python -m pytest tests/system
+
+lint: $(STAMP)  ## ruff, mypy, import walls, buf, generated code up to date
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@PATH="$(BIN):$$PATH" lint-imports
+	@PATH="$(BIN):$$PATH" $(BIN)/python tools/generate_proto.py --check
+	@$(BIN)/buf lint
+	@$(BIN)/buf breaking --against proto/baseline.binpb
+
+format: $(STAMP)  ## put the code into the house style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+proto: $(STAMP)  ## generate the stubs from proto/
+	@PATH="$(BIN):$$PATH" $(BIN)/python tools/generate_proto.py
+
+bench: $(STAMP)  ## figures as ratios: capture at 100, 500 and 1,000 calls, rendering, stored bytes
+	@$(BIN)/python -m bench
+
+lock: $(STAMP)  ## resolve requirements/dev.lock anew
+	@$(BIN)/python tools/lock.py
+
+clean:  ## forget the environment
+	rm -rf $(VENV) build *.egg-info

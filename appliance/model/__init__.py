@@ -1,0 +1,56 @@
+"""The nouns of the house: frozen, without I/O. Everyone may import it; it imports nobody."""
+
+from appliance.model.errors import (
+    ConflictError,
+    CorruptError,
+    DeniedError,
+    EarwitnessError,
+    ErasedError,
+    ExhaustedError,
+    ExistsError,
+    InvalidError,
+    Kind,
+    NotFoundError,
+    PreconditionError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from appliance.model.ids import id_bytes, id_text, is_id, new_id
+from appliance.model.recording import (
+    Direction,
+    Mark,
+    MarkKind,
+    Party,
+    PayloadFormat,
+    RecordingInfo,
+    Role,
+    TrackInfo,
+)
+
+__all__ = [
+    "ConflictError",
+    "CorruptError",
+    "DeniedError",
+    "Direction",
+    "EarwitnessError",
+    "ErasedError",
+    "ExhaustedError",
+    "ExistsError",
+    "InvalidError",
+    "Kind",
+    "Mark",
+    "MarkKind",
+    "NotFoundError",
+    "Party",
+    "PayloadFormat",
+    "PreconditionError",
+    "RecordingInfo",
+    "Role",
+    "TrackInfo",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "id_bytes",
+    "id_text",
+    "is_id",
+    "new_id",
+]
