@@ -13,7 +13,6 @@ from appliance.storage.sealed.blocks import (
     pack_evidence,
     pack_info,
     pack_mark,
-    pack_packets,
     pack_rtcp,
 )
 from appliance.storage.sealed.columns import PacketBlock, PacketColumns, PreparedColumns, prepare
@@ -24,10 +23,15 @@ from appliance.storage.sealed.errors import (
     SealedLimitError,
     SealedStateError,
 )
-from appliance.storage.sealed.layout import HEADER_BYTES, Header
+from appliance.storage.sealed.footer import Footer, device_id
+from appliance.storage.sealed.inspection import Finding, Inspection, inspect, recover, seal_footer
+from appliance.storage.sealed.layout import FOOTER_BYTES, HEADER_BYTES, FooterFlag, Header
+from appliance.storage.sealed.reader import SealedReader
+from appliance.storage.sealed.verification import Report, verify
 from appliance.storage.sealed.writer import Compressor, SealedWriter
 
 __all__ = [
+    "FOOTER_BYTES",
     "HEADER_BYTES",
     "RTCP_DTYPE",
     "Block",
@@ -35,24 +39,34 @@ __all__ = [
     "Compressor",
     "EndBlock",
     "EvidenceBlock",
+    "Finding",
+    "Footer",
+    "FooterFlag",
     "Header",
     "HeaderError",
     "InfoBlock",
+    "Inspection",
     "MarkBlock",
     "PacketBlock",
     "PacketColumns",
     "PreparedColumns",
     "Problem",
+    "Report",
     "RtcpBlock",
     "SealedCorruptError",
     "SealedLimitError",
+    "SealedReader",
     "SealedStateError",
     "SealedWriter",
     "UnknownBlock",
+    "device_id",
+    "inspect",
     "pack_evidence",
     "pack_info",
     "pack_mark",
-    "pack_packets",
     "pack_rtcp",
     "prepare",
+    "recover",
+    "seal_footer",
+    "verify",
 ]

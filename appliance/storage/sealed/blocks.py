@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -161,11 +161,6 @@ def pack_end(end: EndBlock) -> bytes:
             end.root,
         ),
     )
-
-
-def pack_packets(blocks: Sequence[bytes | memoryview]) -> bytes:
-    """Joins the buffers that PreparedColumns.block gives, for those who want one bytes object."""
-    return b"".join(blocks)
 
 
 def parse_blocks(plain: bytes) -> Iterator[Block]:

@@ -97,7 +97,7 @@ class PacketBlock:
 
     def packets(self) -> Iterator[bytes]:
         """The payload of each packet."""
-        view = memoryview(self.payload)
+        view = memoryview(self.payload.data)
         for start, end in zip(self.offset[:-1].tolist(), self.offset[1:].tolist(), strict=True):
             yield bytes(view[start:end])
 
@@ -149,7 +149,8 @@ def prepare(
     if len(bounds) < 1 or bounds[0] != 0 or bounds[-1] != count or (np.diff(bounds) < 0).any():
         raise SealedLimitError("group bounds must rise from 0 to the number of packets")
     groups = len(bounds) - 1
-    payload = memoryview(columns.payload).cast("B")
+    source = columns.payload
+    payload = memoryview(source.data if isinstance(source, np.ndarray) else source).cast("B")
     # One cumulative sum gives where each packet's payload begins; only the groups' bounds are kept.
     ends = np.zeros(count + 1, dtype=np.int64)
     np.cumsum(columns.size, dtype=np.int64, out=ends[1:])
@@ -192,14 +193,14 @@ def prepare(
     heads["layout"] = LAYOUT_PLANES
     heads["count"] = packets
     heads["unit"] = ARRIVAL_UNIT_NS
-    for name, source in (
+    for name, values in (
         ("arrival", arrival),
         ("timestamp", columns.timestamp),
         ("ssrc", columns.ssrc),
         ("sequence", columns.sequence),
         ("size", columns.size),
     ):
-        heads[name][filled] = source[first]
+        heads[name][filled] = values[first]
     heads["arrival"] *= ARRIVAL_UNIT_NS
     return PreparedColumns(heads.tobytes(), planes, payload, bounds.tolist(), payload_at.tolist())
 
@@ -218,7 +219,7 @@ def unpack_packets(body: memoryview, *, audio: bool) -> PacketBlock:
         raise ValueError("a MEDIA block is cut")
     planes = np.frombuffer(body, np.uint8, PLANES * count, _BODY_BYTES).reshape(PLANES, count)
 
-    def column(row: int, kind: str, base: int) -> np.ndarray:  # type: ignore[type-arg]
+    def column(row: int, kind: str, base: int) -> np.ndarray:
         width = int(kind[2])
         delta = np.ascontiguousarray(planes[row : row + width].T).view(kind)[:, 0]
         total = np.cumsum(delta, dtype=kind if kind[1] == "u" else np.int64)

@@ -33,7 +33,9 @@ from appliance.storage.sealed.layout import (
 from appliance.storage.sealed.tree import MerkleTree
 
 LEVEL = 3
+SPLIT_BYTES = 2048  # blocks from this size on get a zstd frame, and with it entropy tables, of their own
 Buffer = bytes | bytearray | memoryview
+BlockBytes = Buffer | tuple[Buffer, ...]
 
 
 class Compressor:
@@ -114,11 +116,14 @@ class SealedWriter:
         self.media_bytes += media_bytes
         self.event_packets += event_packets
 
-    def frame(self, blocks: Iterable[Buffer]) -> bytes:
-        """One frame of these buffers, which together are whole blocks. At most 32 MiB of them."""
-        return self._seal(b"".join(blocks), FrameKind.DATA)
+    def frame(self, blocks: Iterable[BlockBytes]) -> bytes:
+        """One frame of these packed blocks, each as bytes or as the tuple of buffers that PreparedColumns.block gives.
 
-    def end(self, ended_ns: int, blocks: Iterable[Buffer] = (), flags: int = 0) -> bytes:
+        At most 32 MiB of them, or SealedLimitError; nothing has changed then.
+        """
+        return self._seal(blocks, FrameKind.DATA)
+
+    def end(self, ended_ns: int, blocks: Iterable[BlockBytes] = (), flags: int = 0) -> bytes:
         """The last frame: `blocks` and then the END block. Nothing can follow."""
         end = pack_end(
             EndBlock(
@@ -131,17 +136,36 @@ class SealedWriter:
                 self._tree.root(),
             )
         )
-        return self._seal(b"".join((*blocks, end)), FrameKind.LAST)
+        return self._seal((*blocks, end), FrameKind.LAST)
 
-    def _seal(self, plain: bytes, kind: FrameKind) -> bytes:
+    def _pack(self, blocks: Iterable[BlockBytes]) -> bytes:
+        # A talking and a silent leg have different statistics: sharing one Huffman table costs up to a tenth.
+        out: list[bytes] = []
+        small: list[bytes] = []
+        total = 0
+        for block in blocks:
+            whole = b"".join(block) if isinstance(block, tuple) else block
+            total += len(whole)
+            if total > MAX_PLAIN:
+                raise SealedLimitError("too much for one frame", size=total, limit=MAX_PLAIN)
+            if len(whole) < SPLIT_BYTES:
+                small.append(bytes(whole))
+                continue
+            if small:
+                out.append(self._compress(b"".join(small)))
+                small.clear()
+            out.append(self._compress(whole))
+        if small or not out:
+            out.append(self._compress(b"".join(small)))
+        return b"".join(out) if len(out) > 1 else out[0]
+
+    def _seal(self, blocks: Iterable[BlockBytes], kind: FrameKind) -> bytes:
         if self._ended:
             raise SealedStateError("this sealed file has ended")
-        if len(plain) > MAX_PLAIN:
-            raise SealedLimitError("too much for one frame", size=len(plain), limit=MAX_PLAIN)
         counter = self._counter
         if counter >= MAX_FRAMES:
             raise SealedLimitError("too many frames for one file", limit=MAX_FRAMES)
-        packed = self._compress(plain)
+        packed = self._pack(blocks)
         length = len(packed) + TAG_BYTES
         if length > MAX_CIPHER:  # cannot be, by zstd's bound on expansion; a reader would refuse it
             raise SealedLimitError("too much for one frame", size=length, limit=MAX_CIPHER)
