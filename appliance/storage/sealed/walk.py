@@ -138,7 +138,10 @@ def walk(source: Source) -> Iterator[Header | Frame | Damage | FooterFound]:
         frame = _frame_at(window)
         if frame is not None:
             prefix, raw, leaf = frame
-            misplaced = ended or prefix.counter != counter or (chain is not None and prefix.chain != chain)
+            if chain is None:  # after damage: how many frames it took is not known
+                misplaced = ended or prefix.counter < counter
+            else:
+                misplaced = ended or prefix.counter != counter or prefix.chain != chain
             yield Frame(window.offset, prefix, raw, leaf, misplaced)
             ended = ended or prefix.kind == FrameKind.LAST
             counter = prefix.counter + 1
