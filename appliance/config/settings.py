@@ -83,8 +83,16 @@ class ConfigError(InvalidError):
     reason = "CONFIG_INVALID"
 
 
-def load(site_file: Path | None = None, overrides: dict[str, Any] | None = None) -> Settings:
-    """Settings from a site file with overrides (nested dicts) on top; ConfigError names the first wrong key."""
+def load(
+    site_file: Path | None = None,
+    overrides: dict[str, Any] | None = None,
+    *,
+    default_data: Path | None = None,
+) -> Settings:
+    """Settings from a site file with overrides (nested dicts; None: not given) on top.
+
+    `default_data` is the data directory where neither names one. ConfigError names the first wrong key.
+    """
     values: dict[str, Any] = {}
     if site_file is not None:
         try:
@@ -101,6 +109,8 @@ def load(site_file: Path | None = None, overrides: dict[str, Any] | None = None)
             section.update({name: item for name, item in value.items() if item is not None})
         elif value is not None:
             values[key] = value
+    if default_data is not None:
+        values.setdefault("data", default_data)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:

@@ -1,0 +1,109 @@
+"""`earwitness calls`: what is being recorded now."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from appliance.cli import output
+from appliance.cli.connection import bare, resource, tenant_parent
+from appliance.cli.context import CALL_TIMEOUT_S, JsonOption, TenantOption, box
+from earwitness.v1 import calls_pb2, party_pb2
+
+app = typer.Typer(help="Live calls: list, watch, pause, resume, stop.", no_args_is_help=True)
+
+_COLUMNS = ("ID", "Since", "State", "Caller", "Agent", "Detail")
+NameArgument = Annotated[str, typer.Argument(help="Name or id of the call.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept as a mark on the timeline.")]
+
+
+def side(parties: object, role: int) -> str:
+    """The party on one side, as people know it."""
+    for party in parties:  # type: ignore[attr-defined]
+        if party.role == role:
+            return party.display_name or party.number or party.address
+    return ""
+
+
+def _row(call: calls_pb2.Call) -> tuple[str, ...]:
+    state = output.enum_word(calls_pb2.CallState, call.state)
+    silent = ", ".join(str(track) for track in call.silent_tracks)
+    detail = call.detail or (f"no media on track {silent}" if silent else "")
+    caller, agent = (
+        side(call.parties, role) for role in (party_pb2.PARTY_ROLE_CALLER, party_pb2.PARTY_ROLE_AGENT)
+    )
+    if not caller and not agent and call.parties:
+        caller = ", ".join(party.display_name or party.number or party.address for party in call.parties)
+    return bare(call.name), output.when(call.start_time), state, caller, agent, detail
+
+
+@app.command("list")
+def list_calls(context: typer.Context, tenant: TenantOption = "", json: JsonOption = False) -> None:
+    """Calls that are up now."""
+    with box(context) as services:
+        request = calls_pb2.ListCallsRequest(parent=tenant_parent(tenant), page_size=500)
+        calls: list[calls_pb2.Call] = []
+        while True:
+            answer = services.calls.ListCalls(request, timeout=CALL_TIMEOUT_S)
+            calls += answer.calls
+            if not answer.next_page_token:
+                break
+            request.page_token = answer.next_page_token
+    if json:
+        output.print_json({"calls": [output.as_dict(call) for call in calls]})
+    else:
+        output.table(_COLUMNS, map(_row, calls), empty="No call is up.")
+
+
+@app.command()
+def watch(context: typer.Context, tenant: TenantOption = "", json: JsonOption = False) -> None:
+    """Every live call, then each change as it happens, until interrupted."""
+    with box(context) as services:
+        for change in services.calls.WatchCalls(calls_pb2.WatchCallsRequest(parent=tenant_parent(tenant))):
+            if json:
+                output.print_line(output.as_dict(change))
+            elif change.HasField("call"):
+                _, _, state, caller, agent, detail = _row(change.call)
+                parties = " and ".join(filter(None, (caller, agent)))
+                at = output.when(change.time or change.call.state_time)
+                output.console.print(
+                    f"{at}  {bare(change.call.name)}  {state:<12} {parties}  {detail}".rstrip()
+                )
+
+
+def _changed(call: calls_pb2.Call, json: bool) -> None:
+    if json:
+        output.print_json(output.as_dict(call))
+    else:
+        output.console.print(f"{bare(call.name)}: {output.enum_word(calls_pb2.CallState, call.state)}")
+
+
+@app.command()
+def pause(
+    context: typer.Context, name: NameArgument, reason: ReasonOption = "", json: JsonOption = False
+) -> None:
+    """Keep nothing of a call until it is resumed; the gap stays on the timeline."""
+    with box(context) as services:
+        request = calls_pb2.PauseCallRequest(name=resource("calls", name), reason=reason)
+        _changed(services.calls.PauseCall(request, timeout=CALL_TIMEOUT_S).call, json)
+
+
+@app.command()
+def resume(
+    context: typer.Context, name: NameArgument, reason: ReasonOption = "", json: JsonOption = False
+) -> None:
+    """Keep a paused call again."""
+    with box(context) as services:
+        request = calls_pb2.ResumeCallRequest(name=resource("calls", name), reason=reason)
+        _changed(services.calls.ResumeCall(request, timeout=CALL_TIMEOUT_S).call, json)
+
+
+@app.command()
+def stop(
+    context: typer.Context, name: NameArgument, reason: ReasonOption = "", json: JsonOption = False
+) -> None:
+    """End the recording of a call; final for this call."""
+    with box(context) as services:
+        request = calls_pb2.StopCallRequest(name=resource("calls", name), reason=reason)
+        _changed(services.calls.StopCall(request, timeout=CALL_TIMEOUT_S).call, json)

@@ -1,0 +1,52 @@
+"""What every command of the client shares: the connection of this invocation and the common options."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+import grpc
+import typer
+
+from appliance.cli.connection import Connection
+from earwitness.v1 import (
+    box_pb2_grpc,
+    calls_pb2_grpc,
+    events_pb2_grpc,
+    recordings_pb2_grpc,
+    tenants_pb2_grpc,
+)
+
+CALL_TIMEOUT_S = 30.0
+
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON for programs instead of a table for people.")]
+TenantOption = Annotated[str, typer.Option("--tenant", help="Only this tenant (name or id).")]
+
+
+@dataclass(frozen=True)
+class Box:
+    """The services of one box over one channel."""
+
+    calls: calls_pb2_grpc.CallsServiceStub
+    recordings: recordings_pb2_grpc.RecordingsServiceStub
+    tenants: tenants_pb2_grpc.TenantsServiceStub
+    events: events_pb2_grpc.EventsServiceStub
+    box: box_pb2_grpc.BoxServiceStub
+    channel: grpc.Channel
+
+
+@contextlib.contextmanager
+def box(context: typer.Context) -> Iterator[Box]:
+    """Connects to the box that the options name."""
+    connection: Connection = context.obj
+    with connection.channel() as channel:
+        yield Box(
+            calls_pb2_grpc.CallsServiceStub(channel),
+            recordings_pb2_grpc.RecordingsServiceStub(channel),
+            tenants_pb2_grpc.TenantsServiceStub(channel),
+            events_pb2_grpc.EventsServiceStub(channel),
+            box_pb2_grpc.BoxServiceStub(channel),
+            channel,
+        )

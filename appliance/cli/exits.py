@@ -1,0 +1,98 @@
+"""What the command line's exit codes mean, and how an error becomes one line."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from appliance.model import EarwitnessError, Kind
+
+
+class Exit(enum.IntEnum):
+    """Exit codes; documented in docs/cli.md and never changed."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    DENIED = 4
+    UNAVAILABLE = 5
+    NOT_INTACT = 6  # verification found damage
+    ERASED = 7  # the recording's key is destroyed
+    CONFLICT = 8  # something else was first, or the state does not allow it
+    INTERRUPTED = 130
+
+
+@dataclass
+class Failure(Exception):
+    """Ends a command: one line for people, a code for programs."""
+
+    code: Exit
+    message: str
+    reason: str = ""
+    hint: str = ""
+
+
+_BY_STATUS = {
+    grpc.StatusCode.INVALID_ARGUMENT: Exit.USAGE,
+    grpc.StatusCode.OUT_OF_RANGE: Exit.USAGE,
+    grpc.StatusCode.NOT_FOUND: Exit.NOT_FOUND,
+    grpc.StatusCode.PERMISSION_DENIED: Exit.DENIED,
+    grpc.StatusCode.UNAUTHENTICATED: Exit.DENIED,
+    grpc.StatusCode.UNAVAILABLE: Exit.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED: Exit.UNAVAILABLE,
+    grpc.StatusCode.FAILED_PRECONDITION: Exit.CONFLICT,
+    grpc.StatusCode.ABORTED: Exit.CONFLICT,
+    grpc.StatusCode.ALREADY_EXISTS: Exit.CONFLICT,
+    grpc.StatusCode.CANCELLED: Exit.INTERRUPTED,
+}
+
+_BY_KIND = {
+    Kind.INVALID: Exit.USAGE,
+    Kind.NOT_FOUND: Exit.NOT_FOUND,
+    Kind.DENIED: Exit.DENIED,
+    Kind.UNAUTHENTICATED: Exit.DENIED,
+    Kind.UNAVAILABLE: Exit.UNAVAILABLE,
+    Kind.PRECONDITION: Exit.CONFLICT,
+    Kind.CONFLICT: Exit.CONFLICT,
+    Kind.EXISTS: Exit.CONFLICT,
+    Kind.CORRUPT: Exit.NOT_INTACT,
+}
+
+_HINTS = {
+    "ERASED": "its key is destroyed; nobody can read it any more",
+    "PAGE_TOKEN_EXPIRED": "begin the list again",
+}
+
+
+def from_rpc(error: grpc.RpcError) -> Failure:
+    """What a failed call means to who typed the command."""
+    code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
+    message = (error.details() if isinstance(error, grpc.Call) else str(error)) or code.name
+    reason, hint = "", ""
+    fields: list[str] = []
+    status = rpc_status.from_call(error) if isinstance(error, grpc.Call) else None
+    details = list(status.details) if status is not None else []
+    for detail in details:
+        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        if detail.Unpack(info):
+            reason = info.reason
+        elif detail.Unpack(bad):
+            fields += [f"{violation.field}: {violation.description}" for violation in bad.field_violations]
+    if code is grpc.StatusCode.UNAVAILABLE and not reason:
+        message, hint = "the box does not answer", "is `earwitness serve` running, and is --server right?"
+    if fields:
+        message = "; ".join(fields)
+    exit_code = Exit.ERASED if reason == "ERASED" else _BY_STATUS.get(code, Exit.FAILED)
+    return Failure(exit_code, message, reason, hint or _HINTS.get(reason, ""))
+
+
+def from_error(error: EarwitnessError) -> Failure:
+    """What an error of the house means to who typed the command."""
+    return Failure(
+        _BY_KIND.get(error.kind, Exit.FAILED), error.message, error.reason, _HINTS.get(error.reason, "")
+    )
