@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 
 import grpc
+from google.protobuf import any_pb2
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -76,7 +77,7 @@ def from_rpc(error: grpc.RpcError) -> Failure:
     reason, hint = "", ""
     fields: list[str] = []
     status = rpc_status.from_call(error) if isinstance(error, grpc.Call) else None
-    details = list(status.details) if status is not None else []
+    details: list[any_pb2.Any] = list(status.details) if status is not None else []
     for detail in details:
         info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
         if detail.Unpack(info):
