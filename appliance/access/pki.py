@@ -1,0 +1,212 @@
+"""The box's own certificate authority, in `pki/` of the data directory: made at the first start, renewed in time.
+
+    ca.crt, ca.key              the authority; what clients and peers are given to trust is ca.crt
+    server.crt, server.key      the gRPC API
+    sip.crt, sip.key            SIP over TLS
+    clients/<name>.crt, .key    client certificates issued here; admin is made at the first start
+
+Keys have mode 0600. A pair is written key first, certificate last, each atomically: a certificate that is there has its
+key, and whoever waits for a certificate may read both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import ipaddress
+import os
+import re
+import secrets
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from appliance.access import certificates
+from appliance.access.certificates import Pair
+from appliance.access.errors import AuthorityError, IdentityError
+from appliance.config.layout import Layout
+from appliance.config.settings import Settings
+
+ADMIN: Final = "admin"
+_CLIENT_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+_DNS_NAME = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
+)
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A client certificate that was issued."""
+
+    name: str
+    fingerprint: str
+    expire_ns: int
+    certificate: Path
+    key: Path
+
+
+def ensure(layout: Layout, settings: Settings, now: datetime | None = None) -> Issued:
+    """Make what is missing, renew what ends within 30 days or no longer names the box's addresses; gives `admin`.
+
+    Doing it again changes nothing. AuthorityError where the authority lost its key: nothing is made anew then, since
+    every client trusts the old one.
+    """
+    now = now or datetime.now(UTC)
+    with _locked(layout.pki):
+        authority = _authority(layout.pki, now)
+        api = [settings.api.address]
+        sip = [settings.sip.address, settings.sip.advertised_address]
+        _ensure_server(authority, layout.pki, "server", _alternatives(api), now)
+        _ensure_server(authority, layout.pki, "sip", _alternatives(sip), now)
+        clients = layout.pki / "clients"
+        clients.mkdir(mode=0o700, exist_ok=True)
+        admin = _load(clients, ADMIN)
+        if admin is None or _ends_soon(admin.certificate, now):
+            admin = certificates.make_client(authority, ADMIN, now)
+            _store(clients, ADMIN, admin)
+        return _issued(clients, ADMIN, admin.certificate)
+
+
+def issue(
+    layout: Layout,
+    name: str,
+    lifetime: timedelta = certificates.CLIENT_LIFETIME,
+    now: datetime | None = None,
+) -> Issued:
+    """Issue a client certificate, into `pki/clients`. It is good for nothing until it is enrolled (`identities.enroll`).
+
+    IdentityError where the name has not the form a-z, 0-9, dot, dash, underscore, or is taken.
+    """
+    if not _CLIENT_NAME.fullmatch(name):
+        raise IdentityError("a client's name has 1 to 64 of a-z, 0-9, dot, dash, underscore", field="name")
+    now = now or datetime.now(UTC)
+    with _locked(layout.pki):
+        authority = _load(layout.pki, "ca")
+        if authority is None:
+            raise AuthorityError("the certificate authority is not there yet: start the box once")
+        clients = layout.pki / "clients"
+        clients.mkdir(mode=0o700, exist_ok=True)
+        if (clients / f"{name}.crt").exists():
+            raise IdentityError("a client of this name has a certificate", field="name")
+        pair = certificates.make_client(authority, name, now, lifetime)
+        _store(clients, name, pair)
+        return _issued(clients, name, pair.certificate)
+
+
+def present(layout: Layout) -> dict[str, x509.Certificate]:
+    """The certificates in the directory: ca, server, sip, clients/<name>."""
+    found = {}
+    for path in sorted([*layout.pki.glob("*.crt"), *(layout.pki / "clients").glob("*.crt")]):
+        label = str(path.relative_to(layout.pki).with_suffix(""))
+        found[label] = x509.load_pem_x509_certificate(path.read_bytes())
+    return found
+
+
+def _authority(folder: Path, now: datetime) -> Pair:
+    authority = _load(folder, "ca")
+    if authority is None:
+        authority = certificates.make_authority(f"{socket.gethostname()} {secrets.token_hex(4)}", now)
+        _store(folder, "ca", authority)
+    return authority
+
+
+def _ensure_server(authority: Pair, folder: Path, name: str, alternatives: list[str], now: datetime) -> None:
+    pair = _load(folder, name)
+    if (
+        pair is None
+        or _ends_soon(pair.certificate, now)
+        or not set(alternatives) <= certificates.alternatives_of(pair.certificate)
+    ):
+        _store(folder, name, certificates.make_server(authority, alternatives[0], alternatives, now))
+
+
+def _ends_soon(certificate: x509.Certificate, now: datetime) -> bool:
+    return certificate.not_valid_after_utc - now < certificates.RENEW_BEFORE
+
+
+def _alternatives(configured: list[str]) -> list[str]:
+    """What a server is reached by: this host's name, loopback, and the configured addresses."""
+    names = [socket.gethostname(), "localhost", "127.0.0.1", "::1", *configured]
+    found = []
+    for name in dict.fromkeys(name.strip("[]") for name in names if name):
+        try:
+            address = ipaddress.ip_address(name)
+        except ValueError:
+            if _DNS_NAME.fullmatch(name):
+                found.append(name)
+        else:
+            if not address.is_unspecified:  # 0.0.0.0 is listened on, never reached
+                found.append(str(address))
+    return list(dict.fromkeys(found))
+
+
+def _load(folder: Path, name: str) -> Pair | None:
+    certificate_path, key_path = folder / f"{name}.crt", folder / f"{name}.key"
+    if not certificate_path.exists():
+        # A key alone is what a stop between the two writes leaves; nobody has seen a certificate of it.
+        return None
+    if not key_path.exists():
+        if name == "ca":
+            raise AuthorityError(
+                "ca.crt is there, but ca.key is not: put it back from where it is kept", file="ca.key"
+            )
+        return None
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
+        key = serialization.load_pem_private_key(key_path.read_bytes(), None)
+    except ValueError as error:
+        raise AuthorityError("a certificate or key cannot be read", file=f"{name}.crt") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+        if name == "ca":
+            raise AuthorityError("ca.key does not belong to ca.crt", file="ca.key")
+        return None  # a stop between the two writes of a renewal; made again
+    return Pair(certificate, key)
+
+
+def _store(folder: Path, name: str, pair: Pair) -> None:
+    _write(folder / f"{name}.key", pair.key_pem, 0o600)
+    _write(folder / f"{name}.crt", pair.certificate_pem, 0o644)
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    scratch = path.with_name(f".{path.name}.new")
+    scratch.unlink(missing_ok=True)
+    with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(scratch, path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _issued(clients: Path, name: str, certificate: x509.Certificate) -> Issued:
+    return Issued(
+        name,
+        certificates.fingerprint(certificate),
+        certificates.expire_ns(certificate),
+        clients / f"{name}.crt",
+        clients / f"{name}.key",
+    )
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One at a time, over all processes: control renews while somebody issues."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,77 @@
+"""What can go wrong with the catalogue."""
+
+from __future__ import annotations
+
+from appliance.model import ConflictError, InvalidError, NotFoundError, PreconditionError
+
+
+class FilterError(InvalidError):
+    """A filter cannot be understood; `data['field']` is what is to blame, `data['position']` where (characters, from 0)."""
+
+    reason = "FILTER_INVALID"
+
+
+class OrderError(InvalidError):
+    """An order_by cannot be understood."""
+
+    reason = "ORDER_INVALID"
+
+
+class PageTokenError(InvalidError):
+    """Not a page token of ours, or of another query."""
+
+    reason = "PAGE_TOKEN_INVALID"
+
+
+class PageTokenExpiredError(InvalidError):
+    """The page token is older than a day."""
+
+    reason = "PAGE_TOKEN_EXPIRED"
+
+
+class ResumeTokenError(InvalidError):
+    """Not a resume token of ours."""
+
+    reason = "RESUME_TOKEN_INVALID"
+
+
+class ResumeTokenExpiredError(PreconditionError):
+    """Events after this token are not kept any more: list anew and begin without one."""
+
+    reason = "RESUME_TOKEN_EXPIRED"
+
+
+class RecordingNotFoundError(NotFoundError):
+    reason = "RECORDING_NOT_FOUND"
+
+
+class TenantNotFoundError(NotFoundError):
+    reason = "TENANT_NOT_FOUND"
+
+
+class LineNotFoundError(NotFoundError):
+    reason = "LINE_NOT_FOUND"
+
+
+class CatchAllTakenError(PreconditionError):
+    """Another line takes what no other line takes; `data['line']` names it."""
+
+    reason = "CATCH_ALL_TAKEN"
+
+
+class EtagMismatchError(ConflictError):
+    """The thing changed since its etag was read."""
+
+    reason = "ETAG_MISMATCH"
+
+
+class RequestIdReusedError(ConflictError):
+    """The request_id was used with another request."""
+
+    reason = "REQUEST_ID_REUSED"
+
+
+class CatalogueVersionError(PreconditionError):
+    """The catalogue was written by a newer release."""
+
+    reason = "CATALOGUE_TOO_NEW"

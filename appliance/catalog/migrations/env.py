@@ -1,0 +1,12 @@
+"""Run by Alembic, with the connection that `Database.migrate` gives."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from appliance.catalog.tables import metadata
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
+with context.begin_transaction():
+    context.run_migrations()

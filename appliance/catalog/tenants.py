@@ -1,0 +1,162 @@
+"""Tenants and lines: kept here, and given to signaling as a routing table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from appliance.catalog import state, tables
+from appliance.catalog.errors import CatchAllTakenError, LineNotFoundError, TenantNotFoundError
+from appliance.catalog.records import etag_of
+from appliance.model import Direction
+from appliance.model.routing import Grain, Line, RoutingTable, Tenant
+
+_t = tables.tenants
+_l = tables.lines
+_VERSION = "routing-version"
+
+
+def add_tenant(connection: sa.Connection, tenant: Tenant) -> None:
+    connection.execute(
+        sa.insert(_t).values(
+            id=tenant.tenant_id,
+            display_name=tenant.display_name,
+            public_key=tenant.public_key,
+            create_ns=tenant.create_ns,
+        )
+    )
+    _changed(connection)
+
+
+def add_line(connection: sa.Connection, line: Line) -> None:
+    """TenantNotFoundError, CatchAllTakenError."""
+    check_line(connection, line)
+    connection.execute(
+        sa.insert(_l).values(
+            id=line.line_id,
+            tenant_id=line.tenant_id,
+            display_name=line.display_name,
+            numbers=list(line.numbers),
+            trunks=list(line.trunks),
+            catch_all=line.catch_all,
+            directions=[direction.value for direction in line.directions],
+            do_not_record=list(line.do_not_record),
+            grain=line.grain.value,
+            grace_days=line.grace_days,
+            create_ns=line.create_ns,
+        )
+    )
+    _changed(connection)
+
+
+def check_line(connection: sa.Connection, line: Line) -> None:
+    """What `add_line` would refuse, without adding."""
+    get_tenant(connection, line.tenant_id)
+    if line.catch_all:
+        other = connection.execute(sa.select(_l.c.id, _l.c.tenant_id).where(_l.c.catch_all.is_(True))).first()
+        if other is not None:
+            raise CatchAllTakenError(
+                "another line takes what no other line takes",
+                line=f"tenants/{other.tenant_id}/lines/{other.id}",
+                field="line.catch_all",
+            )
+
+
+def get_tenant(connection: sa.Connection, tenant_id: str) -> Tenant:
+    """TenantNotFoundError."""
+    row = connection.execute(sa.select(_t).where(_t.c.id == tenant_id)).first()
+    if row is None:
+        raise TenantNotFoundError("no such tenant", tenant=tenant_id)
+    return _tenant(row)
+
+
+def get_line(connection: sa.Connection, line_id: str, tenant_id: str | None = None) -> Line:
+    """LineNotFoundError."""
+    query = sa.select(_l).where(_l.c.id == line_id)
+    if tenant_id is not None:
+        query = query.where(_l.c.tenant_id == tenant_id)
+    row = connection.execute(query).first()
+    if row is None:
+        raise LineNotFoundError("no such line", line=line_id)
+    return _line(row)
+
+
+def list_tenants(
+    connection: sa.Connection, limit: int | None = None, after: tuple[int, str] | None = None
+) -> list[Tenant]:
+    """Oldest first, after the (create_ns, id) of the last one of the page before."""
+    return [_tenant(row) for row in connection.execute(_page(_t, limit, after))]
+
+
+def list_lines(
+    connection: sa.Connection,
+    limit: int | None = None,
+    after: tuple[int, str] | None = None,
+    tenant_id: str | None = None,
+) -> list[Line]:
+    """Oldest first, after the (create_ns, id) of the last one of the page before."""
+    query = _page(_l, limit, after)
+    if tenant_id is not None:
+        query = query.where(_l.c.tenant_id == tenant_id)
+    return [_line(row) for row in connection.execute(query)]
+
+
+def routing(connection: sa.Connection) -> RoutingTable:
+    """Everything signaling needs."""
+    return RoutingTable(
+        version=state.get_int(connection, _VERSION),
+        tenants=tuple(list_tenants(connection)),
+        lines=tuple(list_lines(connection)),
+    )
+
+
+def restore(connection: sa.Connection, table: RoutingTable) -> None:
+    """Take up a routing table into a catalogue that has none: what was lost with the database comes back."""
+    for tenant in table.tenants:
+        add_tenant(connection, tenant)
+    for line in table.lines:
+        add_line(connection, line)
+    state.put_int(connection, _VERSION, max(table.version, state.get_int(connection, _VERSION)))
+
+
+def tenant_etag(tenant: Tenant) -> str:
+    return etag_of(tenant.tenant_id, tenant.display_name)
+
+
+def line_etag(line: Line) -> str:
+    return etag_of(line.model_dump_json())
+
+
+def _changed(connection: sa.Connection) -> None:
+    state.put_int(connection, _VERSION, state.get_int(connection, _VERSION) + 1)
+
+
+def _page(table: sa.Table, limit: int | None, after: tuple[int, str] | None) -> sa.Select[Any]:
+    query = sa.select(table).order_by(table.c.create_ns, table.c.id).limit(limit)
+    if after is not None:
+        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
+        query = query.where(sa.tuple_(table.c.create_ns, table.c.id) > there)
+    return query
+
+
+def _tenant(row: sa.Row[Any]) -> Tenant:
+    return Tenant(
+        tenant_id=row.id, display_name=row.display_name, public_key=row.public_key, create_ns=row.create_ns
+    )
+
+
+def _line(row: sa.Row[Any]) -> Line:
+    return Line(
+        line_id=row.id,
+        tenant_id=row.tenant_id,
+        display_name=row.display_name,
+        numbers=tuple(row.numbers),
+        trunks=tuple(row.trunks),
+        catch_all=row.catch_all,
+        directions=tuple(Direction(value) for value in row.directions),
+        do_not_record=tuple(row.do_not_record),
+        grain=Grain(row.grain),
+        grace_days=row.grace_days,
+        create_ns=row.create_ns,
+    )
