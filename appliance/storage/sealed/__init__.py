@@ -15,7 +15,14 @@ from appliance.storage.sealed.blocks import (
     pack_mark,
     pack_rtcp,
 )
-from appliance.storage.sealed.columns import PacketBlock, PacketColumns, PreparedColumns, prepare
+from appliance.storage.sealed.columns import (
+    PacketBlock,
+    PacketColumns,
+    Packets,
+    PreparedColumns,
+    join_packets,
+    prepare,
+)
 from appliance.storage.sealed.errors import (
     HeaderError,
     Problem,
@@ -49,6 +56,7 @@ __all__ = [
     "MarkBlock",
     "PacketBlock",
     "PacketColumns",
+    "Packets",
     "PreparedColumns",
     "Problem",
     "Report",
@@ -61,6 +69,7 @@ __all__ = [
     "UnknownBlock",
     "device_id",
     "inspect",
+    "join_packets",
     "pack_evidence",
     "pack_info",
     "pack_mark",

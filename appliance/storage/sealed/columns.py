@@ -9,9 +9,11 @@ regular, as most of RTP is, becomes runs that zstd takes away.
 
 from __future__ import annotations
 
+import itertools
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +49,7 @@ CODING_AS_RECEIVED = 0
 ARRIVAL_UNIT_NS = 1000
 # rows of planes: sequence 2, timestamp 4, arrival 4, ssrc 4, size 2, marker and payload type 1
 PLANES = 17
+_SIZE_ROW = 14
 _MEDIA = 4
 _EVENT = 5
 
@@ -74,32 +77,108 @@ class PacketColumns:
 
 
 @dataclass(frozen=True, slots=True)
-class PacketBlock:
-    """Packets of one track out of one frame, in order of arrival.
+class Packets:
+    """Packets of one track in order of arrival, as plain columns: of one block, or of many joined by `join_packets`."""
 
-    `offset[i] : offset[i + 1]` is packet i in `payload`. `audio` is False for telephone-events.
-    """
-
-    track: int
-    audio: bool
     sequence: U16
     timestamp: U32
     arrival_ns: I64
-    marker: npt.NDArray[np.bool_]
     payload_type: U8  # without the marker bit
+    marker: npt.NDArray[np.bool_]
     ssrc: U32
     size: U16
-    offset: I64  # n + 1 entries
-    payload: U8
 
     def __len__(self) -> int:
         return len(self.sequence)
 
+
+class PacketBlock:
+    """Packets of one track out of one frame, in order of arrival; `audio` is False for telephone-events.
+
+    Columns are decoded when first asked for. Whoever wants those of a whole track asks `join_packets` for all its
+    blocks at once, which costs far less than block by block.
+    """
+
+    __slots__ = ("_base", "_columns", "_offset", "_planes", "_size", "audio", "count", "payload", "track")
+
+    def __init__(
+        self, track: int, audio: bool, base: _Base, planes: memoryview, payload: memoryview, size: U16 | None
+    ) -> None:
+        self.track = track
+        self.audio = audio
+        self.count = base.packets
+        self.payload = payload
+        """Payloads of all packets back to back."""
+        self._base = base
+        self._planes = planes
+        self._size = size
+        self._columns: Packets | None = None
+        self._offset: I64 | None = None
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def columns(self) -> Packets:
+        """All columns."""
+        if self._columns is None:
+            self._columns = join_packets([self])
+        return self._columns
+
+    @property
+    def sequence(self) -> U16:
+        return self.columns.sequence
+
+    @property
+    def timestamp(self) -> U32:
+        return self.columns.timestamp
+
+    @property
+    def arrival_ns(self) -> I64:
+        return self.columns.arrival_ns
+
+    @property
+    def payload_type(self) -> U8:
+        return self.columns.payload_type
+
+    @property
+    def marker(self) -> npt.NDArray[np.bool_]:
+        return self.columns.marker
+
+    @property
+    def ssrc(self) -> U32:
+        return self.columns.ssrc
+
+    @property
+    def size(self) -> U16:
+        if self._size is None:
+            self._size = np.full(self.count, self._base.size, np.uint16)
+        return self._size
+
+    @property
+    def offset(self) -> I64:
+        """n + 1 places: packet i is `payload[offset[i] : offset[i + 1]]`."""
+        if self._offset is None:
+            self._offset = np.zeros(self.count + 1, dtype=np.int64)
+            np.cumsum(self.size, dtype=np.int64, out=self._offset[1:])
+        return self._offset
+
     def packets(self) -> Iterator[bytes]:
         """The payload of each packet."""
-        view = memoryview(self.payload.data)
-        for start, end in zip(self.offset[:-1].tolist(), self.offset[1:].tolist(), strict=True):
-            yield bytes(view[start:end])
+        for start, end in itertools.pairwise(self.offset.tolist()):
+            yield bytes(self.payload[start:end])
+
+
+class _Base(NamedTuple):
+    """How many packets a block has, and the values of its first."""
+
+    packets: int
+    arrival: int
+    timestamp: int
+    ssrc: int
+    sequence: int
+    size: int
+    unit: int
 
 
 class PreparedColumns:
@@ -217,34 +296,69 @@ def unpack_packets(body: memoryview, *, audio: bool) -> PacketBlock:
     columns_end = _BODY_BYTES + PLANES * count
     if not count or columns_end > len(body):
         raise ValueError("a MEDIA block is cut")
-    planes = np.frombuffer(body, np.uint8, PLANES * count, _BODY_BYTES).reshape(PLANES, count)
-
-    def column(row: int, kind: str, base: int) -> np.ndarray:
-        width = int(kind[2])
-        delta = np.ascontiguousarray(planes[row : row + width].T).view(kind)[:, 0]
-        total = np.cumsum(delta, dtype=kind if kind[1] == "u" else np.int64)
-        total += total.dtype.type(base)
-        return total
-
-    sizes = column(14, "<u2", size)
-    offset = np.zeros(count + 1, dtype=np.int64)
-    np.cumsum(sizes, dtype=np.int64, out=offset[1:])
-    if columns_end + int(offset[-1]) != len(body):
-        raise ValueError("sizes and payload of a MEDIA block do not agree")
-    arrivals = column(6, "<i4", 0)
-    if abs(arrival) > 2**62 or (count and np.abs(arrivals).max() > 2**62 // max(unit, 1)):
+    # All times of a block fit into 63 bits, whatever its differences are.
+    if abs(arrival) > 2**62 or unit * count > 2**31:
         raise ValueError("arrival times of a MEDIA block are out of range")
-    second = planes[16]
-    return PacketBlock(
-        track=track,
-        audio=audio,
-        sequence=column(0, "<u2", sequence),
-        timestamp=column(2, "<u4", timestamp),
-        arrival_ns=arrivals * unit + arrival,
-        marker=second >= 128,
+    base = _Base(count, arrival, timestamp, ssrc, sequence, size, unit)
+    planes = body[_BODY_BYTES:columns_end]
+    payload = body[columns_end:]
+    sizes: U16 | None = None
+    if planes[_SIZE_ROW * count : (_SIZE_ROW + 2) * count].tobytes().strip(b"\0"):
+        sizes = _column(
+            np.frombuffer(planes, np.uint8).reshape(PLANES, count), _SIZE_ROW, "<u2", [base], size
+        )
+        total = int(sizes.sum(dtype=np.int64))
+    else:
+        total = size * count  # every packet is as long as the first: nearly always
+    if total != len(payload):
+        raise ValueError("sizes and payload of a MEDIA block do not agree")
+    return PacketBlock(track, audio, base, planes, payload, sizes)
+
+
+def join_packets(blocks: Sequence[PacketBlock]) -> Packets:
+    """The columns of many blocks of one track, one after the other."""
+    if not blocks:
+        none = (np.zeros(0, kind) for kind in ("u2", "u4", "i8", "u1", "?", "u4", "u2"))
+        return Packets(*none)
+    bases = [block._base for block in blocks]
+    parts = [np.frombuffer(block._planes, np.uint8).reshape(PLANES, block.count) for block in blocks]
+    planes = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    second = planes[PLANES - 1]
+    return Packets(
+        sequence=_column(planes, 0, "<u2", bases, *(base.sequence for base in bases)),
+        timestamp=_column(planes, 2, "<u4", bases, *(base.timestamp for base in bases)),
+        arrival_ns=_arrivals(planes, bases),
         payload_type=second & 127,
-        ssrc=column(10, "<u4", ssrc),
-        size=sizes,
-        offset=offset,
-        payload=np.frombuffer(body, np.uint8, int(offset[-1]), columns_end),
+        marker=second >= 128,
+        ssrc=_column(planes, 10, "<u4", bases, *(base.ssrc for base in bases)),
+        size=_column(planes, _SIZE_ROW, "<u2", bases, *(base.size for base in bases)),
     )
+
+
+def _deltas(planes: U8, row: int, kind: str) -> npt.NDArray[Any]:
+    width = int(kind[2])
+    return np.array(planes[row : row + width].T, order="C").view(kind)[:, 0]
+
+
+def _column(planes: U8, row: int, kind: str, bases: Sequence[_Base], *firsts: int) -> npt.NDArray[Any]:
+    """One running sum over all blocks: each block's first difference is made to lead to its first value."""
+    delta = _deltas(planes, row, kind)
+    starts = np.cumsum([0] + [base.packets for base in bases[:-1]])
+    value = np.asarray(firsts, dtype=kind)
+    within = np.add.reduceat(delta, starts, dtype=kind)
+    # A well-formed block begins with 0, but what it begins with is part of its running sum.
+    lead = value.copy()
+    lead[1:] -= value[:-1] + within[:-1]
+    delta[starts] += lead
+    return np.cumsum(delta, dtype=kind)
+
+
+def _arrivals(planes: U8, bases: Sequence[_Base]) -> I64:
+    counts = [base.packets for base in bases]
+    starts = np.cumsum([0] + counts[:-1])
+    units = np.asarray([base.unit for base in bases], np.int64)
+    delta = _deltas(planes, 6, "<i4") * np.repeat(units, counts)
+    total = np.cumsum(delta)
+    before = total[starts] - delta[starts]
+    first = np.asarray([base.arrival for base in bases], np.int64)
+    return total + np.repeat(first - before, counts)

@@ -96,7 +96,8 @@ class _Window:
     def peek(self, count: int) -> bytes:
         """Up to `count` bytes."""
         self.want(count)
-        return bytes(self._buffer[:count])
+        with memoryview(self._buffer) as view:
+            return bytes(view[:count])
 
     def find(self, at: int) -> int:
         """Where a frame or footer may next begin among the bytes held; -1: nowhere."""
