@@ -1,0 +1,13 @@
+"""Keys: deposits from capture, the epoch store, root slots, shredding. See docs/keystore.md."""
+
+from appliance.storage.keystore.deposit import Deposit, Depositor, DepositRequest, open_deposit
+from appliance.storage.keystore.publish import load_deposit_key, publish_deposit_key
+
+__all__ = [
+    "Deposit",
+    "DepositRequest",
+    "Depositor",
+    "load_deposit_key",
+    "open_deposit",
+    "publish_deposit_key",
+]

@@ -1,0 +1,69 @@
+"""What can be wrong with keys and the files that hold them. No message ever holds key material."""
+
+from __future__ import annotations
+
+from appliance.model import (
+    CorruptError,
+    ErasedError,
+    InvalidError,
+    NotFoundError,
+    PreconditionError,
+    UnavailableError,
+)
+
+
+class KeyFormatError(InvalidError):
+    """Bytes that are no key of the kind asked for."""
+
+    reason = "KEY_FORMAT"
+
+
+class KeyRefusedError(CorruptError):
+    """A ciphertext does not open with this key, in this place."""
+
+    reason = "KEY_REFUSED"
+
+
+class DepositCorruptError(CorruptError):
+    """A deposit is not what capture wrote; `data['offset']` says where (bytes)."""
+
+    reason = "DEPOSIT_CORRUPT"
+
+
+class DepositKeyUnknownError(PreconditionError):
+    """A deposit is sealed to a deposit key that is not, or no longer, in the keystore; `data['key_id']` names it."""
+
+    reason = "DEPOSIT_KEY_UNKNOWN"
+
+
+class KeystoreCorruptError(CorruptError):
+    """Both copies of something in the keystore are damaged.
+
+    `data`: what, and offset (bytes, in `what`) where one is known.
+    """
+
+    reason = "KEYSTORE_CORRUPT"
+
+
+class KeystoreBusyError(UnavailableError):
+    """Another process has the keystore open."""
+
+    reason = "KEYSTORE_BUSY"
+
+
+class RootKeyMissingError(PreconditionError):
+    """There is an epoch, and no root slot that opens it."""
+
+    reason = "ROOT_KEY_MISSING"
+
+
+class KeyAbsentError(ErasedError):
+    """The recording's key is in the keystore no more, or never was: nobody can read it."""
+
+    reason = "ERASED"
+
+
+class TenantKeyMissingError(NotFoundError):
+    """The tenant has no key pair; `data['tenant_id']`."""
+
+    reason = "TENANT_KEY_MISSING"
