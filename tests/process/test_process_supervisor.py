@@ -1,0 +1,188 @@
+"""The supervisor with real child processes: start, restart with kept sockets, crash loops, the lifeline, the lock."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from appliance.config.layout import Layout
+from appliance.config.settings import Settings
+from appliance.process import incidents, rpc
+from earwitness.internal.v1 import process_pb2, process_pb2_grpc
+
+KIT = Path(__file__).with_name("kit_child.py")
+RUNNER = """
+import sys
+from pathlib import Path
+from appliance.cli.exits import from_error
+from appliance.config.settings import Settings
+from appliance.model import EarwitnessError
+from appliance.process.program import Program
+from appliance.process.supervisor import Supervisor
+data, kit, *modes = sys.argv[1:]
+children = [Program(mode, (kit, mode), stop_stage=0, keeps_sockets=mode == "socket") for mode in modes]
+try:
+    sys.exit(Supervisor(Settings(data=Path(data)), lambda line: print(line, flush=True), children).run())
+except EarwitnessError as error:
+    print(f"{error.reason}: {error.message}", flush=True)
+    sys.exit(9)
+"""
+
+
+def until(true: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "did not come about in time"
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def supervised(data: Path, *modes: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUNNER, str(data), str(KIT), *modes], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(30)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def ready(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def pid_of(data: Path, name: str) -> int:
+    state = json.loads((Layout(data).run / "supervisor.json").read_text())
+    return next(int(one["pid"]) for one in state["processes"] if one["name"] == name)
+
+
+def counters(data: Path, name: str) -> dict[str, int]:
+    with rpc.channel(Layout(data), name) as channel:
+        stub = process_pb2_grpc.ProcessServiceStub(channel)
+        return dict(stub.GetProcessStatus(process_pb2.GetProcessStatusRequest(), timeout=5).counters)
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_a_killed_process_comes_back_with_its_sockets_and_what_waits_in_them(tmp_path: Path) -> None:
+    with supervised(tmp_path, "socket") as process:
+        assert ready(process).startswith("earwitness is ready")
+        before = pid_of(tmp_path, "socket")
+        host, port = json.loads((Layout(tmp_path).run / "addresses.json").read_text())["udp"].split(":")
+        os.kill(before, signal.SIGKILL)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"4711", (host, int(port)))  # to a port that no process reads now
+        until(lambda: pid_of(tmp_path, "socket") not in (0, before))
+
+        def received() -> bool:
+            with contextlib.suppress(grpc.RpcError):
+                return counters(tmp_path, "socket").get("received") == 4711
+            return False
+
+        until(received)
+        (incident,) = incidents.read(Layout(tmp_path).incidents)
+        assert (incident.process, incident.kind, incident.pid) == ("socket", "killed", before)
+        assert "SIGKILL" in incident.message
+
+
+def test_stops_cleanly_and_says_so_to_the_next(tmp_path: Path) -> None:
+    for _ in range(2):
+        with supervised(tmp_path, "plain") as process:
+            ready(process)
+            child = pid_of(tmp_path, "plain")
+            process.terminate()
+            assert process.wait(20) == 0
+            assert gone(child)
+    assert incidents.read(Layout(tmp_path).incidents) == []
+
+
+def test_when_the_supervisor_is_killed_its_processes_stop_and_the_next_start_tells(tmp_path: Path) -> None:
+    with supervised(tmp_path, "plain") as process:
+        ready(process)
+        child = pid_of(tmp_path, "plain")
+        process.kill()
+        until(lambda: gone(child))
+    with supervised(tmp_path, "plain") as process:
+        ready(process)
+        (incident,) = incidents.read(Layout(tmp_path).incidents)
+        assert incident.kind == "unclean-stop"
+
+
+def test_a_second_server_on_the_same_data_is_refused_by_name(tmp_path: Path) -> None:
+    with supervised(tmp_path, "plain") as first:
+        ready(first)
+        with supervised(tmp_path, "plain") as second:
+            line = ready(second)
+            assert second.wait(20) == 9
+        assert line.startswith("DATA_DIRECTORY_IN_USE") and str(first.pid) in line
+        assert first.poll() is None
+
+
+def test_a_process_that_cannot_start_says_why(tmp_path: Path) -> None:
+    with supervised(tmp_path, "plain", "refuses") as process:
+        assert "port 5060 is taken (sip.udp_port)" in ready(process)
+        assert process.wait(20) == 9
+
+
+def test_a_process_that_crashes_while_starting_is_named(tmp_path: Path) -> None:
+    with supervised(tmp_path, "crashes") as process:
+        assert "START_FAILED: crashes ended while starting" in ready(process)
+
+
+def test_a_crash_loop_is_restarted_and_recorded(tmp_path: Path) -> None:
+    with supervised(tmp_path, "plain", "loops") as process:
+        ready(process)
+        until(lambda: len(incidents.read(Layout(tmp_path).incidents)) >= 3)
+        found = incidents.read(Layout(tmp_path).incidents)
+        assert [one.restarts for one in found] == list(range(1, len(found) + 1))
+        assert all(one.kind == "exited" and "exit code 4" in one.message for one in found)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_data_directory(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o500)
+    with supervised(data, "plain") as process:
+        assert ready(process).startswith("DATA_DIRECTORY_UNUSABLE")
+
+
+def test_a_file_in_place_of_the_data_directory(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.write_text("x")
+    with supervised(data, "plain") as process:
+        assert ready(process).startswith("DATA_DIRECTORY_UNUSABLE")
+
+
+def test_long_data_paths_still_have_sockets(tmp_path: Path) -> None:
+    data = tmp_path / ("d" * 90)
+    assert len(os.fsencode(Layout(data).socket("capture-99"))) < 108
+    with supervised(data, "plain") as process:
+        ready(process)
+        assert counters(data, "plain") == {}
+
+
+def test_settings_survive_the_way_to_a_child(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    assert Settings.model_validate_json(settings.model_dump_json()) == settings
