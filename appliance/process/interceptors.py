@@ -31,7 +31,7 @@ def _rebuild(handler: grpc.RpcMethodHandler, wrapped: Any) -> grpc.RpcMethodHand
         + "_rpc_method_handler"
     )
     make = getattr(grpc, kind)
-    return make(  # type: ignore[no-any-return]
+    return make(
         wrapped,
         request_deserializer=handler.request_deserializer,
         response_serializer=handler.response_serializer,

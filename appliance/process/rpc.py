@@ -97,7 +97,7 @@ def from_rpc_error(error: grpc.RpcError) -> EarwitnessError:
     message = (error.details() if hasattr(error, "details") else "") or code.name
     reason, data = code.name, {}
     # AioRpcError is no grpc.Call, so the status is read from the metadata, the same for both.
-    metadata = error.trailing_metadata() if hasattr(error, "trailing_metadata") else None
+    metadata: Any = error.trailing_metadata() if hasattr(error, "trailing_metadata") else None
     packed: list[any_pb2.Any] = []
     for key, value in metadata or ():
         if key == DETAILS_KEY and isinstance(value, bytes):

@@ -103,7 +103,7 @@ class AioProcessServicer(process_pb2_grpc.ProcessServiceServicer):
     def __init__(self, process: str, pid: int, status: Status) -> None:
         self._inner = ProcessServicer(process, pid, status)
 
-    async def GetProcessStatus(  # type: ignore[override]
+    async def GetProcessStatus(
         self, request: process_pb2.GetProcessStatusRequest, context: object
     ) -> process_pb2.GetProcessStatusResponse:
         """See process.proto."""
