@@ -19,7 +19,7 @@ UINT32_MAX = 0xFFFF_FFFF
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 _QUOTED = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"', re.DOTALL)
 _PAIR = re.compile(r"\\(.)", re.DOTALL)
-_UINT = re.compile(r"0*+([0-9]{1,10})", re.ASCII)
+_UINT = re.compile(r"0*([0-9]{1,10})", re.ASCII)
 _PERCENT = re.compile(r"%([0-9A-Fa-f]{2})")
 _STOPS = {
     ",": re.compile(r'\\.|[",<>]', re.DOTALL),
