@@ -1,0 +1,185 @@
+"""CaptureService: gRPC messages in and out of the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Protocol, TypeVar
+
+import grpc
+
+from appliance.media.capture.commands import Close, Closed, Open, Ports, SessionFigures, Update
+from appliance.media.capture.recorder import Recorder
+from appliance.media.capture.session import EVENT_ENCODING, Evidence, SessionError, TrackRequest
+from earwitness.internal.v1 import capture_pb2 as pb
+from earwitness.internal.v1 import capture_pb2_grpc
+
+T = TypeVar("T")
+MAX_LIST = 4096  # marks or evidence in one request
+
+
+class Loop(Protocol):
+    """What the service needs of the loop."""
+
+    def call(self, function: Callable[[], T]) -> Future[T]: ...
+
+    def open(self, command: Open) -> Future[list[Ports]]: ...
+
+    def close(self, command: Close) -> Future[Closed]: ...
+
+
+def _track(spec: pb.TrackSpec) -> TrackRequest:
+    for payload in spec.payload_types:
+        if not 0 <= payload.number <= 127:
+            raise SessionError("a payload type is 0 to 127", field="tracks.payload_types.number")
+    srtp = (spec.srtp.suite, spec.srtp.key_salt) if spec.HasField("srtp") else None
+    return TrackRequest(
+        number=spec.track,
+        active=spec.active,
+        events=frozenset(
+            payload.number for payload in spec.payload_types if payload.encoding.upper() == EVENT_ENCODING
+        ),
+        srtp=srtp,
+        mux=spec.rtcp_mux,
+        port=spec.port,
+    )
+
+
+def _tracks(specs: Iterable[pb.TrackSpec]) -> tuple[TrackRequest, ...]:
+    return tuple(_track(spec) for spec in specs)
+
+
+def _evidence(items: Iterable[pb.Evidence]) -> tuple[Evidence, ...]:
+    found = tuple(Evidence(item.kind, item.content_type, item.content, item.at_ns) for item in items)
+    if len(found) > MAX_LIST:
+        raise SessionError("too much evidence at once", field="evidence", limit=MAX_LIST)
+    return found
+
+
+def _marks(items: Iterable[pb.MarkJson]) -> tuple[bytes, ...]:
+    found = tuple(item.json for item in items)
+    if len(found) > MAX_LIST:
+        raise SessionError("too many marks at once", field="marks", limit=MAX_LIST)
+    return found
+
+
+def _ports(ports: Iterable[Ports]) -> list[pb.TrackPorts]:
+    return [
+        pb.TrackPorts(track=port.track, rtp_port=port.rtp_port, rtcp_port=port.rtcp_port) for port in ports
+    ]
+
+
+def _state(figures: SessionFigures) -> pb.SessionState:
+    return pb.SessionState(
+        session_id=figures.session_id,
+        context=figures.context,
+        paused=figures.paused,
+        opened_ns=figures.opened_ns,
+        tracks=[
+            pb.TrackState(
+                track=track.track,
+                port=track.port,
+                packets=track.packets,
+                dropped=track.dropped,
+                refused=track.refused,
+                overflowed=track.overflowed,
+                last_packet_ns=track.last_packet_ns,
+            )
+            for track in figures.tracks
+        ],
+    )
+
+
+class CaptureServicer(capture_pb2_grpc.CaptureServiceServicer):
+    """Each call is one command in the loop's thread; its thread here waits for the answer."""
+
+    def __init__(self, loop: Loop, recorder: Recorder) -> None:
+        self._loop = loop
+        self._recorder = recorder
+
+    def OpenSession(
+        self, request: pb.OpenSessionRequest, context: grpc.ServicerContext
+    ) -> pb.OpenSessionResponse:
+        """See capture.proto."""
+        command = Open(
+            session_id=request.session_id,
+            tenant_id=request.tenant_id,
+            line_id=request.line_id,
+            tenant_public_key=request.tenant_public_key,
+            address=request.address or "127.0.0.1",
+            tracks=_tracks(request.tracks),
+            info_json=request.info_json,
+            evidence=_evidence(request.evidence),
+            marks=_marks(request.marks),
+            context=request.context,
+        )
+        return pb.OpenSessionResponse(ports=_ports(self._loop.open(command).result()))
+
+    def UpdateSession(
+        self, request: pb.UpdateSessionRequest, context: grpc.ServicerContext
+    ) -> pb.UpdateSessionResponse:
+        """See capture.proto."""
+        command = Update(
+            session_id=request.session_id,
+            tracks=_tracks(request.tracks),
+            info_json=request.info_json,
+            context=request.context,
+            at_ns=request.at_ns,
+            marks=_marks(request.marks),
+            evidence=_evidence(request.evidence),
+        )
+        ports = self._loop.call(lambda: self._recorder.update(command)).result()
+        return pb.UpdateSessionResponse(ports=_ports(ports))
+
+    def PauseSession(
+        self, request: pb.PauseSessionRequest, context: grpc.ServicerContext
+    ) -> pb.PauseSessionResponse:
+        """See capture.proto."""
+        since = self._loop.call(
+            lambda: self._recorder.pause(request.session_id, request.at_ns, request.mark.json)
+        ).result()
+        return pb.PauseSessionResponse(at_ns=since)
+
+    def ResumeSession(
+        self, request: pb.ResumeSessionRequest, context: grpc.ServicerContext
+    ) -> pb.ResumeSessionResponse:
+        """See capture.proto."""
+        since = self._loop.call(
+            lambda: self._recorder.resume(request.session_id, request.at_ns, request.mark.json)
+        ).result()
+        return pb.ResumeSessionResponse(at_ns=since)
+
+    def AnnotateSession(
+        self, request: pb.AnnotateSessionRequest, context: grpc.ServicerContext
+    ) -> pb.AnnotateSessionResponse:
+        """See capture.proto."""
+        command = Update(
+            session_id=request.session_id,
+            context=request.context,
+            marks=_marks(request.marks),
+            evidence=_evidence(request.evidence),
+        )
+        self._loop.call(lambda: self._recorder.annotate(command)).result()
+        return pb.AnnotateSessionResponse()
+
+    def CloseSession(
+        self, request: pb.CloseSessionRequest, context: grpc.ServicerContext
+    ) -> pb.CloseSessionResponse:
+        """See capture.proto. Answers when the file is whole and durable."""
+        closed = self._loop.close(
+            Close(
+                session_id=request.session_id,
+                reason=request.reason,
+                marks=_marks(request.marks),
+                evidence=_evidence(request.evidence),
+                at_ns=request.at_ns,
+            )
+        ).result()
+        return pb.CloseSessionResponse(packets=closed.packets, bytes=closed.bytes)
+
+    def ListSessions(
+        self, request: pb.ListSessionsRequest, context: grpc.ServicerContext
+    ) -> pb.ListSessionsResponse:
+        """See capture.proto."""
+        figures = self._loop.call(lambda: self._recorder.figures(request.brief)).result()
+        return pb.ListSessionsResponse(sessions=[_state(item) for item in figures])

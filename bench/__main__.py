@@ -1,0 +1,70 @@
+"""`python -m bench`: figures as ratios of one run on one machine. Writes bench/results.json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.capture import CaptureResult, measure
+from bench.machine import describe
+
+RESULTS = Path(__file__).parent / "results.json"
+
+
+def table(results: list[CaptureResult]) -> Table:
+    """Capture's figures for people."""
+    shown = Table(title="Capture: receive, parse, compress, seal, durable write", title_justify="left")
+    for head in (
+        "calls",
+        "packets",
+        "lost",
+        "us a packet",
+        "bare drain",
+        "ratio",
+        "calls a core",
+        "durable p99",
+        "stored/payload",
+    ):
+        shown.add_column(head, justify="right")
+    for found in results:
+        shown.add_row(
+            f"{found.calls:,}",
+            f"{found.sent:,}",
+            f"{found.lost:,}",
+            f"{found.capture_us:.2f}",
+            f"{found.bare_us:.2f}",
+            f"{found.ratio:.2f}",
+            f"{found.calls_per_core:,.0f}",
+            f"{found.durable_p99_ms} ms",
+            f"{found.stored_over_payload:.3f}",
+        )
+    return shown
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--calls", type=int, nargs="*", default=[100, 500, 1000])
+    parser.add_argument("--seconds", type=float, default=16.0, help="of sending, for each number of calls")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    console = Console()
+    machine = describe()
+    console.print(f"{machine['cpu']}, {machine['cores']} cores, Python {platform.python_version()}")
+    results = []
+    for calls in arguments.calls:
+        with console.status(f"{calls:,} calls for {arguments.seconds:.0f} s"):
+            results.append(measure(calls, arguments.seconds))
+    console.print(table(results))
+    console.print("The bare drain has the same packets at the same time on as many sockets of its own.")
+    record = {"machine": machine, "capture": [found.as_json() for found in results]}
+    arguments.output.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
