@@ -42,11 +42,16 @@ def box(context: typer.Context) -> Iterator[Box]:
     """Connects to the box that the options name."""
     connection: Connection = context.obj
     with connection.channel() as channel:
-        yield Box(
-            calls_pb2_grpc.CallsServiceStub(channel),
-            recordings_pb2_grpc.RecordingsServiceStub(channel),
-            tenants_pb2_grpc.TenantsServiceStub(channel),
-            events_pb2_grpc.EventsServiceStub(channel),
-            box_pb2_grpc.BoxServiceStub(channel),
-            channel,
-        )
+        yield services_of(channel)
+
+
+def services_of(channel: grpc.Channel) -> Box:
+    """The services that a channel reaches."""
+    return Box(
+        calls_pb2_grpc.CallsServiceStub(channel),
+        recordings_pb2_grpc.RecordingsServiceStub(channel),
+        tenants_pb2_grpc.TenantsServiceStub(channel),
+        events_pb2_grpc.EventsServiceStub(channel),
+        box_pb2_grpc.BoxServiceStub(channel),
+        channel,
+    )

@@ -122,3 +122,7 @@ def run(arguments: list[str] | None = None) -> int:
 def main() -> None:
     """Entry point."""
     sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

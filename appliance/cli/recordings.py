@@ -19,7 +19,7 @@ app = typer.Typer(
 )
 app.command("download")(downloads.download)
 
-_COLUMNS = ("ID", "Began", ">Length", "Caller", "Agent", "Direction", "State", ">Size")
+COLUMNS = ("ID", "Began", ">Length", "Caller", "Agent", "Direction", "State", ">Size")
 NameArgument = Annotated[str, typer.Argument(help="Name or id of the recording.")]
 ReasonOption = Annotated[
     str, typer.Option("--reason", help="Why; kept with the tombstone, so no personal data.")
@@ -32,7 +32,7 @@ ColumnsOption = Annotated[
 ]
 
 
-def _row(recording: recordings_pb2.Recording) -> tuple[str, ...]:
+def row(recording: recordings_pb2.Recording) -> tuple[str, ...]:
     state = output.enum_word(recordings_pb2.RecordingState, recording.state)
     if recording.state == recordings_pb2.RECORDING_STATE_FILED:
         state = "whole" if recording.whole else "recovered"
@@ -82,7 +82,7 @@ def list_recordings(
     if json:
         output.print_json({"recordings": [output.as_dict(recording) for recording in found], "more": more})
         return
-    output.table(_COLUMNS, map(_row, found), empty="No recording.")
+    output.table(COLUMNS, map(row, found), empty="No recording.")
     if more:
         output.console.print(f"(the first {len(found)}; --limit shows more)")
 

@@ -1,0 +1,191 @@
+"""`earwitness demo`: a box, three calls, and what can be done with their recordings. Every claim is checked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from appliance.cli import output, recordings
+from appliance.cli.connection import bare
+from appliance.cli.context import Box, services_of
+from appliance.cli.downloads import fetch
+from appliance.cli.exits import Exit, from_rpc
+from appliance.demo import check
+from appliance.demo.calls import PLANS, SURGERY, Placed, Plan, place_all
+from appliance.demo.embedded import EmbeddedBox, embedded_box
+from appliance.model import EarwitnessError, Kind
+from earwitness.v1 import box_pb2, party_pb2, recordings_pb2, tenants_pb2
+
+FILING_TIMEOUT_S = 30.0
+
+
+class DemoError(EarwitnessError):
+    """The demonstration did not show what it must show."""
+
+    reason = "DEMO_FAILED"
+    kind = Kind.INTERNAL
+
+
+def run(data: Path | None = None) -> int:
+    """Runs the demonstration; gives the exit code. `data` keeps the box's data, else it goes at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="earwitness-demo-"))
+    began = time.monotonic()
+    try:
+        with embedded_box(data or folder / "box") as box:
+            _say(
+                f"The box is up: SIP on {box.addresses['sip_udp']}, API on {box.addresses['api']} (mutual TLS)."
+            )
+            with box.connection.channel() as channel:
+                _show(box, services_of(channel), folder)
+    finally:
+        if data is None:
+            shutil.rmtree(folder / "box", ignore_errors=True)
+    _say(f"\nAll shown and checked in {time.monotonic() - began:.0f} s.")
+    return Exit.OK
+
+
+def _say(text: str) -> None:
+    output.console.print(text, soft_wrap=True)
+
+
+def _step(text: str) -> None:
+    output.console.rule(text, align="left", style="dim")
+
+
+def _show(box: EmbeddedBox, services: Box, folder: Path) -> None:
+    _contract(services)
+    _step("Three calls from a SIPREC session border controller")
+    with _bars() as progress:
+        placed = asyncio.run(place_all(box.sip, box.layout.pki / "ca.crt", box.connection, progress))
+    found = _await_recordings(services, len(PLANS))
+    _step("The recordings")
+    output.table(recordings.COLUMNS, map(recordings.row, found), empty="none")
+    by_plan = {call.plan.conversation: _of(found, call) for call in placed}
+
+    _step("One of them: paused while the card was read")
+    paused = services.recordings.GetRecording(
+        recordings_pb2.GetRecordingRequest(
+            name=by_plan["payment"].name, view=recordings_pb2.RECORDING_VIEW_FULL
+        )
+    ).recording
+    recordings.describe(paused)
+    recordings.show_picture(
+        services.recordings.GetWaveform(
+            recordings_pb2.GetWaveformRequest(name=paused.name, columns=70, purpose="demo")
+        )
+    )
+
+    _step("Is it whole and untouched?")
+    _verify(services, paused.name)
+
+    _step("As sound")
+    for call in placed:
+        wav = fetch(
+            services,
+            by_plan[call.plan.conversation].name,
+            "wav",
+            folder / f"{call.plan.conversation}.wav",
+            quiet=True,
+        )
+        words = check.compare(wav.path, call)
+        _say(f"{wav.path}: {words}")
+
+    _step("One is erased")
+    _erase(box, services, by_plan["prescription"].name, folder)
+
+
+def _contract(services: Box) -> None:
+    tenant = services.tenants.CreateTenant(
+        tenants_pb2.CreateTenantRequest(tenant=tenants_pb2.Tenant(display_name="Elm Street Surgery"))
+    ).tenant
+    line = tenants_pb2.Line(display_name="Reception", numbers=[SURGERY], grain=tenants_pb2.GRAIN_DAY)
+    services.tenants.CreateLine(tenants_pb2.CreateLineRequest(parent=tenant.name, line=line))
+    _say(f"Contracted: every call of {SURGERY}, for the tenant “{tenant.display_name}”.")
+
+
+@contextlib.contextmanager
+def _bars() -> Iterator:  # type: ignore[type-arg]
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=output.console) as progress:
+        tasks = {
+            plan: progress.add_task(f"{plan.conversation:<13} {plan.words}", total=1.0) for plan in PLANS
+        }
+
+        def advance(plan: Plan, fraction: float) -> None:
+            progress.update(tasks[plan], completed=fraction)
+
+        yield advance
+
+
+def _await_recordings(services: Box, count: int) -> list[recordings_pb2.Recording]:
+    request = recordings_pb2.ListRecordingsRequest(
+        parent="tenants/-", page_size=50, view=recordings_pb2.RECORDING_VIEW_FULL
+    )
+    deadline = time.monotonic() + FILING_TIMEOUT_S
+    while True:
+        found = list(services.recordings.ListRecordings(request, timeout=10).recordings)
+        if len(found) >= count:
+            return found
+        if time.monotonic() > deadline:
+            raise DemoError(f"{len(found)} of {count} recordings were filed in {FILING_TIMEOUT_S:.0f} s")
+        time.sleep(0.2)
+
+
+def _of(found: list[recordings_pb2.Recording], call: Placed) -> recordings_pb2.Recording:
+    for recording in found:
+        for party in recording.parties:
+            if call.plan.caller_number in party.address and party.role == party_pb2.PARTY_ROLE_CALLER:
+                return recording
+    raise DemoError(
+        f"no recording has the caller of the call “{call.plan.conversation}” on its caller's side"
+    )
+
+
+def _verify(services: Box, name: str) -> None:
+    report = None
+    for item in services.recordings.VerifyRecording(recordings_pb2.VerifyRecordingRequest(name=name)):
+        if item.HasField("report"):
+            report = item.report
+    if report is None or report.verdict != recordings_pb2.VERDICT_INTACT or not report.signature_valid:
+        raise DemoError("the recording does not verify")
+    recordings.show_report(report)
+
+
+def _keys(services: Box) -> int:
+    return services.box.GetBoxStatus(box_pb2.GetBoxStatusRequest(), timeout=10).vault.key_count
+
+
+def _erase(box: EmbeddedBox, services: Box, name: str, folder: Path) -> None:
+    current = services.recordings.GetRecording(recordings_pb2.GetRecordingRequest(name=name)).recording
+    before = _keys(services)
+    erased = services.recordings.EraseRecording(
+        recordings_pb2.EraseRecordingRequest(name=name, etag=current.etag, reason="demonstration")
+    ).recording
+    recordings.describe(erased)
+    after = _keys(services)
+    if after >= before:
+        raise DemoError("the key is still in the keystore")
+    _say(f"Keys in the keystore: {before} before, {after} after.")
+    for format_ in ("wav", "sealed"):
+        try:
+            fetch(services, name, format_, folder / f"erased.{format_}", quiet=True)
+        except grpc.RpcError as error:
+            failure = from_rpc(error)
+            if failure.code is not Exit.ERASED:
+                raise DemoError(
+                    f"the download as {format_} failed for another reason: {failure.reason}"
+                ) from error
+            _say(f"download as {format_}: refused, {failure.message} [{failure.reason}]")
+        else:
+            raise DemoError(f"the erased recording could still be downloaded as {format_}")
+    left = [path for path in box.layout.vault.rglob("*") if path.is_file() and bare(name) in path.name]
+    if left:
+        raise DemoError("the sealed file of the erased recording is still there")
