@@ -213,7 +213,13 @@ class MediaType:
         kind, subtype = kind.strip(WS), subtype.strip(WS)
         if not slash or not is_token(kind) or not is_token(subtype):
             raise SipParseError("a media type is malformed", field="Content-Type")
-        return cls(kind.lower(), subtype.lower(), Params.parse(params) if semicolon else NO_PARAMS)
+        try:
+            parsed = Params.parse(params) if semicolon else NO_PARAMS
+        except (
+            SipParseError
+        ):  # a quote never closed: the type is what matters, and a boundary is found without quotes
+            parsed = Params.parse(params.replace('"', "").replace("<", "").replace(">", ""))
+        return cls(kind.lower(), subtype.lower(), parsed)
 
     @property
     def essence(self) -> str:
