@@ -91,7 +91,10 @@ def _of_content(part: Comparison) -> Clause:
         case "party.address":
             found = tables.parties.c.aor == value
         case "party.number" if part.operator == ":":
-            return _any(tables.parties.c.recording_id, _begins(tables.parties.c.number_tail, _tail(value)))
+            return _any(
+                tables.parties.c.recording_id,
+                _begins(tables.parties.c.number_tail, values.significant_tail(value)),
+            )
         case "party.number":
             found = tables.parties.c.number == value
         case "party.name":
@@ -104,12 +107,6 @@ def _of_content(part: Comparison) -> Clause:
         found = _begins(tables.parties.c.aor, value)
     some = _any(tables.parties.c.recording_id, found)
     return sa.not_(some) if part.operator == "!=" else some
-
-
-def _tail(number: str) -> str:
-    """The end of a number, backwards. Leading zeros go: they differ at home and abroad."""
-    digits = number.lstrip("+")
-    return (digits.lstrip("0") or digits)[::-1]
 
 
 def _any(column: sa.Column[Any], condition: Clause) -> Clause:

@@ -137,8 +137,14 @@ def take(
 
 
 def drop_unheld(connection: sa.Connection, held: set[str], position: int) -> int:
-    """Forget recordings that a whole list of the vault at `position` did not name. Gives how many."""
-    known = connection.execute(sa.select(_r.c.id).where(_r.c.position <= position)).scalars().all()
+    """Forget recordings that a whole list of the vault at `position` did not name. Gives how many. Tombstones stay."""
+    known = (
+        connection.execute(
+            sa.select(_r.c.id).where(_r.c.position <= position, _r.c.state != State.ERASED.value)
+        )
+        .scalars()
+        .all()
+    )
     gone = [recording_id for recording_id in known if recording_id not in held]
     for recording_id in gone:
         for table in (*_CONTENT, tables.tombstones):
@@ -147,16 +153,10 @@ def drop_unheld(connection: sa.Connection, held: set[str], position: int) -> int
     return len(gone)
 
 
-def undescribed(connection: sa.Connection, limit: int) -> list[str]:
-    """Recordings whose content was not read yet though it could be, oldest first."""
-    return list(
-        connection.execute(
-            sa.select(_r.c.id)
-            .where(_r.c.described.is_(False), _r.c.state.in_((State.FILED.value, State.DELETED.value)))
-            .order_by(_r.c.seq)
-            .limit(limit)
-        ).scalars()
-    )
+def standing(connection: sa.Connection, recording_id: str) -> tuple[int, bool]:
+    """The journal position a row stands for (-1: no row), and whether its content was read."""
+    row = connection.execute(sa.select(_r.c.position, _r.c.described).where(_r.c.id == recording_id)).first()
+    return (-1, False) if row is None else (row.position, row.described)
 
 
 def newest(connection: sa.Connection) -> int:
@@ -227,6 +227,7 @@ def _columns(description: Description) -> dict[str, Any]:
         "direction": description.direction.value,
         "source": description.source,
         "sip_call_id": description.sip_call_id,
+        "sha256": description.sha256,
     }
 
 
@@ -306,6 +307,7 @@ def _build(connection: sa.Connection, rows: Sequence[sa.Row[Any]], *, full: bool
             direction=Direction(row.direction),
             source=row.source,
             sip_call_id=row.sip_call_id,
+            sha256=row.sha256,
             parties=tuple(
                 PartyRow(p.aor, p.number, p.name, Role(p.role)) for p in some_parties.get(row.id, ())
             ),

@@ -105,13 +105,21 @@ class Description:
     marks: tuple[MarkRow, ...] = ()
     identifiers: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    sha256: str = ""  # of the sealed file
 
     @property
     def duration_ns(self) -> int:
         return 0 if self.end_ns is None else max(0, self.end_ns - self.start_ns)
 
     @classmethod
-    def of(cls, info: RecordingInfo, marks: Iterable[Mark], end_ns: int | None) -> Description:
+    def of(
+        cls,
+        info: RecordingInfo,
+        marks: Iterable[Mark],
+        end_ns: int | None,
+        sha256: str,
+        more_flags: Iterable[str] = (),
+    ) -> Description:
         """What is kept of a recording's INFO and marks. What is too much is cut, and flagged."""
         cut = _Cut()
         parties = cut.some(info.parties, MAX_PARTIES)
@@ -152,7 +160,11 @@ class Description:
             identifiers=tuple(
                 dict.fromkeys(cut.text(s) for s in cut.some(info.session_ids, MAX_IDENTIFIERS))
             ),
-            flags=tuple(sorted({cut.text(f, 64) for f in cut.some(info.flags, MAX_FLAGS)} | cut.flags())),
+            flags=tuple(
+                sorted(
+                    {cut.text(f, 64) for f in cut.some(info.flags, MAX_FLAGS)} | {*more_flags, *cut.flags()}
+                )
+            ),
         )
 
     @classmethod
@@ -210,6 +222,7 @@ class Recording:
     direction: Direction
     source: str
     sip_call_id: str
+    sha256: str
     parties: tuple[PartyRow, ...] = ()
     tracks: tuple[TrackRow, ...] = ()
     marks: tuple[MarkRow, ...] = ()

@@ -74,6 +74,7 @@ recordings = sa.Table(
     sa.Column("direction", sa.String(10), nullable=False),
     sa.Column("source", sa.String(16), nullable=False),
     sa.Column("sip_call_id", sa.String(300), nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),  # of the sealed file, lower-case hexadecimal
     sa.Index("ix_recordings_start_ns", "start_ns", "id"),
     sa.Index("ix_recordings_tenant_id_start_ns", "tenant_id", "start_ns", "id"),
     sa.Index("ix_recordings_line_id_start_ns", "line_id", "start_ns", "id"),
@@ -192,6 +193,23 @@ identities = sa.Table(
     sa.Column("create_ns", sa.BigInteger, nullable=False),
     sa.Column("expire_ns", sa.BigInteger, nullable=False),
     sa.Column("revoke_ns", sa.BigInteger),
+)
+
+# What was last told of live calls and of conditions, so that a restart neither repeats nor loses an event.
+live_calls = sa.Table(
+    "live_calls",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("tenant_id", sa.String(26), nullable=False),
+    sa.Column("line_id", sa.String(26), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+)
+
+conditions = sa.Table(
+    "conditions",
+    metadata,
+    sa.Column("process", sa.String(32), primary_key=True),
+    sa.Column("type", sa.String(64), primary_key=True),
 )
 
 # Which requests were done. The answer is not kept, as it may hold personal data: only what it was about.

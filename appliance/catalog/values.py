@@ -131,6 +131,12 @@ def tail_of(normal: str) -> str:
     return normal.lstrip("+")[::-1]
 
 
+def significant_tail(normal: str) -> str:
+    """The end of a number as somebody writes it, backwards. Leading zeros go: they differ at home and abroad."""
+    digits = normal.lstrip("+")
+    return (digits.lstrip("0") or digits)[::-1]
+
+
 def words_of(name: str) -> list[str]:
     """The words of a name, folded for searching: case and accents do not matter."""
     plain = unicodedata.normalize("NFKD", name.casefold())

@@ -17,6 +17,12 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_table(
+        "conditions",
+        sa.Column("process", sa.String(length=32), nullable=False),
+        sa.Column("type", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("process", "type", name=op.f("pk_conditions")),
+    )
+    op.create_table(
         "events",
         sa.Column(
             "seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
@@ -48,6 +54,14 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_identities_name"), ["name"], unique=False)
 
     op.create_table(
+        "live_calls",
+        sa.Column("id", sa.String(length=26), nullable=False),
+        sa.Column("tenant_id", sa.String(length=26), nullable=False),
+        sa.Column("line_id", sa.String(length=26), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_live_calls")),
+    )
+    op.create_table(
         "recordings",
         sa.Column("id", sa.String(length=26), nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
@@ -71,6 +85,7 @@ def upgrade() -> None:
         sa.Column("direction", sa.String(length=10), nullable=False),
         sa.Column("source", sa.String(length=16), nullable=False),
         sa.Column("sip_call_id", sa.String(length=300), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_recordings")),
         sa.UniqueConstraint("seq", name=op.f("uq_recordings_seq")),
     )
@@ -280,6 +295,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_recordings_call_id")
 
     op.drop_table("recordings")
+    op.drop_table("live_calls")
     with op.batch_alter_table("identities", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_identities_name"))
 
@@ -288,3 +304,4 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_events_at_ns"))
 
     op.drop_table("events")
+    op.drop_table("conditions")

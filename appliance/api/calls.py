@@ -1,0 +1,184 @@
+"""CallsService: what signaling knows of live calls."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Final
+
+from appliance.api import convert, names
+from appliance.api.gate import caller
+from appliance.api.parts import Note, Parts, check_text, page_size, query_of
+from appliance.catalog import filters, values
+from appliance.catalog.errors import PageTokenError
+from appliance.catalog.filters import Comparison, Field, Node
+from earwitness.internal.v1 import signaling_pb2
+from earwitness.v1 import calls_pb2 as pb
+from earwitness.v1 import calls_pb2_grpc
+
+HEARTBEAT_S: Final = 15.0
+_STATES: Final = {"RECORDING", "PAUSED", "HELD", "NOT_RECORDED", "ENDED"}
+
+
+def _state(text: str) -> str:
+    if text.upper() not in _STATES:
+        raise ValueError("should be one of " + ", ".join(sorted(_STATES)))
+    return text.upper()
+
+
+FIELDS: Final[Mapping[str, Field]] = {
+    "state": Field(values.EQUAL, _state),
+    "line": Field(values.EQUAL, values.resource_id("lines")),
+    "start_time": Field(values.ORDERED, values.time_ns),
+    "source": Field(values.EQUAL, values.word),
+    "silent": Field(values.EQUAL, values.boolean),
+    "party.number": Field(values.EQUAL_OR_HAS, values.number),
+    "party.name": Field(values.HAS, values.words),
+    "party.address": Field(values.EQUAL, values.word),
+}
+_COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def matches(call: signaling_pb2.LiveCall, where: Node | None, tenant_id: str | None) -> bool:
+    """Whether a live call is of the tenant and matches a filter; the same meaning as for recordings."""
+    return tenant_id in (None, call.tenant_id) and filters.matches(where, lambda part: _compare(call, part))
+
+
+def _compare(call: signaling_pb2.LiveCall, part: Comparison) -> bool:
+    value: Any = part.value
+    parties = call.parties
+    match part.field:
+        case "party.number" if part.operator == ":":
+            end = values.significant_tail(value)
+            return any(values.tail_of(values.number_of(party.aor)).startswith(end) for party in parties)
+        case "party.number":
+            return any(values.number_of(party.aor) == value for party in parties) == (part.operator == "=")
+        case "party.address":
+            return any(party.aor == value for party in parties) == (part.operator == "=")
+        case "party.name":
+            known = [word for party in parties for word in values.words_of(party.name)]
+            return all(any(word.startswith(start) for word in known) for start in value)
+        case _:
+            present = {
+                "state": convert.call_state(call),
+                "line": call.line_id,
+                "start_time": call.started_ns,
+                "source": call.source,
+                "silent": bool(call.silent_tracks),
+            }[part.field]
+            return _COMPARE[part.operator](present, value)
+
+
+class Calls(calls_pb2_grpc.CallsServiceServicer):
+    """See calls.proto."""
+
+    def __init__(self, parts: Parts, heartbeat_s: float = HEARTBEAT_S) -> None:
+        self._parts = parts
+        self._heartbeat_s = heartbeat_s
+
+    async def ListCalls(self, request: pb.ListCallsRequest, context: Any) -> pb.ListCallsResponse:
+        tenant_id = names.parent(request.parent)
+        where = filters.parse(request.filter, FIELDS)
+        size = page_size(request.page_size)
+        query = query_of("ListCalls", request)
+        now_s = self._parts.clock_ns() / 1e9
+        after: tuple[int, str] = (-(2**63), "")
+        if request.page_token:
+            match self._parts.tokens.read_page(request.page_token, query, now_s):
+                case [int(started_ns), str(last)]:
+                    after = (started_ns, last)
+                case _:
+                    raise PageTokenError("not a page token of this query", field="page_token")
+        found = [
+            call
+            for call in self._parts.board.calls()
+            if (call.started_ns, call.call_id) > after and matches(call, where, tenant_id)
+        ]
+        answer = pb.ListCallsResponse(calls=[convert.call(call) for call in found[:size]])
+        if len(found) > size:
+            position: list[int | str] = [found[size - 1].started_ns, found[size - 1].call_id]
+            answer.next_page_token = self._parts.tokens.page(query, position, now_s)
+        return answer
+
+    async def GetCall(self, request: pb.GetCallRequest, context: Any) -> pb.GetCallResponse:
+        return pb.GetCallResponse(
+            call=convert.call(self._parts.board.call(*names.child(request.name, "calls")))
+        )
+
+    async def WatchCalls(
+        self, request: pb.WatchCallsRequest, context: Any
+    ) -> AsyncIterator[pb.WatchCallsResponse]:
+        tenant_id = names.parent(request.parent)
+        where = filters.parse(request.filter, FIELDS)
+        board = self._parts.board
+        sent: dict[str, signaling_pb2.LiveCall] = {}
+        first = True
+        while True:
+            seen = board.changed.number
+            present = {call.call_id: call for call in board.calls()}  # raises once signaling is gone
+            for call_id, call in present.items():
+                shown = matches(call, where, tenant_id)
+                if (shown or call_id in sent) and sent.get(call_id) != call:
+                    yield self._answer(call=convert.call(call))
+                if shown:
+                    sent[call_id] = call
+                else:
+                    sent.pop(call_id, None)
+            for call_id in [call_id for call_id in sent if call_id not in present]:
+                ended = sent.pop(call_id)
+                last = convert.call(ended)
+                last.state = pb.CALL_STATE_ENDED
+                last.state_time.CopyFrom(convert.timestamp(self._parts.clock_ns()))
+                yield self._answer(call=last)
+            if first:
+                first = False
+                yield self._answer(in_sync=True)
+            while not await board.changed.wait(seen, self._heartbeat_s):
+                yield self._answer()
+
+    async def PauseCall(self, request: pb.PauseCallRequest, context: Any) -> pb.PauseCallResponse:
+        return pb.PauseCallResponse(
+            call=await self._control("PauseCall", request, signaling_pb2.CALL_ACTION_PAUSE)
+        )
+
+    async def ResumeCall(self, request: pb.ResumeCallRequest, context: Any) -> pb.ResumeCallResponse:
+        return pb.ResumeCallResponse(
+            call=await self._control("ResumeCall", request, signaling_pb2.CALL_ACTION_RESUME)
+        )
+
+    async def StopCall(self, request: pb.StopCallRequest, context: Any) -> pb.StopCallResponse:
+        return pb.StopCallResponse(
+            call=await self._control("StopCall", request, signaling_pb2.CALL_ACTION_STOP)
+        )
+
+    async def _control(
+        self, method: str, request: Any, action: signaling_pb2.CallAction.ValueType
+    ) -> pb.Call:
+        tenant_id, call_id = names.child(request.name, "calls")
+        check_text(request.reason, "reason")
+        board = self._parts.board
+        live = board.call(tenant_id, call_id)
+        if request.validate_only:
+            return convert.call(live)
+        after: signaling_pb2.LiveCall | None = None
+
+        async def act(note: Note) -> str:
+            nonlocal after
+            after = await board.control(call_id, action, caller().name, request.reason)
+            await self._parts.store.write(lambda connection: note(connection, call_id))
+            return call_id
+
+        await self._parts.once(method, request, act)
+        return convert.call(after if after is not None else board.call(tenant_id, call_id))
+
+    def _answer(self, call: pb.Call | None = None, in_sync: bool = False) -> pb.WatchCallsResponse:
+        return pb.WatchCallsResponse(
+            call=call, in_sync=in_sync, time=convert.timestamp(self._parts.clock_ns())
+        )

@@ -1,0 +1,339 @@
+"""The control process: everything put together, started, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+import sqlalchemy as sa
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from appliance.access import identities, pki
+from appliance.access.identities import Role
+from appliance.api.audit import Trail
+from appliance.api.board import Board
+from appliance.api.box import Box
+from appliance.api.calls import Calls
+from appliance.api.events import Events
+from appliance.api.follow import Follower
+from appliance.api.gate import Gate
+from appliance.api.limits import RateLimit
+from appliance.api.parts import Parts
+from appliance.api.processes import Processes
+from appliance.api.recordings import Recordings
+from appliance.api.renders import Renders
+from appliance.api.routing import Routing
+from appliance.api.store import ShuttingDownError, Store
+from appliance.api.taking import Taker
+from appliance.api.tenants import Tenants
+from appliance.api.vault import Vault, VaultReader
+from appliance.catalog import database, events, requests
+from appliance.catalog.database import Database
+from appliance.catalog.paging import Tokens
+from appliance.config.layout import Layout
+from appliance.config.settings import Settings
+from appliance.model import EarwitnessError, Kind, UnavailableError
+from appliance.process.status import WARNING, Status
+from earwitness.v1 import (
+    box_pb2_grpc,
+    calls_pb2_grpc,
+    events_pb2_grpc,
+    recordings_pb2_grpc,
+    tenants_pb2_grpc,
+)
+
+log = structlog.get_logger()
+
+SERVICES: Final = {
+    "earwitness.v1.CallsService": calls_pb2_grpc.add_CallsServiceServicer_to_server,
+    "earwitness.v1.RecordingsService": recordings_pb2_grpc.add_RecordingsServiceServicer_to_server,
+    "earwitness.v1.TenantsService": tenants_pb2_grpc.add_TenantsServiceServicer_to_server,
+    "earwitness.v1.EventsService": events_pb2_grpc.add_EventsServiceServicer_to_server,
+    "earwitness.v1.BoxService": box_pb2_grpc.add_BoxServiceServicer_to_server,
+}
+MAX_REQUEST: Final = 1 << 20  # bytes; the largest request is a line with its numbers
+MAX_CALLS: Final = 1000  # at once, over all clients
+OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_REQUEST),
+    ("grpc.max_concurrent_streams", 200),
+    ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.so_reuseport", 0),
+)
+PROVISION_S: Final = 20.0  # how long the first start waits for the vault before it says that it is ready
+STOP_GRACE_S: Final = 5.0
+HOUSEKEEPING_S: Final = 30.0
+RENEWAL_S: Final = 6 * 3600.0
+READERS: Final = 2
+REBUILT: Final = "CatalogueRebuilt"
+EXPIRING: Final = "CertificateExpiring"
+
+
+class PortTakenError(UnavailableError):
+    """The address of the API cannot be listened on."""
+
+    reason = "API_ADDRESS_UNAVAILABLE"
+
+
+class Certificates:
+    """The server's certificate, read again after a renewal, for new connections."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._folder = layout.pki
+        self._read: tuple[bytes, bytes, bytes] = (b"", b"", b"")
+        self.reload()
+
+    def reload(self) -> None:
+        self._read = tuple(
+            (self._folder / name).read_bytes() for name in ("server.key", "server.crt", "ca.crt")
+        )  # type: ignore[assignment]
+
+    def configuration(self) -> grpc.ServerCertificateConfiguration:
+        key, certificate, authority = self._read
+        return grpc.ssl_server_certificate_configuration([(key, certificate)], root_certificates=authority)
+
+    def credentials(self) -> grpc.ServerCredentials:
+        return grpc.dynamic_ssl_server_credentials(
+            self.configuration(), self.configuration, require_client_authentication=True
+        )
+
+
+def open_catalogue(layout: Layout, status: Status) -> Database:
+    """The catalogue; one that is damaged is put aside, and built anew from the vault."""
+    path = layout.control / "catalogue.db"
+    if database.is_damaged(path):
+        aside = path.with_name(f"catalogue.damaged-{time.time_ns()}.db")
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
+        log.error("catalogue damaged", put_aside=aside.name)
+        status.raise_condition(
+            REBUILT,
+            WARNING,
+            "The catalogue was damaged, and is built anew from the recordings. Issue client certificates other than "
+            "admin again, and remove the damaged file from the control directory.",
+        )
+    return Database.at(path)
+
+
+class Control:
+    """The control process's inside. `start` gives the port of the API."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        status: Status,
+        *,
+        rate: RateLimit | None = None,
+        clock_ns: Callable[[], int] = time.time_ns,
+        heartbeat_s: float = 15.0,
+    ) -> None:
+        self._settings = settings
+        self._status = status
+        self._rate = rate or RateLimit()
+        self._clock_ns = clock_ns
+        self._heartbeat_s = heartbeat_s
+        self._exit = AsyncExitStack()
+        self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the package has no types of it
+        self.provisioned = asyncio.Event()
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Has the exception where background work broke: the process is to be started anew then."""
+        self.parts: Parts
+
+    async def start(self) -> int:
+        """Open everything and listen; what other processes are needed for comes when they do."""
+        layout = self._settings.layout
+        admin = await asyncio.to_thread(pki.ensure, layout, self._settings)
+        certificates = Certificates(layout)
+        store = Store(await asyncio.to_thread(open_catalogue, layout, self._status))
+        self._exit.callback(store.close)
+        await self._enroll(store, admin)
+        trail = Trail(layout.control / "audit.jsonl", self._status)
+        self._exit.callback(trail.close)
+        self.parts = await self._assemble(store)
+        await self.parts.routing.restore()
+        server = grpc.aio.server(
+            interceptors=[Gate(store, trail, self._rate)], options=OPTIONS, maximum_concurrent_rpcs=MAX_CALLS
+        )
+        await self._register(server)
+        api = self._settings.api
+        host = f"[{api.address}]" if ":" in api.address else api.address
+        try:
+            port = server.add_secure_port(f"{host}:{api.port}", certificates.credentials())
+        except RuntimeError as error:
+            raise PortTakenError("the address of the API cannot be listened on", port=api.port) from error
+        await self._exit.enter_async_context(self._tasks(certificates))
+        await server.start()
+        self._exit.push_async_callback(server.stop, STOP_GRACE_S)
+        self._exit.push_async_callback(self._health.enter_graceful_shutdown)
+        return port
+
+    async def _enroll(self, store: Store, admin: pki.Issued) -> None:
+        now_ns = self._clock_ns()
+        await store.write(lambda connection: identities.enroll(connection, admin, Role.ADMINISTRATOR, now_ns))
+
+    async def _assemble(self, store: Store) -> Parts:
+        settings, layout = self._settings, self._settings.layout
+        vault = Vault(layout)
+        self._exit.push_async_callback(vault.close)
+        reader = VaultReader(layout)
+        self._exit.callback(reader.close)
+        readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+        self._exit.callback(readers.shutdown, wait=False, cancel_futures=True)
+        board = Board(layout, store, self._status)
+        self._exit.push_async_callback(board.close)
+        processes = Processes(settings, store, self._status)
+        self._exit.push_async_callback(processes.close)
+        renders = Renders()
+        self._exit.callback(renders.close)
+        taker = Taker(store, reader, readers)
+        return Parts(
+            settings=settings,
+            status=self._status,
+            store=store,
+            tokens=await store.write(Tokens.of),
+            vault=vault,
+            reader=reader,
+            readers=readers,
+            follower=Follower(store, vault, taker, self._status, renders.forget),
+            board=board,
+            processes=processes,
+            renders=renders,
+            routing=Routing(layout.routing, store),
+            clock_ns=self._clock_ns,
+        )
+
+    async def _register(self, server: grpc.aio.Server) -> None:
+        parts = self.parts
+        servicers: dict[str, Any] = {
+            "earwitness.v1.CallsService": Calls(parts, self._heartbeat_s),
+            "earwitness.v1.RecordingsService": Recordings(parts),
+            "earwitness.v1.TenantsService": Tenants(parts),
+            "earwitness.v1.EventsService": Events(parts, self._heartbeat_s),
+            "earwitness.v1.BoxService": Box(parts),
+        }
+        for name, add in SERVICES.items():
+            register: Any = add
+            register(servicers[name], server)
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+
+    @asynccontextmanager
+    async def _tasks(self, certificates: Certificates) -> AsyncIterator[None]:
+        parts = self.parts
+        work: dict[str, Coroutine[Any, Any, None]] = {
+            "follower": parts.follower.run(),
+            "board": parts.board.run(),
+            "processes": parts.processes.run(),
+            "provision": self._provision(),
+            "housekeeping": self._keep_house(),
+            "renewal": self._renew(certificates),
+            "health": self._show_health(),
+        }
+        tasks = [asyncio.create_task(one, name=name) for name, one in work.items()]
+        for task in tasks:
+            task.add_done_callback(self._ended)
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _provision(self) -> None:
+        """Until signaling has tenants to decide by."""
+        delay = 0.1
+        while True:
+            try:
+                if await self.parts.routing.restore():
+                    await self.parts.routing.publish()
+                else:
+                    await self.parts.routing.provision(self.parts.vault, self._clock_ns())
+            except EarwitnessError as error:
+                if error.kind is not Kind.UNAVAILABLE:
+                    raise
+                log.info("not provisioned yet", reason=error.reason, again_in_s=delay)
+            else:
+                self.provisioned.set()
+                return
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, 2.0)
+
+    async def _keep_house(self) -> None:
+        while True:
+            now_ns = self._clock_ns()
+
+            def work(connection: sa.Connection, now_ns: int = now_ns) -> None:
+                events.prune(connection, now_ns - events.KEEP_NS)
+                requests.prune(connection, now_ns)
+
+            await self.parts.store.write(work)
+            self.parts.renders.expire()
+            await asyncio.sleep(HOUSEKEEPING_S)
+
+    async def _renew(self, certificates: Certificates) -> None:
+        while True:
+            await asyncio.sleep(RENEWAL_S)
+            admin = await asyncio.to_thread(pki.ensure, self._settings.layout, self._settings)
+            certificates.reload()
+            await self._enroll(self.parts.store, admin)
+            now = datetime.now(UTC)
+            ending = [
+                label
+                for label, certificate in pki.present(self._settings.layout).items()
+                if (certificate.not_valid_after_utc - now).days < 30
+            ]
+            if ending:
+                self._status.raise_condition(
+                    EXPIRING,
+                    WARNING,
+                    f"Certificates end within 30 days: {', '.join(ending)}. Issue new ones.",
+                )
+            else:
+                self._status.clear_condition(EXPIRING)
+
+    async def _show_health(self) -> None:
+        """A service is NOT_SERVING while what it needs is away."""
+        seen = -1
+        states = {
+            "earwitness.v1.CallsService": lambda: self.parts.board.in_sync,
+            "earwitness.v1.RecordingsService": lambda: self.parts.follower.connected,
+        }
+        while True:
+            for name, serves in states.items():
+                serving = health_pb2.HealthCheckResponse.SERVING
+                await self._health.set(
+                    name, serving if serves() else health_pb2.HealthCheckResponse.NOT_SERVING
+                )
+            try:
+                await self.parts.board.changed.wait(seen, 1.0)
+            except ShuttingDownError:
+                return  # health says NOT_SERVING from here on
+            seen = self.parts.board.changed.number
+
+    async def stop(self) -> None:
+        """No new calls; watches end at once, other calls have a few seconds; then everything is closed."""
+        if hasattr(self, "parts"):
+            self.parts.store.events.close()
+            self.parts.board.changed.close()
+        await self._exit.aclose()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background work failed", work=task.get_name(), error=type(error).__name__)
+            if not self.failed.done():
+                self.failed.set_exception(error)

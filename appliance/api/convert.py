@@ -1,0 +1,226 @@
+"""From the catalogue's records and from signaling's messages to the public ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from google.protobuf import duration_pb2, timestamp_pb2
+
+from appliance.api import names
+from appliance.catalog import tenants as tenant_rows
+from appliance.catalog.events import Event, EventType
+from appliance.catalog.records import Certificate as CertificateRow
+from appliance.catalog.records import Held, MarkRow, Recording, State
+from appliance.catalog.values import number_of
+from appliance.model import Direction, MarkKind, Role
+from appliance.model.routing import Grain, Line, Tenant
+from earwitness.internal.v1 import signaling_pb2, vault_pb2
+from earwitness.v1 import calls_pb2, events_pb2, party_pb2, recordings_pb2, tenants_pb2
+
+DAY_NS: Final = 86400 * 10**9
+
+
+def timestamp(ns: int) -> timestamp_pb2.Timestamp:
+    """Any 64-bit number of nanoseconds fits: the years 1677 to 2262."""
+    made = timestamp_pb2.Timestamp()
+    made.FromNanoseconds(ns)
+    return made
+
+
+def duration(ns: int) -> duration_pb2.Duration:
+    made = duration_pb2.Duration()
+    made.FromNanoseconds(ns)
+    return made
+
+
+def role(value: Role) -> party_pb2.PartyRole.ValueType:
+    return party_pb2.PartyRole.Value(f"PARTY_ROLE_{value.name}")
+
+
+def direction(value: Direction) -> party_pb2.Direction.ValueType:
+    return party_pb2.Direction.Value(f"DIRECTION_{value.name}")
+
+
+def mark_kind(value: MarkKind) -> recordings_pb2.MarkKind.ValueType:
+    return recordings_pb2.MarkKind.Value(f"MARK_KIND_{value.name}")
+
+
+def mark(row: MarkRow, start_ns: int) -> recordings_pb2.Mark:
+    made = recordings_pb2.Mark(
+        kind=mark_kind(row.kind),
+        time=timestamp(row.at_ns),
+        offset=duration(row.at_ns - start_ns),
+        actor=row.actor,
+        reason=row.reason,
+        track=row.track,
+        data={name: _plain(value) for name, value in row.data.items() if name != "until_ns"},
+    )
+    if row.until_ns is not None:
+        made.until_time.CopyFrom(timestamp(row.until_ns))
+    return made
+
+
+def _plain(value: str | int | float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def certificate(row: CertificateRow, tenant_id: str, recording_id: str) -> recordings_pb2.ErasureCertificate:
+    return recordings_pb2.ErasureCertificate(
+        recording=names.recording(tenant_id, recording_id),
+        epoch=row.epoch,
+        erase_time_ns=row.erased_ns,
+        reason=row.reason,
+        signature=row.signature,
+        device_public_key=row.device_public_key,
+    )
+
+
+def recording(
+    row: Recording, *, full: bool, grace_days: Callable[[str], int | None]
+) -> recordings_pb2.Recording:
+    """`grace_days` gives the grace of a line, None where the line is not known."""
+    made = recordings_pb2.Recording(
+        name=names.recording(row.tenant_id, row.recording_id),
+        line=names.line(row.tenant_id, row.line_id),
+        state=recordings_pb2.RecordingState.Value(f"RECORDING_STATE_{row.state.name}"),
+        etag=row.etag,
+        start_time=timestamp(row.start_ns),
+        state_time=timestamp(row.state_ns),
+        state_reason=row.state_reason,
+    )
+    if row.state is State.ERASED:
+        if row.certificate is not None:
+            made.certificate.CopyFrom(certificate(row.certificate, row.tenant_id, row.recording_id))
+        return made
+    made.call = names.call(row.tenant_id, row.call_id)
+    made.part = row.part
+    if row.end_ns is not None:
+        made.end_time.CopyFrom(timestamp(row.end_ns))
+        made.duration.CopyFrom(duration(row.duration_ns))
+    made.size_bytes = row.size
+    made.whole = row.whole
+    made.direction = direction(row.direction)
+    made.flags.extend(row.flags)
+    made.source = row.source
+    made.sip_call_id = row.sip_call_id
+    made.session_ids.extend(row.identifiers)
+    for ordinal, party in enumerate(row.parties):
+        made.parties.add(
+            address=party.aor,
+            number=party.number,
+            display_name=party.name,
+            role=role(party.role),
+            tracks=[track.track for track in row.tracks if track.party == ordinal],
+        )
+    if row.state is State.DELETED:
+        days = grace_days(row.line_id)
+        if days is not None:
+            made.purge_time.CopyFrom(timestamp(row.state_ns + days * DAY_NS))
+    if full:
+        for track in row.tracks:
+            heard = row.parties[track.party].role if 0 <= track.party < len(row.parties) else Role.UNKNOWN
+            made.tracks.add(track=track.track, label=track.label, role=role(heard), encodings=track.encodings)
+        made.marks.extend(mark(one, row.start_ns) for one in row.marks)
+    return made
+
+
+def held(message: vault_pb2.Holding) -> Held:
+    """What the vault says, as the catalogue takes it."""
+    proof = message.certificate
+    return Held(
+        recording_id=message.recording_id,
+        tenant_id=message.tenant_id,
+        line_id=message.line_id,
+        slice=message.slice,
+        state=State[vault_pb2.HoldingState.Name(message.state).removeprefix("HOLDING_STATE_")],
+        size=message.size,
+        whole=message.whole,
+        reason=message.reason,
+        since_ns=message.since_ns,
+        created_ns=message.created_ns,
+        certificate=CertificateRow(
+            proof.epoch, proof.erased_ns, proof.reason, proof.signature, proof.device_public_key
+        )
+        if message.HasField("certificate")
+        else None,
+    )
+
+
+def call_state(call: signaling_pb2.LiveCall) -> str:
+    """RECORDING, PAUSED, ..."""
+    return signaling_pb2.CallState.Name(call.state).removeprefix("CALL_STATE_")
+
+
+def call(live: signaling_pb2.LiveCall) -> calls_pb2.Call:
+    made = calls_pb2.Call(
+        name=names.call(live.tenant_id, live.call_id),
+        line=names.line(live.tenant_id, live.line_id),
+        recordings=[names.recording(live.tenant_id, one) for one in live.recording_ids],
+        state=calls_pb2.CallState.Value(signaling_pb2.CallState.Name(live.state)),
+        start_time=timestamp(live.started_ns),
+        state_time=timestamp(live.state_since_ns),
+        detail=live.detail,
+        silent_tracks=live.silent_tracks,
+        source=live.source,
+    )
+    for party in live.parties:
+        made.parties.add(
+            address=party.aor,
+            number=number_of(party.aor),
+            display_name=party.name,
+            role=role(Role(party.role) if party.role in set(Role) else Role.UNKNOWN),
+            tracks=[party.track] if party.track >= 0 else [],
+        )
+    return made
+
+
+def tenant(row: Tenant) -> tenants_pb2.Tenant:
+    return tenants_pb2.Tenant(
+        name=names.tenant(row.tenant_id),
+        display_name=row.display_name,
+        create_time=timestamp(row.create_ns),
+        etag=tenant_rows.tenant_etag(row),
+    )
+
+
+def grain(value: Grain) -> tenants_pb2.Grain.ValueType:
+    return tenants_pb2.Grain.Value(f"GRAIN_{value.name}")
+
+
+def line(row: Line) -> tenants_pb2.Line:
+    return tenants_pb2.Line(
+        name=names.line(row.tenant_id, row.line_id),
+        display_name=row.display_name,
+        numbers=row.numbers,
+        trunks=row.trunks,
+        catch_all=row.catch_all,
+        directions=_directions(row.directions),
+        do_not_record=row.do_not_record,
+        grain=grain(row.grain),
+        grace_days=row.grace_days,
+        create_time=timestamp(row.create_ns),
+        etag=tenant_rows.line_etag(row),
+    )
+
+
+def _directions(some: Iterable[Direction]) -> list[party_pb2.Direction.ValueType]:
+    return [direction(one) for one in some]
+
+
+def event(row: Event, resume_token: str) -> events_pb2.Event:
+    if row.type in (EventType.CALL_STARTED, EventType.CALL_CHANGED, EventType.CALL_ENDED):
+        subject = names.call(row.tenant_id, row.subject)
+    elif row.type in (EventType.CONDITION_RAISED, EventType.CONDITION_CLEARED):
+        subject = f"processes/{row.subject}"
+    else:
+        subject = names.recording(row.tenant_id, row.subject)
+    return events_pb2.Event(
+        type=events_pb2.EventType.Value(f"EVENT_TYPE_{row.type.name}"),
+        time=timestamp(row.at_ns),
+        subject=subject,
+        line=names.line(row.tenant_id, row.line_id),
+        state=row.state,
+        message=row.message,
+        resume_token=resume_token,
+    )

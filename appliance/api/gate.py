@@ -1,0 +1,225 @@
+"""What every public call passes, in this order: request id, identity, rate limit, policy, audit, handler.
+
+And what comes out of it: an error of the house becomes a rich status; anything else is a fault, of which the caller
+learns nothing but that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+import structlog
+
+from appliance.access import certificates, identities, policy
+from appliance.access.errors import NoCertificateError
+from appliance.access.identities import Identity
+from appliance.api import names
+from appliance.api.audit import Trail
+from appliance.api.errors import AuditUnavailableError, wire_status
+from appliance.api.limits import RateLimit
+from appliance.api.store import Store
+from appliance.model import EarwitnessError, new_id
+from appliance.process import rpc
+
+log = structlog.get_logger()
+
+REQUEST_ID: Final = "x-request-id"
+RECHECK_S: Final = 10.0  # how long a stream may outlive the revocation of its identity
+_REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_UNAUDITED: Final = (
+    "/grpc.",
+)  # health and reflection: asked every few seconds, and they say nothing of calls
+_LISTS = re.compile(r".*/(List|Watch|Get(?!Waveform))[A-Za-z]*")
+
+
+@dataclass
+class Call:
+    """One call on its way."""
+
+    method: str
+    request_id: str
+    identity: Identity | None = None
+    subject: str = ""
+    purpose: str = ""
+    started_s: float = field(default_factory=time.monotonic)
+
+
+_current: contextvars.ContextVar[Call] = contextvars.ContextVar("call")
+
+
+def caller() -> Identity:
+    """Who is calling, within a handler."""
+    identity = _current.get().identity
+    if identity is None:
+        raise AssertionError("a handler runs after the identity was found")
+    return identity
+
+
+class Gate(grpc.aio.ServerInterceptor):
+    """The interceptor of the public server."""
+
+    def __init__(self, store: Store, trail: Trail, limit: RateLimit) -> None:
+        self._store = store
+        self._trail = trail
+        self._limit = limit
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        """See grpc.aio.ServerInterceptor."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return handler  # no such method: gRPC says so
+        method = str(handler_call_details.method)
+        kind = ("stream_" if handler.request_streaming else "unary_") + (
+            "stream" if handler.response_streaming else "unary"
+        )
+        inner = getattr(handler, kind)
+
+        async def pass_unary(request: Any, context: Any) -> Any:
+            return await self._pass(method, request, context, lambda: inner(request, context))
+
+        async def pass_stream(request: Any, context: Any) -> None:
+            await self._pass(method, request, context, lambda: self._stream(inner, request, context))
+
+        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        return make(
+            pass_stream if handler.response_streaming else pass_unary,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    async def _pass(
+        self, method: str, request: Any, context: Any, handle: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        call = Call(method, _request_id(context))
+        _current.set(call)
+        context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
+        audited = not method.startswith(_UNAUDITED)
+        admitted = False
+        outcome = "OK"
+        try:
+            call.identity = await self._identify(context)
+            self._limit.take(call.identity.name, call.started_s)
+            policy.check(call.identity, method)
+            if audited:
+                _describe(call, request)
+                await self._audit(call, "asked", durable=not _LISTS.fullmatch(method))
+            admitted = True
+            return await handle()
+        except EarwitnessError as error:
+            outcome = error.reason
+            log.info("call refused", method=method, request=call.request_id, reason=error.reason)
+            await _abort(context, wire_status(error), call)
+        except (asyncio.CancelledError, grpc.aio.AbortError):
+            outcome = "CANCELLED"
+            raise
+        except Exception as error:  # noqa: BLE001 - the last resort of a server
+            outcome = "INTERNAL"
+            _fault(call, error)
+            await _abort(context, rpc.grpc_status(rpc.unexpected()), call)
+        finally:
+            if audited and (admitted or outcome != "CANCELLED"):
+                await self._conclude(call, outcome)
+
+    async def _stream(self, inner: Any, request: Any, context: Any) -> None:
+        answer = inner(request, context)
+        if inspect.isawaitable(answer):  # writes by itself, as the health service does
+            await answer
+            return
+        items: AsyncIterator[Any] = answer
+        checked_s = time.monotonic()
+        try:
+            async for item in items:
+                if (now_s := time.monotonic()) - checked_s > RECHECK_S:
+                    identity = await self._identify(context)  # revoked meanwhile: the stream ends here
+                    policy.check(identity, _current.get().method)
+                    checked_s = now_s
+                await context.write(item)
+        finally:
+            await items.aclose()  # type: ignore[attr-defined]
+
+    async def _identify(self, context: Any) -> Identity:
+        pem = next(iter(context.auth_context().get("x509_pem_cert", ())), None)
+        if pem is None:
+            raise NoCertificateError("the connection carries no client certificate")
+        fingerprint = _fingerprint(bytes(pem))
+        return await self._store.read(lambda connection: identities.find(connection, fingerprint))
+
+    async def _audit(self, call: Call, what: str, *, durable: bool, **more: object) -> None:
+        record = {
+            "time_ns": time.time_ns(),
+            "what": what,
+            "request": call.request_id,
+            "who": call.identity.name if call.identity else "",
+            "certificate": call.identity.fingerprint if call.identity else "",
+            "method": call.method,
+            "subject": call.subject,
+            **({"purpose": call.purpose} if call.purpose else {}),
+            **more,
+        }
+        await asyncio.to_thread(self._trail.write, record, durable=durable)
+
+    async def _conclude(self, call: Call, outcome: str) -> None:
+        took_ms = round((time.monotonic() - call.started_s) * 1000)
+        try:
+            # Shielded: a caller that goes away must not take the last line with it.
+            await asyncio.shield(
+                self._audit(call, "done", durable=False, outcome=outcome, milliseconds=took_ms)
+            )
+        except AuditUnavailableError:
+            # The call is over, so it cannot be refused; the condition is raised, and the next one will be.
+            log.error("outcome not audited", request=call.request_id, outcome=outcome)
+
+
+@functools.lru_cache(maxsize=1024)
+def _fingerprint(pem: bytes) -> str:
+    try:
+        return certificates.fingerprint_of_pem(pem)
+    except ValueError:
+        raise NoCertificateError("the client certificate cannot be read") from None
+
+
+def _request_id(context: Any) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == REQUEST_ID and isinstance(value, str) and _REQUEST_ID_FORM.fullmatch(value):
+            return value
+    return new_id()
+
+
+def _describe(call: Call, request: Any) -> None:
+    """What the call is about. A text that is no resource name may be anything, so it is not repeated."""
+    for name in ("name", "parent"):
+        text = getattr(request, name, "")
+        if isinstance(text, str) and text:
+            call.subject = text if names.is_name(text) else "malformed"
+    purpose = getattr(request, "purpose", "")
+    call.purpose = purpose[:200] if isinstance(purpose, str) else ""
+
+
+async def _abort(context: Any, status: grpc.Status, call: Call) -> None:
+    trailing = (*(status.trailing_metadata or ()), (REQUEST_ID, call.request_id))
+    await context.abort(status.code, status.details, trailing)
+
+
+def _fault(call: Call, error: Exception) -> None:
+    # The exception's own text may hold what a caller sent: only its type and place are logged.
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else ""
+    log.error(
+        "rpc fault", method=call.method, request=call.request_id, error=type(error).__name__, place=place
+    )

@@ -1,0 +1,108 @@
+"""Asks every process of the box how it is; conditions that come and go become events."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+import grpc.aio
+
+from appliance.api.store import Store
+from appliance.catalog import told
+from appliance.config.settings import Settings
+from appliance.process import rpc
+from appliance.process.status import ALARM, ProcessServicer, Status
+from earwitness.internal.v1 import process_pb2, process_pb2_grpc
+
+EVERY_S: Final = 3.0
+MISSES: Final = 2  # in a row, before a process is said to be down: a restart takes a moment
+_ASK_S: Final = 2.0
+DOWN: Final = "ProcessDown"
+
+
+@dataclass
+class Seen:
+    """What is known of one process."""
+
+    process: str
+    answer: process_pb2.GetProcessStatusResponse | None = None
+    misses: int = 0
+    down_since_ns: int = 0
+
+    @property
+    def up(self) -> bool:
+        return self.answer is not None
+
+    def conditions(self) -> list[process_pb2.Condition]:
+        """Its own, or that it is down."""
+        if self.answer is not None:
+            return list(self.answer.conditions)
+        if self.misses < MISSES:
+            return []
+        return [
+            process_pb2.Condition(
+                type=DOWN,
+                severity=ALARM,
+                message="This process does not answer; the supervisor restarts it.",
+                since_ns=self.down_since_ns,
+            )
+        ]
+
+
+class Processes:
+    """All processes of the box, control included."""
+
+    def __init__(self, settings: Settings, store: Store, status: Status) -> None:
+        workers = [f"capture-{number}" for number in range(settings.media.worker_count)]
+        names = ["signaling", *workers, "vault"]
+        self._store = store
+        self._own = ProcessServicer("control", os.getpid(), status)
+        self._seen = {name: Seen(name) for name in names}
+        self._channels = {name: rpc.aio_channel(settings.layout, name) for name in names}
+        self._stubs: dict[str, process_pb2_grpc.ProcessServiceAsyncStub] = {
+            name: process_pb2_grpc.ProcessServiceStub(channel) for name, channel in self._channels.items()
+        }
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(EVERY_S)
+
+    async def look(self) -> list[Seen]:
+        """Ask all of them now; what changed becomes events."""
+        await asyncio.gather(*(self._ask(seen) for seen in self._seen.values()))
+        everybody = [*self._seen.values(), Seen("control", self._own.answer())]
+        present = {
+            (seen.process, condition.type): condition.message
+            for seen in everybody
+            for condition in seen.conditions()
+        }
+        # Of who is silent for a moment nothing new is known.
+        asked = [seen.process for seen in everybody if seen.up or seen.misses >= MISSES]
+        now_ns = time.time_ns()
+        if await self._store.read(lambda connection: told.differ(connection, present, asked)):
+            await self._store.write(lambda connection: told.conditions(connection, present, asked, now_ns))
+        return everybody
+
+    async def _ask(self, seen: Seen) -> None:
+        try:
+            seen.answer = await self._stubs[seen.process].GetProcessStatus(
+                process_pb2.GetProcessStatusRequest(), timeout=_ASK_S
+            )
+        except grpc.RpcError:
+            # No answer is the answer: it is shown as such.
+            if seen.misses == 0:
+                seen.down_since_ns = time.time_ns()
+            seen.answer = None
+            seen.misses += 1
+        else:
+            seen.misses = 0
+
+    async def close(self) -> None:
+        for channel in self._channels.values():
+            await channel.close(None)

@@ -1,0 +1,197 @@
+"""RecordingsService: find, look at, delete, erase. Reading is in `reading`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from appliance.api import convert, names
+from appliance.api.errors import EtagNeededError, FieldInvalidError, GraceOverError
+from appliance.api.parts import Note, Parts, check_text, page_size, query_of
+from appliance.api.reading import Reading
+from appliance.catalog import filters, recordings, tenants
+from appliance.catalog.errors import EtagMismatchError, PageTokenError, RecordingNotFoundError
+from appliance.catalog.recording_filter import FIELDS
+from appliance.catalog.records import Recording, State
+from appliance.model import ErasedError, NotFoundError
+from earwitness.v1 import recordings_pb2 as pb
+from earwitness.v1 import recordings_pb2_grpc
+
+MAX_ETAG = 100
+
+
+class Recordings(Reading, recordings_pb2_grpc.RecordingsServiceServicer):
+    """See recordings.proto."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+
+    async def ListRecordings(
+        self, request: pb.ListRecordingsRequest, context: Any
+    ) -> pb.ListRecordingsResponse:
+        tenant_id = names.parent(request.parent)
+        where = filters.parse(request.filter, FIELDS)
+        order = recordings.parse_order(request.order_by)
+        size = page_size(request.page_size)
+        query = query_of("ListRecordings", request)
+        now_s = self.parts.clock_ns() / 1e9
+        bound: int | None = None
+        after: tuple[int, str] | None = None
+        if request.page_token:
+            match self.parts.tokens.read_page(request.page_token, query, now_s):
+                case [int(bound), int(value), str(last)]:
+                    after = (value, last)
+                case _:
+                    raise PageTokenError("not a page token of this query", field="page_token")
+        full = request.view == pb.RECORDING_VIEW_FULL
+
+        def work(connection: sa.Connection) -> tuple[list[Recording], int, dict[str, int]]:
+            newest = recordings.newest(connection) if bound is None else bound
+            found = recordings.search(
+                connection,
+                tenant_id=tenant_id,
+                where=where,
+                order=order,
+                limit=size + 1,
+                bound=newest,
+                after=after,
+                show_deleted=request.show_deleted,
+                full=full,
+            )
+            return found, newest, _graces(connection)
+
+        found, newest, graces = await self.parts.store.read(work)
+        answer = pb.ListRecordingsResponse(
+            recordings=[convert.recording(row, full=full, grace_days=graces.get) for row in found[:size]]
+        )
+        if len(found) > size:
+            position = recordings.position_of(found[size - 1], order)
+            answer.next_page_token = self.parts.tokens.page(query, [newest, *position], now_s)
+        return answer
+
+    async def GetRecording(self, request: pb.GetRecordingRequest, context: Any) -> pb.GetRecordingResponse:
+        tenant_id, recording_id = names.child(request.name, "recordings")
+        row = await self.find(tenant_id, recording_id)
+        return pb.GetRecordingResponse(
+            recording=await self._message(row, full=request.view != pb.RECORDING_VIEW_BASIC)
+        )
+
+    async def DeleteRecording(
+        self, request: pb.DeleteRecordingRequest, context: Any
+    ) -> pb.DeleteRecordingResponse:
+        tenant_id, recording_id = names.child(request.name, "recordings")
+        check_text(request.reason, "reason")
+
+        async def act(note: Note) -> str:
+            row = await self._find_to_change(tenant_id, recording_id, request.etag, request.allow_missing)
+            if row is None or request.validate_only:
+                return recording_id
+            if row.state is not State.DELETED:
+                await self.parts.vault.delete(recording_id, request.reason)
+                await self._changed(recording_id)
+            await self.parts.store.write(lambda connection: note(connection, recording_id))
+            return recording_id
+
+        async with self.parts.locks.held(recording_id):
+            await self.parts.once("DeleteRecording", request, act)
+        return pb.DeleteRecordingResponse(
+            recording=await self._after(tenant_id, recording_id, request.allow_missing)
+        )
+
+    async def UndeleteRecording(
+        self, request: pb.UndeleteRecordingRequest, context: Any
+    ) -> pb.UndeleteRecordingResponse:
+        tenant_id, recording_id = names.child(request.name, "recordings")
+
+        async def act(note: Note) -> str:
+            row = await self._find_to_change(tenant_id, recording_id, request.etag, False)
+            if row is not None and row.state is State.DELETED:
+                graces = await self.parts.store.read(_graces)
+                days = graces.get(row.line_id)
+                if days is not None and self.parts.clock_ns() > row.state_ns + days * convert.DAY_NS:
+                    raise GraceOverError("the time to bring it back is over", recording=recording_id)
+            if row is None or request.validate_only:
+                return recording_id
+            if row.state is not State.FILED:
+                await self.parts.vault.undelete(recording_id)
+                await self._changed(recording_id)
+            await self.parts.store.write(lambda connection: note(connection, recording_id))
+            return recording_id
+
+        async with self.parts.locks.held(recording_id):
+            await self.parts.once("UndeleteRecording", request, act)
+        return pb.UndeleteRecordingResponse(recording=await self._after(tenant_id, recording_id, False))
+
+    async def EraseRecording(
+        self, request: pb.EraseRecordingRequest, context: Any
+    ) -> pb.EraseRecordingResponse:
+        tenant_id, recording_id = names.child(request.name, "recordings")
+        check_text(request.reason, "reason", least=1)
+
+        async def act(note: Note) -> str:
+            row = await self._find_to_change(
+                tenant_id, recording_id, request.etag, request.allow_missing, erasing=True
+            )
+            if row is not None and row.state is not State.ERASED and not (request.etag or request.force):
+                raise EtagNeededError("erasing wants the recording's etag, or force", field="etag")
+            if row is None or request.validate_only:
+                return recording_id
+            if row.state is not State.ERASED:
+                await self.parts.vault.erase(recording_id, request.reason)
+                await self._changed(recording_id)
+            await self.parts.store.write(lambda connection: note(connection, recording_id))
+            return recording_id
+
+        async with self.parts.locks.held(recording_id):
+            await self.parts.once("EraseRecording", request, act)
+        return pb.EraseRecordingResponse(
+            recording=await self._after(tenant_id, recording_id, request.allow_missing)
+        )
+
+    async def _find_to_change(
+        self,
+        tenant_id: str | None,
+        recording_id: str,
+        etag: str,
+        allow_missing: bool,
+        *,
+        erasing: bool = False,
+    ) -> Recording | None:
+        if len(etag) > MAX_ETAG:
+            raise FieldInvalidError("not an etag", field="etag")
+        try:
+            row = await self.find(tenant_id, recording_id)
+        except NotFoundError:
+            if allow_missing:
+                return None
+            raise
+        if row.state is State.ERASED:
+            if erasing:
+                return row  # done already, whatever it was before
+            raise ErasedError("the recording is erased", recording=recording_id)
+        if etag and etag != row.etag:
+            raise EtagMismatchError("the recording changed since", recording=recording_id, field="etag")
+        return row
+
+    async def _changed(self, recording_id: str) -> None:
+        self.parts.renders.forget(recording_id)
+        await self.parts.follower.refresh(recording_id)
+
+    async def _after(
+        self, tenant_id: str | None, recording_id: str, allow_missing: bool
+    ) -> pb.Recording | None:
+        try:
+            return await self._message(await self.find(tenant_id, recording_id), full=True)
+        except RecordingNotFoundError:
+            if allow_missing:
+                return None
+            raise
+
+    async def _message(self, row: Recording, *, full: bool) -> pb.Recording:
+        graces = await self.parts.store.read(_graces)
+        return convert.recording(row, full=full, grace_days=graces.get)
+
+
+def _graces(connection: sa.Connection) -> dict[str, int]:
+    return {line.line_id: line.grace_days for line in tenants.list_lines(connection)}

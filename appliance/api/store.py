@@ -1,0 +1,96 @@
+"""The catalogue for asyncio: work is done in threads, and who waits for events is woken."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+import sqlalchemy as sa
+
+from appliance.catalog.database import Database
+from appliance.model import UnavailableError
+
+Result = TypeVar("Result")
+_THREADS: Final = 4
+
+
+class ShuttingDownError(UnavailableError):
+    """This process is about to stop; come again in a moment."""
+
+    reason = "SHUTTING_DOWN"
+
+
+class Signal:
+    """Wakes everybody who waits. Who was not waiting sees it by the number."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._closed = False
+        self._next: asyncio.Future[None] | None = None
+
+    def notify(self) -> None:
+        self.number += 1
+        if self._next is not None:
+            self._next.set_result(None)
+            self._next = None
+
+    def close(self) -> None:
+        """Who waits, now or later, gets ShuttingDownError."""
+        self._closed = True
+        self.notify()
+
+    async def wait(self, seen: int, timeout_s: float) -> bool:
+        """Wait until the number is other than `seen`; False where that took too long. ShuttingDownError."""
+        woken = await self._wait(seen, timeout_s)
+        if self._closed:
+            raise ShuttingDownError("the box's API is about to stop")
+        return woken
+
+    async def _wait(self, seen: int, timeout_s: float) -> bool:
+        if self.number != seen:
+            return True
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_future()
+        try:
+            # Shielded, as others wait for the same future.
+            await asyncio.wait_for(asyncio.shield(self._next), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+
+class Store:
+    """Reads and writes of the catalogue, off the event loop."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.events = Signal()  # something was written that may have added events
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="catalogue")
+
+    async def read(self, work: Callable[[sa.Connection], Result]) -> Result:
+        def run() -> Result:
+            with self.database.read() as connection:
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+
+    async def write(self, work: Callable[[sa.Connection], Result]) -> Result:
+        """All of it or nothing. Once begun it is finished, even where who asked goes away."""
+
+        def run() -> Result:
+            with self.database.write() as connection:
+                return work(connection)
+
+        result = await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._threads, run))
+        self.events.notify()
+        return result
+
+    async def scrub(self) -> bool:
+        """See Database.scrub."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.database.scrub)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True)
+        self.database.close()

@@ -1,0 +1,112 @@
+"""Takes up into the catalogue what the vault says: row, event and cursor in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import sqlalchemy as sa
+import structlog
+
+from appliance.api import contents
+from appliance.api.errors import VaultUnavailableError
+from appliance.api.store import Store
+from appliance.api.vault import VaultReader
+from appliance.catalog import events, recordings, state
+from appliance.catalog.events import Event, EventType
+from appliance.catalog.records import Description, Held, State
+from appliance.model import CorruptError, EarwitnessError, Kind
+
+log = structlog.get_logger()
+
+CURSOR = "vault-cursor"
+_EVENTS = {
+    State.FILED: EventType.RECORDING_FILED,
+    State.DELETED: EventType.RECORDING_DELETED,
+    State.ERASED: EventType.RECORDING_ERASED,
+    State.QUARANTINED: EventType.RECORDING_QUARANTINED,
+}
+
+
+class Taker:
+    """Reads what is new and writes it down."""
+
+    def __init__(self, store: Store, reader: VaultReader, threads: ThreadPoolExecutor) -> None:
+        self._store = store
+        self._reader = reader
+        self._threads = threads
+        self.scrub_wanted = False
+
+    async def take(
+        self,
+        held: Held,
+        position: int,
+        *,
+        moves_cursor: bool = False,
+        tells: bool = True,
+        anew: bool = False,
+    ) -> Description | None:
+        """Take up one holding at a position of the journal; gives what was read of its content, if it was read.
+
+        `anew`: read the content also where it is known. `tells`: a change of state becomes an event.
+        """
+        description = await self._describe(held) if await self._wants_content(held, position, anew) else None
+
+        def work(connection: sa.Connection) -> bool:
+            before, changed = recordings.take(connection, held, position, description)
+            # What an older position says is never told: something newer was told already.
+            if tells and changed and before is not held.state:
+                kind = _EVENTS[held.state]
+                if held.state is State.FILED and before is State.DELETED:
+                    kind = EventType.RECORDING_UNDELETED
+                events.append(
+                    connection,
+                    Event(
+                        kind,
+                        time.time_ns(),
+                        held.recording_id,
+                        tenant_id=held.tenant_id,
+                        line_id=held.line_id,
+                        state=held.state.name,
+                    ),
+                )
+            if moves_cursor:
+                state.put_int(connection, CURSOR, position)
+            return changed and held.state is State.ERASED
+
+        if await self._store.write(work):
+            # What was deleted is overwritten in the database; its traces in the log go with the log.
+            self.scrub_wanted = not await self._store.scrub()
+        return description
+
+    async def _wants_content(self, held: Held, position: int, anew: bool) -> bool:
+        if held.state not in (State.FILED, State.DELETED):
+            return False
+        known, described = await self._store.read(
+            lambda connection: recordings.standing(connection, held.recording_id)
+        )
+        return known <= position and (anew or not described)
+
+    async def _describe(self, held: Held) -> Description | None:
+        """None where the content cannot be had just because the recording went on in its life."""
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.run_in_executor(
+                self._threads, contents.describe, self._reader, held.recording_id
+            )
+        except VaultUnavailableError:
+            raise
+        except CorruptError as error:
+            log.error("recording unreadable", recording=held.recording_id, reason=error.reason)
+            return Description.unreadable(held)
+        except EarwitnessError as error:
+            if error.kind is Kind.UNAVAILABLE:
+                raise
+            if error.kind in (Kind.PRECONDITION, Kind.NOT_FOUND):
+                # Erased or deleted since this entry was written; a later one says so.
+                log.info("recording not readable now", recording=held.recording_id, reason=error.reason)
+                return None
+            log.error("recording unreadable", recording=held.recording_id, reason=error.reason)
+            return Description.unreadable(held)
+        return found if found is not None else Description.unreadable(held)

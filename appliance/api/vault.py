@@ -1,0 +1,169 @@
+"""Control's side of the vault: calls with errors of the house, and a sealed file as something to read from."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import grpc
+import grpc.aio
+
+from appliance.api.errors import VaultUnavailableError
+from appliance.config.layout import Layout
+from appliance.model import EarwitnessError, Kind
+from appliance.process import rpc
+from earwitness.internal.v1 import vault_pb2, vault_pb2_grpc
+
+_QUICK_S: Final = 15.0
+_SLOW_S: Final = 180.0  # erasing rewrites the keystore
+Message = TypeVar("Message")
+
+
+def vault_error(error: grpc.RpcError) -> EarwitnessError:
+    """What the vault raised; VaultUnavailableError where it does not answer."""
+    found = rpc.from_rpc_error(error)
+    if found.kind is Kind.UNAVAILABLE and found.reason in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+        return VaultUnavailableError("the vault does not answer; recordings are kept in the spool meanwhile")
+    return found
+
+
+class Vault:
+    """The vault, for asyncio."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._channel = rpc.aio_channel(layout, "vault")
+        self._stub: vault_pb2_grpc.VaultServiceAsyncStub = vault_pb2_grpc.VaultServiceStub(self._channel)
+
+    async def create_tenant_key(self, tenant_id: str) -> bytes:
+        request = vault_pb2.CreateTenantKeyRequest(tenant_id=tenant_id)
+        return (await _answer(self._stub.CreateTenantKey(request, timeout=_QUICK_S))).public_key
+
+    async def holding(self, recording_id: str) -> vault_pb2.Holding:
+        request = vault_pb2.GetHoldingRequest(recording_id=recording_id)
+        return (await _answer(self._stub.GetHolding(request, timeout=_QUICK_S))).holding
+
+    async def delete(self, recording_id: str, reason: str) -> None:
+        request = vault_pb2.DeleteRecordingRequest(recording_id=recording_id, reason=reason)
+        await _answer(self._stub.DeleteRecording(request, timeout=_QUICK_S))
+
+    async def undelete(self, recording_id: str) -> None:
+        request = vault_pb2.UndeleteRecordingRequest(recording_id=recording_id)
+        await _answer(self._stub.UndeleteRecording(request, timeout=_QUICK_S))
+
+    async def erase(self, recording_id: str, reason: str) -> None:
+        request = vault_pb2.EraseRecordingsRequest(recording_ids=[recording_id], reason=reason)
+        await _answer(self._stub.EraseRecordings(request, timeout=_SLOW_S))
+
+    async def status(self) -> vault_pb2.GetVaultStatusResponse:
+        return await _answer(self._stub.GetVaultStatus(vault_pb2.GetVaultStatusRequest(), timeout=_QUICK_S))
+
+    async def journal(self, after: int) -> AsyncIterator[vault_pb2.WatchRecordingsResponse]:
+        """The journal after a position; waits for more, without end."""
+        stream = self._stub.WatchRecordings(vault_pb2.WatchRecordingsRequest(after=after))
+        async for entry in _items(stream):
+            yield entry
+
+    async def holdings(self) -> AsyncIterator[vault_pb2.ListHoldingsResponse]:
+        """Everything the vault holds."""
+        async for item in _items(self._stub.ListHoldings(vault_pb2.ListHoldingsRequest())):
+            yield item
+
+    async def sealed(self, recording_id: str, offset: int) -> AsyncGenerator[bytes, None]:
+        """Bytes of a sealed file, from an offset to the end."""
+        request = vault_pb2.ReadSealedRequest(recording_id=recording_id, offset=offset)
+        async for item in _items(self._stub.ReadSealed(request)):
+            yield item.data
+
+    async def close(self) -> None:
+        await self._channel.close(None)
+
+
+async def _answer(call: Awaitable[Message]) -> Message:
+    try:
+        return await call
+    except grpc.RpcError as error:
+        raise vault_error(error) from error
+
+
+async def _items(stream: Any) -> AsyncIterator[Any]:
+    try:
+        async for item in stream:
+            yield item
+    except grpc.RpcError as error:
+        raise vault_error(error) from error
+    finally:
+        stream.cancel()
+
+
+class VaultReader:
+    """The vault, for worker threads: data keys and sealed files."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._channel = rpc.channel(layout, "vault")
+        self._stub = vault_pb2_grpc.VaultServiceStub(self._channel)
+
+    def lease(self, recording_id: str, actor: str, purpose: str) -> bytes:
+        """The data key; to be forgotten after the reading."""
+        request = vault_pb2.LeaseKeyRequest(recording_id=recording_id, actor=actor, purpose=purpose)
+        try:
+            return self._stub.LeaseKey(request, timeout=_QUICK_S).data_key
+        except grpc.RpcError as error:
+            raise vault_error(error) from error
+
+    def device_key(self) -> bytes:
+        """The box's public key."""
+        try:
+            return self._stub.GetVaultStatus(
+                vault_pb2.GetVaultStatusRequest(), timeout=_QUICK_S
+            ).device_public_key
+        except grpc.RpcError as error:
+            raise vault_error(error) from error
+
+    def open(self, recording_id: str) -> SealedStream:
+        """The sealed file, from its beginning."""
+        return SealedStream(self._stub.ReadSealed(vault_pb2.ReadSealedRequest(recording_id=recording_id)))
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+class SealedStream:
+    """A sealed file that comes from the vault: a blocking `read`. May be cancelled from another thread."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._chunks: Iterator[vault_pb2.ReadSealedResponse] = iter(call)
+        self._rest = memoryview(b"")
+        self.bytes_read = 0
+
+    def read(self, size: int, /) -> bytes:
+        """Exactly `size` bytes, less only at the end."""
+        parts: list[memoryview] = []
+        wanted = size
+        while wanted > 0:
+            if not self._rest:
+                try:
+                    chunk = next(self._chunks, None)
+                except grpc.RpcError as error:
+                    raise vault_error(error) from error
+                if chunk is None:
+                    break
+                self._rest = memoryview(chunk.data)
+                continue
+            part, self._rest = self._rest[:wanted], self._rest[wanted:]
+            parts.append(part)
+            wanted -= len(part)
+        self.bytes_read += size - wanted
+        return b"".join(parts)
+
+    def cancel(self) -> None:
+        self._call.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()
