@@ -29,7 +29,7 @@ _SPACE = b" \t\r\n"
 
 
 class KeepAlive(enum.Enum):
-    """Two line ends between messages: the peer asks whether we are there; the answer is one line end."""
+    """Two line ends between messages: the peer asks whether we are there. Answer `PONG`, once for all in one `feed`."""
 
     PING = "ping"
 
@@ -52,6 +52,8 @@ class StreamFramer:
         self.error: FramingError | None = None
         self._buffer = bytearray()
         self._searched = 0  # up to here there is no end of a header section
+        self._begun = False  # its first line is here, and is one of SIP
+        self._line_ends = 0  # before the message, not yet made a keep-alive
         self._wanted = 0  # length of the message being received, once its headers are here
 
     @property
@@ -68,9 +70,14 @@ class StreamFramer:
     def _items(self) -> Iterator[bytes | KeepAlive]:
         while self.error is None:
             if not self._wanted:
-                if self._skip_line_ends():
-                    yield KEEP_ALIVE
-                    continue
+                while (length := self._line_end()) > 0:
+                    del self._buffer[:length]
+                    self._line_ends = (self._line_ends + 1) % 2
+                    if self._line_ends == 0:
+                        yield KEEP_ALIVE
+                if length < 0 or not self._buffer:
+                    return
+                self._line_ends = 0
                 try:
                     self._wanted = self._measure()
                 except FramingError as error:
@@ -81,35 +88,32 @@ class StreamFramer:
             message = bytes(self._buffer[: self._wanted])
             del self._buffer[: self._wanted]
             self._wanted = self._searched = 0
+            self._begun = False
             yield message
         self._buffer.clear()
         if self.error is not None:
             raise self.error
 
-    def _skip_line_ends(self) -> bool:
-        """Drop line ends before a message. True: two of them, a keep-alive."""
-        if self._buffer.startswith((b"\r\n\r\n", b"\n\n")):
-            del self._buffer[: 4 if self._buffer[0] == 13 else 2]
-            return True
-        if self._searched == 0 and self._buffer[:1] in (b"\r", b"\n") and self._buffer not in (
-            b"\r", b"\n", b"\r\n", b"\r\n\r",
-        ):  # fmt: skip
-            # One line end and something else: not the first half of a keep-alive.
-            stripped = self._buffer.lstrip(b"\r\n")
-            del self._buffer[: len(self._buffer) - len(stripped)]
-        return False
+    def _line_end(self) -> int:
+        """The length of a line end at the start of the buffer; 0: there is none; -1: half of one."""
+        if self._searched or self._buffer[:1] not in (b"\r", b"\n"):
+            return 0
+        if self._buffer[0] == 10:
+            return 1
+        if len(self._buffer) == 1:
+            return -1
+        return 2 if self._buffer[1] == 10 else 1
 
     def _measure(self) -> int:
         """The length of the message at the start of the buffer, 0 while its headers are not complete."""
         buffer = self._buffer
-        if buffer[:1] in (b"\r", b"\n"):
-            return 0
-        if self._searched == 0 or b"\n" not in buffer[: self._searched]:
+        if not self._begun:
             line_end = buffer.find(b"\n", 0, FIRST_LINE_LIMIT)
             if line_end < 0 and len(buffer) < FIRST_LINE_LIMIT:
                 return 0
             if line_end < 0 or b"SIP/" not in buffer[:line_end].upper():
                 raise FramingError("what comes is no SIP")
+            self._begun = True
         end = _END.search(buffer, max(0, self._searched - 2))
         if (end.end() if end else len(buffer)) > self.limits.header_section:
             raise FramingError("the header section is too long", status=513)

@@ -168,7 +168,7 @@ def _read_response(
     first: str, headers: Headers, flaw: SipParseError | None, rest: bytes, limits: Limits
 ) -> SipResponse:
     match = _STATUS_LINE.fullmatch(first)
-    if match is None or match[1].upper() != VERSION:
+    if match is None or "\r" in first or match[1].upper() != VERSION:
         raise SipParseError("the status line is malformed")
     response = SipResponse(int(match[2]), match[3] or "", headers)
     if flaw is not None:

@@ -26,7 +26,7 @@ MAX_DEPTH = 4
 MAX_PART_HEADERS = 64
 MAX_HEADER_OCTETS = 16 * 1024
 
-_FIRST_DELIMITER = re.compile(rb"(?:^|\n)[ \t]*--([^\r\n]{1,200}?)[ \t]*\r?\n")
+_FIRST_DELIMITER = re.compile(rb"(?:^|\n)[ \t]*--([^\r\n]{1,200}?)[ \t]{0,80}+\r?\n")
 _HEADER = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]*:[ \t]*(.*)", re.DOTALL)
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 _SAFE_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=?]{1,70}")
@@ -110,7 +110,7 @@ def _collect(content_type: MediaType, body: bytes, depth: int, parts: list[Part]
     if depth > MAX_DEPTH:
         raise MultipartError("parts are nested too deeply", limit=MAX_DEPTH)
     for part in parse_multipart(content_type, body):
-        if part.content_type.type == "multipart":
+        if part.content_type.type == "multipart" and part.content.strip():
             _collect(part.content_type, part.content, depth + 1, parts)
         else:
             parts.append(part)
@@ -133,7 +133,7 @@ def _cut(boundary: str, body: bytes) -> list[bytes]:
 
 def _cut_at(boundary: bytes, body: bytes) -> list[bytes] | None:
     delimiter = re.compile(
-        rb"(?:^|\r?\n)[ \t]*--[ \t]*" + re.escape(boundary) + rb"[ \t]*(--)?[ \t]*(?=\r?\n|$)"
+        rb"(?:^|\r?\n)[ \t]*--[ \t]*" + re.escape(boundary) + rb"[ \t]*+(?:(--)[ \t]*+)?(?=\r?\n|$)"
     )
     chunks: list[bytes] = []
     start: int | None = None

@@ -33,7 +33,7 @@ def is_host(text: str) -> bool:
 
 def bracketed(host: str) -> str:
     """A host as it stands in a URI or Via: IPv6 addresses in brackets."""
-    return f"[{host}]" if ":" in host else host
+    return f"[{host}]" if ":" in host or "%" in host else host
 
 
 NO_PARAMS = UriParams()
