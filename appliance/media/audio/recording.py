@@ -178,7 +178,6 @@ def _track(
     clock = np.full(count, _FALLBACK_RATE, np.int64)
     samples = np.zeros(count, np.int64)
     length_ns = np.zeros(count, np.int64)
-    quiet = np.zeros(count, np.bool_)
     for kind in np.unique(columns.payload_type).tolist():
         mine = np.flatnonzero(columns.payload_type == kind)
         stated = resolve(kind, part.formats)
@@ -192,10 +191,15 @@ def _track(
         clock[mine] = stated.clock_rate if stated is not None else _FALLBACK_RATE
         samples[mine] = found.samples(payload, offset[mine], size[mine])
         length_ns[mine] = samples[mine] * 1_000_000_000 // found.rate
-        if isinstance(found, Stateless):
-            silent = found.quiet(payload, offset[mine], size[mine])
-            if silent is not None:
-                quiet[mine] = silent
+
+    def quiet() -> npt.NDArray[np.bool_]:
+        silent = np.zeros(count, np.bool_)
+        for number, kind in enumerate(codecs):
+            mine = np.flatnonzero(codec == number)
+            if isinstance(kind, Stateless):
+                silent[mine] = kind.quiet(payload, offset[mine], size[mine])
+        return silent
+
     own = reports[reports["track"] == number]
     placement = place(
         TrackPackets(

@@ -8,6 +8,7 @@ against the timeline only where nothing is heard of it: at a pause between words
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,8 +37,8 @@ _CLOCKS = (8000, 16000, 32000, 48000)
 class TrackPackets:
     """Packets of one track in order of arrival; one entry per packet.
 
-    `clock`: RTP clock rate in Hz. `length_ns`: how long its sound is (0: comfort noise, or not known). `quiet`: it holds
-    no speech, so that the source may be moved there.
+    `clock`: RTP clock rate in Hz. `length_ns`: how long its sound is (0: comfort noise, or not known). `quiet` tells, when
+    it must be known, which packets hold no speech, so that their source may be moved there.
     """
 
     sequence: npt.NDArray[np.uint16]
@@ -46,7 +47,7 @@ class TrackPackets:
     ssrc: npt.NDArray[np.uint32]
     clock: I64
     length_ns: I64
-    quiet: Bool
+    quiet: Callable[[], Bool]
 
     def __len__(self) -> int:
         return len(self.sequence)
@@ -249,17 +250,20 @@ class _Source:
     def _moves(self, estimate: F64, tight: Bool, length: I64) -> tuple[list[float], I64]:
         """Where the source is moved, and to what offset: the first is its beginning."""
         packets, index = self._packets, self.index
+        base = float(estimate[0])
+        if np.abs(estimate - base).max() <= TOLERANCE_NS:
+            return [base], np.zeros(1, np.int64)  # nearly always
         step_ns = np.concatenate([[0.0], np.diff(self.time) * (1e9 / self.clock)])
         wait_ns = np.concatenate([[0], np.diff(self.arrival)])
         hidden = wait_ns - step_ns > HIDDEN_GAP_NS
-        # Silence before a packet, in which it may be moved backwards without covering speech.
-        quiet = packets.quiet[index]
-        room_ns = step_ns - np.concatenate([[0], packets.length_ns[index][:-1]])
-        room_ns[quiet] = np.maximum(room_ns[quiet], packets.length_ns[index][quiet])
-        previous_quiet = np.concatenate([[False], quiet[:-1]])
-        room_ns += np.where(previous_quiet & quiet, 2 * TOLERANCE_NS, 0)
-        candidates = np.flatnonzero(~tight | hidden | (quiet & previous_quiet))
-        base = float(estimate[0])
+        # How long nothing was said before each packet: so far it may be moved back without covering speech.
+        quiet = packets.quiet()[index]
+        lengths = packets.length_ns[index].astype(np.float64)
+        silence = np.cumsum(np.where(quiet, lengths, 0.0))
+        silence -= np.maximum.accumulate(np.where(quiet, 0.0, silence))
+        room_ns = step_ns
+        room_ns[1:] += silence[:-1] - lengths[:-1]
+        candidates = np.flatnonzero(~tight | hidden | quiet)
         bases = [base]
         starts = [0]
         opens = self.opens
