@@ -2,11 +2,18 @@
 
 from appliance.storage.keystore.deposit import Deposit, Depositor, DepositRequest, open_deposit
 from appliance.storage.keystore.publish import load_deposit_key, publish_deposit_key
+from appliance.storage.keystore.rootslot import FileRootSlot, RootSlot
+from appliance.storage.keystore.store import Added, Keystore, Shredded
 
 __all__ = [
+    "Added",
     "Deposit",
     "DepositRequest",
     "Depositor",
+    "FileRootSlot",
+    "Keystore",
+    "RootSlot",
+    "Shredded",
     "load_deposit_key",
     "open_deposit",
     "publish_deposit_key",

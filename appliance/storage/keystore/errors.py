@@ -67,3 +67,21 @@ class TenantKeyMissingError(NotFoundError):
     """The tenant has no key pair; `data['tenant_id']`."""
 
     reason = "TENANT_KEY_MISSING"
+
+
+class KeystoreDegradedError(PreconditionError):
+    """One copy cannot be written, so the old root key there could not be destroyed; `data['copies']` names them."""
+
+    reason = "KEYSTORE_DEGRADED"
+
+
+class KeystoreWriteError(UnavailableError):
+    """The keystore could not be written; it is as it was before."""
+
+    reason = "KEYSTORE_WRITE"
+
+
+class KeystoreLostError(PreconditionError):
+    """There are recordings and no keystore: a new one would call them all erased, so none is made."""
+
+    reason = "KEYSTORE_LOST"

@@ -1,0 +1,235 @@
+"""What the keystore holds, in memory: fixed-width arrays for the millions, small tables for the rest.
+
+`Contents` is the base of an epoch and what its journal added since. Readers may use it from any thread while one writer
+adds; a new epoch makes a new one.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.storage.keystore import hpke
+from appliance.storage.keystore.deposit import IntermediateRecord, KeyRecord
+from appliance.storage.keystore.errors import KeystoreCorruptError
+from appliance.storage.keystore.wrap import ID_BYTES, SEALED_INTERMEDIATE_BYTES, WRAPPED_BYTES
+
+# Ids compare as bytes: numpy's S type pads with zeros, and every id is of one length.
+RECORD = np.dtype(
+    [
+        ("recording", f"S{ID_BYTES}"),
+        ("intermediate", "<u4"),  # its place in the table of intermediate keys
+        ("counter", "<u4"),
+        ("wrapped", f"V{WRAPPED_BYTES}"),
+        ("deposited", "<u4"),  # seconds since the Unix epoch
+        ("flags", "<u4"),
+    ]
+)
+INTERMEDIATE = np.dtype(
+    [("id", f"S{ID_BYTES}"), ("tenant", f"S{ID_BYTES}"), ("sealed", f"V{SEALED_INTERMEDIATE_BYTES}")]
+)
+TENANT = struct.Struct(f"<16sqII{hpke.PRIVATE_KEY_BYTES}s")
+DEPOSIT_KEY = struct.Struct(f"<q{hpke.PRIVATE_KEY_BYTES}s")
+_COUNTS = struct.Struct("<32sQQQQ")  # device key; tenants, deposit keys, intermediates, records
+
+MODE_AUTO = 1
+"""The vault opens the tenant's private key by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantKey:
+    """A tenant's key pair. `tenant` is a raw id."""
+
+    tenant: bytes
+    created_ns: int
+    private: bytes = field(repr=False)
+    mode: int = MODE_AUTO
+
+    def pack(self) -> bytes:
+        return TENANT.pack(self.tenant, self.created_ns, self.mode, 0, self.private)
+
+    @classmethod
+    def unpack(cls, raw: bytes | memoryview, offset: int = 0) -> TenantKey:
+        tenant, created, mode, _, private = TENANT.unpack_from(raw, offset)
+        return cls(tenant, created, private, mode)
+
+
+@dataclass(frozen=True, slots=True)
+class DepositKey:
+    """A deposit key pair of the vault."""
+
+    created_ns: int
+    private: bytes = field(repr=False)
+
+    def pack(self) -> bytes:
+        return DEPOSIT_KEY.pack(self.created_ns, self.private)
+
+    @classmethod
+    def unpack(cls, raw: bytes | memoryview, offset: int = 0) -> DepositKey:
+        return cls(*DEPOSIT_KEY.unpack_from(raw, offset))
+
+
+def _padded(raw: bytes) -> bytes:
+    return raw.ljust(ID_BYTES, b"\0")
+
+
+def _find(sorted_ids: NDArray[np.bytes_], wanted: bytes) -> int:
+    """Place of an id in a sorted array; -1: not there."""
+    if not len(sorted_ids):
+        return -1
+    at = int(np.searchsorted(sorted_ids, np.array([wanted], dtype=f"S{ID_BYTES}"))[0])
+    return at if at < len(sorted_ids) and _padded(bytes(sorted_ids[at])) == wanted else -1
+
+
+class Contents:
+    """See the module. `records` and `intermediates` are sorted by id, and are the base; `new_*` came since."""
+
+    def __init__(
+        self,
+        device_key: bytes,
+        tenants: Iterable[TenantKey] = (),
+        deposit_keys: Iterable[DepositKey] = (),
+        intermediates: NDArray[np.void] | None = None,
+        records: NDArray[np.void] | None = None,
+    ) -> None:
+        self.device_key = device_key
+        self.tenants = {item.tenant: item for item in tenants}
+        self.deposit_keys = list(deposit_keys)
+        self.intermediates = np.empty(0, INTERMEDIATE) if intermediates is None else intermediates
+        self.records = np.empty(0, RECORD) if records is None else records
+        self._ids = np.ascontiguousarray(self.records["recording"])
+        self._intermediate_ids = np.ascontiguousarray(self.intermediates["id"])
+        self.new_intermediates: dict[bytes, IntermediateRecord] = {}
+        self.new_records: dict[bytes, tuple[KeyRecord, int]] = {}
+
+    def __len__(self) -> int:
+        """Data keys held."""
+        return len(self.records) + len(self.new_records)
+
+    def __contains__(self, recording: bytes) -> bool:
+        return recording in self.new_records or _find(self._ids, recording) >= 0
+
+    def find(self, recording: bytes) -> KeyRecord | None:
+        """The record of a recording, by raw id."""
+        found = self.new_records.get(recording)
+        if found is not None:
+            return found[0]
+        at = _find(self._ids, recording)
+        if at < 0:
+            return None
+        row = self.records[at]
+        above = _padded(bytes(self._intermediate_ids[int(row["intermediate"])]))
+        return KeyRecord(recording, above, int(row["counter"]), row["wrapped"].tobytes())
+
+    def intermediate(self, name: bytes) -> IntermediateRecord | None:
+        """An intermediate key's record, by raw id."""
+        found = self.new_intermediates.get(name)
+        if found is not None:
+            return found
+        at = _find(self._intermediate_ids, name)
+        if at < 0:
+            return None
+        row = self.intermediates[at]
+        return IntermediateRecord(name, _padded(bytes(row["tenant"])), row["sealed"].tobytes())
+
+    def recordings(self) -> Iterator[bytes]:
+        """Raw ids of every recording whose key is held."""
+        yield from list(self.new_records)
+        for raw in self._ids:
+            yield _padded(bytes(raw))
+
+    def add(
+        self, intermediates: Iterable[IntermediateRecord], records: Iterable[KeyRecord], deposited_s: int
+    ) -> None:
+        """Takes in what a deposit held; the caller has left out what is known already."""
+        for item in intermediates:
+            self.new_intermediates[item.id] = item
+        for record in records:
+            self.new_records[record.recording] = (record, deposited_s)
+
+    def merged(self, without: Iterable[bytes], deposit_keys: Iterable[DepositKey]) -> Contents:
+        """The base of the next epoch: everything but the data keys named, and no intermediate key that wraps nothing."""
+        gone = set(without)
+        fresh = sorted(
+            (found for name, found in self.new_records.items() if name not in gone),
+            key=lambda found: found[0].recording,
+        )
+        keep = np.ones(len(self.records), bool)
+        for name in gone:
+            at = _find(self._ids, name)
+            if at >= 0:
+                keep[at] = False
+        above, place_old, place_new = self._merged_intermediates()
+        base = self.records[keep]
+        base["intermediate"] = place_old[base["intermediate"]]
+        rows = np.zeros(len(fresh), RECORD)
+        for row, (record, deposited_s) in zip(rows, fresh, strict=True):
+            row["recording"] = record.recording
+            row["intermediate"] = place_new[record.intermediate]
+            row["counter"] = record.counter
+            row["wrapped"] = np.void(record.wrapped)
+            row["deposited"] = deposited_s
+        if len(rows):
+            base = np.insert(base, np.searchsorted(self._ids[keep], rows["recording"]), rows)
+        used = np.zeros(len(above), bool)
+        used[base["intermediate"]] = True
+        base["intermediate"] = (np.cumsum(used) - 1).astype("<u4")[base["intermediate"]]
+        return Contents(self.device_key, self.tenants.values(), deposit_keys, above[used], base)
+
+    def _merged_intermediates(self) -> tuple[NDArray[np.void], NDArray[np.uint32], dict[bytes, int]]:
+        """All intermediate keys sorted; where those of the base now are; where those of `new_records` are."""
+        fresh = sorted(
+            (item for item in self.new_intermediates.values() if _find(self._intermediate_ids, item.id) < 0),
+            key=lambda item: item.id,
+        )
+        rows = np.zeros(len(fresh), INTERMEDIATE)
+        for row, item in zip(rows, fresh, strict=True):
+            row["id"], row["tenant"], row["sealed"] = item.id, item.tenant, np.void(item.sealed)
+        above = self.intermediates
+        if len(rows):
+            above = np.insert(above, np.searchsorted(self._intermediate_ids, rows["id"]), rows)
+        ids = np.ascontiguousarray(above["id"])
+        place_old = np.searchsorted(ids, self._intermediate_ids).astype("<u4")
+        names = {record.intermediate for record, _ in self.new_records.values()}
+        return above, place_old, {name: _find(ids, name) for name in names}
+
+    def encode(self) -> list[memoryview]:
+        """The plain bytes of an epoch, as buffers to be joined."""
+        if self.new_records or self.new_intermediates:
+            raise AssertionError("merge before writing an epoch")
+        counts = (len(self.tenants), len(self.deposit_keys), len(self.intermediates), len(self.records))
+        small = [_COUNTS.pack(self.device_key, *counts)]
+        small += [self.tenants[name].pack() for name in sorted(self.tenants)]
+        small += [item.pack() for item in self.deposit_keys]
+        parts = [memoryview(b"".join(small))]
+        for array in (self.intermediates, self.records):
+            if len(array):
+                parts.append(memoryview(np.ascontiguousarray(array).view("u1").reshape(-1).data).cast("B"))
+        return parts
+
+    @classmethod
+    def decode(cls, plain: bytearray) -> Contents:
+        """Reads what `encode` gave. It came out of an AEAD, so a wrong length is a fault of ours: said all the same."""
+        view = memoryview(plain)
+        if len(plain) < _COUNTS.size:
+            raise KeystoreCorruptError("an epoch's content is cut short", what="epoch", offset=len(plain))
+        device, tenants, deposits, above, records = _COUNTS.unpack_from(view)
+        at = _COUNTS.size
+        sizes = (TENANT.size, DEPOSIT_KEY.size, INTERMEDIATE.itemsize, RECORD.itemsize)
+        counts = (tenants, deposits, above, records)
+        if at + sum(size * count for size, count in zip(sizes, counts, strict=True)) != len(plain):
+            raise KeystoreCorruptError("an epoch's content has a wrong length", what="epoch", offset=0)
+        tenant_keys = [TenantKey.unpack(view, at + place * TENANT.size) for place in range(tenants)]
+        at += tenants * TENANT.size
+        deposit_keys = [DepositKey.unpack(view, at + place * DEPOSIT_KEY.size) for place in range(deposits)]
+        at += deposits * DEPOSIT_KEY.size
+        table = np.frombuffer(plain, INTERMEDIATE, above, at)
+        at += above * INTERMEDIATE.itemsize
+        rows = np.frombuffer(plain, RECORD, records, at)
+        if records and int(rows["intermediate"].max()) >= above:
+            raise KeystoreCorruptError("a key record names no intermediate key", what="epoch", offset=at)
+        return cls(device, tenant_keys, deposit_keys, table, rows)

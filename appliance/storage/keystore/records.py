@@ -1,0 +1,74 @@
+"""Plain records of the key journal: what came to an epoch since it was written."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from appliance.storage.keystore.contents import DEPOSIT_KEY, TENANT, Contents, DepositKey, TenantKey
+from appliance.storage.keystore.deposit import IntermediateRecord, KeyRecord
+from appliance.storage.keystore.errors import KeystoreCorruptError
+from appliance.storage.keystore.wrap import SEALED_INTERMEDIATE_BYTES, WRAPPED_BYTES
+
+_KEYS = 1
+_TENANT = 2
+_DEPOSIT_KEY = 3
+
+_HEAD = struct.Struct("<BxxxIII")  # kind, seconds, intermediates, records
+_INTERMEDIATE = struct.Struct(f"<16s16s{SEALED_INTERMEDIATE_BYTES}s")
+_RECORD = struct.Struct(f"<16s16sI{WRAPPED_BYTES}s")
+
+
+def pack_keys(
+    intermediates: Sequence[IntermediateRecord], records: Sequence[KeyRecord], deposited_s: int
+) -> bytes:
+    """Data keys, with the intermediate keys that are new with them."""
+    return b"".join(
+        [
+            _HEAD.pack(_KEYS, deposited_s, len(intermediates), len(records)),
+            *(_INTERMEDIATE.pack(item.id, item.tenant, item.sealed) for item in intermediates),
+            *(
+                _RECORD.pack(item.recording, item.intermediate, item.counter, item.wrapped)
+                for item in records
+            ),
+        ]
+    )
+
+
+def pack_tenant(tenant: TenantKey) -> bytes:
+    """A tenant's key pair."""
+    return _HEAD.pack(_TENANT, 0, 0, 0) + tenant.pack()
+
+
+def pack_deposit_key(key: DepositKey) -> bytes:
+    """A deposit key, from now on the present one."""
+    return _HEAD.pack(_DEPOSIT_KEY, 0, 0, 0) + key.pack()
+
+
+def apply_record(plain: bytes, contents: Contents) -> None:
+    """Takes a record in. It came out of an AEAD: a malformed one is a fault of ours, and said."""
+    if len(plain) < _HEAD.size:
+        raise KeystoreCorruptError("a journal record is cut short", what="key journal", offset=len(plain))
+    kind, deposited_s, above, count = _HEAD.unpack_from(plain)
+    at = _HEAD.size
+    sizes = {
+        _KEYS: above * _INTERMEDIATE.size + count * _RECORD.size,
+        _TENANT: TENANT.size,
+        _DEPOSIT_KEY: DEPOSIT_KEY.size,
+    }
+    if sizes.get(kind) != len(plain) - at:
+        raise KeystoreCorruptError(
+            "a journal record has a wrong length or kind", what="key journal", kind=kind
+        )
+    if kind == _TENANT:
+        tenant = TenantKey.unpack(plain, at)
+        contents.tenants.setdefault(tenant.tenant, tenant)
+    elif kind == _DEPOSIT_KEY:
+        contents.deposit_keys.append(DepositKey.unpack(plain, at))
+    else:
+        split = at + above * _INTERMEDIATE.size
+        contents.add(
+            (IntermediateRecord(*row) for row in _INTERMEDIATE.iter_unpack(plain[at:split])),
+            (KeyRecord(*row) for row in _RECORD.iter_unpack(plain[split:])),
+            deposited_s,
+        )
