@@ -1,7 +1,7 @@
 """The user agent core, sans-IO: messages and the time in, events and messages to send out.
 
     endpoint = SipEndpoint(EndpointConfig(listeners=(Listener(Transport.UDP, "192.0.2.1", 5060),)))
-    endpoint.receive_datagram(data, flow, now)       # or receive_message, from a stream's framer
+    endpoint.receive(data, flow, now)                # a datagram, or what a framer cut out of a stream
     for event in endpoint.events(): ...              # see appliance.media.sip.events
     endpoint.respond(inbound, 200, body=sdp, content_type="application/sdp", now=now)
     for transmit in endpoint.transmits(): ...        # put transmit.data on the wire towards transmit.target
@@ -13,95 +13,149 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, cast
 
-from appliance.media.sip.events import Event, InboundRequest, OutboundRequest
+from appliance.media.sip import memory
+from appliance.media.sip.client_side import ClientSide
+from appliance.media.sip.core import (
+    Core,
+    Credentials,
+    EndpointConfig,
+    Fields,
+    NoTargetError,
+    SessionBusyError,
+    SessionStateError,
+    TooManySessionsError,
+)
+from appliance.media.sip.errors import SipParseError
+from appliance.media.sip.events import EndCause, Event, InboundRequest, OutboundRequest, TransportFailed
 from appliance.media.sip.flow import Flow, Listener, Target, Transmit
-from appliance.media.sip.message import SipRequest, SipResponse
+from appliance.media.sip.message import SipRequest, SipResponse, is_keepalive, parse_message
+from appliance.media.sip.refresher import Refresher
+from appliance.media.sip.reply import stamp_received
+from appliance.media.sip.server_side import ServerSide
 from appliance.media.sip.session import SipSession
-from appliance.media.sip.timers import TimerValues
+from appliance.media.sip.transactions import (
+    AckUp,
+    FailureUp,
+    ForgottenUp,
+    RequestUp,
+    ResponseLostUp,
+    ResponseUp,
+)
 
-Fields = Iterable[tuple[str, str]]  # extra headers, in order
+__all__ = [
+    "Credentials",
+    "EndpointConfig",
+    "NoTargetError",
+    "SessionBusyError",
+    "SessionStateError",
+    "SipEndpoint",
+    "TooManySessionsError",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What answers a 401 or 407 to our requests (RFC 7616)."""
-
-    username: str
-    password: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointConfig:
-    """How an endpoint behaves. Times are seconds.
-
-    `contact_user` and `contact_params` make our Contact: `<sip:user@host:port;transport=tcp>;params`, for instance
-    `contact_params="+sip.srs"`. `extensions` are the option tags we understand in Require (RFC 3261, 8.2.2.3) and
-    write into Supported; `methods` is our Allow; other methods get 405. `accept` goes into OPTIONS answers and 415.
-    """
-
-    listeners: tuple[Listener, ...] = ()
-    contact_user: str = ""
-    contact_params: str = ""
-    user_agent: str = "Earwitness"
-    extensions: tuple[str, ...] = ("100rel", "timer", "replaces", "norefersub")
-    methods: tuple[str, ...] = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "UPDATE", "INFO")
-    accept: tuple[str, ...] = ("application/sdp", "multipart/mixed")
-    session_expires: int = 1800  # asked for, or offered to a peer that supports timers; 0: none
-    min_se: int = 90
-    reliable_provisionals: bool = False  # ask for 100rel in our INVITEs
-    credentials: Credentials | None = None
-    replaces_must_match: bool = True  # 481 to a Replaces that names no session of ours (RFC 3891, section 3)
-    max_transactions: int = 10_000
-    max_sessions: int = 5_000
-    udp_request_limit: int = 1300  # larger requests of ours go by TCP (RFC 3261, 18.1.1); received ones may be of any size
-    timers: TimerValues = TimerValues()
+# What a peer can make us meet by naming itself in ways that nothing can be sent to, or when we are full.
+UNREACHABLE = (NoTargetError, SipParseError, TooManySessionsError)
 
 
 class SipEndpoint:
     """A user agent, server and client."""
 
-    def __init__(self, config: EndpointConfig) -> None: ...
+    def __init__(self, config: EndpointConfig) -> None:
+        self._core = Core(config)
+        self._client = ClientSide(self._core)
+        self._server = ServerSide(self._core, self._client)
+        self._refresher = Refresher(self._core, self._client)
+
+    @property
+    def config(self) -> EndpointConfig:
+        return self._core.config
 
     # -- in ------------------------------------------------------------------------------------------------------
 
     def set_listeners(self, listeners: Iterable[Listener]) -> None:
         """Say where we listen, once sockets are bound: Via and Contact are made from it."""
+        self._core.listeners = tuple(listeners)
 
-    def receive_datagram(self, data: bytes, flow: Flow, now: float) -> None:
-        """A datagram came. What is no SIP is dropped and counted; a malformed request is answered 400."""
+    def receive(self, data: bytes, flow: Flow, now: float) -> None:
+        """A datagram came, or a framer cut a message out of a stream. It never raises, whatever came.
+
+        What is no SIP is dropped and counted; a malformed request is answered as the message layer judges.
+        """
+        if is_keepalive(data):
+            return
+        try:
+            message = parse_message(data)
+        except SipParseError as error:
+            self.refuse_malformed(error, flow)
+            return
+        self.receive_message(message, flow, now)
+
+    def refuse_malformed(self, error: SipParseError, flow: Flow) -> None:
+        """Answer what could not be parsed (or framed), where it can be answered."""
+        core = self._core
+        core.counters["messages_malformed"] += 1
+        if error.request is not None:
+            stamp_received(error.request, *flow.remote)
+            core.layer.respond_stateless(error.request, flow, error.status)
 
     def receive_message(self, message: SipRequest | SipResponse, flow: Flow, now: float) -> None:
-        """A parsed message came, from a stream or a datagram."""
+        """A parsed message came."""
+        layer = self._core.layer
+        if isinstance(message, SipRequest):
+            layer.receive_request(message, flow, now)
+        else:
+            layer.receive_response(message, now)
+        self._work(now)
 
     def transmit_failed(self, key: str, now: float) -> None:
-        """A `Transmit` could not be sent."""
+        """The `Transmit` with this key could not be sent."""
+        self._core.layer.transmit_failed(key, now)
+        self._work(now)
 
     def connection_closed(self, connection: int, now: float) -> None:
-        """A connection is gone: client transactions that wait on it fail (as if 503). Sessions live on."""
+        """A connection is gone: requests of ours not answered at all on it fail (as if 503). Sessions live on."""
+        self._core.layer.connection_closed(connection, now)
+        self._work(now)
 
     def next_timer(self) -> float | None:
         """When `handle_timeout` wants to be called next, on the clock of `now`; None: never."""
+        return self._core.queue.next()
 
-    def handle_timeout(self, now: float) -> None: ...
+    def handle_timeout(self, now: float) -> None:
+        """Do what is due at `now`. Calling it early or twice does no harm."""
+        for key in self._core.queue.due(now):
+            kind, owner, name = cast("tuple[str, str, Any]", key)
+            session = self._core.sessions.get(owner) if kind == "session" else None
+            if session is not None:
+                self._session_timer(session, name, now)
+            elif kind == "transaction":
+                self._core.layer.timer(owner, name, now)
+            self._work(now)
 
     # -- out -----------------------------------------------------------------------------------------------------
 
     def events(self) -> list[Event]:
         """Take what has happened since the last call, in order."""
+        events, self._core.events = self._core.events, []
+        return events
 
     def transmits(self) -> list[Transmit]:
         """Take what is to be sent since the last call, in order."""
+        layer = self._core.layer
+        transmits, layer.transmits = layer.transmits, []
+        return transmits
 
     @property
     def sessions(self) -> Mapping[str, SipSession]:
         """Live sessions by `SipSession.id`."""
+        return MappingProxyType(self._core.sessions)
 
     @property
     def counters(self) -> Mapping[str, int]:
         """What was refused, dropped, repeated and lost since the start, by name."""
+        return MappingProxyType(self._core.counters)
 
     # -- answering -----------------------------------------------------------------------------------------------
 
@@ -120,10 +174,21 @@ class SipEndpoint:
         """Answer a request: provisional (100 to 199) or final. Returns False when the request was overtaken meanwhile
         (cancelled, its session ended, or answered already): then nothing is sent.
 
-        The endpoint adds the To tag, Record-Route, Contact, Allow, Supported and Session-Expires. A 2xx to an INVITE
-        is repeated until its ACK comes. `reliable` sends a provisional by 100rel where the peer supports it; where
-        the peer requires it, it is done unasked (RFC 3262).
+        The endpoint adds the To tag, Record-Route, Contact, Allow, Supported and Session-Expires; `headers` of the same
+        name replace its own. A 2xx to an INVITE is repeated until its ACK comes. `reliable` sends a provisional by
+        100rel where the peer supports it; where the peer requires it, it is done unasked (RFC 3262), and further
+        responses may wait for the PRACK. A final response of 300 or above to the first INVITE ends the session.
         """
+        return self._server.respond(
+            inbound,
+            status,
+            now=now,
+            reason=reason,
+            headers=headers,
+            body=body,
+            content_type=content_type,
+            reliable=reliable,
+        )
 
     # -- asking --------------------------------------------------------------------------------------------------
 
@@ -143,27 +208,51 @@ class SipEndpoint:
     ) -> SipSession:
         """Send an INVITE to `uri`. `from_` and `to` are name-addr or addr-spec without tag; `to` is `uri` by default.
 
-        Without `body` the offer is left to the peer. `target` sends it elsewhere than `route` and `uri` say. Further
-        2xx from other forks are acknowledged and ended at once (section 13.2.2.4). Raises `ExhaustedError`.
+        Without `body` the offer is left to the peer. `route` holds Route values; `target` sends it elsewhere than they
+        and `uri` say. Further 2xx from other forks are acknowledged and ended at once (section 13.2.2.4). Raises
+        `TooManySessionsError`, `NoTargetError`, `SipParseError`.
         """
+        return self._client.invite(
+            uri,
+            now=now,
+            from_=from_,
+            to=to,
+            headers=headers,
+            body=body,
+            content_type=content_type,
+            route=route,
+            target=target,
+            call_id=call_id,
+        )
 
-    def ack(self, session: SipSession, *, now: float, body: bytes = b"", content_type: str | None = None) -> None:
-        """Acknowledge a 2xx that came with `wants_ack`."""
+    def ack(
+        self, session: SipSession, *, now: float, body: bytes = b"", content_type: str | None = None
+    ) -> None:
+        """Acknowledge a 2xx that came with `wants_ack`. Raises `SessionStateError` when none waits."""
+        del now
+        self._client.ack(session, body=body, content_type=content_type)
 
-    def prack(self, session: SipSession, *, now: float, body: bytes = b"", content_type: str | None = None) -> None:
-        """Acknowledge a reliable provisional that came with `wants_prack`."""
+    def prack(
+        self, session: SipSession, *, now: float, body: bytes = b"", content_type: str | None = None
+    ) -> None:
+        """Acknowledge a reliable provisional that came with `wants_prack`. Raises `SessionStateError` when none waits."""
+        self._client.prack(session, now, body=body, content_type=content_type)
 
     def cancel(self, session: SipSession, *, now: float, headers: Fields = ()) -> None:
         """Give up an INVITE of ours. If a 2xx wins the race it is acknowledged and followed by BYE.
 
-        An INVITE of theirs is not cancelled but answered. `SessionEnded` follows.
+        An INVITE of theirs is not cancelled but answered (`SessionStateError`). `SessionEnded` follows.
         """
+        self._client.cancel(session, now, headers)
 
     def bye(self, session: SipSession, *, now: float, headers: Fields = ()) -> None:
         """End an established session; as the UAS of an unacknowledged 2xx the BYE waits for the ACK (section 15).
 
-        `SessionEnded` follows when the BYE is answered or given up. Nothing happens for a session that has ended.
+        `SessionEnded` follows when the BYE is answered or given up. Nothing happens for a session that has ended or is
+        ending; an INVITE of ours without a final response is cancelled. An unanswered INVITE of theirs is refused by
+        `respond` instead (`SessionStateError`).
         """
+        self._client.bye(session, now, headers)
 
     def reinvite(
         self,
@@ -176,8 +265,12 @@ class SipEndpoint:
     ) -> OutboundRequest:
         """Send a re-INVITE. Answers come as `ResponseReceived`; glare (491) is retried by itself (section 14.1).
 
-        Raises `PreconditionError` while another re-INVITE or offer is pending either way.
+        Without `body` the offer is left to the peer. Raises `SessionBusyError` while another re-INVITE or offer is
+        pending either way, `SessionStateError` when the session is not established.
         """
+        return self._client.renegotiate(
+            session, "INVITE", now, headers=headers, body=body, content_type=content_type
+        )
 
     def update(
         self,
@@ -189,6 +282,9 @@ class SipEndpoint:
         content_type: str | None = None,
     ) -> OutboundRequest:
         """Send an UPDATE (RFC 3311), with or without an offer. Raises as `reinvite`."""
+        return self._client.renegotiate(
+            session, "UPDATE", now, headers=headers, body=body, content_type=content_type
+        )
 
     def request(
         self,
@@ -205,18 +301,97 @@ class SipEndpoint:
         route: Iterable[str] = (),
         target: Target | None = None,
     ) -> OutboundRequest:
-        """Send any other request: inside `session`'s dialog, or outside of one to `uri` (OPTIONS, REGISTER, ...)."""
+        """Send any other request: inside `session`'s dialog, or outside of one to `uri` (OPTIONS, REGISTER, ...).
+
+        Raises as `invite`; `SessionStateError` when the session has no dialog.
+        """
+        if session is not None:
+            return self._client.in_dialog(
+                session, method, now, headers=headers, body=body, content_type=content_type
+            )
+        if uri is None or from_ is None:
+            raise ValueError("a request outside of a dialog needs uri and from_")
+        return self._client.request(
+            method,
+            uri,
+            now=now,
+            from_=from_,
+            to=to,
+            headers=headers,
+            body=body,
+            content_type=content_type,
+            route=route,
+            target=target,
+        )
 
     # -- memory --------------------------------------------------------------------------------------------------
 
     def find_session(self, call_id: str, local_tag: str, remote_tag: str) -> SipSession | None:
         """The session of that dialog."""
+        return self._core.dialogs.get((call_id, local_tag, remote_tag))
 
     def snapshot(self, session: SipSession) -> dict[str, Any]:
-        """The established session as a small dict that JSON can carry: dialog, timers, an unacknowledged 2xx."""
+        """The established session as a small dict that JSON can carry: dialog, timers, an unacknowledged 2xx.
+
+        Take it anew after each change: when the session is answered, acknowledged, and when a request in it is done.
+        Raises `SessionStateError` when the session is not established.
+        """
+        return memory.snapshot(session)
 
     def restore(self, state: Mapping[str, Any], now: float) -> SipSession:
-        """Take up a session again after a restart. Raises `CorruptError` when `state` is not a snapshot.
+        """Take up a session again after a restart. Raises `SnapshotError` when `state` is no snapshot.
 
         The session timer begins anew; an unacknowledged 2xx is repeated again.
         """
+        return memory.restore(self._core, state, now)
+
+    # -- within --------------------------------------------------------------------------------------------------
+
+    def _work(self, now: float) -> None:
+        """Handle what the transactions have handed up."""
+        core = self._core
+        while core.layer.upcalls:
+            up = core.layer.upcalls.popleft()
+            if isinstance(up, RequestUp):
+                self._server.receive(up, now)
+            elif isinstance(up, AckUp):
+                self._server.receive_ack(up.request, up.flow, now)
+            elif isinstance(up, ResponseUp):
+                self._response(up, now)
+            elif isinstance(up, FailureUp):
+                self._client.failed(up, now)
+            elif isinstance(up, ForgottenUp):
+                core.outbounds.pop(up.key, None)
+            else:
+                self._response_lost(up)
+
+    def _response(self, up: ResponseUp, now: float) -> None:
+        outbound = self._core.outbounds.get(up.transaction.key)
+        try:
+            self._client.receive(up, now)
+        except UNREACHABLE:
+            if outbound is not None and outbound.session is not None:
+                self._unreachable(outbound.session, now)
+
+    def _session_timer(self, session: SipSession, name: Any, now: float) -> None:
+        session.timers.discard(name)
+        try:
+            if name in ("refresh", "expire"):
+                self._refresher.timer(session, name, now)
+            elif name in ("cancel", "glare"):
+                self._client.timer(session, name, now)
+            else:
+                self._server.timer(session, name, now)
+        except UNREACHABLE:
+            self._unreachable(session, now)
+
+    def _unreachable(self, session: SipSession, now: float) -> None:
+        """The peer named itself by a Contact or route that nothing can be sent to."""
+        self._core.counters["sessions_unreachable"] += 1
+        self._core.end(session, EndCause.TRANSPORT, now)
+
+    def _response_lost(self, up: ResponseLostUp) -> None:
+        self._core.counters["responses_not_sent"] += 1
+        inbound = self._core.inbounds.get(up.transaction.key)
+        session = inbound.session if inbound else self._server.find(up.transaction.request)
+        self._core.events.append(TransportFailed(up.transaction.target, session))

@@ -33,7 +33,7 @@ class EndCause(enum.StrEnum):
     GONE = "gone"  # the peer answered 481 or 408: it no longer knows the dialog
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, repr=False)
 class InboundRequest:
     """A request that waits for `SipEndpoint.respond`. `answered` tells that a final response has been given."""
 
@@ -43,12 +43,15 @@ class InboundRequest:
     session: SipSession | None = None
     answered: bool = False
 
+    def __repr__(self) -> str:
+        return f"InboundRequest({self.request.method}, {self.key})"
+
     @property
     def method(self) -> str:
         return self.request.method
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, repr=False)
 class OutboundRequest:
     """A request sent by us. `refresh` marks those the session timer sent by itself."""
 
@@ -56,13 +59,19 @@ class OutboundRequest:
     key: str
     session: SipSession | None = None
     refresh: bool = False
+    targets: list[Target] = field(default_factory=list)
+    tries: int = 0  # further ones, after a challenge, glare, or an interval too small
+    quiet: bool = False  # its answer concerns nobody
+
+    def __repr__(self) -> str:
+        return f"OutboundRequest({self.request.method}, {self.key})"
 
     @property
     def method(self) -> str:
         return self.request.method
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Replaces:
     """A Replaces header (RFC 3891). `session` is the one it names, if we have it."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 DEFAULT_PORTS = {"UDP": 5060, "TCP": 5060, "TLS": 5061}
 
@@ -45,7 +45,7 @@ class Flow:
     local: tuple[str, int]
     remote: tuple[str, int]
     connection: int | None = None
-    peer_certificate: bytes | None = None  # DER, where the TLS peer showed one
+    peer_certificate: bytes | None = field(default=None, repr=False)  # DER, where the TLS peer showed one
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Target:
     local: tuple[str, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Transmit:
     """One message to put on the wire. When that fails, give `key` back with `SipEndpoint.transmit_failed`."""
 

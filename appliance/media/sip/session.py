@@ -1,10 +1,26 @@
-"""One INVITE usage of a dialog, either way: what the application may read of it."""
+"""One INVITE usage of a dialog, either way: what the application may read of it, and what the endpoint keeps with it."""
 
 from __future__ import annotations
 
 import enum
+from collections import deque
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
+
+from appliance.media.sip.dialog import Dialog
+from appliance.media.sip.events import EndCause, InboundRequest, OutboundRequest
+from appliance.media.sip.flow import Flow, Target, Transmit
+from appliance.media.sip.message import SipRequest, SipResponse
+from appliance.media.sip.session_timer import SessionTimer
+
+
+def carries_sdp(message: SipRequest | SipResponse) -> bool:
+    """Whether the body is, or holds, a session description. A body of metadata alone is no offer."""
+    if not message.body:
+        return False
+    kind = (message.headers.get("Content-Type") or "").lower()
+    return "application/sdp" in kind or ("multipart" in kind and b"application/sdp" in message.body.lower())
 
 
 class SessionState(enum.StrEnum):
@@ -13,18 +29,133 @@ class SessionState(enum.StrEnum):
     CALLING = "calling"  # our INVITE is out, or theirs waits for an answer
     EARLY = "early"  # a provisional response with a To tag made an early dialog
     ESTABLISHED = "established"  # a 2xx made the dialog
-    ENDING = "ending"  # our BYE or CANCEL is out
+    ENDING = "ending"  # our BYE is out, or waits for the ACK; or our CANCEL is out
     ENDED = "ended"
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(slots=True)
+class Unacked:
+    """A 2xx of ours that waits for its ACK (RFC 3261, section 13.3.1.4)."""
+
+    response: SipResponse
+    target: Target
+    interval: float
+    offered: bool  # it carried the offer: the ACK brings the answer
+    inbound: InboundRequest | None
+
+
+@dataclass(slots=True)
+class Reliable:
+    """A reliable provisional of ours that waits for its PRACK (RFC 3262, section 3)."""
+
+    rseq: int
+    cseq: int
+    inbound: InboundRequest
+    response: SipResponse
+    interval: float
+    described: bool  # it carried a session description: a 2xx has to wait for the PRACK
+    offered: bool
+
+
+@dataclass(slots=True)
+class ServerPart:
+    """What the server side keeps of a session."""
+
+    invite: InboundRequest | None = None  # the peer's INVITE or re-INVITE without a final response yet
+    update: InboundRequest | None = None  # the peer's UPDATE without a final response yet
+    unacked: dict[int, Unacked] = field(default_factory=dict)  # by CSeq number
+    rseq: int = 0
+    reliable: Reliable | None = None
+    waiting: deque[tuple[InboundRequest, SipResponse, bool]] = field(
+        default_factory=deque
+    )  # behind `reliable`
+    bye_fields: tuple[tuple[str, str], ...] | None = None  # our BYE waits for the ACK
+    first_cseq: int = 0  # of the first INVITE
+    held: InboundRequest | None = None  # its 2xx is given and waits for a PRACK
+    described: bool = False  # a provisional response to the pending INVITE carried SDP
+    overtaken: tuple[int, int] | None = (
+        None  # RSeq and CSeq of a reliable provisional that the final one overtook
+    )
+
+    @property
+    def undescribed_offer(self) -> bool:
+        """The peer's INVITE brought an offer that no response of ours has answered yet."""
+        return self.invite is not None and carries_sdp(self.invite.request) and not self.described
+
+    @property
+    def holds_final(self) -> bool:
+        """A 2xx has to wait: a session description in a reliable provisional is not acknowledged (RFC 3262, 3)."""
+        described = self.reliable is not None and self.reliable.described
+        return described or any(reliable and carries_sdp(response) for _, response, reliable in self.waiting)
+
+
+@dataclass(slots=True)
+class ClientPart:
+    """What the client side keeps of a session."""
+
+    invite: OutboundRequest | None = None  # our INVITE or re-INVITE without a final response yet
+    update: OutboundRequest | None = None
+    early: dict[str, Dialog] = field(default_factory=dict)  # by remote tag
+    rseq: dict[str, int] = field(default_factory=dict)  # the last reliable provisional, by remote tag
+    provisional: bool = False  # a provisional response came: a CANCEL may go out
+    cancel: tuple[tuple[str, str], ...] | None = None  # wanted, with its headers
+    cancel_sent: bool = False
+    ack_wanted: tuple[int, str] | None = None  # CSeq number and remote tag of a 2xx with an offer
+    prack_wanted: SipResponse | None = None
+    offer_seen: bool = False  # a reliable provisional brought the offer
+    acks: dict[tuple[int, str], Transmit] = field(default_factory=dict)  # by CSeq number and remote tag
+    retry: OutboundRequest | None = None  # a request that met glare and waits for its second chance
+
+
+@dataclass(eq=False, slots=True, repr=False)
 class SipSession:
     """An INVITE usage. Read it; change it by the methods of `SipEndpoint` only.
 
     `id` is ours, random, and lives as long as the session, through a restart too. `user` is the application's own.
+    `dialog` is None until a provisional or 2xx made it. `remote_allow` and `remote_supported` are what the peer last
+    told of itself, methods in upper and option tags in lower case. `flow` is the way its last request came.
     """
 
     id: str
     uas: bool  # the peer began it
     state: SessionState = SessionState.CALLING
-    user: Any = field(default=None)
+    user: Any = None
+    dialog: Dialog | None = None
+    flow: Flow | None = None
+    remote_allow: frozenset[str] = frozenset()
+    remote_supported: frozenset[str] = frozenset()
+    timer: SessionTimer | None = None
+    min_se: int = 0
+    description: tuple[str, bytes] | None = None  # content type and body of the last SDP we sent
+    server: ServerPart = field(default_factory=ServerPart)
+    client: ClientPart = field(default_factory=ClientPart)
+    timers: set[Hashable] = field(default_factory=set)
+    ending: EndCause | None = None  # why, once it is known
+    final: SipResponse | None = None
+
+    def __repr__(self) -> str:
+        """Without addresses and bodies: they are personal data."""
+        return f"SipSession({self.id}, {'uas' if self.uas else 'uac'}, {self.state})"
+
+    @property
+    def live(self) -> bool:
+        return self.state is not SessionState.ENDED
+
+    @property
+    def established(self) -> bool:
+        return self.state is SessionState.ESTABLISHED
+
+    @property
+    def confirmed(self) -> bool:
+        """A 2xx has made the dialog, whatever came after."""
+        return self.dialog is not None and self.dialog.confirmed
+
+    @property
+    def offering(self) -> bool:
+        """An offer of ours has no answer yet (RFC 3311, section 5.2; RFC 6337)."""
+        return (
+            self.client.invite is not None
+            or (self.client.update is not None and carries_sdp(self.client.update.request))
+            or any(unacked.offered for unacked in self.server.unacked.values())
+            or (self.server.reliable is not None and self.server.reliable.offered)
+        )

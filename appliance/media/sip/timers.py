@@ -45,6 +45,9 @@ class TimerValues:
         return 0.0 if reliable else self.t4
 
 
+DEFAULT_TIMERS = TimerValues()
+
+
 class TimerQueue:
     """Deadlines by key. Setting a key again moves it; due keys come out in order of time, ties in order of setting."""
 
