@@ -1,0 +1,30 @@
+"""Earwitness for integrators: generated stubs (`earwitness.v1`) and thin helpers. Needs grpcio and protobuf alone.
+
+with earwitness.connect("box:7443", "ca.crt", "me.crt", "me.key") as box:
+    for event in earwitness.watch_events(box):
+        if event.type == earwitness.EventType.EVENT_TYPE_RECORDING_FILED:
+            earwitness.download(box, event.subject, "call.flac", earwitness.FLAC)
+"""
+
+from earwitness.client import Client, connect
+from earwitness.downloads import FLAC, OGG, SEALED, WAV, DamagedError, Download, download
+from earwitness.errors import Details, details
+from earwitness.v1.events_pb2 import Event, EventType
+from earwitness.watching import watch_events
+
+__all__ = [
+    "FLAC",
+    "OGG",
+    "SEALED",
+    "WAV",
+    "Client",
+    "DamagedError",
+    "Details",
+    "Download",
+    "Event",
+    "EventType",
+    "connect",
+    "details",
+    "download",
+    "watch_events",
+]

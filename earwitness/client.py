@@ -1,0 +1,101 @@
+"""A connection to a box, with mutual TLS and retries where they are safe."""
+
+from __future__ import annotations
+
+import json
+import os
+from types import TracebackType
+from typing import Final, Self
+
+import grpc
+
+from earwitness.v1 import (
+    box_pb2_grpc,
+    calls_pb2_grpc,
+    events_pb2_grpc,
+    recordings_pb2_grpc,
+    tenants_pb2_grpc,
+)
+
+Pem = str | os.PathLike[str] | bytes
+"""A path to a PEM file, or its bytes."""
+
+# Doing these twice is as doing them once. The others are safe to repeat with a request_id, which is the caller's to give.
+_SAFE: Final = {
+    "earwitness.v1.CallsService": ("ListCalls", "GetCall"),
+    "earwitness.v1.RecordingsService": (
+        "ListRecordings",
+        "GetRecording",
+        "GetWaveform",
+        "DownloadRecording",
+        "VerifyRecording",
+        "DeleteRecording",
+        "UndeleteRecording",
+        "EraseRecording",
+    ),
+    "earwitness.v1.TenantsService": ("GetTenant", "ListTenants", "GetLine", "ListLines"),
+    "earwitness.v1.BoxService": ("GetBoxStatus",),
+}
+RETRY_POLICY: Final = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.2s",
+    "maxBackoff": "3s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+
+
+def service_config() -> str:
+    """The gRPC service config that `connect` uses: retries with backoff, of calls that are safe to repeat."""
+    names = [{"service": service, "method": method} for service, some in _SAFE.items() for method in some]
+    return json.dumps({"methodConfig": [{"name": names, "retryPolicy": RETRY_POLICY}]})
+
+
+class Client:
+    """Stubs of all services on one channel. Safe to use from several threads; a context manager."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.channel = channel
+        self.calls = calls_pb2_grpc.CallsServiceStub(channel)
+        self.recordings = recordings_pb2_grpc.RecordingsServiceStub(channel)
+        self.tenants = tenants_pb2_grpc.TenantsServiceStub(channel)
+        self.events = events_pb2_grpc.EventsServiceStub(channel)
+        self.box = box_pb2_grpc.BoxServiceStub(channel)
+
+    def close(self) -> None:
+        self.channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def connect(target: str, ca: Pem, certificate: Pem, key: Pem, *, server_name: str = "") -> Client:
+    """A client of the box at `target` (host:port). Nothing is sent before the first call.
+
+    `ca` is the box's ca.crt; `certificate` and `key` were issued by it. `server_name`: the name in the box's certificate,
+    where the box is reached by another one. OSError where a file cannot be read.
+    """
+    credentials = grpc.ssl_channel_credentials(_read(ca), _read(key), _read(certificate))
+    options = [
+        ("grpc.service_config", service_config()),
+        ("grpc.enable_retries", 1),
+        # A watch that is silent because the box is gone must come to notice.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.max_reconnect_backoff_ms", 10_000),
+    ]
+    if server_name:
+        options.append(("grpc.ssl_target_name_override", server_name))
+    return Client(grpc.secure_channel(target, credentials, options=options))
+
+
+def _read(pem: Pem) -> bytes:
+    if isinstance(pem, bytes):
+        return pem
+    with open(pem, "rb") as file:
+        return file.read()
