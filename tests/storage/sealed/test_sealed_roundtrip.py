@@ -257,3 +257,37 @@ def test_reader_takes_any_source(sample):
 
     assert len(list(sealed.SealedReader(Trickle(sample.signed()), sample.key))) == 14
     assert sealed.verify(Trickle(sample.signed()), sample.public, sample.key).intact
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=12), st.integers(0, 2**32 - 1))
+def test_many_blocks_are_joined_as_one(counts, seed):
+    rng = np.random.default_rng(seed)
+    total = sum(counts)
+    size = rng.integers(0, 5, total).astype(np.uint16)
+    columns = sealed.PacketColumns(
+        rng.integers(0, 2**16, total).astype(np.uint16),
+        rng.integers(0, 2**32, total).astype(np.uint32),
+        rng.integers(0, 2**40, total) * 1000,
+        rng.integers(0, 2**8, total).astype(np.uint8),
+        rng.integers(0, 2**32, total).astype(np.uint32),
+        size,
+        rng.bytes(int(size.sum())),
+    )
+    starts = np.cumsum([0, *counts])
+    prepared = sealed.prepare(columns, starts, [0] * len(counts))
+    blocks = [
+        block
+        for group in range(len(counts))
+        for block in sealed_blocks.parse_blocks(b"".join(prepared.block(group)))
+    ]
+    joined = sealed.join_packets(blocks)
+    for name in ("sequence", "timestamp", "ssrc", "size"):
+        assert np.array_equal(getattr(joined, name), getattr(columns, name))
+        assert np.array_equal(getattr(joined, name), np.concatenate([getattr(b, name) for b in blocks]))
+    # A difference beyond 35 minutes saturates within its block, and nowhere else.
+    assert np.array_equal(joined.arrival_ns, np.concatenate([b.arrival_ns for b in blocks]))
+    assert np.array_equal(joined.arrival_ns[starts[:-1]], columns.arrival_ns[starts[:-1]])
+    assert np.array_equal(joined.payload_type, columns.payload_type & 127)
+    assert np.array_equal(joined.marker, columns.payload_type > 127)
+    assert len(sealed.join_packets([])) == 0
