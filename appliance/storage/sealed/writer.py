@@ -38,18 +38,16 @@ BlockBytes = Buffer | tuple[Buffer, ...]
 
 
 class Compressor:
-    """zstd contexts, shared by all writers of one thread.
+    """One zstd context, shared by all writers of one thread.
 
     Speech has no repeats worth naming, only a skewed alphabet: asked for long matches alone and a small table, zstd
     takes a third of the time of its level 3 and stores 3 % less.
     """
 
-    __slots__ = ("packets", "text")
+    __slots__ = ("compress",)
 
     def __init__(self) -> None:
-        # Each frame states its content size, so that a reader knows before it allocates.
-        self.text = zstandard.ZstdCompressor(level=3, write_content_size=True, write_checksum=False).compress
-        self.packets = zstandard.ZstdCompressor(
+        self.compress = zstandard.ZstdCompressor(
             compression_params=zstandard.ZstdCompressionParameters(
                 strategy=zstandard.STRATEGY_FAST,
                 window_log=17,
@@ -58,6 +56,7 @@ class Compressor:
                 search_log=1,
                 min_match=7,
                 target_length=0,
+                # Each frame states its content size, so that a reader knows before it allocates.
                 write_content_size=True,
                 write_checksum=False,
             )
@@ -77,7 +76,7 @@ class SealedWriter:
     __slots__ = (
         "_aead",
         "_chain",
-        "_compressor",
+        "_compress",
         "_counter",
         "_ended",
         "_header_hash",
@@ -106,7 +105,7 @@ class SealedWriter:
         self._nonce_prefix = nonce_prefix or secrets.token_bytes(NONCE_PREFIX_BYTES)
         self.header = Header(recording_id, tenant_id, line_id, created_ns, self._nonce_prefix).pack()
         self._aead = AESGCM(data_key)
-        self._compressor = compressor or Compressor()
+        self._compress = (compressor or Compressor()).compress
         self._header_hash = leaf_hash(self.header)
         self._chain = self._header_hash[:CHAIN_BYTES]
         self._tree = MerkleTree()
@@ -154,12 +153,11 @@ class SealedWriter:
 
     def _pack(self, blocks: Iterable[BlockBytes]) -> bytes:
         # A talking and a silent leg have different statistics: sharing one Huffman table costs up to a tenth.
-        text, packets = self._compressor.text, self._compressor.packets
+        compress = self._compress
         out: list[bytes] = []
         small: list[Buffer] = []
         total = 0
         for block in blocks:
-            columns = isinstance(block, tuple)
             whole = b"".join(block) if isinstance(block, tuple) else block
             total += len(whole)
             if total > MAX_PLAIN:
@@ -168,11 +166,11 @@ class SealedWriter:
                 small.append(whole)
                 continue
             if small:
-                out.append(text(b"".join(small)))
+                out.append(compress(b"".join(small)))
                 small.clear()
-            out.append(packets(whole) if columns else text(whole))
+            out.append(compress(whole))
         if small or not out:
-            out.append(text(b"".join(small)))
+            out.append(compress(b"".join(small)))
         return b"".join(out) if len(out) > 1 else out[0]
 
     def _seal(self, blocks: Iterable[BlockBytes], kind: FrameKind) -> bytes:
