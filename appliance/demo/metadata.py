@@ -13,7 +13,8 @@ from lxml import etree
 NAMESPACE = "urn:ietf:params:xml:ns:recording:1"
 
 
-def _identifier() -> str:
+def new_id() -> str:
+    """A random id as recording clients write them: 16 bytes in base64."""
     return base64.b64encode(uuid.uuid4().bytes).decode()
 
 
@@ -24,8 +25,8 @@ class Participant:
     aor: str
     name: str
     label: str
-    participant_id: str = field(default_factory=_identifier)
-    stream_id: str = field(default_factory=_identifier)
+    participant_id: str = field(default_factory=new_id)
+    stream_id: str = field(default_factory=new_id)
 
 
 def write(session_id: str, participants: Sequence[Participant], *, complete: bool = True) -> bytes:

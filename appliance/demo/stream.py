@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import socket
 import struct
@@ -95,17 +94,3 @@ class RtpSource:
     def close(self) -> None:
         """Closes the socket."""
         self.socket.close()
-
-
-async def play(sources: list[tuple[RtpSource, tuple[str, int]]], frames: int | None = None) -> None:
-    """Sends all sources side by side in real time, until the longest is at its end or `frames` have gone."""
-    loop = asyncio.get_running_loop()
-    begin = loop.time()
-    count = max(source.frames - source.position for source, _ in sources) if frames is None else frames
-    for number in range(count):
-        delay = begin + number * FRAME_S - loop.time()
-        if delay > 0:
-            await asyncio.sleep(delay)
-        for source, target in sources:
-            if source.position < source.frames:
-                source.send_next(target)

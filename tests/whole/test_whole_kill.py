@@ -1,0 +1,124 @@
+"""Each process is killed in turn while calls are up: what is lost, what is not, and what the box says of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import whole_kit as kit
+
+from appliance.demo.embedded import EmbeddedBox, embedded_box
+from appliance.demo.sbc import Sbc, SbcCall
+
+pytestmark = pytest.mark.timeout(300)
+SECONDS = 8.0
+KILL_AT_S = 3.5
+
+
+async def calls_with(box: EmbeddedBox, count: int, strike: Callable[[], None]) -> dict[int, list[bytes]]:
+    """Places calls, strikes in the middle, ends the calls; gives what each party of each call said."""
+    said = {
+        number: [kit.noise(SECONDS, 1000 + 2 * number), kit.noise(SECONDS, 1001 + 2 * number)]
+        for number in range(count)
+    }
+    async with Sbc("udp", box.sip("udp")) as sbc:
+        placed: list[SbcCall] = [await sbc.place(kit.parties(number), said[number]) for number in said]
+
+        async def strike_later() -> None:
+            await asyncio.sleep(KILL_AT_S)
+            strike()
+
+        await asyncio.gather(strike_later(), *(call.play() for call in placed))
+        await asyncio.gather(*(call.hang_up() for call in placed))
+    return said
+
+
+def killer(box: EmbeddedBox, prefix: str) -> Callable[[], None]:
+    names = [f"capture-{n}" for n in range(len(os.sched_getaffinity(0)))] if prefix == "capture" else [prefix]
+
+    def strike() -> None:
+        for name in names:
+            os.kill(kit.pid_of(box, name), signal.SIGKILL)
+
+    return strike
+
+
+def lost_frames(box: EmbeddedBox, said: dict[int, list[bytes]], folder: Path) -> dict[int, list[int]]:
+    """How many frames of each party of each call are in no recording of it."""
+
+    def filed() -> dict[int, list[str]] | None:
+        by_call: dict[int, list[str]] = {number: [] for number in said}
+        for one in kit.recordings(box):
+            for party in one["parties"]:
+                if "07700900" in party["address"]:
+                    by_call[int(party["address"].split("@")[0][-3:])].append(one["name"])
+        live = kit.cli(box, "calls", "list")["calls"]
+        spooled = kit.cli(box, "box", "status", code=None)["vault"]["spooledCount"]
+        return by_call if all(by_call.values()) and not live and int(spooled) == 0 else None
+
+    by_call = kit.until(filed, "every call is filed", 60)
+    lost = {}
+    for number, payloads in said.items():
+        sounds = [kit.wav(box, name, folder) for name in by_call[number]]
+        lost[number] = [
+            int(
+                (
+                    ~sum(
+                        (kit.frames_in(channel, payload) for sound in sounds for channel in sound),
+                        start=kit.nothing(payload),
+                    )
+                ).sum()
+            )
+            for payload in payloads
+        ]
+    return lost
+
+
+def incidents(box: EmbeddedBox) -> list[tuple[str, str]]:
+    status = kit.cli(box, "box", "status", code=None)
+    return [(one["process"], one["kind"]) for one in status["incidents"]]
+
+
+def test_capture_killed_during_fifty_calls_loses_at_most_a_second_of_each(tmp_path: Path) -> None:
+    with embedded_box(tmp_path / "data") as box:
+        said = asyncio.run(calls_with(box, 50, killer(box, "capture")))
+        lost = lost_frames(box, said, tmp_path)
+        worst = max(max(frames) for frames in lost.values())
+        assert worst <= 50, f"{worst * 0.02:.2f} s lost"
+        assert ("capture-0", "killed") in incidents(box)
+
+
+@pytest.mark.parametrize("process", ["control", "vault", "signaling"])
+def test_no_audio_is_lost_when_another_process_is_killed(process: str, tmp_path: Path) -> None:
+    with embedded_box(tmp_path / "data") as box:
+        said = asyncio.run(calls_with(box, 5, killer(box, process)))
+        lost = lost_frames(box, said, tmp_path)
+        assert not any(frames for both in lost.values() for frames in both), lost
+        assert (process, "killed") in incidents(box)
+        assert len(kit.recordings(box)) == 5, "one recording a call"
+
+
+def test_when_the_supervisor_is_killed_what_was_recorded_is_there_after_the_next_start(
+    tmp_path: Path,
+) -> None:
+    async def broken(box: EmbeddedBox) -> list[bytes]:
+        payloads = [kit.noise(SECONDS, 1), kit.noise(SECONDS, 2)]
+        async with Sbc("udp", box.sip("udp")) as sbc:
+            call = await sbc.place(kit.parties(0), payloads)
+            await call.play(int(KILL_AT_S * 50))
+            box.process.kill()
+        return payloads
+
+    with embedded_box(tmp_path / "data") as box:
+        payloads = asyncio.run(broken(box))
+    with embedded_box(tmp_path / "data") as box:
+        (found,) = kit.until(lambda: kit.recordings(box), "the recording is filed")
+        sound = kit.wav(box, found["name"], tmp_path)
+        played = int(KILL_AT_S * 50)
+        for payload, channel in zip(payloads, sound, strict=True):
+            assert kit.frames_in(channel, payload)[:played].sum() >= played - 50
+        assert ("box", "unclean-stop") in incidents(box)

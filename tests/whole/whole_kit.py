@@ -1,0 +1,113 @@
+"""Calls whose every frame can be told from every other, and finding those frames in what was recorded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import wave
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from appliance.demo.embedded import EmbeddedBox
+from appliance.demo.metadata import Participant
+
+FRAME = 160
+CODES = np.array(
+    [code for code in range(256) if code not in (0x7F, 0xFF)], np.uint8
+)  # those two are both zero
+
+
+def mulaw(codes: np.ndarray) -> np.ndarray:
+    """ITU-T G.711 µ-law to linear, from the definition."""
+    flipped = ~codes.astype(np.int32) & 0xFF
+    magnitude = ((((flipped & 15) << 3) + 0x84) << ((flipped >> 4) & 7)) - 0x84
+    return np.where(flipped & 0x80, -magnitude, magnitude).astype(np.int16)
+
+
+_BACK = np.zeros(65536, np.uint8)
+_BACK[mulaw(CODES).astype(np.uint16)] = CODES
+
+
+def noise(seconds: float, seed: int) -> bytes:
+    """Random G.711 in which no two frames are alike and no sample is zero."""
+    return np.random.default_rng(seed).choice(CODES, round(seconds * 50) * FRAME).tobytes()
+
+
+def frames_in(samples: np.ndarray, payload: bytes) -> np.ndarray:
+    """Which frames of `payload` stand whole in `samples`; shape (frames,), bool."""
+    codes = np.where(samples == 0, 0, _BACK[samples.astype(np.uint16)])
+    sent = np.frombuffer(payload, np.uint8).reshape(-1, FRAME)
+    keys = {row[:8].tobytes(): number for number, row in enumerate(sent)}
+    found = np.zeros(len(sent), bool)
+    data = codes.tobytes()
+    place = 0
+    while place + FRAME <= len(data):
+        number = keys.get(data[place : place + 8])
+        if number is not None and data[place : place + FRAME] == sent[number].tobytes():
+            found[number] = True
+            place += FRAME
+        else:
+            place += 1
+    return found
+
+
+def parties(number: int) -> list[Participant]:
+    """Two parties of call `number`."""
+    return [
+        Participant(f"sip:07700900{number:03}@pbx.example", f"Caller {number}", "1"),
+        Participant("sip:01632960100@pbx.example", "Desk", "2"),
+    ]
+
+
+def nothing(payload: bytes) -> np.ndarray:
+    """No frame of `payload`."""
+    return np.zeros(len(payload) // FRAME, bool)
+
+
+def cli(box: EmbeddedBox, *words: str, code: int | None = 0) -> Any:
+    """Runs the command line on a box; gives its JSON, or of an expected failure what it said. None: any exit code."""
+    command = [sys.executable, "-m", "appliance.cli.main", "--data", str(box.data), *words]
+    if not code:
+        command.append("--json")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90)
+    assert code is None or done.returncode == code, f"exit code {done.returncode}: {done.stderr}"
+    return json.loads(done.stdout) if not code else done.stderr + done.stdout
+
+
+def until(true: Callable[[], Any], what: str, seconds: float = 40) -> Any:
+    """Waits until something is so; gives what it gave."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if value := true():
+            return value
+        assert time.monotonic() < deadline, f"did not come about in time: {what}"
+        time.sleep(0.1)
+
+
+def recordings(box: EmbeddedBox, *options: str) -> list[dict[str, Any]]:
+    """All recordings of a box."""
+    return list(cli(box, "recordings", "list", "--limit", "1000", *options)["recordings"])
+
+
+def pid_of(box: EmbeddedBox, process: str) -> int:
+    """The process id of one of the box's processes."""
+    state = json.loads((box.layout.run / "supervisor.json").read_text("utf-8"))
+    return next(int(one["pid"]) for one in state["processes"] if one["name"] == process)
+
+
+def channels(path: Path) -> np.ndarray:
+    """Samples of a WAV, shape (channels, length)."""
+    with wave.open(str(path), "rb") as file:
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, file.getnchannels()).T
+
+
+def wav(box: EmbeddedBox, name: str, folder: Path) -> np.ndarray:
+    """A recording's sound, shape (channels, length)."""
+    path = folder / f"{name.rsplit('/', 1)[-1]}.wav"
+    cli(box, "recordings", "download", name, "-o", str(path), "--force")
+    return channels(path)
