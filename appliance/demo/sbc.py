@@ -158,8 +158,10 @@ class Sbc:
         self._calls: dict[str, SbcCall] = {}
 
     async def __aenter__(self) -> Self:
-        self._transports = SipTransports(self._endpoint, self._on_event, client_tls=self._tls)
-        await self._transports.listen(self._transport, ADDRESS, 0)
+        self._transports = SipTransports(self._endpoint, self._on_event, tls_client=self._tls)
+        # Requests of the recorder come back over the TLS connection that is up: nobody listens for new ones.
+        own = Transport.TCP if self._transport is Transport.TLS else self._transport
+        await self._transports.listen(own, ADDRESS)
         return self
 
     async def __aexit__(
@@ -171,7 +173,8 @@ class Sbc:
 
     def do(self, action: Callable[[SipEndpoint, float], object]) -> None:
         """Lets the endpoint do something now."""
-        self._transports.do(action)
+        with self._transports.acting() as now:
+            action(self._endpoint, now)
 
     async def ask(self, action: Callable[[SipEndpoint, float], str]) -> SipResponse:
         """Sends a request (the action gives its key) and waits for its final response. SbcError where it is no 2xx."""
