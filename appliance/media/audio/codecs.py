@@ -89,7 +89,8 @@ def _alaw_table() -> I16:
 
 ULAW = _ulaw_table()
 ALAW = _alaw_table()
-_QUIET = 64  # peak of what is taken for a silent line: about -54 dBFS
+# Between words a line is not silent: its noise is far below its speech, and within these bounds (-54 and -38 dBFS).
+_QUIET_FLOOR, _QUIET_CEILING, _BELOW_SPEECH = 64, 400, 24
 
 
 class G711(Stateless):
@@ -98,7 +99,6 @@ class G711(Stateless):
     def __init__(self, table: I16, rate: int) -> None:
         self.rate = rate
         self._table = table
-        self._loud = np.abs(table.astype(np.int32)) > _QUIET
 
     def samples(self, payload: U8, offset: I64, size: I64) -> I64:
         return size
@@ -107,9 +107,18 @@ class G711(Stateless):
         return self._table.take(payload)
 
     def quiet(self, payload: U8, offset: I64, size: I64) -> npt.NDArray[np.bool_]:
-        loud = np.zeros(len(payload) + 1, np.int64)
-        np.cumsum(self._loud.take(payload), out=loud[1:])
-        return (loud[offset + size] == loud[offset]) & (size > 0)
+        some = np.flatnonzero(size > 0)
+        quiet = np.zeros(len(size), np.bool_)
+        if not len(some):
+            return quiet
+        level = np.append(
+            np.minimum(np.abs(self._table.astype(np.int32)), 32767).astype(np.int16).take(payload), 0
+        )
+        spans = np.stack([offset[some], offset[some] + size[some]], axis=1).reshape(-1)
+        peak = np.maximum.reduceat(level, spans)[::2]
+        speech = float(np.percentile(peak, 95))
+        quiet[some] = peak <= min(max(speech / _BELOW_SPEECH, _QUIET_FLOOR), _QUIET_CEILING)
+        return quiet
 
 
 class L16(Stateless):

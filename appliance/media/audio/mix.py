@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from appliance.media.audio.codecs import Decode, Silent, Stateful, Stateless
+from appliance.media.audio.codecs import Decode, Stateful, Stateless
 from appliance.media.audio.recording import Recording, Track
 from appliance.media.audio.resample import CONTEXT, resample
 from appliance.model import InvalidError, Role
@@ -65,12 +65,9 @@ def channels_of(tracks: list[Track], layout: str) -> list[list[Track]]:
 class _Lane:
     """The packets of one voice (one source, one codec) of one track, decoded as they are needed."""
 
-    def __init__(self, track: Track, source: int, codec_number: int, failures: Failures) -> None:
+    def __init__(self, track: Track, codec_number: int, mine: I64, failures: Failures) -> None:
         codec = track.codecs[codec_number]
         self.rate = codec.rate
-        mine = np.flatnonzero(
-            (track.placement.source == source) & (track.codec == codec_number) & (track.samples > 0)
-        )
         place = track.placement
         # Whole samples for the base, then exact steps within.
         begin = _scaled(place.base_ns[mine], codec.rate, NS)
@@ -87,9 +84,9 @@ class _Lane:
         self._failures = failures
         self._track = track.number
         ends = self._begin + self._samples
-        self.first = int(self._begin[0]) if len(mine) else 0
-        self.last = int(ends.max()) if len(mine) else 0
-        self._reach = np.maximum.accumulate(ends) if len(mine) else ends
+        self.first = int(self._begin[0])
+        self.last = int(ends.max())
+        self._reach = np.maximum.accumulate(ends)
         self._next = 0
         self._held: list[tuple[int, I16]] = []  # decoded, and still wanted
 
@@ -212,21 +209,22 @@ class Mixer:
             yield out
 
     def _mixed(self, lanes: list[_Lane], start: int, stop: int) -> I16:
-        heard = [self._read(lane, start, stop) for lane in lanes if self._overlaps(lane, start, stop)]
+        spans = [(lane, *self._span(lane, start, stop)) for lane in lanes]
+        heard = [(lane, low, high) for lane, low, high in spans if low < high]
         if not heard:
             return np.zeros(stop - start, np.int16)
         if len(heard) == 1:
-            return heard[0]
-        total = np.sum(heard, axis=0, dtype=np.int32)
+            return self._read(heard[0][0], start, stop)
+        total = np.zeros(stop - start, np.int32)
+        for lane, low, high in heard:
+            total[low - start : high - start] += self._read(lane, low, high)
         return np.clip(total, -32768, 32767).astype(np.int16)
 
-    def _overlaps(self, lane: _Lane, start: int, stop: int) -> bool:
-        # Both sides times both rates; a resampler looks a little to either side.
-        reach = CONTEXT * self.rate
-        return (
-            lane.first * self.rate < stop * lane.rate + reach
-            and lane.last * self.rate > start * lane.rate - reach
-        )
+    def _span(self, lane: _Lane, start: int, stop: int) -> tuple[int, int]:
+        """What a lane can be heard in of [start, stop); a resampler rings a little to either side."""
+        low = (lane.first - CONTEXT) * self.rate // lane.rate
+        high = (lane.last + CONTEXT) * self.rate // lane.rate + 1
+        return max(start, low), min(stop, high)
 
     def _read(self, lane: _Lane, start: int, stop: int) -> I16:
         if lane.rate == self.rate:
@@ -235,9 +233,10 @@ class Mixer:
 
 
 def _lanes(track: Track, failures: Failures) -> Iterator[_Lane]:
-    pairs = np.unique(track.placement.source << 8 | track.codec)  # payload types number 128 at most
-    for source, codec in zip((pairs >> 8).tolist(), (pairs & 255).tolist(), strict=True):
-        if not isinstance(track.codecs[codec], Silent):
-            lane = _Lane(track, source, codec, failures)
-            if lane.last > lane.first:
-                yield lane
+    heard = np.flatnonzero(track.samples > 0)
+    pair = track.placement.source[heard] << 8 | track.codec[heard]  # payload types number 128 at most
+    order = np.argsort(pair, kind="stable")
+    cuts = np.flatnonzero(np.diff(pair[order])) + 1
+    for part in np.split(heard[order], cuts):
+        if len(part):
+            yield _Lane(track, int(track.codec[part[0]]), part, failures)

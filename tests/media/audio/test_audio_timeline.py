@@ -174,9 +174,10 @@ def test_telephone_events_are_not_audio():
 def drifting(seconds, ppm, quiet_every=0):
     """Speech of a sender whose clock is off; silences where wanted."""
     codes, _ = noise(seconds * 8000, 5)
+    rng = np.random.default_rng(6)
     if quiet_every:
         for start in range(quiet_every * 8000, len(codes), quiet_every * 8000):
-            codes[start : start + 1600] = 0xFF
+            codes[start : start + 1600] = ulaw(rng.normal(0, 60, 1600))  # the noise of a line
     return Call(duration_ns=int(seconds * SECOND * (1 + ppm / 1e6))).speak(
         0, codes, rate=1 + ppm / 1e6
     ), codes

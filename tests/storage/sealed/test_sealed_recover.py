@@ -1,6 +1,8 @@
 """After a power cut: the last whole frame is found without a key, and nothing more than the torn tail goes."""
 
 import io
+import random
+import tracemalloc
 
 import pytest
 
@@ -105,3 +107,34 @@ def test_search_through_hostile_beginnings_is_bounded(make_sample):
     found = sealed.inspect(Counting(data))
     assert found.frames == 1 and found.file_bytes == len(data) and found.findings
     assert len(hashed) < 100
+
+
+def test_reading_holds_one_frame_at_a_time(make_sample):
+    """A file of many frames is walked, verified and read in the memory of a few."""
+    sample = make_sample(frames=0, ended=False)
+    writer = sample.writer
+    block = sealed.pack_evidence("x", "y", 0, random.Random(1).randbytes(100_000))
+    data = writer.header + b"".join(writer.frame([block]) for _ in range(150)) + writer.end(1)
+    assert len(data) > 15_000_000
+    for use in (
+        sealed.inspect,
+        lambda source: sealed.verify(source, None, sample.key),
+        lambda source: [None for _ in sealed.SealedReader(source, sample.key)],
+    ):
+        source = io.BytesIO(data)
+        tracemalloc.start()
+        try:
+            use(source)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 3_000_000
+
+
+def test_findings_do_not_grow_without_bound(make_sample):
+    sample = make_sample(frames=1, packets=1, ended=False)
+    data = sample.unsigned + sample.parts[1] * 3000
+    assert len(sealed.inspect(io.BytesIO(data)).findings) == 1000
+    assert len(sealed.verify(data, None, sample.key).findings) == 1000
+    reader = sealed.SealedReader(data, sample.key, tolerant=True)
+    assert len(list(reader.frames())) == 1 and len(reader.findings) == 1000
