@@ -42,7 +42,7 @@ def demo(
     ] = None,
 ) -> None:
     """Three calls with speech: recorded, listed, shown, verified, rendered; one erased for good."""
-    from appliance.demo.run import run
+    from appliance.cli.demonstration.run import run
 
     raise typer.Exit(run(data))
 

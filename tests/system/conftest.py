@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from appliance.demo.embedded import EmbeddedBox, embedded_box
+from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
 
 SCENARIOS = Path(__file__).with_name("scenarios")
 PCAPS = Path("/usr/share/sip-tester")

@@ -11,7 +11,7 @@ import captured
 import numpy as np
 import pytest
 
-from appliance.demo.embedded import EmbeddedBox
+from appliance.cli.demonstration.embedded import EmbeddedBox
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 RATE = 8000

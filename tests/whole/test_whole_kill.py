@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import whole_kit as kit
 
-from appliance.demo.embedded import EmbeddedBox, embedded_box
+from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
 from appliance.demo.sbc import Sbc, SbcCall
 
 pytestmark = pytest.mark.timeout(300)

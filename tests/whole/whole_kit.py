@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from appliance.demo.embedded import EmbeddedBox
+from appliance.cli.demonstration.embedded import EmbeddedBox
 from appliance.demo.metadata import Participant
 
 FRAME = 160

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 import av
 import numpy as np
@@ -51,14 +52,14 @@ def load(name: str) -> Conversation:
 
 
 def _samples(file: str) -> NDArray[np.int16]:
-    with resources.files(__name__).joinpath(file).open("rb") as stream, av.open(stream) as container:
+    with resources.files(__name__).joinpath(file).open("rb") as stream, av.open(stream, "r") as container:
         parts = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
     return np.concatenate(parts).astype(np.int16)
 
 
 def g711(samples: NDArray[np.int16], encoding: str) -> bytes:
     """Encodes to PCMU or PCMA, one byte a sample."""
-    codec = av.CodecContext.create({"PCMU": "pcm_mulaw", "PCMA": "pcm_alaw"}[encoding], "w")
+    codec: Any = av.CodecContext.create({"PCMU": "pcm_mulaw", "PCMA": "pcm_alaw"}[encoding], "w")
     codec.sample_rate = RATE
     codec.layout = "mono"
     codec.format = "s16"

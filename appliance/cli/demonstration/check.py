@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.cli.demonstration.calls import HOLD_S, Placed
 from appliance.demo import speech
-from appliance.demo.calls import HOLD_S, Placed
 from appliance.model import EarwitnessError, Kind
 
 TOLERANCE_S = 0.5  # signalling before the first and after the last packet is on the timeline too

@@ -7,7 +7,7 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -16,11 +16,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from appliance.cli import output, recordings
 from appliance.cli.connection import bare
 from appliance.cli.context import Box, services_of
+from appliance.cli.demonstration import check
+from appliance.cli.demonstration.calls import PLANS, SURGERY, Placed, Plan, place_all
+from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
 from appliance.cli.downloads import fetch
 from appliance.cli.exits import Exit, from_rpc
-from appliance.demo import check
-from appliance.demo.calls import PLANS, SURGERY, Placed, Plan, place_all
-from appliance.demo.embedded import EmbeddedBox, embedded_box
 from appliance.model import EarwitnessError, Kind
 from earwitness.v1 import box_pb2, party_pb2, recordings_pb2, tenants_pb2
 
@@ -112,7 +112,7 @@ def _contract(services: Box) -> None:
 
 
 @contextlib.contextmanager
-def _bars() -> Iterator:  # type: ignore[type-arg]
+def _bars() -> Iterator[Callable[[Plan, float], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=output.console) as progress:
         tasks = {

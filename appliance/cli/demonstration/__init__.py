@@ -1,0 +1,1 @@
+"""`earwitness demo`: the show, on an embedded box."""
