@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -228,11 +227,3 @@ def _parse_evidence(body: memoryview) -> EvidenceBlock:
         at_ns,
         bytes(body[middle + media_type :]),
     )
-
-
-def is_json_object(body: bytes) -> bool:
-    """Whether these bytes are a JSON object: what may go into an INFO or MARK block unparsed."""
-    try:
-        return isinstance(json.loads(body), dict)
-    except ValueError:
-        return False
