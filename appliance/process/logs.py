@@ -6,14 +6,21 @@ import logging
 import sys
 
 import structlog
+from structlog.typing import EventDict
 
 
 def configure(process: str, level: str) -> None:
     """Sets structlog up for this process."""
     number = logging.getLevelNamesMapping()[level.upper()]
+
+    def named(logger: object, method: str, event: EventDict) -> EventDict:
+        event["process"] = process
+        return event
+
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            named,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.ExceptionRenderer(
@@ -25,7 +32,6 @@ def configure(process: str, level: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(process=process)
     logging.basicConfig(
         level=max(number, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
     )
