@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -114,9 +114,12 @@ class SipEndpoint:
         self._core.layer.transmit_failed(key, now)
         self._work(now)
 
-    def connection_closed(self, connection: int, now: float) -> None:
-        """A connection is gone: requests of ours not answered at all on it fail (as if 503). Sessions live on."""
-        self._core.layer.connection_closed(connection, now)
+    def connection_closed(self, connection: int, now: float, *, keys: Collection[str] = ()) -> None:
+        """A connection is gone: requests of ours not answered at all on it fail (as if 503). Sessions live on.
+
+        `keys` are those of the transmits with `expects` that went over it.
+        """
+        self._core.layer.connection_closed(connection, keys, now)
         self._work(now)
 
     def next_timer(self) -> float | None:

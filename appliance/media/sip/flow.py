@@ -65,8 +65,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Transmit:
-    """One message to put on the wire. When that fails, give `key` back with `SipEndpoint.transmit_failed`."""
+    """One message to put on the wire. When that fails, give `key` back with `SipEndpoint.transmit_failed`.
+
+    `expects` tells of a request that waits for its response: where its connection closes meanwhile,
+    `SipEndpoint.connection_closed` wants to know.
+    """
 
     data: bytes
     target: Target
     key: str
+    expects: bool = False

@@ -132,8 +132,8 @@ class ClientTransaction:
             host.send(self, self.data)
             host.set_timer(self, "E", now + self._interval)
         elif name in ("B", "F"):
-            self._end()
             host.failed(self, Failure.TIMEOUT, now)
+            self._end()
         else:  # D, K, M
             self._end()
 
@@ -144,8 +144,8 @@ class ClientTransaction:
             self.host.cancel_timers(self, *self.timer_names)
             return True
         if self.state in (State.CALLING, State.TRYING, State.PROCEEDING):
-            self._end()
             self.host.failed(self, Failure.TRANSPORT, now)
+            self._end()
         elif self.state is State.COMPLETED:
             self._end()  # the ACK to a failure is lost: nobody above needs to know
         return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from appliance.media.sip import parts
@@ -273,20 +273,20 @@ class TransactionLayer:
         if server is not None:
             self.upcalls.append(ResponseLostUp(server))
 
-    def connection_closed(self, connection: int, now: float) -> None:
+    def connection_closed(self, connection: int, keys: Collection[str], now: float) -> None:
         """Requests not answered at all on this connection are lost; further answers may come over another (18.2.2)."""
         for transaction in list(self._clients.values()):
-            if transaction.target.connection == connection and transaction.state in (
-                State.CALLING,
-                State.TRYING,
-            ):
-                self.transmit_failed(f"{transaction.key}#{transaction.attempt}", now)
+            key = f"{transaction.key}#{transaction.attempt}"
+            unanswered = transaction.state in (State.CALLING, State.TRYING)
+            if unanswered and (transaction.target.connection == connection or key in keys):
+                self.transmit_failed(key, now)
 
     # -- what the machines ask for -------------------------------------------------------------------------------
 
     def send(self, transaction: ClientTransaction | ServerTransaction, data: bytes) -> None:
+        client = isinstance(transaction, ClientTransaction)
         attempt = transaction.attempt if isinstance(transaction, ClientTransaction) else 0
-        self.transmits.append(Transmit(data, transaction.target, f"{transaction.key}#{attempt}"))
+        self.transmits.append(Transmit(data, transaction.target, f"{transaction.key}#{attempt}", client))
 
     def set_timer(self, transaction: ClientTransaction | ServerTransaction, name: str, when: float) -> None:
         self._queue.set(("transaction", transaction.key, name), when)
