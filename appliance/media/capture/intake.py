@@ -143,6 +143,7 @@ class Intake:
     def close(self, slot: int) -> None:
         """Frees a slot. Rows of it that were not gathered are gone."""
         rows = np.flatnonzero(self._slot[: self._sorted] == slot)
+        self.refused[slot] += np.count_nonzero(self._verdict[rows] == _WAIT)
         self._verdict[rows] = _NONE
         self._tracks[slot] = None
         self._t_plain[slot] = False

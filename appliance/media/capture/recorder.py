@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,7 @@ class _Entry:
     session: Session
     file: PartFile
     ticket: Ticket
+    slots: list[int] = field(default_factory=list)
     closing: _Closing | None = None
 
 
@@ -90,6 +91,7 @@ class Recorder:
         self._ended: list[_Entry] = []
         self._last_tick_ns = clock.wall()
         self._arrivals: list[NDArray[np.int64]] = []
+        self._group_tracks: NDArray[np.int64] | None = None  # None: tracks have come or gone
         self.totals = dict.fromkeys(
             (
                 "packets_received",
@@ -180,6 +182,8 @@ class Recorder:
         opened = OpenTrack(track, slot, pair, request, receiver)
         entry.session.tracks[request.number] = opened
         self._tracks[slot] = (entry, opened)
+        self._group_tracks = None
+        entry.slots.append(slot)
         self._fds.append(pair.rtp.fileno())
         self._slots.append(slot)
         if pair.rtcp is not None:
@@ -189,14 +193,14 @@ class Recorder:
     def _close_tracks(self, entry: _Entry) -> None:
         """Lets sockets cool down and frees slots; what was not gathered is gone."""
         now = self._clock.monotonic()
-        gone = set()
+        gone = set(entry.slots)
+        entry.slots = []
         for opened in entry.session.tracks.values():
-            gone.add(opened.slot)
             if opened.pair.rtcp is not None:
                 self._rtcp.unregister(opened.pair.rtcp.fileno())
                 del self._rtcp_slot[opened.pair.rtcp.fileno()]
-            self._count_slot(opened.slot)
             self.intake.close(opened.slot)
+            self._count_slot(opened.slot)
             del self._tracks[opened.slot]
             self._pool.give_back(opened.pair, now)
         entry.session.close_media()
@@ -458,7 +462,7 @@ class Recorder:
             self.intake.rewind()
             chosen: Sequence[_Entry] = list(self._entries.values())
         else:
-            slots = [track.slot for entry in entries for track in entry.session.tracks.values()]
+            slots = [slot for entry in entries for slot in entry.slots]
             gathered = self.intake.gather(np.asarray(slots, np.intp))
             chosen = entries
         if len(gathered.columns.sequence):
@@ -467,43 +471,50 @@ class Recorder:
         self._shed()
 
     def _deal(self, gathered: Gathered, entries: Sequence[_Entry]) -> None:
+        """Gives each recording its packets. What can be done for all at once is; the loop runs once a recording."""
         columns, starts = gathered.columns, gathered.starts
-        numbers = np.zeros(self.intake.slots, np.int64)
-        for slot, (_, opened) in self._tracks.items():
-            numbers[slot] = opened.track.number
-        groups = len(starts) - 1
-        events = np.arange(groups) % 2 == 1
-        prepared = prepare(columns, starts, np.repeat(numbers, 2), event=events)
+        prepared = prepare(columns, starts, self._numbers(), event=np.arange(len(starts) - 1) % 2 == 1)
         ends = np.zeros(len(columns.size) + 1, np.int64)
         np.cumsum(columns.size, out=ends[1:])
+        self.totals["payload_bytes"] += int(ends[-1])
         payload = np.diff(ends[starts]).tolist()
         packets = np.diff(starts).tolist()
-        begins = starts.tolist()
-        self.totals["payload_bytes"] += int(ends[-1])
-        arrival = columns.arrival_ns
+        # Both groups of a slot lie side by side: its packets are those from one even bound to the next.
+        edges = starts[::2]
+        newest = len(columns.arrival_ns) - 1
+        firsts = columns.arrival_ns[np.minimum(edges[:-1], newest)].tolist()
+        lasts = columns.arrival_ns[edges[1:] - 1].tolist()
+        block = prepared.block
         for entry in entries:
             blocks: list[Block] = []
             media = event = size = 0
-            first = 1 << 62
-            last = 0
-            for opened in entry.session.tracks.values():
-                group = 2 * opened.slot
+            first, last = 1 << 62, 0
+            for slot in entry.slots:
+                group = 2 * slot
                 count, other = packets[group], packets[group + 1]
-                if not count and not other:
-                    continue
-                begin = begins[group]
-                first = min(first, int(arrival[begin]))
-                last = max(last, int(arrival[begins[group + 2] - 1]))
                 if count:
-                    blocks.append(prepared.block(group))
+                    blocks.append(block(group))
                     media += count
                     size += payload[group]
+                elif not other:
+                    continue
                 if other:
-                    blocks.append(prepared.block(group + 1))
+                    blocks.append(block(group + 1))
                     event += other
+                first = min(first, firsts[slot])
+                last = max(last, lasts[slot])
             if blocks:
                 plain = size + 64 * len(blocks) + 20 * (media + event)
                 entry.session.outbox.put_media(Media(blocks, plain, media, size, event, first, last))
+
+    def _numbers(self) -> NDArray[np.int64]:
+        """The track number of each group."""
+        if self._group_tracks is None or len(self._group_tracks) != 2 * self.intake.slots:
+            numbers = np.zeros(self.intake.slots, np.int64)
+            for slot, (_, opened) in self._tracks.items():
+                numbers[slot] = opened.track.number
+            self._group_tracks = np.repeat(numbers, 2)
+        return self._group_tracks
 
     def _shed(self) -> None:
         """Keeps what waits within bounds: the oldest goes first, everywhere alike."""

@@ -73,7 +73,7 @@ class Track:
         "authenticated",
         "ended",
         "hold",
-        "last_kept_ns",
+        "heard_ns",
         "number",
         "pause",
         "released",
@@ -92,7 +92,7 @@ class Track:
         self.ssrc = 0
         self.source = 0
         self.ssrcs: dict[int, None] = {}
-        self.last_kept_ns = 0
+        self.heard_ns = 0
         self.released: list[int] = []
         """Rows of earlier ticks that waited and are kept now; whoever reads them empties the list."""
         self._candidates: dict[tuple[int, int], _Candidate] = {}
@@ -128,7 +128,7 @@ class Track:
         if self.established and known.all():
             verdicts[:] = np.where(dropped, Verdict.DROP, Verdict.KEEP)
             if len(verdicts):
-                self.last_kept_ns = max(self.last_kept_ns, int(packets.arrival_ns[-1]))
+                self._hear(int(packets.arrival_ns[-1]))
             return verdicts
         for index in np.flatnonzero(packets.valid).tolist():
             verdict = self._judge(
@@ -152,7 +152,7 @@ class Track:
     ) -> Verdict:
         keep = Verdict.DROP if dropped else Verdict.KEEP
         if source == self.source and ssrc in self.ssrcs:
-            self._settle(arrival_ns)
+            self._hear(arrival_ns)
             if ssrc != self.ssrc and self._run(row, arrival_ns, ssrc, source, sequence, True) >= RUN:
                 # An earlier voice of this track speaks again; until now its packets were late ones.
                 del self._candidates[(ssrc, source)]
@@ -160,19 +160,24 @@ class Track:
             return keep
         if not self.established or (self.authenticated and len(self.ssrcs) < MAX_SSRCS):
             self._accept(ssrc, source)
-            self._settle(arrival_ns)
+            self._hear(arrival_ns)
             return keep
         run = self._run(row, arrival_ns, ssrc, source, sequence, dropped)
         moved = source != self.source
-        if run < RUN or (moved and arrival_ns - self.last_kept_ns < QUIET_NS):
+        if run < RUN or (moved and arrival_ns - self.heard_ns < QUIET_NS):
             return Verdict.DROP if dropped else Verdict.WAIT
         self.released.extend(self._candidates.pop((ssrc, source)).rows)
         self._accept(ssrc, source)
-        self._settle(arrival_ns)
+        self._hear(arrival_ns)
         return keep
 
-    def _settle(self, arrival_ns: int) -> None:
-        self.last_kept_ns = max(self.last_kept_ns, arrival_ns)
+    def _hear(self, arrival_ns: int) -> None:
+        """The established source speaks: whoever spoke from elsewhere meanwhile was not its successor."""
+        self.heard_ns = max(self.heard_ns, arrival_ns)
+        for (_, source), candidate in self._candidates.items():
+            if source != self.source:
+                candidate.rows.clear()
+                candidate.run = 0
 
     def _accept(self, ssrc: int, source: int) -> None:
         self.ssrcs.pop(ssrc, None)
