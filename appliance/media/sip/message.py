@@ -209,11 +209,7 @@ def _read_request(
 def _answerable(request: SipRequest, headers: Headers) -> bool:
     """Whether a response can be made: there is somewhere to send it, and the request is no ACK (section 17.1)."""
     cseq_method = (headers.get("CSeq") or "").rpartition(" ")[2]
-    return (
-        is_token(request.method)
-        and "ACK" not in (request.method, cseq_method)
-        and request.top_via is not None
-    )
+    return "ACK" not in (request.method, cseq_method) and request.top_via is not None
 
 
 def _check_needed(message: SipMessage) -> None:

@@ -49,6 +49,10 @@ class MultipartError(InvalidError):
     reason = "SIP_MULTIPART"
 
 
+class NoDelimiterError(MultipartError):
+    """Nothing in the body looks like a delimiter."""
+
+
 def body_parts(content_type: MediaType | None, body: bytes) -> list[Part]:
     """All parts of a body, flat and in order: those inside of nested multiparts, or the body itself as the only part.
 
@@ -111,7 +115,12 @@ def _collect(content_type: MediaType, body: bytes, depth: int, parts: list[Part]
         raise MultipartError("parts are nested too deeply", limit=MAX_DEPTH)
     for part in parse_multipart(content_type, body):
         if part.content_type.type == "multipart" and part.content.strip():
-            _collect(part.content_type, part.content, depth + 1, parts)
+            try:
+                _collect(part.content_type, part.content, depth + 1, parts)
+            except NoDelimiterError:
+                parts.append(
+                    part
+                )  # it is no multipart whatever it says: its neighbours may be all that matters
         else:
             parts.append(part)
         if len(parts) > MAX_PARTS:
@@ -127,7 +136,7 @@ def _cut(boundary: str, body: bytes) -> list[bytes]:
         found = _FIRST_DELIMITER.search(body)
         chunks = _cut_at(found[1], body) if found else None
     if chunks is None:
-        raise MultipartError("no delimiter is found in a body of several parts")
+        raise NoDelimiterError("no delimiter is found in a body of several parts")
     return chunks
 
 

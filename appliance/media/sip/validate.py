@@ -26,7 +26,7 @@ class Policy:
     """What we take. None means anything.
 
     `extensions` are option tags in lower case. `content_types` are types we understand in a body, `type/*` included.
-    `answers_with` is what our bodies are: a request that will not have it gets 406. `hops_needed` refuses
+    `answers_with` is what our bodies may be: an INVITE that accepts none of it gets 406. `hops_needed` refuses
     Max-Forwards 0, as who forwards must.
     """
 
@@ -39,7 +39,13 @@ class Policy:
         "application/rs-metadata",
         "application/rs-metadata+xml",
     )
-    answers_with: str | None = "application/sdp"
+    answers_with: tuple[str, ...] | None = (
+        "application/sdp",
+        "multipart/mixed",
+        "application/rs-metadata",  # who names these alone will have SDP too: see RFC 7866, section 9
+        "application/rs-metadata+xml",
+        "application/rs-metadata-request",
+    )
     hops_needed: bool = False
 
 
@@ -128,8 +134,12 @@ def _check_content(request: SipRequest, policy: Policy) -> Problem | None:
             return Problem(415, "the encoding of the body is not known", (("Accept-Encoding", "identity"),))
     if policy.answers_with is not None and request.method == "INVITE" and request.accept:
         ranges = [accepted.essence for accepted in request.accept]
-        if not _matches(MediaType.parse(policy.answers_with), ranges):
-            return Problem(406, "no answer we give is accepted", (("Accept", policy.answers_with),))
+        if not any(_matches(MediaType.parse(ours), ranges) for ours in policy.answers_with):
+            return Problem(
+                406,
+                "no answer we give is accepted",
+                (("Warning", '399 earwitness "No format we have is accepted"'),),
+            )
     return None
 
 
