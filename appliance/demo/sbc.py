@@ -20,10 +20,23 @@ from appliance.demo.metadata import Participant
 from appliance.demo.stream import FRAME_S, PAYLOAD_TYPES, RtpSource, SrtpKey
 from appliance.media.sip.crypto import Crypto, InlineKey
 from appliance.media.sip.endpoint import EndpointConfig, SipEndpoint
-from appliance.media.sip.events import Answered, Event, ResponseReceived, SessionEnded
+from appliance.media.sip.events import (
+    Answered,
+    EndCause,
+    Event,
+    InboundRequest,
+    IncomingInvite,
+    IncomingRequest,
+    OutboundRequest,
+    ReInvite,
+    RequestFailed,
+    ResponseReceived,
+    SessionEnded,
+    Update,
+)
 from appliance.media.sip.flow import Target, Transport
 from appliance.media.sip.message import SipResponse
-from appliance.media.sip.multipart import Part, build_multipart
+from appliance.media.sip.multipart import Part, build_multipart, message_parts
 from appliance.media.sip.offer_answer import OfferMedia, make_offer, read_answer
 from appliance.media.sip.sdp import Codec, MediaDirection, SessionDescription, parse_sdp
 from appliance.media.sip.session import SipSession
@@ -33,10 +46,12 @@ from appliance.model import EarwitnessError, Kind
 
 ADDRESS = "127.0.0.1"
 ANSWER_TIMEOUT_S = 20.0
+METADATA = MediaType("application", "rs-metadata+xml")
+SNAPSHOT_WANTED = "application/rs-metadata-request"  # RFC 7866, section 7.1.3.2
 
 
 class SbcError(EarwitnessError):
-    """The recorder refused, or did not answer; `data['status']` is the SIP status where there was one."""
+    """The recorder refused, ended the call, or did not answer; `data['status']` is the SIP status where there was one."""
 
     reason = "SBC_REFUSED"
     kind = Kind.UNAVAILABLE
@@ -56,6 +71,26 @@ class SbcCall:
     answers: list[SessionDescription] = field(default_factory=list)
     on_frame: Callable[[], None] = lambda: None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    _answer: asyncio.Future[SipResponse] | None = None
+    _stopped_at: float | None = None  # loop time at which the last frame was over
+
+    async def answered(self) -> None:
+        """Waits until the recorder has taken the call. SbcError where it refuses it, or a part of it."""
+        if self._answer is None:
+            return
+        try:
+            self.agreed(await self.sbc.final(self._answer))
+        except BaseException:
+            # Nothing may stay half open: an INVITE without an answer is cancelled, an answered one ended.
+            self.sbc.do(lambda endpoint, now: endpoint.bye(self.session, now=now))
+            self.close()
+            raise
+        self._answer = None
+
+    async def cancel(self) -> None:
+        """Gives up an INVITE that has no final response yet, and waits for its end; `answered` then raises SbcError."""
+        self.sbc.do(lambda endpoint, now: endpoint.cancel(self.session, now=now))
+        await self._await_end()
 
     @property
     def position(self) -> int:
@@ -63,18 +98,32 @@ class SbcCall:
         return max(source.position for source in self.sources)
 
     async def play(self, frames: int | None = None) -> None:
-        """Sends all sources side by side in real time, to their end or for so many frames."""
+        """Sends all sources side by side in real time, to their end or for so many frames.
+
+        SbcError where the recorder ends the call meanwhile.
+        """
         loop = asyncio.get_running_loop()
         begin = loop.time()
+        self._catch_up(begin)
         left = max(source.frames - source.position for source in self.sources)
-        for number in range(left if frames is None else min(frames, left)):
+        number_of_frames = left if frames is None else min(frames, left)
+        for number in range(number_of_frames):
             delay = begin + number * FRAME_S - loop.time()
             if delay > 0:
                 await asyncio.sleep(delay)
+            if self.ended.is_set():
+                raise SbcError("the recorder has ended the call")
             for source, target in zip(self.sources, self.targets, strict=True):
                 if source.position < source.frames:
                     source.send_next(target)
             self.on_frame()
+        self._stopped_at = begin + number_of_frames * FRAME_S
+
+    def _catch_up(self, now: float) -> None:
+        """RTP time goes on while nothing is sent (RFC 3550, section 5.1)."""
+        if self._stopped_at is not None:
+            for source in self.sources:
+                source.skip(round((now - self._stopped_at) / FRAME_S))
 
     async def hold(self) -> None:
         """Re-INVITE to inactive."""
@@ -90,10 +139,8 @@ class SbcCall:
         ]
         self.offer = make_offer(lines, address=ADDRESS, previous=self.offer)
         response = await self.sbc.ask(
-            lambda endpoint, now: (
-                endpoint.reinvite(
-                    self.session, now=now, body=self.offer.serialize(), content_type="application/sdp"
-                ).key
+            lambda endpoint, now: endpoint.reinvite(
+                self.session, now=now, body=self.offer.serialize(), content_type="application/sdp"
             )
         )
         self.agreed(response)
@@ -101,14 +148,27 @@ class SbcCall:
     async def update(self, participants: Sequence[Participant]) -> None:
         """A metadata-only UPDATE: who the parties really are."""
         self.participants = list(participants)
-        document = metadata.write(self.session_id, self.participants)
-        await self.sbc.ask(
-            lambda endpoint, now: (
-                endpoint.update(
-                    self.session, now=now, body=document, content_type="application/rs-metadata+xml"
-                ).key
-            )
+        await self.sbc.ask(self._metadata)
+
+    def _metadata(self, endpoint: SipEndpoint, now: float) -> OutboundRequest:
+        return endpoint.update(
+            self.session,
+            now=now,
+            headers=[("Content-Disposition", "recording-session")],
+            body=metadata.write(self.session_id, self.participants),
+            content_type=str(METADATA),
         )
+
+    def reply(self, endpoint: SipEndpoint, inbound: InboundRequest, now: float) -> None:
+        """Answers a re-INVITE or UPDATE of the recorder: nothing changes, and metadata that it wants is sent."""
+        kinds = [part.content_type.essence for part in message_parts(inbound.request)]
+        described = inbound.method == "INVITE" or "application/sdp" in kinds
+        body = self.offer.serialize() if described else b""
+        endpoint.respond(
+            inbound, 200, now=now, body=body, content_type="application/sdp" if described else None
+        )
+        if SNAPSHOT_WANTED in kinds:
+            self._metadata(endpoint, now)
 
     def agreed(self, response: SipResponse) -> None:
         """Takes the recorder's answer in."""
@@ -125,10 +185,17 @@ class SbcCall:
         ]
 
     async def hang_up(self) -> None:
-        """BYE, and waits for its answer."""
+        """BYE, and waits for its answer. Nothing is sent where the recorder has ended the call already."""
         self.sbc.do(lambda endpoint, now: endpoint.bye(self.session, now=now))
-        await asyncio.wait_for(self.ended.wait(), ANSWER_TIMEOUT_S)
-        self.close()
+        await self._await_end()
+
+    async def _await_end(self) -> None:
+        try:
+            await asyncio.wait_for(self.ended.wait(), ANSWER_TIMEOUT_S)
+        except TimeoutError as error:
+            raise SbcError("the recorder does not answer") from error
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Closes the sources' sockets."""
@@ -154,8 +221,8 @@ class Sbc:
             )
         )
         self._tls = tls
-        self._waiting: dict[str, asyncio.Future[SipResponse]] = {}
-        self._calls: dict[str, SbcCall] = {}
+        self._waiting: dict[SipSession | OutboundRequest, asyncio.Future[SipResponse]] = {}
+        self._calls: dict[SipSession, SbcCall] = {}
 
     async def __aenter__(self) -> Self:
         self._transports = SipTransports(self._endpoint, self._on_event, tls_client=self._tls)
@@ -176,12 +243,24 @@ class Sbc:
         with self._transports.acting() as now:
             action(self._endpoint, now)
 
-    async def ask(self, action: Callable[[SipEndpoint, float], str]) -> SipResponse:
-        """Sends a request (the action gives its key) and waits for its final response. SbcError where it is no 2xx."""
+    async def ask(self, action: Callable[[SipEndpoint, float], OutboundRequest]) -> SipResponse:
+        """Sends a request and waits for its final response. SbcError where it is no 2xx."""
+        with self._transports.acting() as now:
+            answer = self._await(action(self._endpoint, now))
+        return await self.final(answer)
+
+    def _await(self, what: SipSession | OutboundRequest) -> asyncio.Future[SipResponse]:
         future: asyncio.Future[SipResponse] = asyncio.get_running_loop().create_future()
-        self.do(lambda endpoint, now: self._waiting.__setitem__(action(endpoint, now), future))
+        self._waiting[what] = future
+        # Whoever waited may have been cancelled, and an error that nobody fetches is none of the loop's business.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return future
+
+    @staticmethod
+    async def final(answer: asyncio.Future[SipResponse]) -> SipResponse:
+        """Waits for a final response. SbcError where it is no 2xx, or none comes."""
         try:
-            response = await asyncio.wait_for(future, ANSWER_TIMEOUT_S)
+            response = await asyncio.wait_for(answer, ANSWER_TIMEOUT_S)
         except TimeoutError as error:
             raise SbcError("the recorder does not answer") from error
         if response.status >= 300:
@@ -216,6 +295,20 @@ class Sbc:
         with_metadata: bool = True,
     ) -> SbcCall:
         """Places a recorded call; `payloads` are G.711 bytes, one a participant. SbcError where it is refused."""
+        call = self.begin(participants, payloads, encoding=encoding, srtp=srtp, with_metadata=with_metadata)
+        await call.answered()
+        return call
+
+    def begin(
+        self,
+        participants: Sequence[Participant],
+        payloads: Sequence[bytes],
+        *,
+        encoding: str = "PCMU",
+        srtp: str = "",
+        with_metadata: bool = True,
+    ) -> SbcCall:
+        """Sends the INVITE and does not wait: `SbcCall.answered` does, `SbcCall.cancel` gives up."""
         sources = [RtpSource(payload, encoding, SrtpKey.make(srtp) if srtp else None) for payload in payloads]
         offer = make_offer(self.lines(participants, sources), address=ADDRESS)
         session_id = metadata.new_id()
@@ -225,16 +318,14 @@ class Sbc:
                 [
                     Part(kind, body),
                     Part(
-                        MediaType("application", "rs-metadata+xml"),
+                        METADATA,
                         metadata.write(session_id, participants),
                         Disposition.parse("recording-session"),
                     ),
                 ]
             )
-        call: list[SbcCall] = []
-
-        def invite(endpoint: SipEndpoint, now: float) -> str:
-            session = endpoint.invite(
+        with self._transports.acting() as now:
+            session = self._endpoint.invite(
                 self._uri,
                 now=now,
                 from_=f"<sip:sbc@{ADDRESS}>",
@@ -243,31 +334,38 @@ class Sbc:
                 content_type=str(kind),
                 target=self._target,
             )
-            call.append(SbcCall(self, session, list(participants), sources, offer, session_id))
-            self._calls[session.id] = call[0]
-            return session.id
-
-        try:
-            response = await self.ask(invite)
-            call[0].agreed(response)
-        except EarwitnessError:
-            for source in sources:
-                source.close()
-            raise
-        return call[0]
+            call = SbcCall(self, session, list(participants), sources, offer, session_id)
+            call._answer = self._await(session)
+            self._calls[session] = call
+        return call
 
     def _on_event(self, event: Event) -> None:
+        endpoint, now = self._endpoint, self._transports.now()
         if isinstance(event, Answered):
-            self._settle(event.session.id, event.response)
+            self._settle(event.session, event.response)
         elif isinstance(event, ResponseReceived) and event.response.status >= 200:
-            self._settle(event.outbound.key, event.response)
+            self._settle(event.outbound, event.response)
+        elif isinstance(event, RequestFailed):
+            self._fail(event.outbound, event.cause)
         elif isinstance(event, SessionEnded):
             if event.response is not None:
-                self._settle(event.session.id, event.response)
-            if call := self._calls.pop(event.session.id, None):
+                self._settle(event.session, event.response)
+            self._fail(event.session, event.cause)
+            if call := self._calls.pop(event.session, None):
                 call.ended.set()
+        elif isinstance(event, ReInvite | Update):
+            self._calls[event.session].reply(endpoint, event.inbound, now)
+        elif isinstance(event, IncomingRequest):
+            endpoint.respond(event.inbound, 200, now=now)
+        elif isinstance(event, IncomingInvite):
+            endpoint.respond(event.inbound, 603, now=now)  # this border controller only places calls
 
-    def _settle(self, key: str, response: SipResponse) -> None:
-        future = self._waiting.pop(key, None)
+    def _settle(self, what: SipSession | OutboundRequest, response: SipResponse) -> None:
+        future = self._waiting.pop(what, None)
         if future is not None and not future.done():
             future.set_result(response)
+
+    def _fail(self, what: SipSession | OutboundRequest, cause: EndCause) -> None:
+        future = self._waiting.pop(what, None)
+        if future is not None and not future.done():
+            future.set_exception(SbcError("the recorder does not answer", cause=cause.value))

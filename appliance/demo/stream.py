@@ -54,6 +54,7 @@ class RtpSource:
     muted: bool = False
     sent: int = 0
     position: int = 0
+    _marker: bool = True
 
     def __post_init__(self) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -87,9 +88,16 @@ class RtpSource:
     def send_next(self, target: tuple[str, int]) -> None:
         """Sends the frame at `position` (unless muted) and moves on."""
         if not self.muted:
-            self.socket.sendto(self.packet(self.position, marker=not self.sent), target)
+            self.socket.sendto(self.packet(self.position, marker=self._marker), target)
+            self._marker = False
             self.sent += 1
         self.position += 1
+
+    def skip(self, frames: int) -> None:
+        """Time passed in which nothing was sent: the next packet begins a new talkspurt (RFC 3551, section 4.1)."""
+        if frames > 0:
+            self.timestamp += FRAME * frames
+            self._marker = True
 
     def close(self) -> None:
         """Closes the socket."""
