@@ -161,7 +161,7 @@ class Control:
         store = Store(await asyncio.to_thread(open_catalogue, layout, self._status))
         self._exit.callback(store.close)
         await self._enroll(store, admin)
-        trail = Trail(layout.control / "audit.jsonl", self._status)
+        trail = self.trail = Trail(layout.control / "audit.jsonl", self._status)
         self._exit.callback(trail.close)
         self.parts = await self._assemble(store)
         await self.parts.routing.restore()

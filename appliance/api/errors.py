@@ -28,6 +28,12 @@ class NameInvalidError(InvalidError):
     reason = "NAME_INVALID"
 
 
+class RequestMalformedError(InvalidError):
+    """The bytes are no message of the method's request type."""
+
+    reason = "REQUEST_MALFORMED"
+
+
 class FieldInvalidError(InvalidError):
     """A field is missing or out of its bounds; `data['field']` names it."""
 

@@ -19,13 +19,14 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 import structlog
+from google.protobuf.message import DecodeError
 
 from appliance.access import certificates, identities, policy
 from appliance.access.errors import NoCertificateError
 from appliance.access.identities import Identity
 from appliance.api import names
 from appliance.api.audit import Trail
-from appliance.api.errors import AuditUnavailableError, wire_status
+from appliance.api.errors import AuditUnavailableError, RequestMalformedError, wire_status
 from appliance.api.limits import RateLimit
 from appliance.api.store import Store
 from appliance.model import EarwitnessError, new_id
@@ -88,21 +89,32 @@ class Gate(grpc.aio.ServerInterceptor):
         )
         inner = getattr(handler, kind)
 
+        read = handler.request_deserializer
+
         async def pass_unary(request: Any, context: Any) -> Any:
-            return await self._pass(method, request, context, lambda: inner(request, context))
+            return await self._pass(method, request, read, context, lambda message: inner(message, context))
 
         async def pass_stream(request: Any, context: Any) -> None:
-            await self._pass(method, request, context, lambda: self._stream(inner, request, context))
+            def handle(message: Any) -> Awaitable[None]:
+                return self._stream(inner, message, context)
+
+            await self._pass(method, request, None if handler.request_streaming else read, context, handle)
 
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         return make(
             pass_stream if handler.response_streaming else pass_unary,
-            request_deserializer=handler.request_deserializer,
+            # What a request holds is looked at once it is known who sent it.
+            request_deserializer=read if handler.request_streaming else None,
             response_serializer=handler.response_serializer,
         )
 
     async def _pass(
-        self, method: str, request: Any, context: Any, handle: Callable[[], Awaitable[Any]]
+        self,
+        method: str,
+        request: Any,
+        read: Callable[[bytes], Any] | None,
+        context: Any,
+        handle: Callable[[Any], Awaitable[Any]],
     ) -> Any:
         call = Call(method, _request_id(context))
         _current.set(call)
@@ -113,12 +125,13 @@ class Gate(grpc.aio.ServerInterceptor):
         try:
             call.identity = await self._identify(context)
             self._limit.take(call.identity.name, call.started_s)
+            message = request if read is None else _parse(read, request)
+            _describe(call, message)
             policy.check(call.identity, method)
             if audited:
-                _describe(call, request)
                 await self._audit(call, "asked", durable=not _LISTS.fullmatch(method))
             admitted = True
-            return await handle()
+            return await handle(message)
         except EarwitnessError as error:
             outcome = error.reason
             log.info("call refused", method=method, request=call.request_id, reason=error.reason)
@@ -190,6 +203,13 @@ def _fingerprint(pem: bytes) -> str:
         return certificates.fingerprint_of_pem(pem)
     except ValueError:
         raise NoCertificateError("the client certificate cannot be read") from None
+
+
+def _parse(read: Callable[[bytes], Any], raw: bytes) -> Any:
+    try:
+        return read(raw)
+    except DecodeError:
+        raise RequestMalformedError("the request is not a message of its type") from None
 
 
 def _request_id(context: Any) -> str:

@@ -37,7 +37,7 @@ class RateLimit:
         else:
             self._buckets.move_to_end(name)
         bucket.tokens = min(self._burst, bucket.tokens + max(0.0, now_s - bucket.at_s) * self._per_second)
-        bucket.at_s = now_s
+        bucket.at_s = max(bucket.at_s, now_s)
         if bucket.tokens < 1:
             wait = (1 - bucket.tokens) / self._per_second
             raise RateLimitError("too many calls", retry_after_s=round(wait, 3))

@@ -19,7 +19,7 @@ from appliance.process.status import ALARM, ProcessServicer, Status
 from earwitness.internal.v1 import process_pb2, process_pb2_grpc
 
 EVERY_S: Final = 3.0
-MISSES: Final = 2  # in a row, before a process is said to be down: a restart takes a moment
+SILENCE_S: Final = 8.0  # before a process is said to be down: a start and a restart take a moment
 _ASK_S: Final = 2.0
 DOWN: Final = "ProcessDown"
 
@@ -30,8 +30,14 @@ class Seen:
 
     process: str
     answer: process_pb2.GetProcessStatusResponse | None = None
-    misses: int = 0
-    down_since_ns: int = 0
+    silent_since: tuple[float, int] | None = None  # by the clock that does not jump, and by the wall clock
+
+    @property
+    def known(self) -> bool:
+        """Whether it answers, or was silent for long enough to say that it does not."""
+        return self.up or (
+            self.silent_since is not None and time.monotonic() - self.silent_since[0] >= SILENCE_S
+        )
 
     @property
     def up(self) -> bool:
@@ -41,14 +47,14 @@ class Seen:
         """Its own, or that it is down."""
         if self.answer is not None:
             return list(self.answer.conditions)
-        if self.misses < MISSES:
+        if self.silent_since is None or not self.known:
             return []
         return [
             process_pb2.Condition(
                 type=DOWN,
                 severity=ALARM,
                 message="This process does not answer; the supervisor restarts it.",
-                since_ns=self.down_since_ns,
+                since_ns=self.silent_since[1],
             )
         ]
 
@@ -83,7 +89,7 @@ class Processes:
             for condition in seen.conditions()
         }
         # Of who is silent for a moment nothing new is known.
-        asked = [seen.process for seen in everybody if seen.up or seen.misses >= MISSES]
+        asked = [seen.process for seen in everybody if seen.known]
         now_ns = time.time_ns()
         if await self._store.read(lambda connection: told.differ(connection, present, asked)):
             await self._store.write(lambda connection: told.conditions(connection, present, asked, now_ns))
@@ -96,12 +102,11 @@ class Processes:
             )
         except grpc.RpcError:
             # No answer is the answer: it is shown as such.
-            if seen.misses == 0:
-                seen.down_since_ns = time.time_ns()
             seen.answer = None
-            seen.misses += 1
+            if seen.silent_since is None:
+                seen.silent_since = (time.monotonic(), time.time_ns())
         else:
-            seen.misses = 0
+            seen.silent_since = None
 
     async def close(self) -> None:
         for channel in self._channels.values():

@@ -28,7 +28,7 @@ _SPACE = re.compile(r"\s*")
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 _OPERATOR = re.compile(r"<=|>=|!=|=|<|>|:")
 # A bare value ends at a space, a parenthesis or a quote: numbers, words, times, resource names need no quotes.
-_BARE = re.compile(r"[^\s()\"']+")
+_BARE = re.compile(r"[^\s()\"'=<>!:][^\s()\"']*")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 Result = TypeVar("Result")

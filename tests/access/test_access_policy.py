@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import pytest
+
+import earwitness.v1
+from appliance.access import identities, policy
+from appliance.access.errors import (
+    IdentityError,
+    MethodDeniedError,
+    RevokedCertificateError,
+    UnknownCertificateError,
+)
+from appliance.access.identities import Identity, Role
+from appliance.access.pki import Issued
+from appliance.catalog.database import Database
+
+
+def public_methods() -> set[str]:
+    found = set()
+    for module in pkgutil.iter_modules(earwitness.v1.__path__):
+        if module.name.endswith("_pb2"):
+            file = importlib.import_module(f"earwitness.v1.{module.name}").DESCRIPTOR
+            for service in file.services_by_name.values():
+                found |= {f"/{service.full_name}/{method.name}" for method in service.methods}
+    return found
+
+
+def test_every_public_method_has_a_row_and_every_row_a_method():
+    methods = public_methods()
+    assert len(methods) >= 23
+    rows = {method for method in policy.ALLOWED if method.startswith("/earwitness.")}
+    assert methods - rows == set(), "a method without a row"
+    assert rows - methods == set(), "a row without a method"
+
+
+def test_what_is_not_in_the_table_nobody_may_call():
+    for role in Role:
+        with pytest.raises(MethodDeniedError):
+            policy.check(Identity("x", role, ""), "/earwitness.v1.BoxService/Explode")
+
+
+@pytest.mark.parametrize(
+    ("role", "method", "allowed"),
+    [
+        (Role.ADMINISTRATOR, "RecordingsService/EraseRecording", True),
+        (Role.OPERATOR, "RecordingsService/EraseRecording", False),
+        (Role.OPERATOR, "RecordingsService/DeleteRecording", True),
+        (Role.INTEGRATION, "RecordingsService/DeleteRecording", False),
+        (Role.INTEGRATION, "RecordingsService/DownloadRecording", True),
+        (Role.INTEGRATION, "CallsService/PauseCall", False),
+        (Role.OPERATOR, "TenantsService/CreateLine", False),
+        (Role.INTEGRATION, "BoxService/GetBoxStatus", False),
+    ],
+)
+def test_roles(role, method, allowed):
+    identity = Identity("x", role, "")
+    if allowed:
+        policy.check(identity, f"/earwitness.v1.{method}")
+    else:
+        with pytest.raises(MethodDeniedError):
+            policy.check(identity, f"/earwitness.v1.{method}")
+
+
+def test_identities(tmp_path):
+    database = Database.at(tmp_path / "catalogue.db")
+    first, second = (Issued("ris", letter * 64, 5, tmp_path, tmp_path) for letter in "ab")
+    with database.write() as connection:
+        with pytest.raises(UnknownCertificateError):
+            identities.find(connection, first.fingerprint)
+        assert identities.enroll(connection, first, Role.INTEGRATION, 1)
+        assert not identities.enroll(connection, first, Role.ADMINISTRATOR, 2), "known already"
+        assert identities.find(connection, first.fingerprint) == Identity("ris", Role.INTEGRATION, "a" * 64)
+        with pytest.raises(IdentityError):
+            identities.enroll(connection, second, Role.ADMINISTRATOR, 3)
+        assert identities.enroll(connection, second, Role.INTEGRATION, 3)
+        assert identities.revoke(connection, "ris", 4) == 2
+        assert identities.revoke(connection, "ris", 5) == 0
+        for one in (first, second):
+            with pytest.raises(RevokedCertificateError):
+                identities.find(connection, one.fingerprint)
+        assert not identities.enroll(connection, first, Role.INTEGRATION, 6), "revoked for good"
+    database.close()

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import sqlite3
+import stat
+import threading
+
+import alembic.autogenerate
+import alembic.migration
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from appliance.catalog import database as module
+from appliance.catalog import state, tables
+from appliance.catalog.database import Database
+from appliance.catalog.errors import CatalogueVersionError
+
+
+def test_migrations_make_exactly_the_tables(database):
+    with database.read() as connection:
+        context = alembic.migration.MigrationContext.configure(connection)
+        assert alembic.autogenerate.compare_metadata(context, tables.metadata) == []
+
+
+def test_the_tables_suit_postgresql():
+    dialect = postgresql.dialect()
+    for table in tables.metadata.sorted_tables:
+        assert "CREATE TABLE" in str(CreateTable(table).compile(dialect=dialect))
+        for index in table.indexes:
+            assert len(index.name) <= 63 and str(CreateIndex(index).compile(dialect=dialect))
+
+
+def test_migrating_twice_changes_nothing(tmp_path):
+    path = tmp_path / "control" / "catalogue.db"
+    first = Database.at(path)
+    with first.write() as connection:
+        state.put(connection, "name", "value")
+    first.close()
+    again = Database.at(path)
+    with again.read() as connection:
+        assert state.get(connection, "name") == "value"
+    again.close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_a_catalogue_of_a_newer_release_is_refused(tmp_path, database):
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(CatalogueVersionError):
+        database.migrate()
+
+
+def test_settings_of_each_connection(database):
+    with database.read() as connection:
+        wanted = {"journal_mode": "wal", "foreign_keys": 1, "secure_delete": 1, "synchronous": 2}
+        for name, value in wanted.items():
+            assert connection.exec_driver_sql(f"PRAGMA {name}").scalar() == value
+
+
+def test_a_failed_transaction_leaves_nothing(database):
+    with pytest.raises(ZeroDivisionError), database.write() as connection:
+        state.put(connection, "name", "value")
+        raise ZeroDivisionError
+    with database.read() as connection:
+        assert state.get(connection, "name") is None
+
+
+def test_a_reader_sees_one_state_while_somebody_writes(database):
+    with database.read() as reader:
+        assert state.get(reader, "name") is None
+        with database.write() as writer:
+            state.put(writer, "name", "value")
+        assert state.get(reader, "name") is None
+    with database.read() as reader:
+        assert state.get(reader, "name") == "value"
+
+
+def test_writers_take_turns(database):
+    def add() -> None:
+        for _ in range(20):
+            with database.write() as connection:
+                state.put_int(connection, "count", state.get_int(connection, "count") + 1)
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with database.read() as connection:
+        assert state.get_int(connection, "count") == 80
+
+
+def test_damage_is_told_from_health(tmp_path):
+    path = tmp_path / "catalogue.db"
+    assert not module.is_damaged(path)
+    Database.at(path).close()
+    assert not module.is_damaged(path)
+    path.write_bytes(b"no database" * 1000)
+    assert module.is_damaged(path)
+
+
+def test_a_page_overwritten_is_damage(tmp_path):
+    path = tmp_path / "catalogue.db"
+    made = Database.at(path)
+    made.scrub()
+    made.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 8192)
+    assert module.is_damaged(path)
+
+
+def test_foreign_keys_hold(database):
+    with pytest.raises(sa.exc.IntegrityError), database.write() as connection:
+        connection.execute(sa.insert(tables.flags).values(recording_id="nobody", flag="x"))
