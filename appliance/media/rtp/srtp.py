@@ -162,6 +162,7 @@ class SrtpReceiver:
 
 
 _ENTRY = np.dtype([("name", "V16"), ("check", "<u4"), ("ssrc", "<u4"), ("index", "<u8")])
+_EMPTY = np.zeros((), _ENTRY)
 
 
 class RolloverStore:
@@ -184,7 +185,7 @@ class RolloverStore:
         kept = self._table["check"] != 0
         for slot in np.flatnonzero(kept).tolist():
             if self._check(slot) != int(self._table["check"][slot]):
-                self._table[slot] = 0
+                self._table[slot] = _EMPTY
                 kept[slot] = False
         self._kept: dict[bytes, list[int]] = {}
         for slot in np.flatnonzero(kept).tolist():
@@ -225,7 +226,7 @@ class RolloverStore:
 
     def free(self, slot: int) -> None:
         if slot >= 0:
-            self._table[slot] = 0
+            self._table[slot] = _EMPTY
             self._free.append(slot)
 
     def forget_unclaimed(self) -> int:
