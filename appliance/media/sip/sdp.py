@@ -334,4 +334,4 @@ def _parse_media(value: str) -> Media:
     port, count = parse_uint(first, 65535), parse_uint(rest, 65535) if slash else 1
     if port is None or count is None:
         raise SdpError("an m= line has no proper port")
-    return Media((), fields[0].lower(), port, fields[2], tuple(fields[3:]), count)
+    return Media((), fields[0].lower(), port, fields[2], tuple(fields[3:]), max(count, 1))

@@ -165,7 +165,7 @@ def test_any_octets(target: str, data: bytes) -> None:
 
 PIECES = st.sampled_from(
     [
-        b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b";", b",", b'"', b"<", b">", b"\\", b"=", b"@", b"?", b"/", 
+        b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b";", b",", b'"', b"<", b">", b"\\", b"=", b"@", b"?", b"/",
         b"%00", b"\0",
         b"SIP/2.0", b"INVITE ", b"sip:a@b", b"Via: SIP/2.0/UDP h", b"From: <sip:a@b>;tag=1", b"To: sip:b", b"Call-ID: 1",
         b"CSeq: 1 INVITE", b"Content-Length: 3", b"l:", b"Contact: *", b"v=0", b"m=audio 1 RTP/AVP 0", b"a=crypto:1 ",

@@ -87,6 +87,7 @@ def test_tolerances() -> None:
     assert sdp.origin is None
     assert sdp.connection_of(media) is None
     assert sdp.direction_of(media) is MediaDirection.SENDRECV
+    assert parse_sdp(b"m=audio 4/0 RTP/AVP 0\n").media[0].port_count == 1
     assert parse_sdp(b"o=x y z IN IP4 h\r\nc=IN\r\n").origin is None
 
 
