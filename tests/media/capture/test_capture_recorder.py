@@ -42,7 +42,7 @@ def test_two_legs_are_kept_as_received(box: Box) -> None:
     assert all(
         begin <= stamp + 1000 and stamp <= time.time_ns() for b in media for stamp in b.arrival_ns.tolist()
     )
-    assert [b.timestamp.tolist() for b in media if b.track == 0][0][:3] == [0, 160, 320]
+    assert next(b.timestamp.tolist() for b in media if b.track == 0)[:3] == [0, 160, 320]
     assert any(
         isinstance(block, InfoBlock) and block.info.recording_id == session for block in content.blocks
     )

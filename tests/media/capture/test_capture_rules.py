@@ -113,8 +113,8 @@ def test_what_a_newcomer_said_in_a_pause_is_not_brought_back() -> None:
 )
 def test_any_traffic_leaves_a_track_within_bounds(packets: list[tuple[int, int, int, int]]) -> None:
     track = Track(0)
-    now = row = 0
-    for ahead, ssrc, source, sequence in packets:
+    now = 0
+    for row, (ahead, ssrc, source, sequence) in enumerate(packets):
         now += ahead * 50
         verdicts = track.admit(columns([(now, ssrc, source, sequence)], row))
         assert len(verdicts) == 1
@@ -122,4 +122,3 @@ def test_any_traffic_leaves_a_track_within_bounds(packets: list[tuple[int, int, 
         track.released.clear()
         track.expire(now * MS)
         assert len(track._candidates) <= MAX_CANDIDATES
-        row += 1
