@@ -27,7 +27,7 @@ from appliance.media.sip.events import (
 from appliance.media.sip.flow import Target
 from appliance.media.sip.headers import Headers
 from appliance.media.sip.message import SipRequest, SipResponse
-from appliance.media.sip.session import SessionState, SipSession, carries_sdp
+from appliance.media.sip.session import SessionState, SipSession, carries_sdp, is_description
 from appliance.media.sip.transaction import Failure
 from appliance.media.sip.transactions import FailureUp, ResponseUp
 from appliance.media.sip.uri import parse_uri
@@ -193,7 +193,7 @@ class ClientSide:
             raise SessionStateError("the session is not established", state=str(session.state))
         update_pending = client.update is not None or server.update is not None
         invite_pending = client.invite is not None or server.invite is not None or client.retry is not None
-        offers = bool(body) or method == "INVITE"
+        offers = is_description(content_type or "application/sdp", body)
         if method == "INVITE" and (invite_pending or update_pending or session.offering):
             raise SessionBusyError("another request that changes the session is pending")
         if method == "UPDATE" and (client.update is not None or client.retry is not None):

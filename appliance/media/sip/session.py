@@ -17,10 +17,15 @@ from appliance.media.sip.session_timer import SessionTimer
 
 def carries_sdp(message: SipRequest | SipResponse) -> bool:
     """Whether the body is, or holds, a session description. A body of metadata alone is no offer."""
-    if not message.body:
-        return False
-    kind = (message.headers.get("Content-Type") or "").lower()
-    return "application/sdp" in kind or ("multipart" in kind and b"application/sdp" in message.body.lower())
+    return is_description(message.headers.get("Content-Type") or "", message.body)
+
+
+def is_description(content_type: str, body: bytes) -> bool:
+    """Whether a body of that type is, or holds, a session description."""
+    kind = content_type.lower()
+    return bool(body) and (
+        "application/sdp" in kind or ("multipart" in kind and b"application/sdp" in body.lower())
+    )
 
 
 class SessionState(enum.StrEnum):
