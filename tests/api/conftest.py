@@ -439,6 +439,10 @@ class Box:
         self._clients.append(made)
         return made
 
+    def client_once(self) -> earwitness.Client:
+        """The same client each time."""
+        return self._clients[0] if self._clients else self.client()
+
     def enroll(self, name: str, role: identities.Role) -> earwitness.Client:
         issued = pki.issue(self.layout, name)
         self.write(lambda connection: identities.enroll(connection, issued, role, time.time_ns()))
