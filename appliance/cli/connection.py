@@ -32,13 +32,14 @@ class Connection:
     key: Path | None = None
 
     def channel(self) -> grpc.Channel:
-        """A channel with mutual TLS. Failure (usage) where a file or the address is missing."""
+        """A channel with mutual TLS. Failure where no box is here, or a file cannot be read (usage)."""
+        server = self.server or self._local_server()
         client = Layout(self.data).pki / "clients" / "admin"
         ca = _read(self.ca or Layout(self.data).pki / "ca.crt", "--ca")
         certificate = _read(self.certificate or client.with_suffix(".crt"), "--cert")
         key = _read(self.key or client.with_suffix(".key"), "--key")
         credentials = grpc.ssl_channel_credentials(ca, key, certificate)
-        return grpc.secure_channel(self.server or self._local_server(), credentials)
+        return grpc.secure_channel(server, credentials)
 
     def _local_server(self) -> str:
         path = Layout(self.data).run / "addresses.json"

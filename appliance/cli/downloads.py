@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json as json_module
 import os
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated, Any
 
+import grpc
 import typer
 
 from appliance.cli import output
 from appliance.cli.connection import bare, resource
 from appliance.cli.context import Box, JsonOption, box
-from appliance.cli.exits import Exit, Failure
+from appliance.cli.exits import Exit, Failure, from_rpc
 from appliance.cli.progress import bar
 from earwitness.v1 import recordings_pb2
 
@@ -25,6 +29,7 @@ FORMATS = {
     "ogg": recordings_pb2.DOWNLOAD_FORMAT_OGG,
     "sealed": recordings_pb2.DOWNLOAD_FORMAT_SEALED,
 }
+_STALE = ("ETAG_MISMATCH", "OFFSET_INVALID")  # what was begun are other bytes by now
 
 
 @dataclass(frozen=True)
@@ -37,29 +42,69 @@ class Downloaded:
     resumed_at: int
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Partial:
-    """A download that may have been broken off: the bytes so far, and the etag they belong to."""
+    """A download that may have been broken off: the bytes so far, and a note of the etag they belong to."""
 
-    path: Path
+    folder: Path
+    name: str
+    format_: str
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f".{bare(self.name)}.{self.format_}.part"
 
     @property
     def note(self) -> Path:
         return self.path.with_name(self.path.name + ".json")
 
-    def state(self, name: str) -> tuple[int, str]:
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[IO[bytes]]:
+        """The file, for this process alone; only its owner may read it, since it is what patients said."""
+        try:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "r+b") as file:
+                self._lock(fd)
+                yield file
+        except OSError as error:
+            raise Failure(
+                Exit.FAILED, f"cannot write in {self.folder}: {error.strerror}", "WRITE_FAILED"
+            ) from error
+        except grpc.RpcError as error:
+            if from_rpc(error).code in (Exit.ERASED, Exit.NOT_FOUND):
+                self.forget()  # what is erased does not stay here in part
+            raise
+        finally:
+            self._tidy()
+
+    def _lock(self, fd: int) -> None:
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(fd), os.stat(self.path)):
+                return
+        raise Failure(
+            Exit.CONFLICT, f"another download writes {self.path}", "DOWNLOAD_RUNNING", "wait until it is done"
+        )
+
+    def _tidy(self) -> None:
+        """Nothing stays of a download that never began."""
+        with contextlib.suppress(OSError):
+            if not self.note.exists() and not self.path.stat().st_size:
+                self.path.unlink()
+
+    def state(self) -> tuple[int, str]:
         """How many bytes are there and their etag; (0, '') to begin anew."""
         try:
             note = json_module.loads(self.note.read_text("utf-8"))
             size = self.path.stat().st_size
         except (OSError, ValueError):
             return 0, ""
-        if not isinstance(note, dict) or note.get("name") != name or not size:
+        if not isinstance(note, dict) or note.get("name") != self.name or not size:
             return 0, ""
         return size, str(note.get("etag", ""))
 
-    def begin(self, name: str, etag: str) -> None:
-        self.note.write_text(json_module.dumps({"name": name, "etag": etag}), "utf-8")
+    def begin(self, etag: str) -> None:
+        self.note.write_text(json_module.dumps({"name": self.name, "etag": etag}), "utf-8")
 
     def forget(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -84,64 +129,74 @@ def fetch(
     named = target if target is not None and not target.is_dir() else None
     if named is not None and named.exists() and not force:
         raise _exists(named)
-    partial = _Partial(folder / f".{bare(name)}.{format_}.part")
-    offset, etag = partial.state(name)
-    request = recordings_pb2.DownloadRecordingRequest(
-        name=name, format=FORMATS[format_], offset=offset, etag=etag, purpose=purpose
-    )
-    header = None
-    try:
-        with bar("rendering", quiet=quiet) as rendering:
-            stream = services.recordings.DownloadRecording(request)
-            for item in stream:
-                if item.HasField("header"):
-                    header = item.header
-                    break
-                rendering(item.progress.fraction)
-        if header is None:
-            raise Failure(Exit.FAILED, "the box sent no header", "NO_HEADER")
+    partial = _Partial(folder, name, format_)
+    with partial.opened() as file:
+        stream, header = _begin(services, partial, purpose, quiet)
         final = named or folder / Path(header.file_name).name
         if final.exists() and not force:
             stream.cancel()
             raise _exists(final)
-        partial.begin(name, header.etag)
-        with (
-            partial.path.open("r+b" if header.offset else "wb") as file,
-            bar("downloading", quiet=quiet) as advance,
-        ):
-            file.seek(header.offset)
-            for item in stream:
-                if not item.HasField("chunk"):
-                    continue
-                if item.chunk.offset != file.tell() or zlib.crc32(item.chunk.data) != item.chunk.crc32:
-                    raise Failure(
-                        Exit.FAILED, f"damaged on the way at byte {item.chunk.offset}", "CHUNK_DAMAGED"
-                    )
-                file.write(item.chunk.data)
-                advance(file.tell() / max(header.size_bytes, 1))
-            file.truncate()
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise Failure(Exit.FAILED, f"cannot write in {folder}: {error.strerror}", "WRITE_FAILED") from error
-    digest = _digest(partial.path)
-    if header.sha256 and digest != header.sha256:
+        partial.begin(header.etag)
+        digest = _receive(stream, header, file, quiet)
+        if digest != header.sha256:
+            partial.forget()
+            raise Failure(
+                Exit.FAILED, "the downloaded bytes have another checksum", "CHECKSUM_MISMATCH", "try again"
+            )
+        partial.path.replace(final)
         partial.forget()
-        raise Failure(
-            Exit.FAILED, "the downloaded bytes have another checksum", "CHECKSUM_MISMATCH", "try again"
+    return Downloaded(final, header.size_bytes, digest.hex(), header.offset)
+
+
+def _begin(
+    services: Box, partial: _Partial, purpose: str, quiet: bool
+) -> tuple[Any, recordings_pb2.DownloadHeader]:
+    """Opens the stream where an earlier try broke off, or from the beginning where the bytes would be others."""
+    offset, etag = partial.state()
+    while True:
+        request = recordings_pb2.DownloadRecordingRequest(
+            name=partial.name, format=FORMATS[partial.format_], offset=offset, etag=etag, purpose=purpose
         )
-    partial.path.replace(final)
-    partial.forget()
-    return Downloaded(final, final.stat().st_size, digest.hex(), header.offset)
+        stream = services.recordings.DownloadRecording(request)
+        try:
+            with bar("rendering", quiet=quiet) as rendering:
+                for item in stream:
+                    if item.HasField("header"):
+                        return stream, item.header
+                    rendering(item.progress.fraction)
+        except grpc.RpcError as error:
+            if not offset or from_rpc(error).reason not in _STALE:
+                raise
+            offset, etag = 0, ""
+            continue
+        raise Failure(Exit.FAILED, "the box sent no header", "NO_HEADER")
+
+
+def _receive(stream: Any, header: recordings_pb2.DownloadHeader, file: IO[bytes], quiet: bool) -> bytes:
+    """Writes the chunks, each checked; gives the checksum of the whole file."""
+    file.seek(header.offset)
+    file.truncate()
+    with bar("downloading", quiet=quiet) as advance:
+        for item in stream:
+            if not item.HasField("chunk"):
+                continue
+            if item.chunk.offset != file.tell() or zlib.crc32(item.chunk.data) != item.chunk.crc32:
+                raise Failure(
+                    Exit.FAILED,
+                    f"damaged on the way at byte {item.chunk.offset}",
+                    "CHUNK_DAMAGED",
+                    "try again",
+                )
+            file.write(item.chunk.data)
+            advance(file.tell() / max(header.size_bytes, 1))
+    file.flush()
+    os.fsync(file.fileno())
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").digest()
 
 
 def _exists(path: Path) -> Failure:
     return Failure(Exit.CONFLICT, f"{path} is there already", "FILE_EXISTS", "--force writes over it")
-
-
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def download(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import grpc
 import typer
 
@@ -82,26 +82,47 @@ def root(
     context.obj = Connection(data or default_data(), server, ca, cert, key)
 
 
+# Typer carries a Click of its own, or uses the one installed, by its version: what both call ClickException is this.
+_UsageError: type[Exception] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
+
+
+def _misused(error: Any) -> int:
+    """A command line that cannot be understood; a group without a command gets its help."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        output.console.print(
+            error.format_message(), markup=False, end=""
+        )  # nothing where it is shown already
+        return Exit.USAGE
+    hint = f"see `{context.command_path} --help`" if context is not None else ""
+    return _fail(Failure(Exit.USAGE, error.format_message().rstrip("."), "USAGE", hint))
+
+
 def _fail(failure: Failure) -> int:
     reason = f" [{failure.reason}]" if failure.reason else ""
     hint = f" ({failure.hint})" if failure.hint else ""
-    output.errors.print(f"earwitness: {failure.message}{reason}{hint}", markup=False)
+    message = " ".join(failure.message.split())
+    output.errors.print(f"earwitness: {message}{reason}{hint}", markup=False)
     return failure.code
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Runs one command; gives its exit code. Every error is one line on standard error."""
     words = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has not all characters shows the others
     debug = "--debug" in words
     try:
         code = app(args=words, prog_name="earwitness", standalone_mode=False)
         return code if isinstance(code, int) else Exit.OK
-    except click.exceptions.Exit as end:
+    except typer.Exit as end:
         return end.exit_code
-    except click.ClickException as error:
-        error.show()
-        return Exit.USAGE
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except _UsageError as error:
+        return _misused(error)
+    except (KeyboardInterrupt, typer.Abort):
         return Exit.INTERRUPTED
     except Failure as failure:
         return _fail(failure)
@@ -117,6 +138,10 @@ def run(arguments: list[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
+    except Exception as error:  # a fault of ours, told in one line as every error is
+        if debug:
+            raise
+        return _fail(Failure(Exit.FAILED, f"{type(error).__name__}: {error}", "FAULT", "--debug says where"))
 
 
 def main() -> None:

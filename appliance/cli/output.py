@@ -59,7 +59,7 @@ def facts(pairs: Iterable[tuple[str, str]]) -> None:
     """Names and values, one a line; empty values are left out."""
     result = Table(box=None, show_header=False, pad_edge=False)
     result.add_column(style="bold", no_wrap=True)
-    result.add_column()
+    result.add_column(overflow="fold")
     for name, value in pairs:
         if value:
             result.add_row(name, value)

@@ -234,16 +234,24 @@ def erase(
         current = services.recordings.GetRecording(
             recordings_pb2.GetRecordingRequest(name=full), timeout=CALL_TIMEOUT_S
         ).recording
-        if not yes:
-            describe(current)
-            typed = typer.prompt(
-                "Type the recording's id to erase it for ever", default="", show_default=False
-            )
-            if typed.strip() != bare(current.name):
-                raise Failure(Exit.FAILED, "nothing was erased", "NOT_CONFIRMED")
+        if not yes and not _confirmed(current, json):
+            raise Failure(Exit.FAILED, "nothing was erased", "NOT_CONFIRMED", "type the id, or give --yes")
         request = recordings_pb2.EraseRecordingRequest(name=current.name, etag=current.etag, reason=reason)
         erased = services.recordings.EraseRecording(request, timeout=10 * CALL_TIMEOUT_S).recording
     _done(erased, json)
+
+
+def _confirmed(recording: recordings_pb2.Recording, json: bool) -> bool:
+    """Asks for the id. The question is on standard error, so that standard output stays for the result."""
+    if not json:
+        describe(recording)
+    try:
+        typed = typer.prompt(
+            "Type the recording's id to erase it for ever", default="", show_default=False, err=True
+        )
+    except typer.Abort:
+        return False
+    return str(typed).strip() == bare(recording.name)
 
 
 def _done(recording: recordings_pb2.Recording, json: bool) -> None:

@@ -13,8 +13,8 @@ from appliance.cli.context import CALL_TIMEOUT_S, JsonOption, TenantOption, box
 from appliance.cli.exits import Exit, Failure
 from earwitness.v1 import party_pb2, tenants_pb2
 
-tenants = typer.Typer(help="Tenants: whose calls these are. List, show, create.", no_args_is_help=True)
-lines = typer.Typer(help="Lines: what a tenant contracted. List, show, create.", no_args_is_help=True)
+tenants = typer.Typer(help="Tenants: whose calls these are. List, create.", no_args_is_help=True)
+lines = typer.Typer(help="Lines: what a tenant contracted. List, create.", no_args_is_help=True)
 
 _DIRECTIONS = {
     "inbound": party_pb2.DIRECTION_INBOUND,
