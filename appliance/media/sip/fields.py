@@ -25,6 +25,7 @@ from appliance.media.sip.values import (
 )
 
 T = TypeVar("T")
+MAX_ELEMENTS = 256  # of one list of hops or addresses: Max-Forwards allows no more
 
 
 class Fields:
@@ -220,19 +221,20 @@ class Fields:
 
     def _addresses(self, name: str) -> tuple[NameAddr, ...]:
         try:
-            return tuple(NameAddr.parse(element) for element in self.headers.get_list(name))
+            elements = self.headers.get_list(name)
+            if len(elements) > MAX_ELEMENTS:
+                raise SipParseError("there are too many")
+            return tuple(NameAddr.parse(element) for element in elements)
         except SipParseError as error:
             raise SipParseError(f"{name}: {error.message}", field=name) from error
 
     def _read_vias(self) -> tuple[Via, ...]:
-        vias = tuple(
-            Via.parse(element)
-            for value in self.headers.get_all("Via")
-            for element in split_outside(value, ",")
-        )
-        if not vias:
+        elements = [element for value in self.headers.get_all("Via") for element in split_outside(value, ",")]
+        if not elements:
             raise SipParseError("Via is missing", field="Via")
-        return vias
+        if len(elements) > MAX_ELEMENTS:
+            raise SipParseError("there are too many hops", status=483, field="Via")
+        return tuple(Via.parse(element) for element in elements)
 
     def _read_top_via(self) -> Via | None:
         value = self.headers.get("Via")

@@ -68,10 +68,18 @@ def body_parts(content_type: MediaType | None, body: bytes) -> list[Part]:
 
 
 def message_parts(message: SipMessage) -> list[Part]:
-    """All parts of a message's body; a body without Content-Type is taken for SDP where it begins like one."""
-    kind = message.content_type
-    if kind is None and message.body.lstrip().startswith(b"v="):
-        kind = MediaType("application", "sdp")
+    """All parts of a message's body. Without a Content-Type that can be read, SDP and multiparts are known by their
+    beginning. Raises `MultipartError`."""
+    try:
+        kind = message.content_type
+    except SipParseError:
+        kind = None
+    if kind is None:
+        begin = message.body[:64].lstrip()
+        if begin.startswith(b"v="):
+            kind = MediaType("application", "sdp")
+        elif begin.startswith(b"--"):
+            kind = MediaType("multipart", "mixed")
     parts = body_parts(kind, message.body)
     if len(parts) == 1 and parts[0].content is message.body:
         return [Part(parts[0].content_type, message.body, message.content_disposition)]

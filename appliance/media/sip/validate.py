@@ -126,7 +126,10 @@ def _check_content(request: SipRequest, policy: Policy) -> Problem | None:
     if types is not None and request.body and request.method in BODY_MATTERS:
         disposition = request.content_disposition
         optional = disposition is not None and not disposition.required
-        kind = request.content_type
+        try:
+            kind = request.content_type
+        except SipParseError:
+            kind = None  # what the body is may still show: see `multipart.message_parts`
         if kind is not None and not optional and not _matches(kind, types):
             return Problem(415, "the type of the body is not known", (("Accept", ", ".join(types)),))
         encodings = [name.lower() for name in request.headers.get_list("Content-Encoding")]

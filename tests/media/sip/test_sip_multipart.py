@@ -148,6 +148,9 @@ def test_parts_of_a_message() -> None:
     )
     (sdp,) = message_parts(parse_message(head + b"\r\n" + SDP))
     assert sdp.content_type.essence == "application/sdp"
+    for broken in (b"", b"Content-Type: \r\n", b"Content-Type: garbage\r\n"):
+        found = message_parts(parse_message(head + broken + b"\r\n" + BODY))
+        assert [part.content for part in found] == [SDP, XML]
     (plain,) = message_parts(
         parse_message(head + b"Content-Type: x/y\r\nContent-Disposition: render\r\n\r\nz")
     )
