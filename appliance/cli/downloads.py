@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import io
 import json as json_module
 import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 import grpc
 import typer
@@ -59,7 +60,7 @@ class _Partial:
         return self.path.with_name(self.path.name + ".json")
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[IO[bytes]]:
+    def opened(self) -> Iterator[io.BufferedRandom]:
         """The file, for this process alone; only its owner may read it, since it is what patients said."""
         try:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -172,7 +173,9 @@ def _begin(
         raise Failure(Exit.FAILED, "the box sent no header", "NO_HEADER")
 
 
-def _receive(stream: Any, header: recordings_pb2.DownloadHeader, file: IO[bytes], quiet: bool) -> bytes:
+def _receive(
+    stream: Any, header: recordings_pb2.DownloadHeader, file: io.BufferedRandom, quiet: bool
+) -> bytes:
     """Writes the chunks, each checked; gives the checksum of the whole file."""
     file.seek(header.offset)
     file.truncate()
