@@ -439,6 +439,11 @@ class Box:
         self._clients.append(made)
         return made
 
+    def fix_port(self) -> None:
+        """The next start listens where this one does."""
+        api = self.settings.api.model_copy(update={"port": self.port})
+        self.settings = self.settings.model_copy(update={"api": api})
+
     def client_once(self) -> earwitness.Client:
         """The same client each time."""
         return self._clients[0] if self._clients else self.client()
@@ -521,6 +526,23 @@ def make_box(tmp_path, loop):
         box.stop()
         box.signaling.stop()
         box.vault.stop()
+
+
+@pytest.fixture
+def make_servers():
+    """Vault and signaling for a control process that runs by itself."""
+    made = []
+
+    def make(layout):
+        pair = VaultServer(layout), SignalingServer(layout)
+        made.extend(pair)
+        for one in pair:
+            one.start()
+        return pair
+
+    yield make
+    for one in made:
+        one.stop()
 
 
 @pytest.fixture

@@ -1,0 +1,50 @@
+"""The control process as a program.
+
+Asyncio (grpc.aio), since most of what is open at a time are watches that wait; whatever computes or blocks (database,
+reading sealed files, rendering) is done in bounded pools of threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from appliance.api.control import PROVISION_S, Control
+from appliance.process import child as process
+from appliance.process.child import Child
+
+
+async def _serve(child: Child) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def on_stop() -> None:
+        loop.call_soon_threadsafe(stop.set)
+
+    child.on_stop(on_stop)
+    control = Control(child.settings, child.status)
+    try:
+        port = await control.start()
+        internal = await child.serve_aio(lambda server: None)
+        stopping: asyncio.Future[Any] = asyncio.create_task(stop.wait())
+        provisioned: asyncio.Future[Any] = asyncio.create_task(control.provisioned.wait())
+        # A box that is ready takes calls: the first start waits for the vault to give the tenant its key.
+        await asyncio.wait(
+            {provisioned, stopping, control.failed}, timeout=PROVISION_S, return_when=asyncio.FIRST_COMPLETED
+        )
+        provisioned.cancel()
+        if not stop.is_set() and not control.failed.done():
+            address = child.settings.api.address
+            child.ready(api=f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
+            await asyncio.wait({stopping, control.failed}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        await internal.stop(1.0)
+        if control.failed.done():
+            control.failed.result()
+    finally:
+        await control.stop()
+
+
+def main() -> None:
+    """Runs until the process is told to stop."""
+    asyncio.run(_serve(process.start("control")))
