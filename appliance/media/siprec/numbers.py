@@ -40,9 +40,9 @@ def subscriber(address: str) -> str:
         text = text[opening + 1 :].partition(">")[0]
     match = _SCHEME.match(text)
     text = text[match.end() :] if match else text
-    user, at, host = text.partition("@")
+    user, at, _ = text.partition("@")
     if not at:
-        user = host = text
+        user = text
     user = percent_decode(user).partition(";")[0].partition("?")[0].strip()
     if not at:
         if ":" in user and not user.startswith("["):
