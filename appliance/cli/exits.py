@@ -49,6 +49,7 @@ _BY_STATUS = {
     grpc.StatusCode.FAILED_PRECONDITION: Exit.CONFLICT,
     grpc.StatusCode.ABORTED: Exit.CONFLICT,
     grpc.StatusCode.ALREADY_EXISTS: Exit.CONFLICT,
+    grpc.StatusCode.DATA_LOSS: Exit.NOT_INTACT,
     grpc.StatusCode.CANCELLED: Exit.INTERRUPTED,
 }
 
@@ -63,6 +64,8 @@ _BY_KIND = {
     Kind.EXISTS: Exit.CONFLICT,
     Kind.CORRUPT: Exit.NOT_INTACT,
 }
+
+_BY_REASON = {"ERASED": Exit.ERASED}
 
 _HINTS = {
     "ERASED": "its key is destroyed; nobody can read it any more",
@@ -88,12 +91,11 @@ def from_rpc(error: grpc.RpcError) -> Failure:
         message, hint = "the box does not answer", "is `earwitness serve` running, and is --server right?"
     if fields:
         message = "; ".join(fields)
-    exit_code = Exit.ERASED if reason == "ERASED" else _BY_STATUS.get(code, Exit.FAILED)
+    exit_code = _BY_REASON.get(reason) or _BY_STATUS.get(code, Exit.FAILED)
     return Failure(exit_code, message, reason, hint or _HINTS.get(reason, ""))
 
 
 def from_error(error: EarwitnessError) -> Failure:
     """What an error of the house means to who typed the command."""
-    return Failure(
-        _BY_KIND.get(error.kind, Exit.FAILED), error.message, error.reason, _HINTS.get(error.reason, "")
-    )
+    code = _BY_REASON.get(error.reason) or _BY_KIND.get(error.kind, Exit.FAILED)
+    return Failure(code, error.message, error.reason, _HINTS.get(error.reason, ""))
