@@ -31,7 +31,8 @@ def main(mode: str, argv: list[str]) -> None:
     if mode != "socket":
         child.ready()
     if mode == "loops":
-        time.sleep(0.05)
+        while not (child.layout.run / "supervisor.json").exists():  # until the whole box is up
+            time.sleep(0.01)
         os._exit(4)
     child.stopping.wait()
     server.stop(1).wait()

@@ -153,7 +153,7 @@ def test_a_process_that_crashes_while_starting_is_named(tmp_path: Path) -> None:
 
 def test_a_crash_loop_is_restarted_and_recorded(tmp_path: Path) -> None:
     with supervised(tmp_path, "plain", "loops") as process:
-        ready(process)
+        assert ready(process).startswith("earwitness is ready")
         until(lambda: len(incidents.read(Layout(tmp_path).incidents)) >= 3)
         found = incidents.read(Layout(tmp_path).incidents)
         assert [one.restarts for one in found] == list(range(1, len(found) + 1))
