@@ -74,6 +74,9 @@ class EndpointConfig:
     content_types: tuple[str, ...] | None = None  # other bodies get 415; None: the application judges them
     session_expires: int = 1800  # asked for, and offered to a peer that supports timers; 0: none
     min_se: int = 90
+    answer_within: float = (
+        300.0  # an INVITE the application leaves without a final response gets 480 after that
+    )
     credentials: Credentials | None = None
     replaces_must_match: bool = True  # 481 to a Replaces that names no session of ours (RFC 3891, section 3)
     max_transactions: int = 10_000
@@ -254,14 +257,24 @@ class Core:
         transaction = self.layer.server(inbound.key)
         sent = transaction is not None and self.layer.respond(transaction, response, now)
         if response.status >= 200:
-            inbound.answered = True
-            self.inbounds.pop(inbound.key, None)
+            self._settle(inbound)
         return sent
+
+    def await_answer(self, inbound: InboundRequest, now: float) -> None:
+        """Keep a request for the application, but not forever."""
+        invite = inbound.method == "INVITE"
+        wait = self.config.answer_within if invite else self.config.timers.timeout
+        self.inbounds[inbound.key] = inbound
+        self.queue.set(("inbound", inbound.key, "late"), now + wait)
+
+    def _settle(self, inbound: InboundRequest) -> None:
+        inbound.answered = True
+        self.inbounds.pop(inbound.key, None)
+        self.queue.cancel(("inbound", inbound.key, "late"))
 
     def drop(self, inbound: InboundRequest) -> None:
         """Forget a request without an answer."""
-        inbound.answered = True
-        self.inbounds.pop(inbound.key, None)
+        self._settle(inbound)
         transaction = self.layer.server(inbound.key)
         if transaction is not None:
             transaction.discard()

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from appliance.media.sip import memory
+from appliance.media.sip.client_answers import ClientAnswers
 from appliance.media.sip.client_side import ClientSide
 from appliance.media.sip.core import (
     Core,
@@ -34,6 +35,7 @@ from appliance.media.sip.flow import Flow, Listener, Target, Transmit
 from appliance.media.sip.message import SipRequest, SipResponse, is_keepalive, parse_message
 from appliance.media.sip.refresher import Refresher
 from appliance.media.sip.reply import stamp_received
+from appliance.media.sip.server_answers import ServerAnswers
 from appliance.media.sip.server_side import ServerSide
 from appliance.media.sip.session import SipSession
 from appliance.media.sip.transactions import (
@@ -65,7 +67,9 @@ class SipEndpoint:
     def __init__(self, config: EndpointConfig) -> None:
         self._core = Core(config)
         self._client = ClientSide(self._core)
-        self._server = ServerSide(self._core, self._client)
+        self._responses = ClientAnswers(self._core, self._client)
+        self._answers = ServerAnswers(self._core, self._client)
+        self._server = ServerSide(self._core, self._client, self._answers)
         self._refresher = Refresher(self._core, self._client)
 
     @property
@@ -135,6 +139,8 @@ class SipEndpoint:
                 self._session_timer(session, name, now)
             elif kind == "transaction":
                 self._core.layer.timer(owner, name, now)
+            elif kind == "inbound":
+                self._answers.late(owner, now)
             self._work(now)
 
     # -- out -----------------------------------------------------------------------------------------------------
@@ -182,7 +188,7 @@ class SipEndpoint:
         100rel where the peer supports it; where the peer requires it, it is done unasked (RFC 3262), and further
         responses may wait for the PRACK. A final response of 300 or above to the first INVITE ends the session.
         """
-        return self._server.respond(
+        return self._answers.respond(
             inbound,
             status,
             now=now,
@@ -362,7 +368,7 @@ class SipEndpoint:
             elif isinstance(up, ResponseUp):
                 self._response(up, now)
             elif isinstance(up, FailureUp):
-                self._client.failed(up, now)
+                self._responses.failed(up, now)
             elif isinstance(up, ForgottenUp):
                 core.outbounds.pop(up.key, None)
             else:
@@ -371,7 +377,7 @@ class SipEndpoint:
     def _response(self, up: ResponseUp, now: float) -> None:
         outbound = self._core.outbounds.get(up.transaction.key)
         try:
-            self._client.receive(up, now)
+            self._responses.receive(up, now)
         except UNREACHABLE:
             if outbound is not None and outbound.session is not None:
                 self._unreachable(outbound.session, now)
@@ -382,9 +388,9 @@ class SipEndpoint:
             if name in ("refresh", "expire"):
                 self._refresher.timer(session, name, now)
             elif name in ("cancel", "glare"):
-                self._client.timer(session, name, now)
+                self._responses.timer(session, name, now)
             else:
-                self._server.timer(session, name, now)
+                self._answers.timer(session, name, now)
         except UNREACHABLE:
             self._unreachable(session, now)
 

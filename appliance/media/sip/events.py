@@ -7,68 +7,11 @@ What an event does not ask for has already been done: a BYE is answered, a CANCE
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from appliance.media.sip.flow import Flow, Target
+from appliance.media.sip.flow import Target
 from appliance.media.sip.message import SipRequest, SipResponse
-
-if TYPE_CHECKING:
-    from appliance.media.sip.session import SipSession
-
-
-class EndCause(enum.StrEnum):
-    """Why a session ended."""
-
-    REMOTE_BYE = "remote-bye"
-    LOCAL_BYE = "local-bye"
-    CANCELLED = "cancelled"  # by CANCEL, ours or theirs, before a 2xx settled it
-    REJECTED = "rejected"  # a final response of 300 or above, ours or theirs
-    TIMEOUT = "timeout"  # a request of ours was never answered
-    TRANSPORT = "transport"  # a request of ours could not be sent
-    ACK_TIMEOUT = "ack-timeout"  # our 2xx was never acknowledged (RFC 3261, section 13.3.1.4)
-    PRACK_TIMEOUT = "prack-timeout"  # our reliable provisional was never acknowledged (RFC 3262, section 3)
-    EXPIRED = "expired"  # the session timer ran out (RFC 4028, section 10)
-    GONE = "gone"  # the peer answered 481 or 408: it no longer knows the dialog
-
-
-@dataclass(eq=False, slots=True, repr=False)
-class InboundRequest:
-    """A request that waits for `SipEndpoint.respond`. `answered` tells that a final response has been given."""
-
-    request: SipRequest
-    flow: Flow
-    key: str
-    session: SipSession | None = None
-    answered: bool = False
-
-    def __repr__(self) -> str:
-        return f"InboundRequest({self.request.method}, {self.key})"
-
-    @property
-    def method(self) -> str:
-        return self.request.method
-
-
-@dataclass(eq=False, slots=True, repr=False)
-class OutboundRequest:
-    """A request sent by us. `refresh` marks those the session timer sent by itself."""
-
-    request: SipRequest
-    key: str
-    session: SipSession | None = None
-    refresh: bool = False
-    targets: list[Target] = field(default_factory=list)
-    tries: int = 0  # further ones, after a challenge, glare, or an interval too small
-    quiet: bool = False  # its answer concerns nobody
-
-    def __repr__(self) -> str:
-        return f"OutboundRequest({self.request.method}, {self.key})"
-
-    @property
-    def method(self) -> str:
-        return self.request.method
+from appliance.media.sip.session import EndCause, InboundRequest, OutboundRequest, SipSession
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -235,8 +178,10 @@ class SessionEnded:
 
     session: SipSession
     cause: EndCause
-    response: SipResponse | None = field(default=None)
+    response: SipResponse | None = None
 
+
+__all__ = ["EndCause", "Event", "InboundRequest", "OutboundRequest"]
 
 Event = (
     IncomingRequest

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from appliance.media.sip.dialog import Dialog
-from appliance.media.sip.events import EndCause, InboundRequest, OutboundRequest
 from appliance.media.sip.flow import Flow, Target, Transmit
 from appliance.media.sip.message import SipRequest, SipResponse
 from appliance.media.sip.session_timer import SessionTimer
@@ -36,6 +35,59 @@ class SessionState(enum.StrEnum):
     ESTABLISHED = "established"  # a 2xx made the dialog
     ENDING = "ending"  # our BYE is out, or waits for the ACK; or our CANCEL is out
     ENDED = "ended"
+
+
+class EndCause(enum.StrEnum):
+    """Why a session ended."""
+
+    REMOTE_BYE = "remote-bye"
+    LOCAL_BYE = "local-bye"
+    CANCELLED = "cancelled"  # by CANCEL, ours or theirs, before a 2xx settled it
+    REJECTED = "rejected"  # a final response of 300 or above, ours or theirs
+    TIMEOUT = "timeout"  # a request of ours was never answered
+    TRANSPORT = "transport"  # a request of ours could not be sent
+    ACK_TIMEOUT = "ack-timeout"  # our 2xx was never acknowledged (RFC 3261, section 13.3.1.4)
+    PRACK_TIMEOUT = "prack-timeout"  # our reliable provisional was never acknowledged (RFC 3262, section 3)
+    EXPIRED = "expired"  # the session timer ran out (RFC 4028, section 10)
+    GONE = "gone"  # the peer answered 481 or 408: it no longer knows the dialog
+
+
+@dataclass(eq=False, slots=True, repr=False)
+class InboundRequest:
+    """A request that waits for `SipEndpoint.respond`. `answered` tells that a final response has been given."""
+
+    request: SipRequest
+    flow: Flow
+    key: str
+    session: SipSession | None = None
+    answered: bool = False
+
+    def __repr__(self) -> str:
+        return f"InboundRequest({self.request.method}, {self.key})"
+
+    @property
+    def method(self) -> str:
+        return self.request.method
+
+
+@dataclass(eq=False, slots=True, repr=False)
+class OutboundRequest:
+    """A request sent by us. `refresh` marks those the session timer sent by itself."""
+
+    request: SipRequest
+    key: str
+    session: SipSession | None = None
+    refresh: bool = False
+    targets: list[Target] = field(default_factory=list)
+    tries: int = 0  # further ones, after a challenge, glare, or an interval too small
+    quiet: bool = False  # its answer concerns nobody
+
+    def __repr__(self) -> str:
+        return f"OutboundRequest({self.request.method}, {self.key})"
+
+    @property
+    def method(self) -> str:
+        return self.request.method
 
 
 @dataclass(slots=True)

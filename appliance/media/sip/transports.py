@@ -21,18 +21,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import cast
 
 from appliance.media.sip.connections import DEFAULT_TRANSPORT_LIMITS, StreamConnection, TransportLimits
+from appliance.media.sip.datagrams import DatagramSocket
 from appliance.media.sip.endpoint import SipEndpoint
 from appliance.media.sip.events import Event
 from appliance.media.sip.flow import Flow, Listener, Target, Transmit, Transport
 from appliance.media.sip.framing import FramingError
 from appliance.model import InvalidError
 
-LARGEST_DATAGRAM = 65_507
 QUEUED = 1000  # messages that wait for one connection to be set up
-UDP_UNSENT = 4 * 1024 * 1024  # octets the kernel has not taken yet
 BACKLOG = 256
 ACCEPT_PAUSE = 0.1  # seconds, when the process is out of file descriptors
 Peer = tuple[Transport, str, int]
@@ -42,30 +40,6 @@ class ListenError(InvalidError):
     """An address that cannot be listened on; `data['field']` says why."""
 
     reason = "SIP_LISTEN"
-
-
-class _Datagrams(asyncio.DatagramProtocol):
-    """One UDP socket."""
-
-    def __init__(self, owner: SipTransports) -> None:
-        self._owner = owner
-        self.listener: Listener | None = None
-        self.wire: asyncio.DatagramTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.wire = cast("asyncio.DatagramTransport", transport)
-        if hasattr(transport, "max_size"):
-            transport.max_size = (
-                65_536  # asyncio allocates so much for each datagram; its own default is 256 KiB
-            )
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if self.listener is not None:
-            local = (self.listener.host, self.listener.port)
-            self._owner.received(data, Flow(Transport.UDP, local, (addr[0], addr[1])))
-
-    def error_received(self, exc: Exception) -> None:
-        self._owner.counted["datagrams_failed"] += 1  # retransmission is the remedy
 
 
 class SipTransports:
@@ -87,7 +61,7 @@ class SipTransports:
         self._loop = asyncio.get_running_loop()
         self._numbers = itertools.count(1)
         self._listeners: list[Listener] = []
-        self._udp: list[_Datagrams] = []
+        self._udp: list[DatagramSocket] = []
         self._servers: list[socket.socket] = []
         self._connections: dict[int, StreamConnection] = {}
         self._by_peer: dict[Peer, StreamConnection] = {}
@@ -161,9 +135,9 @@ class SipTransports:
             sock.bind((host, port))
             listener = Listener(transport, advertised or host, sock.getsockname()[1])
             if transport is Transport.UDP:
-                _, protocol = await self._loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=sock)
-                protocol.listener = listener
-                self._udp.append(protocol)
+                datagrams = DatagramSocket(self, listener, family == socket.AF_INET6)
+                await self._loop.create_datagram_endpoint(lambda: datagrams, sock=sock)
+                self._udp.append(datagrams)
             else:
                 sock.listen(BACKLOG)
         except BaseException:
@@ -213,9 +187,8 @@ class SipTransports:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for server in self._servers:
             server.close()
-        for protocol in self._udp:
-            if protocol.wire is not None:
-                protocol.wire.close()
+        for datagrams in self._udp:
+            datagrams.close()
         for connection in tuple(self._connections.values()):
             connection.close()
         try:
@@ -231,6 +204,9 @@ class SipTransports:
         if not self._closed:
             self.endpoint.receive(data, flow, self.now())
             self.pump()
+
+    def datagram_failed(self) -> None:
+        self.counted["datagrams_failed"] += 1  # retransmission is the remedy
 
     def damaged(self, error: FramingError, flow: Flow) -> None:
         self.counted["streams_damaged"] += 1
@@ -290,34 +266,23 @@ class SipTransports:
             self.pump()
 
     def _send_datagram(self, transmit: Transmit) -> None:
-        target = transmit.target
-        if len(transmit.data) > LARGEST_DATAGRAM:
-            self._failed(transmit)
-        elif _numeric(target.host):
-            self._send_to(transmit, target.host)
+        if _numeric(transmit.target.host):
+            self._send_to(transmit, transmit.target.host)
         else:
             self._spawn(self._resolve_and_send(transmit))
 
     def _send_to(self, transmit: Transmit, host: str) -> None:
-        protocol = self._udp_socket(transmit.target, host)
-        if protocol is None or protocol.wire is None or _unsent(protocol.wire) > UDP_UNSENT:
+        datagrams = self._udp_socket(transmit.target, host)
+        if datagrams is None or not datagrams.send(transmit.data, (host, transmit.target.port)):
             self._failed(transmit)
-        else:
-            protocol.wire.sendto(transmit.data, (host, transmit.target.port))
 
-    def _udp_socket(self, target: Target, host: str) -> _Datagrams | None:
-        fitting = [protocol for protocol in self._udp if protocol.listener is not None]
-        for protocol in fitting:
-            if protocol.listener is not None and target.local == (
-                protocol.listener.host,
-                protocol.listener.port,
-            ):
-                return protocol
+    def _udp_socket(self, target: Target, host: str) -> DatagramSocket | None:
+        """The socket the target names, else one of its family."""
+        for datagrams in self._udp:
+            if target.local == (datagrams.listener.host, datagrams.listener.port):
+                return datagrams
         wanted = socket.AF_INET6 if ":" in host else socket.AF_INET
-        for protocol in fitting:
-            if protocol.wire is not None and protocol.wire.get_extra_info("socket").family == wanted:
-                return protocol
-        return None
+        return next((datagrams for datagrams in self._udp if datagrams.family == wanted), None)
 
     async def _resolve_and_send(self, transmit: Transmit) -> None:
         try:
@@ -456,10 +421,6 @@ class _Accepted(StreamConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone.set()
         super().connection_lost(exc)
-
-
-def _unsent(wire: asyncio.DatagramTransport) -> int:
-    return cast("asyncio.WriteTransport", wire).get_write_buffer_size()
 
 
 def _numeric(host: str) -> bool:

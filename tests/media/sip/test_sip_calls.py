@@ -279,7 +279,7 @@ def test_a_cancelled_reinvite_leaves_the_session() -> None:
     callee.handler = lambda event: None
     outbound = caller.endpoint.reinvite(session, body=SDP, now=link.now)
     link.run(1)
-    caller.endpoint._client._send_cancel(session, outbound, link.now)
+    caller.endpoint._client.send_cancel(session, outbound, link.now)
     link.run(1)
     assert callee.one(Cancelled).session is theirs
     assert caller.seen(ResponseReceived)[-1].response.status == 487
