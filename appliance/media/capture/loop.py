@@ -161,18 +161,18 @@ class CaptureLoop:
             now = monotonic()
             due = False
             if now >= next_tick:
-                self._recorder.tick()
+                self._recorder.receiving.tick()
                 ticks += 1
                 due = ticks % COMMIT_TICKS == 0
                 # Ticks that were missed are not made up for: one drain takes all that waits.
                 next_tick = max(next_tick + TICK_NS, now)
                 if ticks % 5 == 0:
-                    self._recorder.tidy()
+                    self._recorder.receiving.tidy()
                     self._publish(now)
                 if stored and now - started > STORED_NS:
                     stored = False
                     self._release_stored()
-            if self._cycle is None and (due or self._overdue or self._recorder.ending):
+            if self._cycle is None and (due or self._overdue or self._recorder.commits.ending):
                 self._commit(everything=due or self._overdue)
             elif due:
                 self._overdue = True
@@ -188,7 +188,7 @@ class CaptureLoop:
     def _relieve(self) -> None:
         """The disk is busy: what has arrived moves out of the arena before it is full."""
         if self._recorder.intake.pressed:
-            self._recorder.spill()
+            self._recorder.commits.spill()
 
     def _run_commands(self) -> None:
         while True:
@@ -201,7 +201,7 @@ class CaptureLoop:
     def _commit(self, *, everything: bool) -> None:
         if everything:
             self._overdue = False
-        cycle = self._recorder.commit(everything=everything)
+        cycle = self._recorder.commits.commit(everything=everything)
         if cycle is not None:
             self._cycle = cycle
             self._cycle_since = self._clock.monotonic()
@@ -209,7 +209,7 @@ class CaptureLoop:
 
     def _take(self, cycle: Cycle) -> None:
         self._cycle = None
-        self._report(self._recorder.finished(cycle))
+        self._report(self._recorder.commits.finished(cycle))
         self._delays.add(cycle.arrivals, cycle.durable_ns)
         self._status.gauge("write_us", cycle.write_ns // 1000)
         self._status.gauge("sync_us", cycle.sync_ns // 1000)

@@ -103,7 +103,10 @@ class Session:
         self.opened_ns = opened_wall_ns
         self.context = b""
         self.tracks: dict[int, OpenTrack] = {}
+        self.address = ""
         self.shift_ns = 0
+        self.gathered_ns = 0
+        """Arrival of the newest packet that is on its way into a frame."""
         self.paused = False
         self.ended_ns: int | None = None
         self.outbox = Outbox(

@@ -195,13 +195,13 @@ class Box:
 
     def tick(self) -> None:
         """Loopback delivers before sendto returns, so one drain has everything that was sent before."""
-        self.recorder.tick()
+        self.recorder.receiving.tick()
 
     def commit(self) -> Cycle | None:
-        cycle = self.recorder.commit()
+        cycle = self.recorder.commits.commit()
         if cycle is not None:
             self.disk.run(cycle)
-            self.errors = self.recorder.finished(cycle)
+            self.errors = self.recorder.commits.finished(cycle)
         return cycle
 
     def close(self, session: str, reason: str = "bye", at_ns: int = 0) -> Content:

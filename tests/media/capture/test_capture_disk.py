@@ -68,7 +68,7 @@ def test_a_disk_that_stays_full_costs_the_oldest_and_says_so(tmp_path: Path) -> 
     # The first burst was sealed before the disk refused it; of the rest the newest fit in memory.
     assert kept[:20] == list(range(20))
     assert kept[-20:] == list(range(140, 160))
-    assert len(kept) + box.recorder.totals["packets_shed"] == 160
+    assert len(kept) + box.recorder.counters()["packets_shed"] == 160
     assert len(kept) < 160
     gaps = [mark for mark in content.marks if mark.kind is MarkKind.GAP]
     assert [gap.reason for gap in gaps] == ["disk-full"]

@@ -86,8 +86,8 @@ def test_a_restarted_worker_goes_on_after_rollovers(tmp_path: Path, suite: str) 
     kept = {
         f"{kind}-{port + odd}": sock.dup()
         for kind, odd, sock in (
-            ("rtp", 0, box.recorder._tracks[0][1].pair.rtp),
-            ("rtcp", 1, box.recorder._tracks[0][1].pair.rtcp),
+            ("rtp", 0, box.recorder.receiving.tracks[0][1].pair.rtp),
+            ("rtcp", 1, box.recorder.receiving.tracks[0][1].pair.rtcp),
         )
         if sock is not None
     }

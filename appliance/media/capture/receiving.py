@@ -1,0 +1,201 @@
+"""The sockets of a worker's tracks: opening, draining, closing. What a drain brings goes through the intake at once."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from appliance.media.capture.clock import StepClock
+from appliance.media.capture.entry import Entry
+from appliance.media.capture.intake import Control, Intake
+from appliance.media.capture.session import OpenTrack, Session, TrackRequest
+from appliance.media.capture.track import Track
+from appliance.media.rtp.ports import PortPool
+from appliance.media.rtp.receive import Arena
+from appliance.media.rtp.rtcp import parse_compound
+from appliance.media.rtp.srtp import RolloverStore, SrtpReceiver
+from appliance.model import Mark, MarkKind
+
+DRAIN_WHOLE = 8192
+"""Packets drained from one socket at a pause, a hold or the end: more than its buffer holds."""
+_COUNTED = ("received", "kept", "dropped", "refused", "overflowed")
+
+
+class Receiving:
+    """See the module. `relieve` is called when the arena has no room left: it must gather what is there; `stepped`
+    when the wall clock was set, with the nanoseconds."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        pool: PortPool,
+        clock: StepClock,
+        rollovers: RolloverStore | None,
+        relieve: Callable[[], None],
+        stepped: Callable[[int], None],
+    ) -> None:
+        self.intake = intake
+        self.tracks: dict[int, tuple[Entry, OpenTrack]] = {}
+        self.stragglers = 0
+        self._pool = pool
+        self._clock = clock
+        self._rollovers = rollovers
+        self._relieve = relieve
+        self._stepped = stepped
+        self._spare = Arena(1024)  # RTCP, and what goes nowhere
+        self._fds: list[int] = []
+        self._slots: list[int] = []
+        self._rtcp = select.epoll()
+        self._rtcp_slot: dict[int, int] = {}
+        self._last_tick_ns = clock.wall()
+        self._past = dict.fromkeys(_COUNTED, 0)  # of tracks that are closed
+
+    def open(self, entry: Entry, request: TrackRequest) -> None:
+        """Opens the sockets of a track; errors of PortPool.open and SrtpKeyError."""
+        receiver = None
+        if request.srtp is not None:
+            receiver = SrtpReceiver(*request.srtp, self._rollovers)
+            if request.port:
+                receiver.resume_known()
+        pair = self._pool.open(entry.session.address, mux=request.mux, port=request.port)
+        track = Track(request.number, authenticated=receiver is not None)
+        if not request.active:
+            track.hold.shut_from(0)
+        if entry.session.paused:
+            track.pause.shut_from(0)
+        slot = self.intake.open(track, request.events, receiver)
+        self.intake.shift(slot, entry.session.shift_ns)
+        opened = OpenTrack(track, slot, pair, request, receiver)
+        entry.session.tracks[request.number] = opened
+        self.tracks[slot] = (entry, opened)
+        entry.slots.append(slot)
+        self._fds.append(pair.rtp.fileno())
+        self._slots.append(slot)
+        if pair.rtcp is not None:
+            self._rtcp.register(pair.rtcp.fileno(), select.EPOLLIN)
+            self._rtcp_slot[pair.rtcp.fileno()] = slot
+
+    def close(self, entry: Entry) -> None:
+        """Lets sockets cool down and frees slots; what was not gathered is gone."""
+        if not entry.slots:
+            return
+        now = self._clock.monotonic()
+        gone = set(entry.slots)
+        entry.slots = []
+        for opened in entry.session.tracks.values():
+            if opened.pair.rtcp is not None:
+                self._rtcp.unregister(opened.pair.rtcp.fileno())
+                del self._rtcp_slot[opened.pair.rtcp.fileno()]
+            self.intake.close(opened.slot)
+            for name in _COUNTED:
+                self._past[name] += int(getattr(self.intake, name)[opened.slot])
+            del self.tracks[opened.slot]
+            self._pool.give_back(opened.pair, now)
+        entry.session.close_media()
+        kept = [index for index, slot in enumerate(self._slots) if slot not in gone]
+        self._fds = [self._fds[index] for index in kept]
+        self._slots = [self._slots[index] for index in kept]
+
+    def counters(self) -> dict[str, int]:
+        """Packets since the start, by what became of them."""
+        slots = np.asarray(self._slots, np.intp)
+        found = {
+            f"packets_{name}": self._past[name] + int(getattr(self.intake, name)[slots].sum())
+            for name in _COUNTED
+        }
+        found["stragglers"] = self.stragglers
+        found["ports_free"] = self._pool.free
+        return found
+
+    def tick(self) -> None:
+        """Drains every socket and sorts out what came."""
+        fds, slots = self._fds, self._slots
+        served = 0
+        while served < len(fds):
+            if self.intake.pressed:
+                self._relieve()
+            counts, done = self.intake.arena.drain(fds[served:] if served else fds)
+            self._admitted(slots[served : served + done], counts)
+            served += done
+        self._read_rtcp()
+        self._last_tick_ns = self._clock.wall()
+
+    def _admitted(self, slots: Sequence[int], counts: Sequence[int]) -> None:
+        # The clock is looked at after the drain: a step made later cannot have touched what was drained.
+        now = self._clock.wall()
+        step = self._clock.check()
+        span = None
+        if step:
+            self._stepped(step)
+            for slot in self._slots:
+                self.intake.shift(slot, step)
+            span = (min(self._last_tick_ns + step, now), now)
+        for control in self.intake.admit(slots, counts, now, span):
+            self._take_rtcp(control)
+        for slot, arrival_ns, lost in self.intake.take_losses():
+            entry, opened = self.tracks[slot]
+            entry.session.annotate(
+                [
+                    Mark(
+                        kind=MarkKind.GAP,
+                        at_ns=entry.session.wall_time(arrival_ns),
+                        track=opened.track.number,
+                        reason="receive-buffer",
+                        data={"until_ns": arrival_ns, "cause": "receive-buffer", "packets": lost},
+                    )
+                ]
+            )
+
+    def settle(self, session: Session) -> None:
+        """Drains a session's sockets at once, so that what comes later is later."""
+        tracks = list(session.tracks.values())
+        while tracks:
+            if self.intake.pressed:
+                self._relieve()
+            counts, done = self.intake.arena.drain([track.pair.rtp.fileno() for track in tracks], DRAIN_WHOLE)
+            self._admitted([track.slot for track in tracks[:done]], counts)
+            tracks = tracks[done:]
+
+    def _read_rtcp(self) -> None:
+        for fd, _ in self._rtcp.poll(0, 256):
+            self._spare.drain([fd])
+            slot = self._rtcp_slot[fd]
+            now = self._clock.wall()
+            stamps = self._spare.arrivals(0, self._spare.used, now)
+            for row in range(self._spare.used):
+                size = int(self._spare.lengths[row])
+                data = self._spare.cells[row, :size].tobytes()
+                shift = self.intake.shift_of(slot)
+                self._take_rtcp(Control(slot, int(stamps[row]) - shift, data))
+            self._spare.rewind()
+
+    def _take_rtcp(self, control: Control) -> None:
+        entry, opened = self.tracks[control.slot]
+        data: bytes | None = control.data
+        if opened.receiver is not None:
+            data = opened.receiver.unprotect_rtcp(control.data)
+        if data is None:
+            self.intake.refused[control.slot] += 1
+            return
+        for report in parse_compound(data).reports:
+            # Only of voices that are here: anybody can send a report.
+            if report.ssrc in opened.track.ssrcs:
+                entry.session.report(opened.track.number, report, control.arrival_ns)
+
+    def tidy(self) -> None:
+        """Once a second: newcomers, old spans, cooling ports."""
+        self.intake.tidy(self._clock.wall())
+        cooling = [sock.fileno() for pair in self._pool.cooling for sock in pair.sockets]
+        while cooling:
+            counts, done = self._spare.drain(cooling)
+            self.stragglers += sum(counts)
+            self._spare.rewind()
+            cooling = cooling[done:]
+        self._pool.cool(self._clock.monotonic())
+
+    def shut(self) -> None:
+        """Closes what cools down; open tracks are to be closed before."""
+        self._pool.close()
+        self._rtcp.close()
