@@ -27,6 +27,8 @@ _EVENTS = {
     State.ERASED: EventType.RECORDING_ERASED,
     State.QUARANTINED: EventType.RECORDING_QUARANTINED,
 }
+# The recording went on in its life since the entry was written. (A deleted one is read when it is undeleted.)
+_GONE_ON = frozenset({"RECORDING_DELETED", "RECORDING_ERASED", "ERASED", "RECORDING_NOT_FOUND"})
 
 
 class Taker:
@@ -49,12 +51,12 @@ class Taker:
     ) -> Description | None:
         """Take up one holding at a position of the journal; gives what was read of its content, if it was read.
 
-        `anew`: read the content also where it is known. `tells`: a change of state becomes an event.
+        `anew`: read the content also where it is known, or at least once it can be read. `tells`: a change of state becomes an event.
         """
         description = await self._describe(held) if await self._wants_content(held, position, anew) else None
 
         def work(connection: sa.Connection) -> bool:
-            before, changed = recordings.take(connection, held, position, description)
+            before, changed = recordings.take(connection, held, position, description, doubted=anew)
             # What an older position says is never told: something newer was told already.
             if tells and changed and before is not held.state:
                 kind = _EVENTS[held.state]
@@ -103,8 +105,8 @@ class Taker:
         except EarwitnessError as error:
             if error.kind is Kind.UNAVAILABLE:
                 raise
-            if error.kind in (Kind.PRECONDITION, Kind.NOT_FOUND):
-                # Erased or deleted since this entry was written; a later one says so.
+            if error.reason in _GONE_ON:
+                # A later entry of the journal says so, too.
                 log.info("recording not readable now", recording=held.recording_id, reason=error.reason)
                 return None
             log.error("recording unreadable", recording=held.recording_id, reason=error.reason)

@@ -62,11 +62,16 @@ def parse_order(text: str) -> Order:
 
 
 def take(
-    connection: sa.Connection, held: Held, position: int, description: Description | None
+    connection: sa.Connection,
+    held: Held,
+    position: int,
+    description: Description | None,
+    *,
+    doubted: bool = False,
 ) -> tuple[State | None, bool]:
     """Take up what the vault says of a recording at a position of its journal.
 
-    `description` None: what is known of the content stays. Gives the state before (None: not known before) and whether
+    `description` None: what is known of the content stays; `doubted`: it is to be read again once it can be. Gives the state before (None: not known before) and whether
     the row changed. What is older than the row changes nothing, and erased stays erased.
     """
     row = connection.execute(
@@ -109,13 +114,12 @@ def take(
         fields["described"] = False
     else:
         replaced = False
+        if doubted:
+            fields["described"] = False
     known = {**(dict(row._mapping) if row is not None else {}), **fields}
     fields["etag"] = etag_of(
         held.recording_id,
-        *(
-            known[name]
-            for name in ("state", "state_ns", "size", "start_ns", "duration_ns", "call_id", "described")
-        ),
+        *(known[name] for name in ("state", "state_ns", "size", "start_ns", "duration_ns", "call_id")),
     )
     if row is None:
         newest = connection.execute(sa.select(sa.func.max(_r.c.seq))).scalar() or 0

@@ -26,7 +26,6 @@ from appliance.api.limits import RateLimit
 from appliance.config.settings import ApiSettings, MediaSettings, Settings
 from appliance.model import (
     Direction,
-    ErasedError,
     Mark,
     MarkKind,
     NotFoundError,
@@ -41,6 +40,7 @@ from appliance.process import rpc
 from appliance.process.interceptors import ErrorInterceptor
 from appliance.process.status import Status
 from appliance.storage import sealed
+from appliance.storage.vault.errors import RecordingDeletedError, RecordingErasedError
 from earwitness.internal.v1 import signaling_pb2, signaling_pb2_grpc, vault_pb2, vault_pb2_grpc
 
 START = 1_764_000_000_000_000_000
@@ -55,6 +55,7 @@ class Sealed:
     info: RecordingInfo
     data: bytes
     key: bytes
+    unsigned: bytes = b""  # as capture leaves it, without the vault's footer
 
 
 def seal(
@@ -116,7 +117,7 @@ def seal(
     parts.append(writer.end(start_ns + seconds * SECOND))
     unsigned = b"".join(parts)
     found = sealed.inspect(io.BytesIO(unsigned))
-    return Sealed(made, unsigned + sealed.seal_footer(found, DEVICE, start_ns), key)
+    return Sealed(made, unsigned + sealed.seal_footer(found, DEVICE, start_ns), key, unsigned)
 
 
 class VaultServer(vault_pb2_grpc.VaultServiceServicer):
@@ -223,7 +224,9 @@ class VaultServer(vault_pb2_grpc.VaultServiceServicer):
     def LeaseKey(self, request, context):
         holding = self._get(request.recording_id)
         if holding.state == vault_pb2.HOLDING_STATE_ERASED:
-            raise ErasedError("erased")
+            raise RecordingErasedError("erased")
+        if holding.state == vault_pb2.HOLDING_STATE_DELETED:
+            raise RecordingDeletedError("deleted")
         self.leases.append((request.recording_id, request.actor, request.purpose))
         return vault_pb2.LeaseKeyResponse(data_key=self.files[request.recording_id].key)
 
