@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,4 +70,14 @@ def serve(
         "data": data,
     }
     settings = load(config, overrides, default_data=connection.data)
+    _allow_sockets()
     raise typer.Exit(run(settings))
+
+
+def _allow_sockets() -> None:
+    """Raises the soft limit of open files to the hard one: the supervisor keeps every socket of capture.
+
+    A login shell's soft limit is 1024, which a few hundred calls would use up.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
