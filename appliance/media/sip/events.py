@@ -181,8 +181,6 @@ class SessionEnded:
     response: SipResponse | None = None
 
 
-__all__ = ["EndCause", "Event", "InboundRequest", "OutboundRequest"]
-
 Event = (
     IncomingRequest
     | IncomingInvite
