@@ -282,6 +282,7 @@ class Control:
                 requests.prune(connection, now_ns)
 
             await self.parts.store.write(work)
+            await self.parts.follower.scrub()
             self.parts.renders.expire()
             await asyncio.sleep(HOUSEKEEPING_S)
 

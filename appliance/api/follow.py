@@ -85,8 +85,6 @@ class Follower:
             await self._taker.take(held, entry.position, moves_cursor=True)
             self.cursor = entry.position
             self._status.count("journal_entries_taken")
-            if self._taker.scrub_wanted:
-                self._taker.scrub_wanted = not await self._store.scrub()
             yield
 
     async def rebuild(self, *, tells: bool = True) -> AsyncGenerator[Progress, None]:
@@ -111,11 +109,17 @@ class Follower:
             dropped = await self._store.write(
                 lambda connection: recordings.drop_unheld(connection, seen, position)
             )
+            self._taker.scrub_wanted |= dropped > 0
             first = await self._store.read(lambda connection: state.get(connection, CURSOR)) is None
             if first:
                 await self._store.write(lambda connection: state.put_int(connection, CURSOR, position))
             log.info("catalogue rebuilt", recordings=len(seen), unreadable=unreadable, dropped=dropped)
             yield Progress(len(seen), unreadable, done=True)
+
+    async def scrub(self) -> None:
+        """Do what could not be done at once: a reader was in the way."""
+        if self._taker.scrub_wanted:
+            self._taker.scrub_wanted = not await self._store.scrub()
 
     async def refresh(self, recording_id: str) -> None:
         """Take up at once how one recording stands in the vault, without waiting for the journal."""

@@ -51,7 +51,8 @@ class Taker:
     ) -> Description | None:
         """Take up one holding at a position of the journal; gives what was read of its content, if it was read.
 
-        `anew`: read the content also where it is known, or at least once it can be read. `tells`: a change of state becomes an event.
+        `anew`: read the content also where it is known, or at least once it can be read. `tells`: a change of state
+        becomes an event.
         """
         description = await self._describe(held) if await self._wants_content(held, position, anew) else None
 

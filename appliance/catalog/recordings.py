@@ -71,8 +71,9 @@ def take(
 ) -> tuple[State | None, bool]:
     """Take up what the vault says of a recording at a position of its journal.
 
-    `description` None: what is known of the content stays; `doubted`: it is to be read again once it can be. Gives the state before (None: not known before) and whether
-    the row changed. What is older than the row changes nothing, and erased stays erased.
+    `description` None: what is known of the content stays; `doubted`: it is to be read again once it can be. Gives the
+    state before (None: not known before) and whether the row changed. What is older than the row changes nothing, and
+    erased stays erased.
     """
     row = connection.execute(
         sa.select(

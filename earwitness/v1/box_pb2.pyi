@@ -467,7 +467,7 @@ class RebuildCatalogueResponse(_message.Message):
     unreadable: _builtins.int
     """Of these, recordings whose content could not be read; they carry the flag info-unreadable."""
     done: _builtins.bool
-    """True in the last message: the new catalogue is in place."""
+    """True in the last message: everything was read."""
     def __init__(
         self,
         *,

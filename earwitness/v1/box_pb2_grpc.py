@@ -60,8 +60,9 @@ class BoxServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RebuildCatalogue(self, request, context):
-        """Builds the catalogue anew from what the vault holds. The old one answers until the new one takes its place whole.
-        Progress, then one message with done set. One at a time: FAILED_PRECONDITION, reason REBUILD_RUNNING.
+        """Reads everything the vault holds anew into the catalogue, row by row: it answers all the time, and recording goes on.
+        What the vault does not hold goes from it at the end. What is deleted is read anew when it is undeleted. Progress,
+        then one message with done set. Safe to break off. One at a time: FAILED_PRECONDITION, reason REBUILD_RUNNING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

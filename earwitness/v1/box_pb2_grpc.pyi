@@ -38,8 +38,9 @@ class BoxServiceStub:
     says so.
     """
     RebuildCatalogue: _grpc.UnaryStreamMultiCallable[_box_pb2.RebuildCatalogueRequest, _box_pb2.RebuildCatalogueResponse]
-    """Builds the catalogue anew from what the vault holds. The old one answers until the new one takes its place whole.
-    Progress, then one message with done set. One at a time: FAILED_PRECONDITION, reason REBUILD_RUNNING.
+    """Reads everything the vault holds anew into the catalogue, row by row: it answers all the time, and recording goes on.
+    What the vault does not hold goes from it at the end. What is deleted is read anew when it is undeleted. Progress,
+    then one message with done set. Safe to break off. One at a time: FAILED_PRECONDITION, reason REBUILD_RUNNING.
     """
 
 @_typing.type_check_only
@@ -52,8 +53,9 @@ class BoxServiceAsyncStub(BoxServiceStub):
     says so.
     """
     RebuildCatalogue: _aio.UnaryStreamMultiCallable[_box_pb2.RebuildCatalogueRequest, _box_pb2.RebuildCatalogueResponse]  # type: ignore[assignment]
-    """Builds the catalogue anew from what the vault holds. The old one answers until the new one takes its place whole.
-    Progress, then one message with done set. One at a time: FAILED_PRECONDITION, reason REBUILD_RUNNING.
+    """Reads everything the vault holds anew into the catalogue, row by row: it answers all the time, and recording goes on.
+    What the vault does not hold goes from it at the end. What is deleted is read anew when it is undeleted. Progress,
+    then one message with done set. Safe to break off. One at a time: FAILED_PRECONDITION, reason REBUILD_RUNNING.
     """
 
 class BoxServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -75,8 +77,9 @@ class BoxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _box_pb2.RebuildCatalogueRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_box_pb2.RebuildCatalogueResponse], _abc.AsyncIterator[_box_pb2.RebuildCatalogueResponse]]:
-        """Builds the catalogue anew from what the vault holds. The old one answers until the new one takes its place whole.
-        Progress, then one message with done set. One at a time: FAILED_PRECONDITION, reason REBUILD_RUNNING.
+        """Reads everything the vault holds anew into the catalogue, row by row: it answers all the time, and recording goes on.
+        What the vault does not hold goes from it at the end. What is deleted is read anew when it is undeleted. Progress,
+        then one message with done set. Safe to break off. One at a time: FAILED_PRECONDITION, reason REBUILD_RUNNING.
         """
 
 def add_BoxServiceServicer_to_server(servicer: BoxServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -310,7 +310,9 @@ class PauseCallRequest(_message.Message):
     reason: _builtins.str
     """Why; goes on the timeline. At most 200 characters."""
     request_id: _builtins.str
-    """Makes the change happen at most once: the same id with the same request gets the same answer for a day."""
+    """Makes the change happen at most once: for a day, the same id with the same request is answered with how the thing
+    it changed is now, and changes nothing. 1 to 64 letters, digits, dots, colons, dashes, underscores.
+    """
     validate_only: _builtins.bool
     """Check everything, change nothing."""
     def __init__(

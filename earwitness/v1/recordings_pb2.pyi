@@ -330,8 +330,8 @@ Global___Track: _TypeAlias = Track  # noqa: Y015
 
 @_typing.final
 class Recording(_message.Message):
-    """The sealed record of one call. Of an erased recording only name, line, state, etag, the times, state_reason and
-    certificate stay.
+    """The sealed record of one call. Of an erased recording only name, line, state, etag, start_time (when the file was
+    made), state_time, state_reason and certificate stay.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1085,7 +1085,9 @@ class DeleteRecordingRequest(_message.Message):
     allow_missing: _builtins.bool
     """Success where there is no such recording."""
     request_id: _builtins.str
-    """Makes the change happen at most once: the same id with the same request gets the same answer for a day."""
+    """Makes the change happen at most once: for a day, the same id with the same request is answered with how the thing
+    it changed is now, and changes nothing. 1 to 64 letters, digits, dots, colons, dashes, underscores.
+    """
     validate_only: _builtins.bool
     """Check everything, change nothing."""
     def __init__(

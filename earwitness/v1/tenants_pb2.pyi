@@ -169,7 +169,9 @@ class CreateTenantRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Makes the change happen at most once: the same id with the same request gets the same answer for a day."""
+    """Makes the change happen at most once: for a day, the same id with the same request is answered with how the thing
+    it changed is now, and changes nothing. 1 to 64 letters, digits, dots, colons, dashes, underscores.
+    """
     validate_only: _builtins.bool
     """Check everything, change nothing."""
     @_builtins.property
