@@ -180,7 +180,7 @@ class Eraser:
             except ValidationError:
                 # Written whole or not at all: this is damage, and it is kept.
                 self._vault.status.raise_condition(
-                    "ErasureUnfinished", ALARM, "An intent to erase is damaged; look into vault/erasing."
+                    "IntentDamaged", ALARM, "An intent to erase is damaged and kept; look into vault/erasing."
                 )
                 continue
             if all(is_id(name) for name in intent.recording_ids):

@@ -249,6 +249,8 @@ class Filer:
             if header.recording_id == recording_id:
                 tenant, line, created = header.tenant_id, header.line_id, header.created_ns
                 slice_ = slice_of(created)
+        if not tenant and recording_id in self._vault.keystore:
+            tenant = self._vault.keystore.tenant_of(recording_id)
         size = path.stat().st_size
         return Holding(
             recording_id,

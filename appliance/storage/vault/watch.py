@@ -12,7 +12,7 @@ from appliance.storage.vault.core import Vault
 
 NEARLY_FULL = 0.10
 FULL = 0.03
-NEARLY_FULL_BYTES = 2 << 30
+NEARLY_FULL_BYTES = 20 << 30  # more than that is no worry, whatever the share
 SCRUB_EVERY_S = 3600.0
 
 log = structlog.get_logger()
@@ -87,7 +87,7 @@ class Watchman:
                 ALARM,
                 f"{share:.1%} of the space for recordings is left: recordings will be lost.",
             )
-        elif share < NEARLY_FULL and space.free < NEARLY_FULL_BYTES * 10:
+        elif share < NEARLY_FULL and space.free < NEARLY_FULL_BYTES:
             status.raise_condition(
                 "DiskNearlyFull", WARNING, f"{share:.1%} of the space for recordings is left. Add space soon."
             )
