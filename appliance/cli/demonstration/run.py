@@ -20,7 +20,7 @@ from appliance.cli.demonstration import check
 from appliance.cli.demonstration.calls import PLANS, SURGERY, Placed, Plan, place_all
 from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
 from appliance.cli.downloads import fetch
-from appliance.cli.exits import Exit, from_rpc
+from appliance.cli.exits import Exit, Failure, from_rpc
 from appliance.model import EarwitnessError, Kind
 from earwitness.v1 import box_pb2, party_pb2, recordings_pb2, tenants_pb2
 
@@ -36,6 +36,8 @@ class DemoError(EarwitnessError):
 
 def run(data: Path | None = None) -> int:
     """Runs the demonstration; gives the exit code. `data` keeps the box's data, else it goes at the end."""
+    if data is not None and data.exists() and (not data.is_dir() or any(data.iterdir())):
+        raise Failure(Exit.USAGE, f"--data: {data} is not an empty directory", "DATA_NOT_EMPTY")
     folder = Path(tempfile.mkdtemp(prefix="earwitness-demo-"))
     began = time.monotonic()
     try:
