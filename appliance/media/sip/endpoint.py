@@ -6,8 +6,7 @@
     endpoint.respond(inbound, 200, body=sdp, content_type="application/sdp", now=now)
     for transmit in endpoint.transmits(): ...        # put transmit.data on the wire towards transmit.target
     endpoint.handle_timeout(now)                     # when endpoint.next_timer() has come
-
-`appliance.media.sip.transports.SipTransports` is the asyncio shell that does this pumping over real sockets.
+`appliance.media.sip.transports.SipTransports` does this pumping over real sockets.
 """
 
 from __future__ import annotations
@@ -56,7 +55,6 @@ __all__ = [
     "SipEndpoint",
     "TooManySessionsError",
 ]
-
 # What a peer can make us meet by naming itself in ways that nothing can be sent to, or when we are full.
 UNREACHABLE = (NoTargetError, SipParseError, TooManySessionsError)
 
@@ -258,8 +256,7 @@ class SipEndpoint:
         """End an established session; as the UAS of an unacknowledged 2xx the BYE waits for the ACK (section 15).
 
         `SessionEnded` follows when the BYE is answered or given up. Nothing happens for a session that has ended or is
-        ending; an INVITE of ours without a final response is cancelled. An unanswered INVITE of theirs is refused by
-        `respond` instead (`SessionStateError`).
+        ending; an unanswered INVITE of ours is cancelled, one of theirs wants `respond` instead (`SessionStateError`).
         """
         self._client.bye(session, now, headers)
 
@@ -336,7 +333,6 @@ class SipEndpoint:
     # -- memory --------------------------------------------------------------------------------------------------
 
     def find_session(self, call_id: str, local_tag: str, remote_tag: str) -> SipSession | None:
-        """The session of that dialog."""
         return self._core.dialogs.get((call_id, local_tag, remote_tag))
 
     def snapshot(self, session: SipSession) -> dict[str, Any]:
@@ -353,8 +349,6 @@ class SipEndpoint:
         The session timer begins anew; an unacknowledged 2xx is repeated again.
         """
         return memory.restore(self._core, state, now)
-
-    # -- within --------------------------------------------------------------------------------------------------
 
     def _work(self, now: float) -> None:
         """Handle what the transactions have handed up."""

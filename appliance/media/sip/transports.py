@@ -28,18 +28,13 @@ from appliance.media.sip.endpoint import SipEndpoint
 from appliance.media.sip.events import Event
 from appliance.media.sip.flow import Flow, Listener, Target, Transmit, Transport
 from appliance.media.sip.framing import FramingError
-from appliance.model import InvalidError
+from appliance.media.sip.listening import ListenError, bind
 
 QUEUED = 1000  # messages that wait for one connection to be set up
-BACKLOG = 256
 ACCEPT_PAUSE = 0.1  # seconds, when the process is out of file descriptors
 Peer = tuple[Transport, str, int]
 
-
-class ListenError(InvalidError):
-    """An address that cannot be listened on; `data['field']` says why."""
-
-    reason = "SIP_LISTEN"
+__all__ = ["ListenError", "SipTransports"]
 
 
 class SipTransports:
@@ -82,7 +77,6 @@ class SipTransports:
 
     @property
     def connections(self) -> int:
-        """How many are open."""
         return len(self._connections)
 
     @property
@@ -91,7 +85,6 @@ class SipTransports:
         return MappingProxyType(self.counted)
 
     def now(self) -> float:
-        """The clock the endpoint lives by."""
         return self._loop.time()
 
     @contextmanager
@@ -115,34 +108,11 @@ class SipTransports:
 
         Raises `ListenError` (no TLS context, no numeric host, a wildcard without `advertised`) and `OSError`.
         """
-        try:
-            address = ipaddress.ip_address(host)
-        except ValueError:
-            raise ListenError("listening needs a numeric address", field="host") from None
-        if address.is_unspecified and advertised is None:
-            raise ListenError("a wildcard address needs an advertised host", field="advertised")
-        if (transport is Transport.TLS) != (tls is not None):
-            raise ListenError("TLS, and TLS alone, needs a certificate", field="tls")
-        family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-        kind = socket.SOCK_DGRAM if transport is Transport.UDP else socket.SOCK_STREAM
-        sock = socket.socket(family, kind)
-        try:
-            sock.setblocking(False)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            if transport is not Transport.UDP:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((host, port))
-            listener = Listener(transport, advertised or host, sock.getsockname()[1])
-            if transport is Transport.UDP:
-                datagrams = DatagramSocket(self, listener, family == socket.AF_INET6)
-                await self._loop.create_datagram_endpoint(lambda: datagrams, sock=sock)
-                self._udp.append(datagrams)
-            else:
-                sock.listen(BACKLOG)
-        except BaseException:
-            sock.close()
-            raise
+        sock, listener = bind(transport, host, port, advertised, tls)
+        if transport is Transport.UDP:
+            datagrams = DatagramSocket(self, listener, sock.family == socket.AF_INET6)
+            await self._loop.create_datagram_endpoint(lambda: datagrams, sock=sock)
+            self._udp.append(datagrams)
         self._listeners.append(listener)
         self.endpoint.set_listeners(self._listeners)
         if transport is not Transport.UDP:
@@ -378,8 +348,6 @@ class SipTransports:
             self._accepted[host] -= 1
             if not self._accepted[host]:
                 del self._accepted[host]
-
-    # -- housekeeping --------------------------------------------------------------------------------------------
 
     def _spawn(self, work: object) -> None:
         task: asyncio.Task[None] = self._loop.create_task(work)  # type: ignore[arg-type]
