@@ -14,6 +14,7 @@ from appliance.api import convert
 from appliance.api.errors import CallNotFoundError, SignalingUnavailableError
 from appliance.api.store import Signal, Store
 from appliance.catalog import told
+from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.catalog.told import Told
 from appliance.config.layout import Layout
 from appliance.model import EarwitnessError, Kind
@@ -77,6 +78,12 @@ class Board:
                 await self._follow()
             except grpc.RpcError as error:
                 log.info("signaling not followed", reason=_signaling_error(error).reason)
+            except CatalogueUnavailableError as error:
+                # What was not told is told when the list comes anew.
+                log.info("calls not told", reason=error.reason)
+                self.in_sync = False
+                await asyncio.sleep(BACKOFF_MOST_S)
+                continue
             delay = BACKOFF_FIRST_S if self.in_sync else min(2 * delay, BACKOFF_MOST_S)
             self.in_sync = False
             self.changed.notify()

@@ -38,7 +38,7 @@ class Box(box_pb2_grpc.BoxServiceServicer):
         limit = min(request.incident_limit or DEFAULT_INCIDENTS, MAX_PAGE)
         layout = self._parts.settings.layout
         seen, vault, happened, present, restarts = await asyncio.gather(
-            self._parts.processes.look(),
+            self._parts.processes.look(tells=False),
             self._vault(),
             asyncio.to_thread(incidents.read, layout.incidents),
             asyncio.to_thread(pki.present, layout),

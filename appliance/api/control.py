@@ -40,6 +40,7 @@ from appliance.api.tenants import Tenants
 from appliance.api.vault import Vault, VaultReader
 from appliance.catalog import database, events, requests
 from appliance.catalog.database import Database
+from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.catalog.paging import Tokens
 from appliance.config.layout import Layout
 from appliance.config.settings import Settings
@@ -158,7 +159,8 @@ class Control:
         layout = self._settings.layout
         admin = await asyncio.to_thread(pki.ensure, layout, self._settings)
         certificates = Certificates(layout)
-        store = Store(await asyncio.to_thread(open_catalogue, layout, self._status))
+        database_ = await asyncio.to_thread(open_catalogue, layout, self._status)
+        store = Store(database_, self._status)
         self._exit.callback(store.close)
         await self._enroll(store, admin)
         trail = self.trail = Trail(layout.control / "audit.jsonl", self._status)
@@ -281,8 +283,11 @@ class Control:
                 events.prune(connection, now_ns - events.KEEP_NS)
                 requests.prune(connection, now_ns)
 
-            await self.parts.store.write(work)
-            await self.parts.follower.scrub()
+            try:
+                await self.parts.store.write(work)
+                await self.parts.follower.scrub()
+            except CatalogueUnavailableError:
+                pass  # its condition is raised; there is a next round
             self.parts.renders.expire()
             await asyncio.sleep(HOUSEKEEPING_S)
 

@@ -15,6 +15,7 @@ from appliance.api.store import Store
 from appliance.api.taking import CURSOR, Taker
 from appliance.api.vault import Vault
 from appliance.catalog import recordings, state
+from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.catalog.records import UNREADABLE, State
 from appliance.model import EarwitnessError
 from appliance.process.status import WARNING, Status
@@ -61,10 +62,15 @@ class Follower:
                     self._status.clear_condition(DOWN)
             except EarwitnessError as error:
                 log.info("vault not followed", reason=error.reason, again_in_s=delay)
-            self.connected = False
-            self._status.raise_condition(
-                DOWN, WARNING, "The vault does not answer: recordings are kept in the spool and appear later."
-            )
+                self.connected = False
+                if not isinstance(error, CatalogueUnavailableError):
+                    self._status.raise_condition(
+                        DOWN,
+                        WARNING,
+                        "The vault does not answer: recordings are kept in the spool and appear later.",
+                    )
+            else:  # the journal ended as it should: the vault is about to stop
+                self.connected = False
             await asyncio.sleep(delay)
             delay = min(2 * delay, BACKOFF_MOST_S)
 

@@ -13,6 +13,7 @@ import grpc.aio
 
 from appliance.api.store import Store
 from appliance.catalog import told
+from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.config.settings import Settings
 from appliance.process import rpc
 from appliance.process.status import ALARM, ProcessServicer, Status
@@ -76,13 +77,18 @@ class Processes:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except CatalogueUnavailableError:
+                pass  # its condition is raised, and told once it can be written
             await asyncio.sleep(EVERY_S)
 
-    async def look(self) -> list[Seen]:
-        """Ask all of them now; what changed becomes events."""
+    async def look(self, *, tells: bool = True) -> list[Seen]:
+        """Ask all of them now; with `tells`, what changed becomes events."""
         await asyncio.gather(*(self._ask(seen) for seen in self._seen.values()))
         everybody = [*self._seen.values(), Seen("control", self._own.answer())]
+        if not tells:
+            return everybody
         present = {
             (seen.process, condition.type): condition.message
             for seen in everybody

@@ -10,10 +10,13 @@ from typing import Final, TypeVar
 import sqlalchemy as sa
 
 from appliance.catalog.database import Database
+from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.model import UnavailableError
+from appliance.process.status import ALARM, Status
 
 Result = TypeVar("Result")
 _THREADS: Final = 4
+UNWRITABLE: Final = "CatalogueUnwritable"
 
 
 class ShuttingDownError(UnavailableError):
@@ -64,8 +67,9 @@ class Signal:
 class Store:
     """Reads and writes of the catalogue, off the event loop."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, status: Status) -> None:
         self.database = database
+        self._status = status
         self.events = Signal()  # something was written that may have added events
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="catalogue")
 
@@ -83,7 +87,16 @@ class Store:
             with self.database.write() as connection:
                 return work(connection)
 
-        result = await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._threads, run))
+        try:
+            result = await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._threads, run))
+        except CatalogueUnavailableError:
+            self._status.raise_condition(
+                UNWRITABLE,
+                ALARM,
+                "The catalogue cannot be written; recording goes on. Make space, look at the disk.",
+            )
+            raise
+        self._status.clear_condition(UNWRITABLE)
         self.events.notify()
         return result
 

@@ -20,7 +20,7 @@ import alembic.runtime.migration
 import alembic.script
 import sqlalchemy as sa
 
-from appliance.catalog.errors import CatalogueVersionError
+from appliance.catalog.errors import CatalogueUnavailableError, CatalogueVersionError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_MS = 10_000
@@ -30,7 +30,8 @@ class Database:
     """One catalogue. `read` and `write` give connections within a transaction; writers take turns."""
 
     def __init__(self, url: sa.URL | str) -> None:
-        self.engine = sa.create_engine(url)
+        # Parameters are personal data, and must not get into an error's text.
+        self.engine = sa.create_engine(url, hide_parameters=True)
         self._writing = threading.Lock()
         self._sqlite = self.engine.dialect.name == "sqlite"
         if self._sqlite:
@@ -63,14 +64,14 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A connection that sees one state of the catalogue throughout."""
-        with self.engine.connect() as connection, connection.begin():
+        """A connection that sees one state of the catalogue throughout. CatalogueUnavailableError."""
+        with _told(), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """A connection whose changes hold all or none."""
-        with self._writing, self.engine.connect() as connection:
+        """A connection whose changes hold all or none. CatalogueUnavailableError."""
+        with _told(), self._writing, self.engine.connect() as connection:
             # IMMEDIATE: a transaction that reads and then writes would else fail when another process wrote between.
             connection.execution_options(earwitness_write=True)
             with connection.begin():
@@ -91,6 +92,14 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        raise CatalogueUnavailableError(f"the catalogue does not work now: {error.orig}") from None
 
 
 def is_damaged(path: Path) -> bool:

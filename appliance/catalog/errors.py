@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appliance.model import ConflictError, InvalidError, NotFoundError, PreconditionError
+from appliance.model import ConflictError, InvalidError, NotFoundError, PreconditionError, UnavailableError
 
 
 class FilterError(InvalidError):
@@ -69,6 +69,12 @@ class RequestIdReusedError(ConflictError):
     """The request_id was used with another request."""
 
     reason = "REQUEST_ID_REUSED"
+
+
+class CatalogueUnavailableError(UnavailableError):
+    """The database does not take or give anything now: no space, an I/O error, somebody else writes for long."""
+
+    reason = "CATALOGUE_UNAVAILABLE"
 
 
 class CatalogueVersionError(PreconditionError):

@@ -44,6 +44,7 @@ def test_status_gathers_everything(box, capture, sealing):
     (box.layout.run / "supervisor.json").write_text(
         json.dumps({"processes": [{"name": "capture-0", "restarts": 2, "pid": 1, "state": "ready"}]})
     )
+    box.wait(lambda: any(one.up for one in look(box).processes if one.process == "capture-0"))
     found = look(box, incident_limit=2)
     assert [one.message for one in found.incidents] == ["killed 2", "killed 1"]
     by_name = {one.process: one for one in found.processes}
@@ -58,10 +59,12 @@ def test_status_gathers_everything(box, capture, sealing):
     odd = next(one for one in found.conditions if one.type == "DiskSlow")
     assert (odd.process, odd.severity, odd.message) == ("capture-0", pb.SEVERITY_ALARM, "The disk is slow.")
     box.wait(lambda: look(box).vault.catalogue_lag == 0)
-    assert found.vault.filed_count == 1 and found.live_call_count == 0 and found.library_versions["grpcio"]
+    box.wait(lambda: look(box).live_call_count == 0)
+    assert found.vault.filed_count == 1 and found.library_versions["grpcio"]
 
 
 def test_a_silent_process_is_an_alarm_after_a_while(box, capture, monkeypatch):
+    box.wait(lambda: any(one.up for one in look(box).processes if one.process == "capture-0"))
     assert "ProcessDown" not in [one.type for one in look(box).conditions], "a start takes a moment"
     monkeypatch.setattr(processes, "SILENCE_S", 0.0)
     down = [one for one in look(box).conditions if one.type == "ProcessDown"]

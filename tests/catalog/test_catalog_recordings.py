@@ -204,7 +204,7 @@ def page(database, order, limit, bound, after):
     field=st.sampled_from(["start_time", "duration", "size_bytes"]),
     descending=st.booleans(),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_pages_are_stable_under_inserts(
     starts, later, limit, field, descending, tmp_path_factory, make_held, make_description
 ):
