@@ -553,9 +553,9 @@ def test_requests_that_go_nowhere(method: str, headers: list[tuple[str, str]], s
 
 def test_a_request_out_of_order_is_refused() -> None:
     link, caller, callee = pair()
-    session, _ = established(link, caller, callee)
-    assert session.dialog is not None
-    session.dialog.local_seq -= 1000
+    session, theirs = established(link, caller, callee)
+    assert theirs.dialog is not None and theirs.dialog.remote_seq is not None
+    theirs.dialog.remote_seq += 1000
     caller.endpoint.request("INFO", session=session, now=link.now)
     link.run(1)
     assert caller.one(ResponseReceived).response.status == 500
