@@ -37,6 +37,7 @@ class CaptureResult:
     calls: int
     sent: int
     lost: int
+    bare_lost: int
     capture_us: float
     bare_us: float
     ratio: float
@@ -74,7 +75,7 @@ def _hear(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        raise RuntimeError(f"{process.args} ended with {process.wait()}")
+        raise RuntimeError(f"{process.args!r} ended with {process.wait()}")
     answer: dict[str, Any] = json.loads(line)
     return answer
 
@@ -132,7 +133,12 @@ def _measure(root: Path, calls: int, seconds: float) -> CaptureResult:
             ThreadPoolExecutor(8) as pool,
             counter_file.open("rb") as shared,
         ):
-            grpc.channel_ready_future(channel).result(timeout=30)
+            try:
+                grpc.channel_ready_future(channel).result(timeout=30)
+            except grpc.FutureTimeoutError as error:
+                raise RuntimeError(
+                    "capture does not start:\n" + (root / "capture.log").read_text()
+                ) from error
             stub = capture_pb2_grpc.CaptureServiceStub(channel)
             status = process_pb2_grpc.ProcessServiceStub(channel)
             opened = list(pool.map(lambda _: _open(stub, tenant), range(calls)))
@@ -175,8 +181,6 @@ def _measure(root: Path, calls: int, seconds: float) -> CaptureResult:
             process.wait(timeout=30)
     kept = sum(item.packets for item in closed)
     stored = sum(item.bytes for item in closed)
-    if drained != sent["sent"]:
-        raise RuntimeError(f"the bare drain lost {sent['sent'] - drained} packets: the machine is overloaded")
     packets = after[0] - before[0]
     capture_us = (after[1] - before[1]) / packets / 1000
     bare_us = (after[2] - before[2]) / packets / 1000
@@ -184,6 +188,7 @@ def _measure(root: Path, calls: int, seconds: float) -> CaptureResult:
         calls=calls,
         sent=sent["sent"],
         lost=sent["sent"] - kept,
+        bare_lost=sent["sent"] - drained,
         capture_us=capture_us,
         bare_us=bare_us,
         ratio=capture_us / bare_us,

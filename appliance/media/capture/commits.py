@@ -80,20 +80,20 @@ class Commits:
                 if other:
                     blocks.append(block(group + 1))
                     event += other
-                first = min(first, firsts[slot])
-                last = max(last, lasts[slot])
+                if firsts[slot] < first:
+                    first = firsts[slot]
+                if lasts[slot] > last:
+                    last = lasts[slot]
             if blocks:
+                session = entry.session
+                if last > session.gathered_ns:
+                    session.gathered_ns = last
                 plain = size + 64 * len(blocks) + 20 * (media + event)
-                entry.session.gathered_ns = max(entry.session.gathered_ns, last)
-                entry.session.outbox.put_media(Media(blocks, plain, media, size, event, first, last))
+                session.outbox.put_media(Media(blocks, plain, media, size, event, first, last))
 
     def _numbers(self) -> NDArray[np.int64]:
         """The track number of each group."""
-        numbers = np.zeros(self.receiving.intake.slots, np.int64)
-        tracks = self.receiving.tracks
-        if any(opened.track.number for _, opened in tracks.values()):
-            numbers[list(tracks)] = [opened.track.number for _, opened in tracks.values()]
-        return np.repeat(numbers, 2)
+        return np.repeat(self.receiving.intake.numbers, 2)
 
     def _shed(self) -> None:
         """Keeps what waits within bounds: the oldest goes first, everywhere alike."""
@@ -132,7 +132,8 @@ class Commits:
         writes = []
         for entry in chosen:
             session = entry.session
-            session.flush_reports()
+            if session.reports:
+                session.flush_reports()
             final = False
             if entry.closing is None:
                 data = session.outbox.seal()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.media.capture.payloads import payloads
 from appliance.media.capture.track import Track, TrackColumns, Verdict
 from appliance.media.rtp.parse import Headers, parse
 from appliance.media.rtp.receive import BATCH, CELL, Arena
@@ -79,6 +80,7 @@ class Intake:
         grown("_t_shift", np.int64)
         grown("_t_counter", np.uint32)
         grown("_t_event", np.bool_, (128,))
+        grown("numbers", np.int64)
         grown("received", np.int64)
         grown("kept", np.int64)
         grown("dropped", np.int64)
@@ -92,6 +94,7 @@ class Intake:
     _t_shift: NDArray[np.int64]
     _t_counter: NDArray[np.uint32]
     _t_event: NDArray[np.bool_]
+    numbers: NDArray[np.int64]
     received: NDArray[np.int64]
     kept: NDArray[np.int64]
     dropped: NDArray[np.int64]
@@ -112,6 +115,7 @@ class Intake:
         self._tracks[slot] = track
         for table in (self.received, self.kept, self.dropped, self.refused, self.overflowed, self.last_ns):
             table[slot] = 0
+        self.numbers[slot] = track.number
         self._t_shift[slot] = 0
         self._t_counter[slot] = 0
         self.change(slot, events, srtp)
@@ -355,32 +359,10 @@ class Intake:
             payload_type=self._second[rows],
             ssrc=self._ssrc[rows],
             size=size,
-            payload=self._payload(rows, size),
+            payload=payloads(self.arena.cells, rows * CELL + self._offset[rows], size),
         )
         self._verdict[rows] = _NONE
         return Gathered(columns, starts)
-
-    def _payload(self, rows: NDArray[np.intp], size: NDArray[np.uint16]) -> NDArray[np.uint8]:
-        """Payloads of rows back to back.
-
-        Elements of `size` bytes are moved at once, read through a view that begins one at every byte of the arena: one
-        move for each length there is, and in nearly every second there is one.
-        """
-        if not len(rows):
-            return np.zeros(0, np.uint8)
-        at = rows * CELL + self._offset[rows]
-        cells = self.arena.cells
-        lengths = np.unique(size).tolist() if (size != size[0]).any() else [int(size[0])]
-        if len(lengths) == 1:
-            return _elements(cells, lengths[0])[at].view(np.uint8) if lengths[0] else np.zeros(0, np.uint8)
-        ends = np.cumsum(size, dtype=np.int64)
-        target = np.zeros(int(ends[-1]), np.uint8)
-        starts = ends - size
-        for length in lengths:
-            if length:
-                mine = np.flatnonzero(size == length)
-                _elements(target, length)[starts[mine]] = _elements(cells, length)[at[mine]]
-        return target
 
     def rewind(self) -> None:
         """Empties the arena, but for rows that wait for their verdict: they are carried to its beginning."""
@@ -419,9 +401,3 @@ class Intake:
         track = self._tracks[slot]
         assert track is not None
         return track.waiting
-
-
-def _elements(buffer: NDArray[np.uint8], length: int) -> NDArray[np.void]:
-    """A view of elements of `length` bytes that begins one at every byte. They overlap; whoever writes must know what."""
-    flat = buffer.reshape(-1)
-    return np.ndarray((flat.size - length + 1,), np.dtype((np.void, length)), flat, 0, (1,))

@@ -22,6 +22,7 @@ from appliance.media.capture.clock import StepClock
 from appliance.media.capture.commands import Close, Closed, Open, Ports, ShuttingDownError
 from appliance.media.capture.disk import Cycle, NotDepositedError
 from appliance.media.capture.recorder import Recorder
+from appliance.media.rtp.ports import PortsExhaustedError
 from appliance.process.status import ALARM, INFO, WARNING, Status
 
 TICK_NS = 200_000_000
@@ -109,7 +110,15 @@ class CaptureLoop:
         def run() -> list[Ports]:
             if self._stopping:
                 raise ShuttingDownError("this worker is being stopped")
-            return self._recorder.open(command)
+            try:
+                return self._recorder.open(command)
+            except PortsExhaustedError:
+                self._status.raise_condition(
+                    "PortsExhausted",
+                    ALARM,
+                    "A call could not be recorded: no media port is free. Widen the range.",
+                )
+                raise
 
         return self.call(run)
 
@@ -263,6 +272,8 @@ class CaptureLoop:
         elif self._overflow_ns and now - self._overflow_ns > 60_000_000_000:
             self._overflow_ns = 0
             status.clear_condition("PacketsOverflowed")
+        if figures["ports_free"]:
+            self._status.clear_condition("PortsExhausted")
         if figures["clock_steps"]:
             status.raise_condition("ClockStepped", INFO, "The wall clock was set while calls were recorded.")
         if self._cycle is not None and now - self._cycle_since > STALL_NS:

@@ -146,21 +146,31 @@ class Outbox:
 
     def _take(self) -> list[Block]:
         """Blocks for one frame, in the order they came."""
-        blocks: list[Block] = []
         if self._gap is not None:
             self._loose.append(pack_mark(self._gap))
             self._gap = None
+        loose = self._loose
+        self._loose = []
+        waiting = self._media
+        if len(waiting) == 1:  # as nearly always
+            media = waiting.popleft()
+            self.size = 0
+            self._count(media)
+            return [*media.blocks, *loose] if loose else media.blocks
+        blocks: list[Block] = []
         size = 0
-        while self._media and (not size or size + self._media[0].size <= FRAME_LIMIT):
-            media = self._media.popleft()
+        while waiting and (not size or size + waiting[0].size <= FRAME_LIMIT):
+            media = waiting.popleft()
             blocks.extend(media.blocks)
             size += media.size
-            self._writer.count(media.packets, media.payload, media.events)
-            self.packets += media.packets + media.events
+            self._count(media)
         self.size -= size
-        blocks.extend(self._loose)
-        self._loose = []
+        blocks.extend(loose)
         return blocks
+
+    def _count(self, media: Media) -> None:
+        self._writer.count(media.packets, media.payload, media.events)
+        self.packets += media.packets + media.events
 
     def written(self) -> None:
         """What was on its way is durable."""

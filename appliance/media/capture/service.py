@@ -11,6 +11,7 @@ import grpc
 from appliance.media.capture.commands import Close, Closed, Open, Ports, SessionFigures, Update
 from appliance.media.capture.recorder import Recorder
 from appliance.media.capture.session import EVENT_ENCODING, Evidence, SessionError, TrackRequest
+from appliance.storage.keystore import hpke
 from earwitness.internal.v1 import capture_pb2 as pb
 from earwitness.internal.v1 import capture_pb2_grpc
 
@@ -101,6 +102,8 @@ class CaptureServicer(capture_pb2_grpc.CaptureServiceServicer):
         self, request: pb.OpenSessionRequest, context: grpc.ServicerContext
     ) -> pb.OpenSessionResponse:
         """See capture.proto."""
+        # Under a key that is none nothing could ever be read: better said now than found out by the vault.
+        hpke.check_public_key(request.tenant_public_key)
         command = Open(
             session_id=request.session_id,
             tenant_id=request.tenant_id,

@@ -114,7 +114,7 @@ class Session:
                 recording_id, tenant_id, line_id, opened_wall_ns, self.data_key, compressor=compressor
             )
         )
-        self._reports: list[tuple[int, ...]] = []
+        self.reports: list[tuple[int, ...]] = []
 
     def own_time(self, wall_ns: int) -> int:
         """A time of the wall clock, by the recording's clock."""
@@ -173,8 +173,8 @@ class Session:
 
     def report(self, track: int, report: SenderReport, arrival_ns: int) -> None:
         """Keeps a sender report: it ties RTP time to the sender's clock."""
-        if len(self._reports) < MAX_REPORTS:
-            self._reports.append(
+        if len(self.reports) < MAX_REPORTS:
+            self.reports.append(
                 (
                     track,
                     0,
@@ -189,9 +189,9 @@ class Session:
 
     def flush_reports(self) -> None:
         """Moves sender reports to what the next frame takes."""
-        if self._reports:
-            self.outbox.put([pack_rtcp(np.array(self._reports, RTCP_DTYPE))])
-            self._reports.clear()
+        if self.reports:
+            self.outbox.put([pack_rtcp(np.array(self.reports, RTCP_DTYPE))])
+            self.reports.clear()
 
     def last_mark(self, reason: str, marks: Iterable[Mark], at_wall_ns: int) -> None:
         """Sees to it that the timeline says how the recording ended."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import queue
 import resource
 import socket
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import grpc
 import structlog
@@ -68,6 +71,18 @@ def _stored_sockets() -> dict[str, socket.socket]:
     return {name: socket.socket(fileno=fds[0]) for name, fds in notify.stored_fds().items() if fds}
 
 
+def _sweep(folder: Path, age_s: float = 60.0) -> None:
+    """Removes files that a crash left before they had their name: nothing was in them, and nobody holds them."""
+    for path in folder.glob("*.new"):
+        try:
+            with path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if time.time() - os.fstat(file.fileno()).st_mtime > age_s:
+                    path.unlink()
+        except (BlockingIOError, FileNotFoundError):
+            continue  # another worker's, just being made
+
+
 def main() -> None:
     """Runs until told to stop."""
     process = child.start("capture", numbered=True)
@@ -79,6 +94,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     for folder in (layout.spool_recordings, layout.spool_keys, layout.capture):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _sweep(folder)
 
     keeper = Keeper()
     first, last = settings.media.worker_ports(process.worker)

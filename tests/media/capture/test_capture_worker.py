@@ -207,6 +207,11 @@ def test_errors_cross_the_wire_with_their_reason(keeper: Keeper) -> None:
         keeper.stub.UpdateSession(pb.UpdateSessionRequest(session_id=session, info_json=b"[]"))
     found = rpc.from_rpc_error(error.value)
     assert (found.reason, found.data["field"]) == ("CAPTURE_REQUEST_INVALID", "info_json")
+    public, keeper.keys.tenant_public = keeper.keys.tenant_public, b"no key"
+    with pytest.raises(grpc.RpcError) as error:
+        keeper.open()
+    assert rpc.from_rpc_error(error.value).data["field"]
+    keeper.keys.tenant_public = public
     with pytest.raises(grpc.RpcError) as error:
         keeper.open(port=1025)
     assert rpc.from_rpc_error(error.value).reason == "PORT_TAKEN"
