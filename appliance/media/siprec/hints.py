@@ -9,7 +9,7 @@ from appliance.media.sip.errors import SipParseError
 from appliance.media.sip.message import SipRequest
 from appliance.media.sip.uri import SipUri
 from appliance.media.siprec.extensions import MAX_IDENTIFIERS, identifiers
-from appliance.media.siprec.numbers import is_number, subscriber
+from appliance.media.siprec.numbers import clean, is_number, subscriber
 
 _IDENTIFYING = (
     ("Session-ID", "session-id"),
@@ -56,8 +56,8 @@ def read_hints(request: SipRequest) -> Hints:
     found: list[str] = []
     for header, kind in _IDENTIFYING:
         for value in request.headers.get_all(header)[:4]:
-            found += identifiers(kind, value)
-    from_value = request.headers.get("From") or ""
+            found += identifiers(kind, clean(value, 1024))
+    from_value = clean(request.headers.get("From") or "", 4096)
     calling, called = _number(from_value), _number(request.headers.get("To") or "")
     fork = _fork(from_value, calling)
     numbers = [calling, called]
@@ -81,13 +81,13 @@ def read_hints(request: SipRequest) -> Hints:
 
 def _number(text: str) -> str:
     """The number in an address; "" for a name, which in these headers is that of a device."""
-    found = subscriber(text)
+    found = subscriber(clean(text, 1024))
     return found if is_number(found) else ""
 
 
 def _display_name(request: SipRequest) -> str:
     try:
-        return request.from_.display_name
+        return clean(request.from_.display_name, 256)
     except SipParseError:
         return ""
 
@@ -102,7 +102,7 @@ def _is_client(request: SipRequest) -> bool:
 
 def _fork(from_value: str, own: str) -> Fork | None:
     """From with x-nearend or x-farend, and the reference of the recorded leg."""
-    params = {match[1].lower(): match[2] or "" for match in _PARAMETER.finditer(from_value[:4096])}
+    params = {match[1].lower(): match[2] or "" for match in _PARAMETER.finditer(from_value)}
     if "x-nearend" not in params and "x-farend" not in params:
         return None
     reference = params.get("x-refci", "")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from appliance.media.sip.offer_answer import LinePlan, Refusal
+from appliance.media.siprec.numbers import clean
 from appliance.media.siprec.state import TrackState
 from appliance.model import Mark, MarkKind, PayloadFormat
 
 MAX_TRACKS = 64  # as many as capture takes in one session
-MAX_FORMATS = 64
+MAX_FORMATS = 32
 MAX_LABEL = 256
 EXHAUSTED = "tracks-exhausted"
 SRTP_REFUSED = "srtp-refused"
@@ -39,7 +40,7 @@ def label_of(plan: LinePlan, known: frozenset[str]) -> str:
     label = plan.label or ""
     if not label and plan.media.mid in known:
         label = plan.media.mid or ""
-    return label[:MAX_LABEL]
+    return clean(label, MAX_LABEL)
 
 
 def assign(
@@ -100,11 +101,13 @@ def planned(track: TrackState, plan: LinePlan, line: int, label: str) -> TrackSt
         # What an earlier offer called a number stays known until the number means something else.
         formats[codec.payload_type] = PayloadFormat(
             number=codec.payload_type,
-            encoding=codec.encoding.upper()[:64],
+            encoding=clean(codec.encoding.upper(), 64),
             clock_rate=codec.clock_rate,
             channels=codec.channels,
-            fmtp=(codec.fmtp or "")[:1024],
+            fmtp=clean(codec.fmtp or "", 256),
         )
+    while len(formats) > MAX_FORMATS:
+        del formats[next(iter(formats))]
     return track.model_copy(
         update={
             "line": line,

@@ -29,6 +29,11 @@ _NATIONAL = 6  # digits that a number without its trunk prefix has at least
 _COUNTRY_CODE = 3  # digits that a country code has at most
 
 
+def clean(text: str, limit: int) -> str:
+    """Text from a SIP message as JSON can carry it: octets that are no UTF-8 become question marks."""
+    return text[:limit].encode("utf-8", "replace").decode("utf-8")
+
+
 def subscriber(address: str) -> str:
     """The normalised number or the lower-case name of an address of any sort; "" where it names nobody.
 

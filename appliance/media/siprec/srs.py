@@ -322,7 +322,7 @@ class RecordingSession:
                 after.append(track)
                 continue
             after.append(
-                planned(track, line.plan, track.line, line.plan.label or "")
+                planned(track, line.plan, track.line, label_of(line.plan, frozenset()))
                 if line.accepted
                 else track.model_copy(update={"line": -1, "active": False})
             )

@@ -1,0 +1,72 @@
+"""TLS for SIP: our certificate, and the names in that of a peer."""
+
+from __future__ import annotations
+
+import ssl
+from functools import lru_cache
+from pathlib import Path
+
+import structlog
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from appliance.media.signaling.errors import CertificateMissingError
+
+log = structlog.get_logger()
+
+
+@lru_cache(maxsize=256)
+def certificate_names(der: bytes | None) -> tuple[str, ...]:
+    """Host names, addresses and SIP domains a certificate speaks for, lower case (RFC 5922, section 7.1)."""
+    if der is None:
+        return ()
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+    except ValueError:
+        return ()
+    names: list[str] = []
+    try:
+        alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names += alternatives.get_values_for_type(x509.DNSName)
+        names += [
+            uri.partition(":")[2] for uri in alternatives.get_values_for_type(x509.UniformResourceIdentifier)
+        ]
+        names += [str(address) for address in alternatives.get_values_for_type(x509.IPAddress)]
+    except (x509.ExtensionNotFound, ValueError):
+        pass  # an old certificate: the common name has to do
+    if not names:
+        found = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        names += [str(attribute.value) for attribute in found]
+    return tuple(dict.fromkeys(name.lower().rstrip(".") for name in names if name))
+
+
+def server_context(pki: Path) -> ssl.SSLContext:
+    """Our side of SIP over TLS. CertificateMissingError while the certificate is not there."""
+    certificate, key = pki / "sip.crt", pki / "sip.key"
+    if not certificate.exists() or not key.exists():
+        raise CertificateMissingError("the certificate for SIP over TLS is not there yet")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except (ssl.SSLError, OSError) as error:
+        raise CertificateMissingError("the certificate for SIP over TLS cannot be used") from error
+    return context
+
+
+def ask_for_names(context: ssl.SSLContext, pki: Path, wanted: bool) -> None:
+    """Whether peers are asked for a certificate: only where a line is recognised by one.
+
+    A peer that shows one of an authority we do not know is refused by TLS, so nobody is asked without need. Trusted are
+    the box's own authority and those in `sip-ca.crt`. Holds for connections made from now on.
+    """
+    if not wanted:
+        context.verify_mode = ssl.CERT_NONE
+        return
+    for name in ("ca.crt", "sip-ca.crt"):
+        if (pki / name).exists():
+            try:
+                context.load_verify_locations(pki / name)
+            except ssl.SSLError:
+                log.error("authority unusable", file=name)
+    context.verify_mode = ssl.CERT_OPTIONAL
