@@ -167,7 +167,7 @@ class Recorder:
             else:
                 opened.track.hold.shut_from(at)
             receiver = receivers[request.number]
-            if receiver is not opened.receiver and opened.receiver is not None:
+            if receiver is None and opened.receiver is not None:
                 opened.receiver.close()
             opened.receiver = receiver
             opened.request = request
@@ -181,7 +181,7 @@ class Recorder:
             return None
         if opened.request.srtp == request.srtp:
             return opened.receiver
-        return SrtpReceiver(*request.srtp, self._rollovers)
+        return SrtpReceiver(*request.srtp, self._rollovers, opened.receiver)
 
     def pause(self, session_id: str, at_ns: int = 0, mark: bytes = b"") -> int:
         """Drops everything from `at_ns` on. Returns since when it holds: what is already in a frame stays there."""

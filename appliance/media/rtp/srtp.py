@@ -28,6 +28,8 @@ _SUITES = {
     "AEAD_AES_256_GCM": (Policy.SRTP_PROFILE_AEAD_AES_256_GCM, 44),
 }
 SUITES = tuple(_SUITES)
+GRACE = 500
+"""Packets after a change of keys for which the old one still opens: ten seconds of a voice."""
 _STEP = 1 << 14  # libsrtp follows jumps of less than 2^15
 _MAX_INDEX = (1 << 48) - 1
 MAX_SSRCS = 64  # remembered per track; a sender who holds the key and has more is not a voice
@@ -50,11 +52,20 @@ def _session(profile: int, key: bytes, ssrc_type: int) -> Session:
 class SrtpReceiver:
     """What decrypts one track. `key_salt` is master key and master salt, concatenated.
 
+    `previous` is the receiver of the key before this one: until the sender has heard our answer it goes on with that, so
+    packets that do not open here are tried there, for the first `GRACE` packets.
+
     Without `rollovers` the receiver still works; after a restart in the middle of a long stream it then
     refuses packets.
     """
 
-    def __init__(self, suite: str, key_salt: bytes, rollovers: RolloverStore | None = None) -> None:
+    def __init__(
+        self,
+        suite: str,
+        key_salt: bytes,
+        rollovers: RolloverStore | None = None,
+        previous: SrtpReceiver | None = None,
+    ) -> None:
         if suite not in _SUITES:
             raise SrtpKeyError("this SRTP suite is not known here", field="suite")
         self._profile, length = _SUITES[suite]
@@ -64,6 +75,10 @@ class SrtpReceiver:
         self._session = _session(self._profile, key_salt, Policy.SSRC_ANY_INBOUND)
         self._srtp = self._session._srtp[0]
         self._rollovers = rollovers
+        self._previous = previous
+        self._grace = GRACE
+        if previous is not None:
+            previous.drop_previous()  # two keys at a time, not a chain of them
         self._highest: dict[int, int] = {}
         self._slots: dict[int, int] = {}
 
@@ -74,6 +89,27 @@ class SrtpReceiver:
 
         A packet that does not authenticate, or is a replay, gets length 0. Returns how many are good.
         """
+        if self._previous is None:
+            return self._unprotect(cells, lengths, first, last)
+        # A packet that fails may have been changed in place, so both keys need the bytes as received.
+        kept, sizes = cells[first:last].copy(), lengths[first:last].copy()
+        good = self._unprotect(cells, lengths, first, last)
+        for index in np.flatnonzero((lengths[first:last] == 0) & (sizes > 0)).tolist():
+            cells[first + index] = kept[index]
+            lengths[first + index] = sizes[index]
+            good += self._previous.unprotect_rows(cells, lengths, first + index, first + index + 1)
+        self._grace -= last - first
+        if self._grace <= 0:
+            self.drop_previous()
+        return good
+
+    def drop_previous(self) -> None:
+        """Forgets the key before this one."""
+        if self._previous is not None:
+            self._previous.close()
+            self._previous = None
+
+    def _unprotect(self, cells: NDArray[np.uint8], lengths: NDArray[np.uint32], first: int, last: int) -> int:
         width = cells.shape[1]
         base = ffi.from_buffer("unsigned char[]", cells)
         sizes = lengths[first:last].astype(np.int32)
@@ -100,7 +136,7 @@ class SrtpReceiver:
         buffer = ffi.new("unsigned char[]", packet)
         size = ffi.new("int *", len(packet))
         if lib.srtp_unprotect_rtcp(self._srtp, buffer, size):
-            return None
+            return None if self._previous is None else self._previous.unprotect_rtcp(packet)
         return bytes(ffi.buffer(buffer, size[0]))
 
     def highest(self, ssrc: int) -> int | None:
@@ -136,6 +172,7 @@ class SrtpReceiver:
 
     def close(self) -> None:
         """Forgets the streams: a new key begins at rollover 0."""
+        self.drop_previous()
         if self._rollovers is not None:
             for slot in self._slots.values():
                 self._rollovers.free(slot)

@@ -12,7 +12,7 @@ from pylibsrtp import Policy, Session
 
 from appliance.media.capture.commands import Update
 from appliance.media.capture.session import TrackRequest
-from appliance.media.rtp.srtp import RolloverStore
+from appliance.media.rtp.srtp import GRACE, RolloverStore
 from appliance.storage.sealed import RtcpBlock
 
 SUITES = {
@@ -70,6 +70,26 @@ def test_a_new_key_from_an_update(box: Box) -> None:
     tx = sender(suite, second)
     box.send(port, [tx.protect(rtp(2))])
     assert box.close(session).sequences(0) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_old_key_opens_until_the_sender_has_changed(box: Box, suite: str) -> None:
+    first, second = (os.urandom(SUITES[suite][1]) for _ in range(2))
+    old, new = sender(suite, first), sender(suite, second)
+    session, port = box.open_one(srtp=(suite, first))
+    box.send(port, [old.protect(rtp(0, tone(0)))])
+    box.recorder.update(Update(session, (TrackRequest(0, srtp=(suite, second)),)))
+    # On their way, or sent before our answer came: then, and mixed, both keys.
+    box.send(port, [old.protect(rtp(1, tone(1))), new.protect(rtp(2, tone(2))), old.protect(rtp(3, tone(3)))])
+    box.tick()
+    box.send(port, [new.protect(rtp(seq, tone(4))) for seq in range(4, GRACE + 4)])
+    box.tick()
+    box.send(port, [old.protect(rtp(4)), new.protect(rtp(GRACE + 4, tone(4)))])  # long after
+    box.tick()
+    assert box.figures(session).refused == 1
+    packets = box.close(session).packets(0)
+    assert packets[:4] == [(7, seq, tone(seq)) for seq in range(4)]
+    assert len(packets) == GRACE + 5
 
 
 @pytest.mark.parametrize("suite", SUITES)
