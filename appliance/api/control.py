@@ -78,6 +78,7 @@ PROVISION_S: Final = 20.0  # how long the first start waits for the vault before
 STOP_GRACE_S: Final = 5.0
 HOUSEKEEPING_S: Final = 30.0
 RENEWAL_S: Final = 6 * 3600.0
+ANALYSIS_S: Final = 3600.0
 READERS: Final = 2
 REBUILT: Final = "CatalogueRebuilt"
 EXPIRING: Final = "CertificateExpiring"
@@ -276,6 +277,7 @@ class Control:
             delay = min(2 * delay, 2.0)
 
     async def _keep_house(self) -> None:
+        analyzed_s = float("-inf")
         while True:
             now_ns = self._clock_ns()
 
@@ -286,6 +288,9 @@ class Control:
             try:
                 await self.parts.store.write(work)
                 await self.parts.follower.scrub()
+                if time.monotonic() - analyzed_s > ANALYSIS_S:
+                    await self.parts.store.analyze()
+                    analyzed_s = time.monotonic()
             except CatalogueUnavailableError:
                 pass  # its condition is raised; there is a next round
             self.parts.renders.expire()

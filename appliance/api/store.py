@@ -104,6 +104,10 @@ class Store:
         """See Database.scrub."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self.database.scrub)
 
+    async def analyze(self) -> None:
+        """See Database.analyze."""
+        await asyncio.get_running_loop().run_in_executor(self._threads, self.database.analyze)
+
     def close(self) -> None:
         self._threads.shutdown(wait=True)
         self.database.close()

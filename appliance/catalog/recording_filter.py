@@ -14,6 +14,8 @@ from appliance.catalog.records import State
 from appliance.model import Direction, MarkKind, Role
 
 Clause = sa.ColumnElement[bool]
+Test = Callable[[sa.ColumnElement[Any]], Clause]
+IsCommon = Callable[[sa.Select[Any]], bool]
 
 FIELDS: Final[Mapping[str, Field]] = {
     "start_time": Field(values.ORDERED, values.time_ns),
@@ -63,56 +65,73 @@ _COLUMNS: Final[Mapping[str, sa.Column[Any]]] = {
 }
 
 
-def clause(node: Node) -> Clause:
-    """The WHERE clause of a filter on `tables.recordings`."""
-    return fold(node, _comparison, sa.not_, lambda terms: sa.and_(*terms), lambda terms: sa.or_(*terms))
+def clause(node: Node, is_common: IsCommon = lambda _: False) -> Clause:
+    """The WHERE clause of a filter on `tables.recordings`.
+
+    `is_common` says of a query on a content table whether it gives very many rows. What is rare is looked up first, and
+    its recordings after that; what is common is asked of each recording on the way, since the first ones will do.
+    """
+    return fold(
+        node,
+        lambda part: _comparison(part, is_common),
+        sa.not_,
+        lambda terms: sa.and_(*terms),
+        lambda terms: sa.or_(*terms),
+    )
 
 
-def _comparison(part: Comparison) -> Clause:
+def _comparison(part: Comparison, is_common: IsCommon) -> Clause:
     column = _COLUMNS.get(part.field)
-    if column is None:
-        return _of_content(part)
-    compared: Clause = _COMPARE[part.operator](column, part.value)
-    # What is unknown does not match; without this, NOT of it would not match either.
-    return sa.and_(column.is_not(None), compared) if column.nullable else compared
+    if column is not None:
+        compared: Clause = _COMPARE[part.operator](column, part.value)
+        # What is unknown does not match; without this, NOT of it would not match either.
+        return sa.and_(column.is_not(None), compared) if column.nullable else compared
+    clauses: list[Clause] = []
+    for column_of_content, test in _of_content(part):
+        table = column_of_content.table
+        found = sa.select(table.c.recording_id).where(test(column_of_content))
+        if is_common(found):
+            # Hidden from the planner, which would else go through all of what is common for each recording.
+            hidden = sa.func.coalesce(column_of_content, "")
+            clauses.append(sa.exists().where(table.c.recording_id == _r.id, test(hidden)))
+        else:
+            clauses.append(_r.id.in_(found))
+    every = sa.and_(*clauses)
+    return sa.not_(every) if part.operator == "!=" else every
 
 
-def _of_content(part: Comparison) -> Clause:
+def _of_content(part: Comparison) -> list[tuple[sa.Column[Any], Test]]:
+    """Columns of content tables with tests, each of which some row of the recording passes."""
     value: Any = part.value
-    match part.field:
-        case "session_ids":
-            return _any(tables.identifiers.c.recording_id, tables.identifiers.c.value == value)
-        case "flags":
-            return _any(tables.flags.c.recording_id, tables.flags.c.flag == value)
-        case "marks":
-            return _any(tables.marks.c.recording_id, tables.marks.c.kind == value)
-        case "party.role":
-            found = tables.parties.c.role == value
-        case "party.address":
-            found = tables.parties.c.aor == value
-        case "party.number" if part.operator == ":":
-            return _any(
-                tables.parties.c.recording_id,
-                _begins(tables.parties.c.number_tail, values.significant_tail(value)),
-            )
-        case "party.number":
-            found = tables.parties.c.number == value
-        case "party.name":
+    parties = tables.parties.c
+    match part.field, part.operator:
+        case "session_ids", _:
+            return [(tables.identifiers.c.value, _is(value))]
+        case "flags", _:
+            return [(tables.flags.c.flag, _is(value))]
+        case "marks", _:
+            return [(tables.marks.c.kind, _is(value))]
+        case "party.role", _:
+            return [(parties.role, _is(value))]
+        case "party.address", ":":
+            return [(parties.aor, _begins(value))]
+        case "party.address", _:
+            return [(parties.aor, _is(value))]
+        case "party.number", ":":
+            return [(parties.number_tail, _begins(values.significant_tail(value)))]
+        case "party.number", _:
+            return [(parties.number, _is(value))]
+        case "party.name", _:
             # Each word asked for begins some word of a party's name.
-            word = tables.party_words.c
-            return sa.and_(*(_any(word.recording_id, _begins(word.word, start)) for start in value))
+            return [(tables.party_words.c.word, _begins(start)) for start in value]
         case other:
             raise AssertionError(f"no such field: {other}")
-    if part.field == "party.address" and part.operator == ":":
-        found = _begins(tables.parties.c.aor, value)
-    some = _any(tables.parties.c.recording_id, found)
-    return sa.not_(some) if part.operator == "!=" else some
 
 
-def _any(column: sa.Column[Any], condition: Clause) -> Clause:
-    return _r.id.in_(sa.select(column).where(condition))
+def _is(value: str) -> Test:
+    return lambda column: column == value
 
 
-def _begins(column: sa.Column[Any], start: str) -> Clause:
+def _begins(start: str) -> Test:
     """As a range, which an index serves in every database (U+10FFFF sorts after all else)."""
-    return sa.and_(column >= start, column < start + "\U0010ffff")
+    return lambda column: sa.and_(column >= start, column < start + "\U0010ffff")

@@ -131,6 +131,7 @@ def test_what_is_no_name_is_not_repeated_in_audit_or_errors(box):
 
 
 def test_without_audit_nothing_is_done(box):
+    box.default_line()
     client = box.client()
     tenants = len(client.tenants.ListTenants(LIST).tenants)
     trail = box.control.trail
