@@ -84,3 +84,9 @@ class StoredFileCorruptError(CorruptError):
     """A copy into the bucket came out otherwise; the original is where it was."""
 
     reason = "FILE_CORRUPT"
+
+
+class JournalPositionError(PreconditionError):
+    """The journal does not go that far: it is another one than the caller followed. `data['position']`: its end."""
+
+    reason = "JOURNAL_POSITION"

@@ -1,4 +1,7 @@
-"""At the start: files, journal and keystore side by side. What is unknown is kept and told, never destroyed."""
+"""At the start: files, journal and keystore side by side. What is unknown is kept and told, never destroyed.
+
+It may run while others read, file and erase: each step looks again under the vault's lock before it changes anything.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ class Reconciled:
 
 
 def reconcile(vault: Vault) -> Reconciled:
-    """See the module. Before filing begins, in the same thread."""
+    """See the module."""
     result = Reconciled()
     for bucket in list(vault.store.buckets()):
         for stored in vault.store.files(bucket):
@@ -54,8 +57,8 @@ def reconcile(vault: Vault) -> Reconciled:
 
 def _file(vault: Vault, stored: Stored, result: Reconciled) -> None:
     name, bucket = stored.recording_id, stored.bucket
-    if name in vault.erasing:
-        return  # its erasure is completed by itself
+    if name in vault.erasing or vault.store.find(bucket, name) != stored:
+        return  # its erasure is completed by itself; or it changed since it was listed
     held = vault.holdings.get(name)
     if held is None:
         found = _header(vault, stored)
@@ -121,7 +124,7 @@ def _header(vault: Vault, stored: Stored) -> tuple[Header, bool] | None:
 
 def _holding(vault: Vault, held: Holding, result: Reconciled) -> None:
     current = vault.holdings.get(held.recording_id)
-    if current != held:
+    if current != held or held.recording_id in vault.erasing:
         return  # it changed meanwhile
     if held.recording_id not in vault.keystore:
         # The fixed rule: absent from the keystore means erased, whatever an older record says. The file stays.

@@ -11,6 +11,7 @@ import grpc
 from appliance.model import InvalidError
 from appliance.storage.vault.core import Vault
 from appliance.storage.vault.erasure import Eraser
+from appliance.storage.vault.errors import JournalPositionError
 from appliance.storage.vault.holding import Certificate, Holding, HoldingState
 from earwitness.internal.v1 import vault_pb2, vault_pb2_grpc
 
@@ -76,6 +77,9 @@ class VaultServicer(vault_pb2_grpc.VaultServiceServicer):
         """See vault.proto."""
         if request.after < 0:
             raise InvalidError("a position is not negative", field="after")
+        position = self._vault.holdings.position
+        if request.after > position:
+            raise JournalPositionError("the journal does not go that far", position=position)
         gone = threading.Event()
 
         def wake() -> None:
@@ -114,7 +118,7 @@ class VaultServicer(vault_pb2_grpc.VaultServiceServicer):
         self, request: vault_pb2.LeaseKeyRequest, context: grpc.ServicerContext
     ) -> vault_pb2.LeaseKeyResponse:
         """See vault.proto."""
-        key = self._vault.lease(request.recording_id, request.actor, request.purpose)
+        key = self._vault.lease(request.recording_id)
         return vault_pb2.LeaseKeyResponse(data_key=key)
 
     def ReadSealed(

@@ -11,8 +11,12 @@ from appliance.config.layout import Layout
 from appliance.model import RecordingInfo, new_id
 from appliance.process.status import Status
 from appliance.storage.keystore import Depositor, load_deposit_key
-from appliance.storage.sealed import SealedWriter, pack_info, verify
-from appliance.storage.vault import Eraser, Filer, Holding, Intake, Vault
+from appliance.storage.sealed import SealedWriter, pack_evidence, pack_info, verify
+from appliance.storage.vault.core import Vault
+from appliance.storage.vault.erasure import Eraser
+from appliance.storage.vault.filing import Filer
+from appliance.storage.vault.holding import Holding
+from appliance.storage.vault.intake import Intake
 from appliance.storage.vault.reconcile import Reconciled, reconcile
 
 CREATED_NS = 1_790_000_000_000_000_000  # 2026-09-21
@@ -114,6 +118,7 @@ class House:
         live: bool = False,
         tail: bytes = b"",
         created_ns: int = CREATED_NS,
+        payload: bytes = b"",
     ) -> str:
         """A recording in the spool; its id. `live`: a `.part` held by its writer. Not `ended`: a `.part` that is not."""
         recording = new_id()
@@ -130,7 +135,8 @@ class House:
                 started_ns=created_ns,
             )
         )
-        raw = writer.header + b"".join(writer.frame([info]) for _ in range(frames))
+        more = [pack_evidence("test", "application/octet-stream", created_ns, payload)] if payload else []
+        raw = writer.header + b"".join(writer.frame([info, *more]) for _ in range(frames))
         if ended:
             raw += writer.end(created_ns + 1)
         path = self.layout.spool_recordings / f"{recording}{'.sealed' if ended else '.part'}"
@@ -152,7 +158,7 @@ class House:
         """The recording opens with the key the vault gives, nothing in it differs, and this box has signed it."""
         assert self.vault is not None
         held = self.vault.readable(name)
-        key = self.vault.lease(name, "test", "test")
+        key = self.vault.lease(name)
         assert key == self.keys[name]
         with self.vault.read(name) as file:
             report = verify(file, self.vault.keystore.device_public_key, key)

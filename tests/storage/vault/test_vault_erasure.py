@@ -13,7 +13,6 @@ from conftest_vault import Crash, Faults, House
 from appliance.model import InvalidError, new_id
 from appliance.storage.keystore.errors import KeyAbsentError, KeystoreWriteError
 from appliance.storage.sealed import verify
-from appliance.storage.vault import Certificate, HoldingState
 from appliance.storage.vault.errors import (
     RecordingDeletedError,
     RecordingErasedError,
@@ -21,6 +20,7 @@ from appliance.storage.vault.errors import (
     RecordingNotFoundError,
     RecordingSpooledError,
 )
+from appliance.storage.vault.holding import Certificate, HoldingState
 
 
 def check_erased(house: House, name: str, certificate: Certificate) -> None:
@@ -49,7 +49,7 @@ def test_an_erased_recording_is_gone_for_good_and_its_siblings_are_unharmed(hous
     check_erased(house, names[1], certificate)
     for name in (names[0], names[2], names[3]):
         house.check_readable(name)
-        report = verify(bytes_kept_by_a_backup, None, vault.lease(name, "", ""))
+        report = verify(bytes_kept_by_a_backup, None, vault.lease(name))
         assert not report.opened
     # Capture is told of a new deposit key, so that what it deposited before opens nothing.
     assert house.layout.deposit_key.read_bytes() != deposit_key
@@ -117,7 +117,7 @@ def test_two_erasures_at_once_both_succeed_with_the_same_certificate(house: Hous
     two = threading.Thread(target=erase, args=("two",))
     two.start()
     with pytest.raises(RecordingErasedError):  # nobody reads it from the intent on
-        house.vault.lease(name, "", "")
+        house.vault.lease(name)
     second_may.set()
     one.join()
     two.join()
@@ -249,7 +249,7 @@ def test_a_crash_at_any_step_of_an_erasure_is_made_good_at_the_next_start(house:
     # Before anything is resumed: nobody gets at what shall be erased.
     for name in names[:2]:
         with pytest.raises(RecordingErasedError):
-            vault.lease(name, "", "")
+            vault.lease(name)
     house.settle()
     house.poll()
     certificates = house.eraser.erase(names[:2], "asked again")
@@ -299,7 +299,7 @@ def test_files_that_cannot_be_removed_are_removed_later_and_the_keys_are_gone_at
             house.eraser.erase(names[:1], "asked")
         assert names[0] not in vault.keystore
         with pytest.raises(RecordingErasedError):
-            vault.lease(names[0], "", "")
+            vault.lease(names[0])
         house.eraser.resume()
         assert {item.type for item in house.status.conditions()} == {"ErasureUnfinished"}
     assert house.eraser.resume() == 1

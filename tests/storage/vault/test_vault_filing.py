@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from appliance.model import new_id
 from appliance.storage.keystore import hpke
 from appliance.storage.sealed import HEADER_BYTES, Footer, FooterFlag
-from appliance.storage.vault import HoldingState
 from appliance.storage.vault.errors import (
     RecordingLiveError,
     RecordingNotFoundError,
     RecordingQuarantinedError,
     RecordingSpooledError,
 )
+from appliance.storage.vault.holding import HoldingState
 
 
 def conditions(house: House) -> set[str]:

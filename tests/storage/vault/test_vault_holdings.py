@@ -14,9 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.model import new_id
-from appliance.storage.vault import Certificate, Holding, HoldingState
 from appliance.storage.vault.errors import RecordingDeletedError
-from appliance.storage.vault.holding import Entry
+from appliance.storage.vault.holding import Certificate, Entry, Holding, HoldingState
 from appliance.storage.vault.index import Holdings
 from appliance.storage.vault.journal import pack_line, parse_line
 
@@ -222,7 +221,7 @@ def test_a_deleted_recording_is_out_of_sight_and_comes_back(house: House) -> Non
     deleted = vault.delete(name, "retention")
     assert (deleted.state, deleted.reason) == (HoldingState.DELETED, "retention")
     assert vault.delete(name, "again") == deleted
-    for refused in (vault.read, lambda item: vault.lease(item, "", "")):
+    for refused in (vault.read, lambda item: vault.lease(item)):
         with pytest.raises(RecordingDeletedError):
             refused(name)
     parked = house.layout.vault / "deleted" / house.tenant / house.line / SLICE / f"{name}.ewr"
