@@ -84,6 +84,7 @@ class Desk:
         self.legs: set[Leg] = set()
         self.recent: dict[str, tuple[int, Call]] = {}  # calls that ended, for what may still belong to them
         self.stopping = False
+        self.ended = asyncio.Event()  # a SIP session is over
         self._transports: SipTransports | None = None
         self._workers: Workers | None = None
         self._recordings: Recordings | None = None
@@ -147,6 +148,7 @@ class Desk:
             case Bye(session, request) if isinstance(session.user, Leg):
                 session.user.bye.append(request_evidence(request, time.time_ns()))
             case SessionEnded(session, cause):
+                self.ended.set()
                 if isinstance(session.user, Leg):
                     self.spawn(self.end(session.user, _REASONS.get(cause, "bye")), "end")
             case Prack(_, _, InboundRequest() as inbound):
@@ -262,6 +264,7 @@ class Desk:
         self, inbound: InboundRequest, body: Body, now_ns: int
     ) -> tuple[Decision, RecordingSession, Change]:
         """Which line, and what is to be recorded. The line needs the numbers, and the sides of parties need the line."""
+        self.table.look()  # a line made a moment ago holds for this call
         assert self.table.table is not None
         hints = read_hints(inbound.request)
         draft = RecordingSession()

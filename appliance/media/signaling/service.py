@@ -41,7 +41,9 @@ log = structlog.get_logger()
 class Signaling:
     """One signaling process, or one in a test."""
 
-    def __init__(self, child: Child, *, list_interval_s: float = LIST_INTERVAL_S) -> None:
+    def __init__(
+        self, child: Child, *, list_interval_s: float = LIST_INTERVAL_S, farewell_s: float = FAREWELL_S
+    ) -> None:
         self.child = child
         self.settings = child.settings
         self.board = Board()
@@ -60,6 +62,7 @@ class Signaling:
         self.keeper = Keeper(self.desk)
         self.listeners: dict[Transport, Listener] = {}
         self._list_interval_s = list_interval_s
+        self._farewell_s = farewell_s
         self._stop = asyncio.Event()
         self._tls: ssl.SSLContext | None = None
         self._server: grpc.aio.Server | None = None
@@ -72,7 +75,11 @@ class Signaling:
     async def run(self) -> None:
         """From start to end."""
         loop = asyncio.get_running_loop()
-        self.child.on_stop(lambda: loop.call_soon_threadsafe(self._stop.set))
+
+        def asked() -> None:
+            loop.call_soon_threadsafe(self._stop.set)
+
+        self.child.on_stop(asked)
         try:
             if await self.start():
                 await self._stop.wait()
@@ -151,7 +158,10 @@ class Signaling:
     async def _listen(self, transports: SipTransports) -> None:
         sip = self.settings.sip
         advertised = sip.advertised_address or None
-        wanted = [(Transport.UDP, sip.udp_port, None), (Transport.TCP, sip.tcp_port, None)]
+        wanted: list[tuple[Transport, int, ssl.SSLContext | None]] = [
+            (Transport.UDP, sip.udp_port, None),
+            (Transport.TCP, sip.tcp_port, None),
+        ]
         if sip.tls_port >= 0:
             wanted.append((Transport.TLS, sip.tls_port, self._tls))
         for transport, port, tls in wanted:
@@ -193,9 +203,10 @@ class Signaling:
     async def _farewell(self) -> None:
         """Until the BYEs are answered, within reason."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FAREWELL_S):
+            async with asyncio.timeout(self._farewell_s):
                 while self.endpoint.sessions:
-                    await asyncio.sleep(0.02)
+                    self.desk.ended.clear()
+                    await self.desk.ended.wait()
 
 
 class SipPortError(EarwitnessError):

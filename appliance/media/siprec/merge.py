@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from appliance.media.siprec.extensions import join_call_data
 from appliance.media.siprec.metadata import MAX_LINKS, MAX_PARTICIPANTS, MAX_SESSIONS, MAX_STREAMS, MISSING
 from appliance.media.siprec.model import Metadata, Participant, SessionLink, Stream, StreamLink
+from appliance.media.siprec.tree import MALFORMED, TRUNCATED
 
 
 class _Named(Protocol):
@@ -34,6 +35,8 @@ def merge(state: Metadata | None, update: Metadata) -> Metadata:
     complete = update.complete
     if complete is None:
         complete = bool(update.participants and update.streams)
+    if MALFORMED in update.flags or TRUNCATED in update.flags:
+        complete = False  # what is not in half a document may have been in the other half
     merged = _replace(state, update) if complete else _overlay(state, update)
     return replace(merged, complete=True, call=join_call_data(update.call, state.call), flags=flags)
 

@@ -159,6 +159,8 @@ class _Reader:
         for number, (node, session) in enumerate(self._take("participant", 0, MAX_PARTICIPANTS)):
             # Without an id the place in the document has to do; it holds as long as the next document has the order.
             participant_id = _id_of(node, "participant") or f"#{number}"
+            if participant_id.startswith("#") and not node.children and not node.attributes:
+                continue  # nobody
             calling = calling_party(node)
             made = Participant(
                 participant_id,
