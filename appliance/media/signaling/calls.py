@@ -133,6 +133,7 @@ class Leg:
     bye: list[Evidence] = field(default_factory=list)
     over: bool = False
     silent: set[int] = field(default_factory=set)
+    resumed: asyncio.Event = field(default_factory=asyncio.Event)  # set when a new part begins
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property

@@ -19,6 +19,7 @@ from earwitness.internal.v1 import signaling_pb2_grpc
 MAX_ACTOR = 256
 MAX_REASON = 1024
 PATIENCE_S = 8.0
+RETRY_S = 0.5
 
 
 class Control:
@@ -99,7 +100,7 @@ class Control:
             async with leg.lock:
                 if leg.over or not leg.open or leg.withheld:
                     return
-                part = leg.recording_id
+                leg.resumed.clear()
                 try:
                     if mark.kind is MarkKind.PAUSED:
                         await recordings.pause(leg, mark)
@@ -110,10 +111,12 @@ class Control:
                 except CaptureUnavailableError:
                     if time.monotonic() > deadline:
                         raise
-            # Not there: the keeper opens it again, in the state that the call has by now.
-            await asyncio.sleep(0.1)
-            if leg.recording_id != part:
-                return
+            try:
+                async with asyncio.timeout(RETRY_S):
+                    await leg.resumed.wait()
+            except TimeoutError:
+                continue  # not back, or never gone: ask again
+            return  # opened again by the keeper, as the call is by now
 
 
 class SignalingServicer(signaling_pb2_grpc.SignalingServiceServicer):

@@ -426,12 +426,11 @@ class Desk:
 
     async def _wait_for(self, leg: Leg) -> None:
         """The leg's lock is given up meanwhile, so that the recording can be opened again."""
-        if leg.worker is None:
-            return
+        leg.resumed.clear()
         leg.lock.release()
         try:
             async with asyncio.timeout(WORKER_WAIT_S):
-                await leg.worker.up.wait()
+                await leg.resumed.wait()
         except TimeoutError:
             log.warning("capture away during a change", call=leg.call.call_id)
         finally:

@@ -159,6 +159,22 @@ class Recordings:
         except EarwitnessError:
             leg.recordings.pop()
             raise
+        leg.resumed.set()
+
+    @staticmethod
+    async def _ask(leg: Leg, method: str, request: Any) -> Any:
+        """A command on the present part. A worker that does not know it any more has died and come back meanwhile."""
+        assert leg.worker is not None
+        try:
+            return await leg.worker.ask(method, request)
+        except CaptureUnavailableError:
+            raise
+        except EarwitnessError as error:
+            if error.kind is Kind.NOT_FOUND:
+                raise CaptureUnavailableError(
+                    f"{leg.worker.name} has lost the session", worker=leg.worker.number
+                ) from error
+            raise
 
     async def update(
         self,
@@ -174,7 +190,8 @@ class Recordings:
         if not leg.open or leg.worker is None:
             return
         numbers = () if leg.withheld else tuple(tracks)
-        answer = await leg.worker.ask(
+        answer = await self._ask(
+            leg,
             "UpdateSession",
             pb.UpdateSessionRequest(
                 session_id=leg.recording_id,
@@ -191,7 +208,8 @@ class Recordings:
     async def remember(self, leg: Leg, made: Iterable[Mark] = (), received: Iterable[Evidence] = ()) -> None:
         """Gives capture the present context, with marks and evidence."""
         if leg.open and leg.worker is not None:
-            await leg.worker.ask(
+            await self._ask(
+                leg,
                 "AnnotateSession",
                 pb.AnnotateSessionRequest(
                     session_id=leg.recording_id,
@@ -204,7 +222,8 @@ class Recordings:
     async def pause(self, leg: Leg, mark: Mark) -> None:
         """Nothing is kept from the mark's time on."""
         if leg.open and leg.worker is not None:
-            await leg.worker.ask(
+            await self._ask(
+                leg,
                 "PauseSession",
                 pb.PauseSessionRequest(session_id=leg.recording_id, at_ns=mark.at_ns, mark=marks([mark])[0]),
             )
@@ -212,7 +231,8 @@ class Recordings:
     async def resume(self, leg: Leg, mark: Mark) -> None:
         """Kept again."""
         if leg.open and leg.worker is not None:
-            await leg.worker.ask(
+            await self._ask(
+                leg,
                 "ResumeSession",
                 pb.ResumeSessionRequest(session_id=leg.recording_id, at_ns=mark.at_ns, mark=marks([mark])[0]),
             )
