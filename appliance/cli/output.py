@@ -15,6 +15,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.table import Table
 
+_WHOLE = ("ID", "Tenant", "Condition")  # what people copy
+
 console = Console(highlight=False, soft_wrap=False)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -38,21 +40,25 @@ def print_line(value: object) -> None:
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[str]], *, empty: str) -> None:
-    """A plain table; `empty` is said where there are no rows."""
-    result = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        right = column.startswith(">")
-        result.add_column(
-            column.lstrip(">"), justify="right" if right else "left", no_wrap=column.lower() == "id"
-        )
-    count = 0
-    for row in rows:
-        result.add_row(*row)
-        count += 1
-    if count:
-        console.print(result)
-    else:
+    """A plain table; `empty` is said where there are no rows. Where it is too narrow cells are folded, never cut."""
+    cells = [list(row) for row in rows]
+    if not cells:
         console.print(empty)
+        return
+    result = Table(box=None, pad_edge=False, header_style="bold")
+    for place, column in enumerate(columns):
+        right = column.startswith(">")
+        whole = max(len(row[place]) for row in cells) if column in _WHOLE else None
+        result.add_column(
+            column.lstrip(">"),
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=whole is not None,
+            min_width=whole,
+        )
+    for row in cells:
+        result.add_row(*row)
+    console.print(result)
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> None:
@@ -72,6 +78,14 @@ def when(stamp: Timestamp) -> str:
         return ""
     moment = datetime.fromtimestamp(stamp.seconds, UTC).astimezone()
     return moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def moment(stamp: Timestamp) -> str:
+    """Local time in few characters, for tables: the year only where it is another one."""
+    if not stamp.seconds:
+        return ""
+    local = datetime.fromtimestamp(stamp.seconds, UTC).astimezone()
+    return local.strftime("%d %b %H:%M" if local.year == datetime.now().year else "%Y-%m-%d")
 
 
 def clock(duration: Duration) -> str:

@@ -19,7 +19,7 @@ app = typer.Typer(
 )
 app.command("download")(downloads.download)
 
-COLUMNS = ("ID", "Began", ">Length", "Caller", "Agent", "Direction", "State", ">Size")
+COLUMNS = ("ID", "Began", ">Length", "Caller", "Agent", "State")
 NameArgument = Annotated[str, typer.Argument(help="Name or id of the recording.")]
 ReasonOption = Annotated[
     str, typer.Option("--reason", help="Why; kept with the tombstone, so no personal data.")
@@ -40,13 +40,11 @@ def row(recording: recordings_pb2.Recording) -> tuple[str, ...]:
         state += f", part {recording.part}"
     return (
         bare(recording.name),
-        output.when(recording.start_time),
+        output.moment(recording.start_time),
         output.clock(recording.duration) if recording.start_time.seconds else "",
         side(recording.parties, party_pb2.PARTY_ROLE_CALLER),
         side(recording.parties, party_pb2.PARTY_ROLE_AGENT),
-        output.enum_word(party_pb2.Direction, recording.direction).replace("unknown", ""),
         state,
-        output.size(recording.size_bytes) if recording.size_bytes else "",
     )
 
 

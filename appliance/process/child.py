@@ -127,18 +127,29 @@ def start(name: str, argv: list[str] | None = None, *, numbered: bool = False) -
     settings = Settings.model_validate_json(arguments.settings.read_bytes())
     child = Child(f"{name}-{arguments.worker}" if numbered else name, settings, arguments.worker)
     logs.configure(child.name, settings.log_level)
-    # A thread of its own waits for signals, so that no handler runs in the middle of other code.
-    wanted = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
-    threading.Thread(target=_await_signal, args=(child, wanted), name="signals", daemon=True).start()
+    # Libraries start threads at import, so a mask would come too late for them: the signals' numbers go into a pipe,
+    # whichever thread they reach, and a thread of its own reads it. No handler runs in the middle of other code.
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _noted)
+    threading.Thread(target=_await_signal, args=(child, reading), name="signals", daemon=True).start()
     if fd := os.environ.pop(LIFELINE, ""):
         os.set_inheritable(int(fd), False)
         threading.Thread(target=_await_orphan, args=(child, int(fd)), name="lifeline", daemon=True).start()
     return child
 
 
-def _await_signal(child: Child, wanted: set[signal.Signals]) -> None:
-    child.stop(signal.Signals(signal.sigwait(wanted)).name)
+def _noted(number: int, frame: object) -> None:
+    """Python wants a handler; the pipe says it all."""
+
+
+def _await_signal(child: Child, reading: int) -> None:
+    while True:
+        for number in os.read(reading, 64):
+            if number in (signal.SIGTERM, signal.SIGINT):
+                child.stop(signal.Signals(number).name)
 
 
 def _await_orphan(child: Child, fd: int) -> None:

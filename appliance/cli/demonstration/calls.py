@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from appliance.cli.connection import Connection
 from appliance.demo import speech
@@ -56,6 +57,7 @@ class Placed:
     silenced: tuple[tuple[float, float], ...]  # seconds into the conversation
 
 
+T = TypeVar("T")
 Progress = Callable[[Plan, float], None]
 
 
@@ -126,20 +128,22 @@ async def _with_pause(
     call: SbcCall, conversation: speech.Conversation, connection: Connection, plan: Plan
 ) -> tuple[tuple[float, float], ...]:
     card = next(one for one in conversation.script if "four" in one.text.lower())
-    begin, end = card.begin_s - 0.3, card.end_s + 0.2
     with connection.channel() as channel:
         stub = calls_pb2_grpc.CallsServiceStub(channel)
-        await _until(call, begin - 0.3)
-        name = await asyncio.to_thread(_find, stub, plan.caller_number)
-        pausing = asyncio.to_thread(
-            stub.PauseCall, calls_pb2.PauseCallRequest(name=name, reason="card details"), timeout=10
-        )
-        await asyncio.gather(_until(call, begin), pausing)
-        await _until(call, end)
-        resuming = asyncio.to_thread(stub.ResumeCall, calls_pb2.ResumeCallRequest(name=name), timeout=10)
-        await asyncio.gather(_until(call, end + 0.3), resuming)
+        await _until(call, card.begin_s - 2)
+        name = await _meanwhile(call, card.begin_s - 0.4, lambda: _find(stub, plan.caller_number))
+        pause = calls_pb2.PauseCallRequest(name=name, reason="card details")
+        await _meanwhile(call, card.end_s + 0.1, lambda: stub.PauseCall(pause, timeout=10))
+        resume = calls_pb2.ResumeCallRequest(name=name)
+        await _meanwhile(call, card.end_s + 0.4, lambda: stub.ResumeCall(resume, timeout=10))
     await call.play()
     return ((card.begin_s, card.end_s),)
+
+
+async def _meanwhile(call: SbcCall, seconds: float, ask: Callable[[], T]) -> T:
+    """Asks the box something while the call is played on; gives its answer."""
+    answer, _ = await asyncio.gather(asyncio.to_thread(ask), _until(call, seconds))
+    return answer
 
 
 def _find(stub: calls_pb2_grpc.CallsServiceStub, number: str) -> str:
