@@ -10,7 +10,7 @@ _SCHEME = re.compile(r"\s*(sips?|tel|im|pres|h323)\s*:", re.IGNORECASE)
 _NUMBER = re.compile(r"\+?[0-9*#ABCDabcd]{1,40}")
 _PUNCTUATED = re.compile(r"[+0-9][0-9 ().\-/]{0,60}")
 _SEPARATORS = str.maketrans("", "", " ().-/")
-_HOST = re.compile(r"\[?[0-9A-Fa-f:]*:[0-9A-Fa-f:.]+\]?|[0-9]{1,3}(\.[0-9]{1,3}){3}|.*[A-Za-z].*\..*")
+_HOST = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}|.*[A-Za-z].*\..*")
 _NOBODY = frozenset(
     {
         "anonymous",
@@ -50,7 +50,9 @@ def subscriber(address: str) -> str:
         user = text
     user = percent_decode(user).partition(";")[0].partition("?")[0].strip()
     if not at:
-        if ":" in user and not user.startswith("["):
+        if user.startswith("["):
+            return ""
+        if ":" in user:
             user = user.partition(":")[0]
         if _HOST.fullmatch(user):
             return ""
