@@ -152,9 +152,9 @@ class Eraser:
         count = 0
         with self._lock:
             for path, intent in self._intents():
-                found = (self._vault.holdings.get(name) for name in intent.recording_ids)
-                to_do = [held for held in found if held is not None and held.certificate is None]
                 try:
+                    found = [self._vault.holdings.get(name) for name in intent.recording_ids]
+                    to_do = [held for held in found if held is not None and held.certificate is None]
                     if to_do:
                         self._vault.erasing.update(held.recording_id for held in to_do)
                         self._carry_out(path, to_do, intent.reason)

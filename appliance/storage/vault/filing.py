@@ -93,7 +93,7 @@ class Filer:
                     self._adopt(path, file)
             except FileNotFoundError:
                 continue  # it has ended in the meantime
-            except OSError as error:
+            except (OSError, EarwitnessError) as error:
                 self._failed(path, error)
 
     def _adopt(self, path: Path, file: IO[bytes]) -> None:
@@ -139,14 +139,13 @@ class Filer:
             if self._monotonic() < self._not_before.get(path.name, 0):
                 continue
             try:
-                filed += self._file(path)
-            except _RefusedError as error:
-                self._refuse(path, path.stem, str(error))
+                try:
+                    filed += self._file(path)
+                except _RefusedError as error:
+                    self._refuse(path, path.stem, str(error))
             except FileNotFoundError:
                 continue
-            except OSError as error:
-                self._failed(path, error)
-            except EarwitnessError as error:
+            except (OSError, EarwitnessError) as error:
                 self._failed(path, error)
         self._waiting = {name: since for name, since in self._waiting.items() if name in present}
         self._vault.status.count("recordings_filed", filed)

@@ -16,6 +16,7 @@ import structlog
 
 from appliance.model import id_bytes
 from appliance.storage.keystore.files import make_directory
+from appliance.storage.vault.errors import StoreUnavailableError
 from appliance.storage.vault.holding import HOLDING, Entry, Holding, HoldingState
 from appliance.storage.vault.journal import Journal, parse_line
 
@@ -87,10 +88,10 @@ class Holdings:
             self._database.execute("BEGIN")
             moved = self._catch_up(self._database)
             self._database.execute("COMMIT")
-        except BaseException:
+        except sqlite3.Error as error:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
-            raise
+            raise StoreUnavailableError("the index of holdings cannot be written", errno=0) from error
         self._behind = False
         for state, count, size in moved:
             had = self._counts.get(state, (0, 0))
@@ -221,9 +222,9 @@ class Holdings:
             self._behind = True
             try:
                 self._settle()
-            except sqlite3.Error as error:
+            except StoreUnavailableError:
                 # What counts is durable; the index takes it in as soon as it can be written.
-                log.warning("the index is behind the journal", error=type(error).__name__)
+                log.warning("the index is behind the journal")
         with self._changed:
             self._changed.notify_all()
 

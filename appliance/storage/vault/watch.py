@@ -102,10 +102,11 @@ class Watchman:
         try:
             self.repaired(self._vault.keystore.scrub())
             self._vault.keystore.compact()
-        except EarwitnessError as error:
-            log.error("the keystore could not be looked through", reason=error.reason)
+        except (EarwitnessError, OSError) as error:
+            why = error.message if isinstance(error, EarwitnessError) else error.strerror
+            log.error("the keystore could not be looked through", why=why)
             self._vault.status.raise_condition(
-                "KeystoreDamaged", ALARM, f"The keystore could not be looked through: {error.message}."
+                "KeystoreDamaged", ALARM, f"The keystore could not be looked through: {why}."
             )
         else:
             self._vault.status.clear_condition("KeystoreDamaged")

@@ -87,12 +87,22 @@ def main() -> None:
     server = process.serve(register, threads=THREADS)
     process.on_stop(stop)
     process.ready()
-    keeping = threading.Thread(
-        target=upkeep, args=(vault, eraser, watchman, stopping), name="upkeep", daemon=True
-    )
+
+    def keep() -> None:
+        try:
+            upkeep(vault, eraser, watchman, stopping)
+        finally:
+            if not stopping.is_set():
+                process.stop("upkeep has failed")
+
+    keeping = threading.Thread(target=keep, name="upkeep", daemon=True)
     keeping.start()
-    rounds(vault, intake, watchman, stopping)
-    server.stop(grace=5).wait()
-    keeping.join(JOIN_S)
-    vault.close()
+    try:
+        rounds(vault, intake, watchman, stopping)
+    finally:
+        # Whatever happened: those who watch must be let go, or their threads would keep a dead process.
+        stop()
+        server.stop(grace=5).wait()
+        keeping.join(JOIN_S)
+        vault.close()
     log.info("stopped")
