@@ -42,16 +42,27 @@ def certificate_names(der: bytes | None) -> tuple[str, ...]:
 
 def server_context(pki: Path) -> ssl.SSLContext:
     """Our side of SIP over TLS. CertificateMissingError while the certificate is not there."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    load_certificate(context, pki)
+    return context
+
+
+def load_certificate(context: ssl.SSLContext, pki: Path) -> None:
+    """Takes up `sip.crt` and `sip.key`. CertificateMissingError where they are not there or do not belong together."""
     certificate, key = pki / "sip.crt", pki / "sip.key"
     if not certificate.exists() or not key.exists():
         raise CertificateMissingError("the certificate for SIP over TLS is not there yet")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(certificate, key)
     except (ssl.SSLError, OSError) as error:
         raise CertificateMissingError("the certificate for SIP over TLS cannot be used") from error
-    return context
+
+
+def certificate_stamp(pki: Path) -> tuple[int, ...]:
+    """Changes when the certificate does."""
+    found = [path.stat() for path in (pki / "sip.crt", pki / "sip.key") if path.exists()]
+    return tuple(value for stat in found for value in (stat.st_ino, stat.st_mtime_ns))
 
 
 def ask_for_names(context: ssl.SSLContext, pki: Path, wanted: bool) -> None:

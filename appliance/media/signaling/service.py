@@ -11,7 +11,12 @@ import structlog
 
 from appliance.media.signaling.board import Board
 from appliance.media.signaling.capture import LIST_INTERVAL_S, Workers
-from appliance.media.signaling.certificates import ask_for_names, server_context
+from appliance.media.signaling.certificates import (
+    ask_for_names,
+    certificate_stamp,
+    load_certificate,
+    server_context,
+)
 from appliance.media.signaling.control import Control, SignalingServicer
 from appliance.media.signaling.desk import Desk
 from appliance.media.signaling.errors import CertificateMissingError
@@ -31,6 +36,7 @@ from earwitness.internal.v1 import signaling_pb2_grpc
 MEET_S = 5.0  # for capture's workers, which may know calls of an earlier life of ours
 FAREWELL_S = 5.0  # for BYEs to be answered
 WAIT_S = 0.1
+CERTIFICATE_LOOK_S = 5.0
 NO_CERTIFICATE = "SipCertificateMissing"
 ACCEPT = ("application/sdp", "application/rs-metadata", "application/rs-metadata+xml", "multipart/mixed")
 EXTENSIONS = ("siprec", "timer", "100rel", "replaces", "norefersub", "histinfo")
@@ -116,6 +122,8 @@ class Signaling:
                 await asyncio.gather(*(worker.up.wait() for worker in workers.all))
         await self._listen(transports)
         self._tasks.append(asyncio.create_task(self.table.follow()))
+        if self._tls is not None:
+            self._tasks.append(asyncio.create_task(self._follow_certificate(self._tls)))
         self.child.ready(
             **{
                 f"sip_{transport.lower()}": f"{listener.host}:{listener.port}"
@@ -144,6 +152,25 @@ class Signaling:
                 assert self.table.table is not None
                 ask_for_names(self._tls, pki, named_trunks(self.table.table))
                 return True
+
+    async def _follow_certificate(self, context: ssl.SSLContext) -> None:
+        """A renewed certificate holds for connections made from then on."""
+        pki, status = self.child.layout.pki, self.child.status
+        seen = certificate_stamp(pki)
+        while True:
+            await asyncio.sleep(CERTIFICATE_LOOK_S)
+            stamp = certificate_stamp(pki)
+            if stamp == seen:
+                continue
+            try:
+                load_certificate(context, pki)
+            except CertificateMissingError as error:
+                # Half of the pair may be written by now; the old one stays until both are there.
+                status.raise_condition(NO_CERTIFICATE, WARNING, error.message)
+                continue
+            seen = stamp
+            status.clear_condition(NO_CERTIFICATE)
+            log.info("certificate renewed")
 
     async def _stopped_within(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
