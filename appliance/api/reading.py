@@ -18,6 +18,7 @@ from appliance.api.renders import MemoryFile, Progress, Rendered
 from appliance.catalog import recordings
 from appliance.catalog.errors import EtagMismatchError
 from appliance.catalog.records import Recording, State
+from appliance.model import ErasedError
 from appliance.storage.sealed import Report, verify
 from earwitness.v1 import recordings_pb2 as pb
 
@@ -47,6 +48,8 @@ class Reading:
 
     async def _readable(self, name: str) -> Recording:
         row = await self.find(*names.child(name, "recordings"))
+        if row.state is State.ERASED:
+            raise ErasedError("the recording is erased: its key is destroyed")
         if row.state is not State.FILED:
             raise NotReadableError("the recording cannot be read in this state", state=row.state.name)
         return row

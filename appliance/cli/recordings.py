@@ -126,17 +126,18 @@ def describe(recording: recordings_pb2.Recording) -> None:
         for party in recording.parties
     ]
     erased = recording.certificate
+    kept = bool(recording.start_time.seconds) and not erased.epoch
     output.facts(
         [
             ("Recording", recording.name),
             ("Call", f"{recording.call}, part {recording.part}" if recording.part > 1 else recording.call),
             ("Line", recording.line),
             ("Began", output.when(recording.start_time)),
-            ("Length", output.clock(recording.duration) if recording.start_time.seconds else ""),
+            ("Length", output.clock(recording.duration) if kept else ""),
             ("Direction", output.enum_word(party_pb2.Direction, recording.direction)),
             ("Parties", "\n".join(parties)),
             ("State", output.enum_word(recordings_pb2.RecordingState, recording.state)),
-            ("", "" if recording.whole else "cut short and recovered to its last whole frame"),
+            ("", "cut short and recovered to its last whole frame" if kept and not recording.whole else ""),
             ("Because", recording.state_reason),
             ("Notes", ", ".join(recording.flags)),
             ("Sealed size", output.size(recording.size_bytes) if recording.size_bytes else ""),
@@ -248,6 +249,7 @@ def _confirmed(recording: recordings_pb2.Recording, json: bool) -> bool:
             "Type the recording's id to erase it for ever", default="", show_default=False, err=True
         )
     except typer.Abort:
+        output.errors.print()  # ends the line of the question
         return False
     return str(typed).strip() == bare(recording.name)
 
