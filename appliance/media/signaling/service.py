@@ -21,6 +21,7 @@ from appliance.media.signaling.control import Control, SignalingServicer
 from appliance.media.signaling.desk import Desk
 from appliance.media.signaling.errors import CertificateMissingError
 from appliance.media.signaling.keeper import Keeper
+from appliance.media.signaling.reception import Reception
 from appliance.media.signaling.recordings import Recordings
 from appliance.media.signaling.routing import named_trunks
 from appliance.media.signaling.table import TableFile
@@ -95,7 +96,7 @@ class Signaling:
     async def start(self) -> bool:
         """Comes up; gives False where it was asked to stop meanwhile."""
         media = self.settings.media
-        transports = SipTransports(self.endpoint, self.desk.on_event)
+        transports = SipTransports(self.endpoint, Reception(self.desk).on_event)
         workers = Workers(
             self.child.layout,
             media.worker_count,
