@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -223,7 +224,7 @@ def undelete(
 def erase(
     context: typer.Context,
     name: NameArgument,
-    reason: ReasonOption = "",
+    reason: ReasonOption,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -244,14 +245,8 @@ def _confirmed(recording: recordings_pb2.Recording, json: bool) -> bool:
     """Asks for the id. The question is on standard error, so that standard output stays for the result."""
     if not json:
         describe(recording)
-    try:
-        typed = typer.prompt(
-            "Type the recording's id to erase it for ever", default="", show_default=False, err=True
-        )
-    except typer.Abort:
-        output.errors.print()  # ends the line of the question
-        return False
-    return str(typed).strip() == bare(recording.name)
+    output.errors.print("Type the recording's id to erase it for ever: ", end="")
+    return sys.stdin.readline().strip() == bare(recording.name)
 
 
 def _done(recording: recordings_pb2.Recording, json: bool) -> None:

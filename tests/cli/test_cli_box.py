@@ -79,7 +79,7 @@ class Earwitness:
         done = self(*words, typed=typed)
         assert done.code == code, done.err
         line = done.err.splitlines()[-1]
-        assert line.startswith("earwitness: ") and f"[{reason}]" in line
+        assert "earwitness: " in line and f"[{reason}]" in line
         return line
 
 
@@ -375,15 +375,18 @@ def test_erasing_asks_for_the_id(
 ) -> None:
     name = recorded("07700900204")
     bare = name.rsplit("/", 1)[-1]
+    assert "--reason" in earwitness.refused(Exit.USAGE, "USAGE", "recordings", "erase", bare)
     for typed in ("", "yes\n", bare[:-1] + "\n"):
-        earwitness.refused(Exit.FAILED, "NOT_CONFIRMED", "recordings", "erase", bare, typed=typed)
+        earwitness.refused(
+            Exit.FAILED, "NOT_CONFIRMED", "recordings", "erase", bare, "--reason", "test", typed=typed
+        )
     assert earwitness("recordings", "verify", bare).code == 0
     part = tmp_path / f".{bare}.wav.part"
     part.write_bytes(b"begun")
     part.with_name(part.name + ".json").write_text(
         json.dumps({"name": name, "etag": etag_of(earwitness.box, name)})
     )
-    done = earwitness("recordings", "erase", bare, "--json", typed=bare + "\n")
+    done = earwitness("recordings", "erase", bare, "--reason", "test", "--json", typed=bare + "\n")
     assert done.json["state"] == "RECORDING_STATE_ERASED", "the question is not in the JSON"
     earwitness.refused(Exit.ERASED, "ERASED", "recordings", "download", name, "-o", str(tmp_path))
     assert os.listdir(tmp_path) == [], "nothing of it stays here either"
