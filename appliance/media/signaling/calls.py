@@ -132,6 +132,7 @@ class Leg:
     part_started_ns: int = 0
     bye: list[Evidence] = field(default_factory=list)
     over: bool = False
+    unanswered: int = 0  # questions in a row that the recording client has not answered
     silent: set[int] = field(default_factory=set)
     resumed: asyncio.Event = field(default_factory=asyncio.Event)  # set when a new part begins
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -26,6 +26,8 @@ from appliance.model import EarwitnessError, Mark, MarkKind
 from appliance.process.status import WARNING, Status
 
 NO_LINE = "CallsWithoutLine"
+UNANSWERED = 2  # questions in a row without an answer, and without media, that mean that the client is gone
+UNANSWERED_HELD = 12  # the same during a hold, when they are ten minutes apart
 
 log = structlog.get_logger()
 
@@ -145,6 +147,13 @@ class Desk:
         self.watch.forget(leg)
 
     # -- the end -----------------------------------------------------------------------------------------------------
+
+    def unanswered(self, leg: Leg) -> None:
+        """A question of ours got no answer. That alone ends nothing: a client behind a firewall may have closed its
+        connection during a long hold, and comes back by one of its own."""
+        leg.unanswered += 1
+        if leg.unanswered >= (UNANSWERED_HELD if leg.srs.on_hold else UNANSWERED):
+            self.lost(leg)
 
     def lost(self, leg: Leg) -> None:
         """The recording client does not know the session any more, or is not there."""

@@ -86,14 +86,19 @@ class Reception:
                 self._request(inbound, session)
             case ResponseReceived(outbound, response, _):
                 leg = self.desk.probed(outbound.key) if response.status >= 200 else None
-                if leg is not None and response.status in (408, 481):
+                if leg is not None and response.status == 481:
                     self.desk.lost(leg)
+                elif leg is not None and response.status == 408:
+                    self.desk.unanswered(leg)
+                elif leg is not None:
+                    leg.unanswered = 0
+                    self.desk.spawn(self.desk.remember(leg), "remember")
                 elif response.status >= 200 and outbound.session and isinstance(outbound.session.user, Leg):
                     self.desk.spawn(self.desk.remember(outbound.session.user), "remember")
             case RequestFailed(outbound, _, _):
                 leg = self.desk.probed(outbound.key)
                 if leg is not None:
-                    self.desk.lost(leg)
+                    self.desk.unanswered(leg)
 
     def _of_leg(self, session: SipSession, inbound: InboundRequest) -> None:
         if isinstance(session.user, Leg):

@@ -280,3 +280,28 @@ def test_broken_table_keeps_the_old_one(tmp_path: Path) -> None:
         await src.close()
 
     in_house(tmp_path, scenario)
+
+
+def test_client_that_answers_nothing_is_given_a_second_chance(tmp_path: Path) -> None:
+    async def scenario(house: House) -> None:
+        src = await house.src()
+        await src.invite(usual(), MULTIPART)
+        [leg] = house.signaling.desk.legs
+        taken = house.capture.history[0]
+        house.signaling.desk.unanswered(leg)
+        assert not leg.over and leg.unanswered == 1
+        leg.unanswered = 0
+        for _ in range(2):
+            house.signaling.desk.unanswered(leg)
+        await house.capture.until(lambda: taken.closed)
+        assert taken.closed == "source-lost"
+        # While the call is held, silence says even less.
+        await src.invite(usual("session-2", sdp("1 inactive", "2 inactive")), MULTIPART)
+        [leg] = house.signaling.desk.legs
+        for _ in range(11):
+            house.signaling.desk.unanswered(leg)
+        await house.signaling.desk.idle()
+        assert not leg.over
+        await src.close()
+
+    in_house(tmp_path, scenario)
