@@ -83,7 +83,7 @@ class GraceOverError(PreconditionError):
 
 
 class NotReadableError(PreconditionError):
-    """The recording is deleted, erased or in quarantine; `data['state']` says which."""
+    """The recording is deleted or in quarantine; `data['state']` says which."""
 
     reason = "RECORDING_NOT_READABLE"
 

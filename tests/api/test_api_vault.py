@@ -112,10 +112,7 @@ def test_a_recording_from_spool_to_erasure(vault, sealing, tmp_path):
     assert erased.certificate.device_public_key == report.device_public_key
     assert client.recordings.EraseRecording(request).recording == erased
     download = pb.DownloadRecordingRequest(name=name, format=pb.DOWNLOAD_FORMAT_SEALED)
-    assert (
-        refused(lambda: list(client.recordings.DownloadRecording(download))).reason
-        == "RECORDING_NOT_READABLE"
-    )
+    assert refused(lambda: list(client.recordings.DownloadRecording(download))).reason == "ERASED"
     # The other one lives on, and a lost catalogue comes back with both.
     before = [
         client.recordings.GetRecording(pb.GetRecordingRequest(name=one)).recording for one in (name, other)
