@@ -177,7 +177,10 @@ class Control:
         try:
             port = server.add_secure_port(f"{host}:{api.port}", certificates.credentials())
         except RuntimeError as error:
-            raise PortTakenError("the address of the API cannot be listened on", port=api.port) from error
+            raise PortTakenError(
+                f"{api.address}:{api.port} (api.address, api.port) cannot be listened on: is it taken?",
+                port=api.port,
+            ) from error
         await self._exit.enter_async_context(self._tasks(certificates))
         await server.start()
         self._exit.push_async_callback(server.stop, STOP_GRACE_S)

@@ -65,12 +65,15 @@ class Child:
             self.stopping.set()
             callbacks, self._callbacks = self._callbacks, []
         log.info("stopping", why=why)
-        notify.stopping()
         deadline = threading.Timer(STOP_DEADLINE_S, os._exit, (70,))
         deadline.daemon = True
         deadline.start()
         for callback in callbacks:
             callback()
+        try:
+            notify.stopping()
+        except OSError as error:  # the supervisor is gone: that may be why
+            log.info("nobody to tell", error=type(error).__name__)
 
     def ready(self, **addresses: str) -> None:
         """Tells the supervisor that this process serves; `addresses` (api, sip_udp, …) reach who started the box."""
@@ -166,3 +169,8 @@ def run(main: Callable[[], None]) -> None:
         log.error("cannot go on", reason=error.reason, message=error.message)
         notify.failed(error.reason, error.message.replace("\n", " "))
         sys.exit(78 if isinstance(error, InvalidError) else 1)
+    except Exception as error:
+        # Threads that wait for a loop that is gone would keep the process for ever; its supervisor starts it anew.
+        log.exception("fault", error=type(error).__name__)
+        sys.stderr.flush()
+        os._exit(70)

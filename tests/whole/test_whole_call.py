@@ -68,7 +68,7 @@ def test_what_is_said_is_what_is_heard(
     assert found["whole"]
     sound = kit.wav(box, found["name"], tmp_path)
     for payload, channel in zip(payloads, sound, strict=True):
-        assert kit.frames_in(channel, payload).all()
+        assert kit.heard_whole(channel, payload)
         assert abs(len(channel) - len(payload)) < 8000 * 0.3
     report = kit.cli(box, "recordings", "verify", found["name"])
     assert report["verdict"] == "VERDICT_INTACT" and report["signatureValid"]
@@ -86,7 +86,7 @@ def test_delete_undelete_erase(box: EmbeddedBox, tmp_path: Path) -> None:
     assert name not in [one["name"] for one in kit.recordings(box)]
     assert name in [one["name"] for one in kit.recordings(box, "--deleted")]
     assert kit.cli(box, "recordings", "undelete", name)["state"] == "RECORDING_STATE_FILED"
-    assert kit.frames_in(kit.wav(box, name, tmp_path)[0], payloads[0]).all()
+    assert kit.heard_whole(kit.wav(box, name, tmp_path)[0], payloads[0])
 
     async def twice() -> list[Any]:
         return await asyncio.gather(
@@ -155,7 +155,10 @@ def test_a_port_already_taken_is_named(box: EmbeddedBox, tmp_path: Path) -> None
         pass
     api = box.addresses["api"].rsplit(":", 1)[1]
     options = ("--sip-port", "0", "--sips-port", "0", "--api-port", api)
-    with pytest.raises(BoxError, match=api), embedded_box(tmp_path / "third", *options, ports=False):
+    with (
+        pytest.raises(BoxError, match=api),
+        embedded_box(tmp_path / "third", *options, ports=False),
+    ):
         pass
 
 

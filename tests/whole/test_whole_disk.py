@@ -35,7 +35,7 @@ def small_disk(path: Path, mebibytes: int) -> Iterator[None]:
 
 
 def conditions(box: EmbeddedBox) -> set[str]:
-    return {one["type"] for one in kit.cli(box, "box", "status", code=None)["conditions"]}
+    return {one["type"] for one in kit.status(box)["conditions"]}
 
 
 def fill(path: Path) -> None:
@@ -69,6 +69,6 @@ def test_a_full_disk_loses_nothing_of_a_call_that_outlasts_it(tmp_path: Path) ->
         (found,) = kit.until(lambda: kit.recordings(box), "the recording is filed")
         sound = kit.wav(box, found["name"], tmp_path)
         for payload, channel in zip(payloads, sound, strict=True):
-            assert kit.frames_in(channel, payload).all()
+            assert kit.heard_whole(channel, payload)
         assert found["whole"]
         kit.until(lambda: "DiskFull" not in conditions(box), "the condition is over")

@@ -56,6 +56,11 @@ def frames_in(samples: np.ndarray, payload: bytes) -> np.ndarray:
     return found
 
 
+def heard_whole(samples: np.ndarray, payload: bytes) -> bool:
+    """Whether every frame of `payload` is heard; the call's end may fall into the last one."""
+    return bool(frames_in(samples, payload)[:-1].all())
+
+
 def parties(number: int) -> list[Participant]:
     """Two parties of call `number`."""
     return [
@@ -69,14 +74,22 @@ def nothing(payload: bytes) -> np.ndarray:
     return np.zeros(len(payload) // FRAME, bool)
 
 
-def cli(box: EmbeddedBox, *words: str, code: int | None = 0) -> Any:
-    """Runs the command line on a box; gives its JSON, or of an expected failure what it said. None: any exit code."""
+def cli(box: EmbeddedBox, *words: str, code: int = 0) -> Any:
+    """Runs the command line on a box; gives its JSON, or of an expected failure what it said."""
     command = [sys.executable, "-m", "appliance.cli.main", "--data", str(box.data), *words]
     if not code:
         command.append("--json")
     done = subprocess.run(command, capture_output=True, text=True, timeout=90)
-    assert code is None or done.returncode == code, f"exit code {done.returncode}: {done.stderr}"
+    assert done.returncode == code, f"exit code {done.returncode}: {done.stderr}"
     return json.loads(done.stdout) if not code else done.stderr + done.stdout
+
+
+def status(box: EmbeddedBox) -> Any:
+    """What `box status` says; its exit code is 1 while there is an alarm."""
+    command = [sys.executable, "-m", "appliance.cli.main", "--data", str(box.data), "box", "status", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90)
+    assert done.returncode in (0, 1) and done.stdout, done.stderr
+    return json.loads(done.stdout)
 
 
 def until(true: Callable[[], Any], what: str, seconds: float = 40) -> Any:

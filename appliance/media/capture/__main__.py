@@ -1,12 +1,7 @@
 """One capture worker: `python -m appliance.media.capture --settings FILE --worker N`."""
 
-import signal
-
-# Before numpy starts threads of its own: a signal goes to any thread that does not block it, and would end the process.
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-
-from appliance.media.capture.worker import main  # noqa: E402
-from appliance.process import child  # noqa: E402
+from appliance.media.capture.worker import main
+from appliance.process import child
 
 if __name__ == "__main__":
     child.run(main)

@@ -40,6 +40,7 @@ class Open:
     evidence: tuple[Evidence, ...] = field(default=(), repr=False)
     marks: tuple[bytes, ...] = field(default=(), repr=False)
     context: bytes = field(default=b"", repr=False)
+    keep_from_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ import structlog
 
 from appliance.media.capture.disk import NotDepositedError, Ticket
 from appliance.model import EarwitnessError
+from appliance.storage.keystore import hpke
 from appliance.storage.keystore.deposit import Depositor, DepositRequest
 
 log = structlog.get_logger()
@@ -59,7 +60,9 @@ class SpoolDeposits:
             return self._public
         # The vault renames a new file over the old one: another inode, another time.
         if (found.st_ino, found.st_mtime_ns) != self._seen:
-            self._public = self._public_path.read_bytes()
+            fresh = self._public_path.read_bytes()
+            hpke.check_public_key(fresh)
+            self._public = fresh
             self._seen = (found.st_ino, found.st_mtime_ns)
         return self._public
 
@@ -67,7 +70,7 @@ class SpoolDeposits:
         """See Deposits. A key that cannot be deposited does not keep the others from it."""
         try:
             public = self._refresh()
-        except OSError as error:
+        except (OSError, EarwitnessError) as error:
             for ticket in tickets:
                 ticket.error = error
             return
@@ -132,6 +135,6 @@ class SpoolDeposits:
                 self._spool(spooled.requests, public)
                 spooled.path.unlink(missing_ok=True)
                 self._spooled.remove(spooled)
-        except OSError as error:
+        except (OSError, EarwitnessError) as error:
             # Tried again with the next commit: the keys are still held here.
             log.warning("deposits not renewed", error=type(error).__name__, waiting=len(self._spooled))

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
+log = structlog.get_logger()
 _libc = ctypes.CDLL(None, use_errno=True)  # gives the interpreter's lock away: a sync may take long
 
 
@@ -176,6 +178,14 @@ class Disk:
         os.close(self._dir)
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException:
+            # Without this thread nothing becomes durable: a worker started anew is better than a deaf one.
+            log.exception("the disk's thread ended")
+            os._exit(70)
+
+    def _serve(self) -> None:
         while True:
             try:
                 cycle = self._queue.get(timeout=1.0)

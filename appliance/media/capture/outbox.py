@@ -72,6 +72,7 @@ class Outbox:
         "_unwritten",
         "_writer",
         "dropped_packets",
+        "loose_size",
         "offset",
         "packets",
         "size",
@@ -80,7 +81,8 @@ class Outbox:
     def __init__(self, writer: SealedWriter) -> None:
         self._writer = writer
         self._media: deque[Media] = deque()
-        self._loose: list[bytes] = []
+        self._loose: deque[bytes] = deque()
+        self.loose_size = 0
         self._unwritten: bytes | None = None
         self._gap: Mark | None = None
         self._ended = False
@@ -92,6 +94,7 @@ class Outbox:
     def put(self, blocks: Sequence[bytes]) -> None:
         """INFO, EVIDENCE, MARK and RTCP blocks; they are never thrown away."""
         self._loose.extend(blocks)
+        self.loose_size += sum(map(len, blocks))
 
     def put_media(self, media: Media) -> None:
         """Packets, after all that was put before."""
@@ -136,7 +139,7 @@ class Outbox:
 
     def seal_last(self, ended_ns: int) -> tuple[bytes | None, bool]:
         """Like `seal`, but ends the file as soon as all that waits fits; tells whether these bytes do."""
-        if self._unwritten is None and self.size <= FRAME_LIMIT:
+        if self._unwritten is None and self.size + self.loose_size <= FRAME_LIMIT:
             self._unwritten = self._headed(self._writer.end(ended_ns, self._take()))
             self._ended = True
         return self.seal(), self._ended
@@ -147,10 +150,9 @@ class Outbox:
     def _take(self) -> list[Block]:
         """Blocks for one frame, in the order they came."""
         if self._gap is not None:
-            self._loose.append(pack_mark(self._gap))
+            self.put([pack_mark(self._gap)])
             self._gap = None
-        loose = self._loose
-        self._loose = []
+        loose = self._take_loose()
         waiting = self._media
         if len(waiting) == 1:  # as nearly always
             media = waiting.popleft()
@@ -167,6 +169,21 @@ class Outbox:
         self.size -= size
         blocks.extend(loose)
         return blocks
+
+    def _take_loose(self) -> list[bytes]:
+        """What is not media, as much as one frame takes."""
+        if self.loose_size <= FRAME_LIMIT:
+            found = list(self._loose)
+            self._loose.clear()
+            self.loose_size = 0
+            return found
+        found, size = [], 0
+        while self._loose and (not found or size + len(self._loose[0]) <= FRAME_LIMIT):
+            block = self._loose.popleft()
+            found.append(block)
+            size += len(block)
+        self.loose_size -= size
+        return found
 
     def _count(self, media: Media) -> None:
         self._writer.count(media.packets, media.payload, media.events)

@@ -63,6 +63,9 @@ class Receiving:
         track = Track(request.number, authenticated=receiver is not None)
         if not request.active:
             track.hold.shut_from(0)
+        elif entry.session.keep_from_ns:
+            track.hold.shut_from(0)
+            track.hold.open_from(entry.session.own_time(entry.session.keep_from_ns))
         if entry.session.paused:
             track.pause.shut_from(0)
         slot = self.intake.open(track, request.events, receiver)

@@ -113,6 +113,7 @@ class Recorder:
             self._compressor,
         )
         session.address = command.address
+        session.keep_from_ns = command.keep_from_ns
         session.describe(command.info_json)
         session.remember(command.context)
         session.annotate(command.marks, command.evidence)
@@ -228,6 +229,7 @@ class Recorder:
         for opened in session.tracks.values():
             opened.track.ended.shut_from(at)
             self.intake.revoke(opened.slot)
+            self.intake.refresh(opened.slot)
         entry.closing = Closing(at, done)
         self.commits.end(entry)
 

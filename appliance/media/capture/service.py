@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Protocol, TypeVar
 
 import grpc
@@ -11,12 +13,21 @@ import grpc
 from appliance.media.capture.commands import Close, Closed, Open, Ports, SessionFigures, Update
 from appliance.media.capture.recorder import Recorder
 from appliance.media.capture.session import EVENT_ENCODING, Evidence, SessionError, TrackRequest
+from appliance.model import UnavailableError
 from appliance.storage.keystore import hpke
 from earwitness.internal.v1 import capture_pb2 as pb
 from earwitness.internal.v1 import capture_pb2_grpc
 
 T = TypeVar("T")
 MAX_LIST = 4096  # marks or evidence in one request
+WAIT_S = 10.0
+CLOSERS = 8  # threads that may wait for a recording's end; half of the server's
+
+
+class CaptureBusyError(UnavailableError):
+    """The worker, or its disk, takes too long; what was asked is carried out all the same."""
+
+    reason = "CAPTURE_BUSY"
 
 
 class Loop(Protocol):
@@ -91,12 +102,24 @@ def _state(figures: SessionFigures) -> pb.SessionState:
     )
 
 
+def _awaited(future: Future[T], context: grpc.ServicerContext) -> T:
+    """The loop's answer, as long as its caller waits for it; CaptureBusyError then: the command is carried out."""
+    left = context.time_remaining()
+    try:
+        return future.result(WAIT_S if left is None else min(left, WAIT_S))
+    except FutureTimeoutError:
+        raise CaptureBusyError(
+            "the worker has not answered in time; it goes on with what was asked"
+        ) from None
+
+
 class CaptureServicer(capture_pb2_grpc.CaptureServiceServicer):
     """Each call is one command in the loop's thread; its thread here waits for the answer."""
 
     def __init__(self, loop: Loop, recorder: Recorder) -> None:
         self._loop = loop
         self._recorder = recorder
+        self._closers = threading.BoundedSemaphore(CLOSERS)
 
     def OpenSession(
         self, request: pb.OpenSessionRequest, context: grpc.ServicerContext
@@ -115,8 +138,10 @@ class CaptureServicer(capture_pb2_grpc.CaptureServiceServicer):
             evidence=_evidence(request.evidence),
             marks=_marks(request.marks),
             context=request.context,
+            keep_from_ns=request.keep_from_ns,
         )
-        return pb.OpenSessionResponse(ports=_ports(self._loop.open(command).result()))
+        opened = _awaited(self._loop.open(command), context)
+        return pb.OpenSessionResponse(ports=_ports(opened))
 
     def UpdateSession(
         self, request: pb.UpdateSessionRequest, context: grpc.ServicerContext
@@ -131,25 +156,31 @@ class CaptureServicer(capture_pb2_grpc.CaptureServiceServicer):
             marks=_marks(request.marks),
             evidence=_evidence(request.evidence),
         )
-        ports = self._loop.call(lambda: self._recorder.update(command)).result()
+        ports = _awaited(self._loop.call(lambda: self._recorder.update(command)), context)
         return pb.UpdateSessionResponse(ports=_ports(ports))
 
     def PauseSession(
         self, request: pb.PauseSessionRequest, context: grpc.ServicerContext
     ) -> pb.PauseSessionResponse:
         """See capture.proto."""
-        since = self._loop.call(
-            lambda: self._recorder.pause(request.session_id, request.at_ns, request.mark.json)
-        ).result()
+        since = _awaited(
+            self._loop.call(
+                lambda: self._recorder.pause(request.session_id, request.at_ns, request.mark.json)
+            ),
+            context,
+        )
         return pb.PauseSessionResponse(at_ns=since)
 
     def ResumeSession(
         self, request: pb.ResumeSessionRequest, context: grpc.ServicerContext
     ) -> pb.ResumeSessionResponse:
         """See capture.proto."""
-        since = self._loop.call(
-            lambda: self._recorder.resume(request.session_id, request.at_ns, request.mark.json)
-        ).result()
+        since = _awaited(
+            self._loop.call(
+                lambda: self._recorder.resume(request.session_id, request.at_ns, request.mark.json)
+            ),
+            context,
+        )
         return pb.ResumeSessionResponse(at_ns=since)
 
     def AnnotateSession(
@@ -162,14 +193,14 @@ class CaptureServicer(capture_pb2_grpc.CaptureServiceServicer):
             marks=_marks(request.marks),
             evidence=_evidence(request.evidence),
         )
-        self._loop.call(lambda: self._recorder.annotate(command)).result()
+        _awaited(self._loop.call(lambda: self._recorder.annotate(command)), context)
         return pb.AnnotateSessionResponse()
 
     def CloseSession(
         self, request: pb.CloseSessionRequest, context: grpc.ServicerContext
     ) -> pb.CloseSessionResponse:
         """See capture.proto. Answers when the file is whole and durable."""
-        closed = self._loop.close(
+        closing = self._loop.close(
             Close(
                 session_id=request.session_id,
                 reason=request.reason,
@@ -177,12 +208,19 @@ class CaptureServicer(capture_pb2_grpc.CaptureServiceServicer):
                 evidence=_evidence(request.evidence),
                 at_ns=request.at_ns,
             )
-        ).result()
+        )
+        # Closes wait for the disk, and must never hold all threads: opening and pausing go on while it stalls.
+        if not self._closers.acquire(blocking=False):
+            raise CaptureBusyError("the recording ends when the disk takes it")
+        try:
+            closed = _awaited(closing, context)
+        finally:
+            self._closers.release()
         return pb.CloseSessionResponse(packets=closed.packets, bytes=closed.bytes)
 
     def ListSessions(
         self, request: pb.ListSessionsRequest, context: grpc.ServicerContext
     ) -> pb.ListSessionsResponse:
         """See capture.proto."""
-        figures = self._loop.call(lambda: self._recorder.figures(request.brief)).result()
+        figures = _awaited(self._loop.call(lambda: self._recorder.figures(request.brief)), context)
         return pb.ListSessionsResponse(sessions=[_state(item) for item in figures])

@@ -28,6 +28,7 @@ from appliance.storage.sealed import (
 MAX_TRACKS = 64
 MAX_CONTEXT = 1 << 20
 MAX_EVIDENCE = 1 << 20
+MAX_WAITING_EVIDENCE = 8 << 20  # bytes that wait for the disk
 MAX_MARK = 1 << 16
 MAX_INFO = 1 << 20
 MAX_REPORTS = 256  # sender reports kept between two commits; a voice sends one in five seconds
@@ -102,6 +103,8 @@ class Session:
         self.data_key = secrets.token_bytes(32)
         self.opened_ns = opened_wall_ns
         self.context = b""
+        self.keep_from_ns = 0
+        self._evidence_dropped = False
         self.tracks: dict[int, OpenTrack] = {}
         self.address = ""
         self.shift_ns = 0
@@ -133,6 +136,12 @@ class Session:
         for item in evidence:
             if len(item.content) > MAX_EVIDENCE:
                 raise SessionError("evidence is too large", field="evidence.content", limit=MAX_EVIDENCE)
+            if self.outbox.loose_size > MAX_WAITING_EVIDENCE:
+                # The disk takes nothing and the peer sends on: sound goes before paper.
+                if not self._evidence_dropped:
+                    self._evidence_dropped = True
+                    read.append(Mark(kind=MarkKind.NOTE, at_ns=item.at_ns, reason="evidence-dropped"))
+                continue
             blocks.append(
                 pack_evidence(item.kind, item.content_type, self.own_time(item.at_ns), item.content)
             )

@@ -33,6 +33,9 @@ class Call:
     past: list[str] = field(default_factory=list)  # recordings of legs that are over
     paused: bool = False
     paused_by: str = ""
+    keep_from_ns: int = (
+        0  # the last resume or taking off hold: what arrived before must not be kept by a new part
+    )
     stopped: bool = False
     stopped_by: str = ""
     state: pb.CallState.ValueType = pb.CALL_STATE_UNSPECIFIED

@@ -68,6 +68,7 @@ class Control:
             if not call.paused:
                 return
             call.paused, call.paused_by = False, ""
+            call.keep_from_ns = now_ns
             try:
                 await self._each(
                     recorded, Mark(kind=MarkKind.RESUMED, at_ns=now_ns, actor=actor, reason=reason)

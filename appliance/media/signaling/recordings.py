@@ -103,6 +103,7 @@ class Recordings:
                 marks=marks(made),
                 context=self._context(leg),
                 address=self._address,
+                keep_from_ns=leg.call.keep_from_ns if again else 0,
             ),
         )
         try:
@@ -189,6 +190,9 @@ class Recordings:
         """Tells what has changed. Where the worker is away nothing is lost but marks: a new part says all anew."""
         if not leg.open or leg.worker is None:
             return
+        made = tuple(made)
+        if any(mark.kind is MarkKind.UNHELD for mark in made):
+            leg.call.keep_from_ns = max(leg.call.keep_from_ns, at_ns or time.time_ns())
         numbers = () if leg.withheld else tuple(tracks)
         answer = await self._ask(
             leg,

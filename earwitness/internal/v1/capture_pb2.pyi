@@ -200,6 +200,7 @@ class OpenSessionRequest(_message.Message):
     MARKS_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    KEEP_FROM_NS_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The recording's id (26 characters, base32)."""
     tenant_id: _builtins.str
@@ -214,6 +215,10 @@ class OpenSessionRequest(_message.Message):
     """Opaque to capture, given back by ListSessions: signaling's own state of the call."""
     address: _builtins.str
     """Local address to bind, such as 127.0.0.1."""
+    keep_from_ns: _builtins.int
+    """Packets received before this time (nanoseconds since the Unix epoch) are dropped; 0: none are. After a restart of
+    capture, what waits in the sockets may have been sent during a pause or a hold that is over by now.
+    """
     @_builtins.property
     def tracks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrackSpec]:
         """The tracks to open; may be empty (no media at all still yields a recording)."""
@@ -239,10 +244,11 @@ class OpenSessionRequest(_message.Message):
         marks: _abc.Iterable[Global___MarkJson] | None = ...,
         context: _builtins.bytes = ...,
         address: _builtins.str = ...,
+        keep_from_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "context", b"context", "evidence", b"evidence", "info_json", b"info_json", "line_id", b"line_id", "marks", b"marks", "session_id", b"session_id", "tenant_id", b"tenant_id", "tenant_public_key", b"tenant_public_key", "tracks", b"tracks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "context", b"context", "evidence", b"evidence", "info_json", b"info_json", "keep_from_ns", b"keep_from_ns", "line_id", b"line_id", "marks", b"marks", "session_id", b"session_id", "tenant_id", b"tenant_id", "tenant_public_key", b"tenant_public_key", "tracks", b"tracks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
