@@ -106,18 +106,17 @@ class SbcCall:
         begin = loop.time()
         self._catch_up(begin)
         left = max(source.frames - source.position for source in self.sources)
-        number_of_frames = left if frames is None else min(frames, left)
-        for number in range(number_of_frames):
-            delay = begin + number * FRAME_S - loop.time()
-            if delay > 0:
-                await asyncio.sleep(delay)
+        count = left if frames is None else min(frames, left)
+        for number in range(count):
+            await _sleep_until(begin + number * FRAME_S)
             if self.ended.is_set():
                 raise SbcError("the recorder has ended the call")
             for source, target in zip(self.sources, self.targets, strict=True):
                 if source.position < source.frames:
                     source.send_next(target)
             self.on_frame()
-        self._stopped_at = begin + number_of_frames * FRAME_S
+        self._stopped_at = begin + count * FRAME_S
+        await _sleep_until(self._stopped_at)  # the last frame lasts as long as the others
 
     def _catch_up(self, now: float) -> None:
         """RTP time goes on while nothing is sent (RFC 3550, section 5.1)."""
@@ -201,6 +200,13 @@ class SbcCall:
         """Closes the sources' sockets."""
         for source in self.sources:
             source.close()
+
+
+async def _sleep_until(when: float) -> None:
+    """Until that time of the loop's clock; at once where it is over."""
+    delay = when - asyncio.get_running_loop().time()
+    if delay > 0:
+        await asyncio.sleep(delay)
 
 
 class Sbc:
