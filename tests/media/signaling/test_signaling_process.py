@@ -65,6 +65,7 @@ class Process:
         self._path = Path(self._folder.name, "notify")
         self._notify.bind(str(self._path))
         self.values: dict[str, str] = {}
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end
         self._told = threading.Event()
         self._hearing = threading.Thread(target=self._hear, daemon=True)
         self._hearing.start()
@@ -86,9 +87,15 @@ class Process:
         """Returns when it says that it is ready."""
         self._told.clear()
         environment = dict(os.environ, NOTIFY_SOCKET=str(self._path))
-        self.process = subprocess.Popen(self._command, env=environment, stderr=subprocess.DEVNULL)
-        assert self._told.wait(30), "not ready"
+        self.process = subprocess.Popen(self._command, env=environment, stderr=self._log)
+        until(lambda: self._told.is_set() or (self.process and self.process.poll() is not None), 60)
+        assert self._told.is_set(), self.said()
         assert self.values.get("READY") == "1", self.values
+
+    def said(self) -> bytes:
+        """The last of its log."""
+        self._log.seek(0)
+        return self._log.read()[-3000:]
 
     def end(self, number: signal.Signals) -> int:
         assert self.process is not None
@@ -103,6 +110,7 @@ class Process:
             last.sendto(b"end", str(self._path))
         self._hearing.join(10)
         self._notify.close()
+        self._log.close()
         self._folder.cleanup()
 
 
