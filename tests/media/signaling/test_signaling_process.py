@@ -178,6 +178,7 @@ def test_call_through_the_death_of_both_processes(tmp_path: Path) -> None:
         signaling.start()
         assert signaling.values["X_SIP_UDP"] == f"127.0.0.1:{settings.sip.udp_port}"
         asyncio.run(run())
+        assert capture.end(signal.SIGTERM) == 0
     finally:
         signaling.close()
         capture.close()
