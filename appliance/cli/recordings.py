@@ -42,7 +42,7 @@ def row(recording: recordings_pb2.Recording) -> tuple[str, ...]:
     return (
         bare(recording.name),
         output.moment(recording.start_time),
-        output.clock(recording.duration) if recording.start_time.seconds else "",
+        output.clock(recording.duration) if recording.HasField("duration") else "",
         side(recording.parties, party_pb2.PARTY_ROLE_CALLER),
         side(recording.parties, party_pb2.PARTY_ROLE_AGENT),
         state,

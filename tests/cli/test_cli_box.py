@@ -393,6 +393,8 @@ def test_erasing_asks_for_the_id(
     assert earwitness("recordings", "verify", bare).code == Exit.ERASED
     shown = earwitness("recordings", "show", bare)
     assert shown.code == 0 and "erased" in shown.out
+    (row,) = [line for line in earwitness("recordings", "list", "--deleted").out.splitlines() if bare in line]
+    assert row.rstrip().endswith("erased") and "0:00" not in row, "no length is told of what is no more"
 
 
 def test_what_is_not_there_is_not_found(earwitness: Earwitness) -> None:
