@@ -88,11 +88,27 @@ def from_rpc(error: grpc.RpcError) -> Failure:
         elif detail.Unpack(bad):
             fields += [f"{violation.field}: {violation.description}" for violation in bad.field_violations]
     if code is grpc.StatusCode.UNAVAILABLE and not reason:
-        message, hint = "the box does not answer", "is `earwitness serve` running, and is --server right?"
+        return _unreachable(message)
     if fields:
         message = "; ".join(fields)
     exit_code = _BY_REASON.get(reason) or _BY_STATUS.get(code, Exit.FAILED)
     return Failure(exit_code, message, reason, hint or _HINTS.get(reason, ""))
+
+
+def _unreachable(details: str) -> Failure:
+    """No connection came about. gRPC has one code for all causes; its words tell them apart (and are no contract)."""
+    if "CERTIFICATE_VERIFY_FAILED" in details:
+        message = "who answers has no certificate of this authority"
+        return Failure(Exit.DENIED, message, "SERVER_NOT_TRUSTED", "is --ca the ca.crt of this box?")
+    if "security handshaker" in details:
+        message = "authority, certificate or key is no PEM, or they do not belong together"
+        return Failure(Exit.USAGE, message, "CREDENTIALS_INVALID", "see --ca, --cert and --key")
+    if "Socket closed" in details or "reset by peer" in details:
+        message = "the box closes the connection"
+        hint = "is --cert a certificate that this box issued? else try again"
+        return Failure(Exit.UNAVAILABLE, message, "CONNECTION_CLOSED", hint)
+    hint = "is `earwitness serve` running, and is --server right?"
+    return Failure(Exit.UNAVAILABLE, "the box does not answer", "NO_ANSWER", hint)
 
 
 def from_error(error: EarwitnessError) -> Failure:

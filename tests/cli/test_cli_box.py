@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import pytest
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 
-from appliance.access import pki
+from appliance.access import certificates, pki
 from appliance.cli import main
 from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
 from appliance.cli.exits import Exit
@@ -401,6 +402,23 @@ def test_what_is_not_there_is_not_found(earwitness: Earwitness) -> None:
     for command in ("show", "download", "verify", "delete", "undelete"):
         assert earwitness("recordings", command, "a" * 26).code == Exit.NOT_FOUND
     assert earwitness("calls", "pause", "a" * 26).code == Exit.NOT_FOUND
+
+
+def test_certificates_of_another_authority_and_what_is_none(earwitness: Earwitness, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    authority = certificates.make_authority("another", now)
+    stranger = certificates.make_client(authority, "stranger", now)
+    for name, content in (
+        ("ca", authority.certificate_pem),
+        ("crt", stranger.certificate_pem),
+        ("key", stranger.key_pem),
+        ("junk", b"no PEM"),
+    ):
+        (tmp_path / name).write_bytes(content)
+    ca, crt, key, junk = (str(tmp_path / name) for name in ("ca", "crt", "key", "junk"))
+    earwitness.refused(Exit.DENIED, "SERVER_NOT_TRUSTED", "--ca", ca, "calls", "list")
+    earwitness.refused(Exit.USAGE, "CREDENTIALS_INVALID", "--ca", junk, "calls", "list")
+    earwitness.refused(Exit.UNAVAILABLE, "CONNECTION_CLOSED", "--cert", crt, "--key", key, "calls", "list")
 
 
 def test_a_certificate_that_is_issued_and_not_enrolled_is_denied(earwitness: Earwitness) -> None:
