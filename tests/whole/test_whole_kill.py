@@ -51,14 +51,17 @@ def lost_frames(box: EmbeddedBox, said: dict[int, list[bytes]], folder: Path) ->
     """How many frames of each party of each call are in no recording of it."""
 
     def filed() -> dict[int, list[str]] | None:
+        vault = kit.status(box)["vault"]
+        listed = kit.recordings(box)
+        live = kit.cli(box, "calls", "list")["calls"]
+        if live or int(vault["spooledCount"]) or int(vault["filedCount"]) != len(listed):
+            return None
         by_call: dict[int, list[str]] = {number: [] for number in said}
-        for one in kit.recordings(box):
+        for one in listed:
             for party in one["parties"]:
                 if "07700900" in party["address"]:
                     by_call[int(party["address"].split("@")[0][-3:])].append(one["name"])
-        live = kit.cli(box, "calls", "list")["calls"]
-        spooled = kit.status(box)["vault"]["spooledCount"]
-        return by_call if all(by_call.values()) and not live and int(spooled) == 0 else None
+        return by_call if all(by_call.values()) else None
 
     by_call = kit.until(filed, "every call is filed", 60)
     lost = {}

@@ -145,12 +145,13 @@ class Recordings:
         now = time.time_ns()
         before = leg.recording_id
         leg.recordings.append(new_id())
-        leg.part_started_ns = now
+        # What waited in the sockets is older than this part: its timeline begins where the one before may have ended.
+        leg.part_started_ns = min(gap_from_ns or now, now)
         made = [
             Mark(kind=MarkKind.RESTARTED, at_ns=now, reason=cause, data={"previous": before}),
             Mark(
                 kind=MarkKind.GAP,
-                at_ns=now,
+                at_ns=leg.part_started_ns,
                 reason=cause,
                 data={"until_ns": now, "from_ns": gap_from_ns, "cause": cause},
             ),
