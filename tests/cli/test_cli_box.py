@@ -418,6 +418,9 @@ def test_certificates_of_another_authority_and_what_is_none(earwitness: Earwitne
     ca, crt, key, junk = (str(tmp_path / name) for name in ("ca", "crt", "key", "junk"))
     earwitness.refused(Exit.DENIED, "SERVER_NOT_TRUSTED", "--ca", ca, "calls", "list")
     earwitness.refused(Exit.USAGE, "CREDENTIALS_INVALID", "--ca", junk, "calls", "list")
+    command = [sys.executable, "-m", "appliance.cli.main", "--data", str(earwitness.box.data), "--ca", ca]
+    done = subprocess.run([*command, "calls", "list"], capture_output=True, text=True, timeout=60)
+    assert done.stderr.count("\n") == 1, "one line, and none of gRPC's own"
     earwitness.refused(Exit.UNAVAILABLE, "CONNECTION_CLOSED", "--cert", crt, "--key", key, "calls", "list")
 
 
