@@ -195,7 +195,7 @@ class Supervisor:
         due = [
             program.restart_at - time.monotonic() for program in self._programs if program.state is State.DOWN
         ]
-        wait = max(0.0, min([timeout, *due])) if self._ready else timeout
+        wait = max(0.0, min([timeout, *due])) if self._ready and not self._stopping else timeout
         for key, _ in self._selector.select(wait):
             key.data()
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import signal
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +48,7 @@ def capture(path: Path) -> Iterator[None]:
         try:
             _wait_until_capturing(process, log)
             yield
+            _wait_until_written(path)
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(20)
@@ -60,6 +64,18 @@ def _wait_until_capturing(process: subprocess.Popen[bytes], log: Path) -> None:
             continue
         raise AssertionError(f"tshark ended: {log.read_text('utf-8', 'replace')}")
     raise AssertionError("tshark does not begin to capture")
+
+
+def _wait_until_written(path: Path) -> None:
+    """What was sent last is in the file when a datagram sent after it is."""
+    marker = secrets.token_bytes(24)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(200):
+            sender.sendto(marker, ("127.0.0.1", 9))
+            if path.exists() and marker in path.read_bytes():
+                return
+            time.sleep(0.05)
+    raise AssertionError("tshark does not write what it captures")
 
 
 def fields(path: Path, display_filter: str, names: list[str], *decode: str) -> list[dict[str, list[str]]]:

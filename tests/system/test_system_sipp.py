@@ -139,7 +139,8 @@ def test_a_call_with_a_hold(
     after = stretches([packet for packet in sent if packet.at > unhold])
     first = place_of(before[0], heard)
     assert abs(first - (sent[0].at - held[0]) * RATE) < RATE * 0.25
-    second = place_of(after[0], heard)
+    done = first + len(before[0])  # the same capture is played again: look behind the first time
+    second = done + place_of(after[0], heard[done:])
     apart = (next(p.at for p in sent if p.at > unhold) - sent[0].at) * RATE
     assert abs((second - first) - apart) <= FRAME_TOLERANCE + RATE * 0.010  # scheduling of the sender
     # Nothing that was sent while on hold is on the channel.
