@@ -1,7 +1,8 @@
 """Make the speech of the demonstration: `make_speech.py [TARGET]`, wants espeak-ng (Debian).
 
 Three short conversations at a surgery's reception, nobody's real words. Each side of each call is one FLAC file,
-8 kHz mono, silent while the other side speaks, so that both sides together are the call; `script.json` says who says what, when.
+8 kHz mono, silent while the other side speaks, so that both sides together are the call; `script.json` says who
+says what, when.
 """
 
 import io
