@@ -146,7 +146,7 @@ class Recordings:
         before = leg.recording_id
         leg.recordings.append(new_id())
         # What waited in the sockets is older than this part: its timeline begins where the one before may have ended.
-        leg.part_started_ns = min(gap_from_ns or now, now)
+        leg.part_started_ns = max(min(gap_from_ns or now, now), leg.part_started_ns + 1)
         made = [
             Mark(kind=MarkKind.RESTARTED, at_ns=now, reason=cause, data={"previous": before}),
             Mark(

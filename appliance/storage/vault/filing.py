@@ -63,6 +63,7 @@ class Filer:
         self._orphan_age_s = orphan_age_s
         self._monotonic = monotonic
         self._waiting: dict[str, float] = {}  # recordings without a key: since when
+        self._unjournalled: dict[str, Holding] = {}
         self._not_before: dict[str, float] = {}  # files that failed: when to try again
 
     def poll(self) -> int:
@@ -134,6 +135,14 @@ class Filer:
         """Files what is whole and has its key; how many."""
         filed = 0
         present = set()
+        if self._unjournalled:
+            try:
+                with self._vault.lock:
+                    self._journal_filed()
+            except (OSError, EarwitnessError) as error:
+                log.warning(
+                    "filed and not in the journal", error=type(error).__name__, count=len(self._unjournalled)
+                )
         for path in listing(self._vault.layout.spool_recordings, ".sealed"):
             present.add(path.stem)
             if self._monotonic() < self._not_before.get(path.name, 0):
@@ -194,9 +203,19 @@ class Filer:
                     self._vault.clock(),
                     header.created_ns,
                 )
-                self._vault.holdings.append([holding])
+                # Its file is in the bucket from here on: where the journal takes no entry now, it is tried again.
+                self._unjournalled[recording_id] = holding
+                self._journal_filed()
         self._vault.fault("filed")
         return True
+
+    def _journal_filed(self) -> None:
+        """Enters what is filed and not yet in the journal; the lock is held."""
+        for recording_id, holding in list(self._unjournalled.items()):
+            held = self._vault.holdings.get(recording_id)
+            if held is None or held.state is HoldingState.QUARANTINED:
+                self._vault.holdings.append([holding])
+            del self._unjournalled[recording_id]
 
     def _sealed(self, file: IO[bytes]) -> tuple[Inspection, Footer]:
         """Looks through a file and gives it its footer, if it has none yet."""

@@ -95,6 +95,11 @@ class Intake:
                 opened = self._vault.keystore.open_deposit(_read(path))
             except FileNotFoundError:
                 continue  # capture took it back to deposit it again
+            except OSError as error:
+                # One file that cannot be read must not keep the others out; it is tried again.
+                log.error("deposit not readable", error=type(error).__name__)
+                self._not_before[path.name] = self._monotonic() + RETRY_S
+                continue
             except DepositKeyUnknownError as error:
                 # Capture sees that it is not taken, and deposits anew under the present key.
                 since = self._unopened.setdefault(path.name, self._monotonic())
