@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench import keystore, rendering
 from bench.capture import CaptureResult, measure
 from bench.machine import describe
 
@@ -59,7 +60,29 @@ def capture(arguments: argparse.Namespace, console: Console) -> object:
     return [found.as_json() for found in results]
 
 
-SECTIONS: dict[str, Callable[[argparse.Namespace, Console], object]] = {"capture": capture}
+def render(arguments: argparse.Namespace, console: Console) -> object:
+    """Rendering, as a multiple of real time."""
+    found = rendering.run()
+    figures = ", ".join(f"{name} {found[name]:,.0f} x" for name in ("wav", "flac", "ogg"))
+    console.print(
+        f"Rendering {found['seconds'] / 60:.0f} minutes of two G.711 legs, times real time: {figures}"
+    )
+    return found
+
+
+def keys(arguments: argparse.Namespace, console: Console) -> object:
+    """The keystore at a million recordings."""
+    with console.status("a keystore of a million recordings"):
+        found = keystore.run()
+    console.print("Keystore: " + ", ".join(f"{name} {value:,.6g}" for name, value in found.items()))
+    return found
+
+
+SECTIONS: dict[str, Callable[[argparse.Namespace, Console], object]] = {
+    "capture": capture,
+    "rendering": render,
+    "keystore": keys,
+}
 """Each prints its figures and returns what goes into the results file under its name."""
 
 
