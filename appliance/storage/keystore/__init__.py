@@ -1,5 +1,6 @@
 """Keys: deposits from capture, the epoch store, root slots, shredding. See docs/keystore.md."""
 
+from appliance.storage.keystore.buckets import BucketName
 from appliance.storage.keystore.deposit import Deposit, Depositor, DepositRequest, open_deposit
 from appliance.storage.keystore.publish import load_deposit_key, publish_deposit_key
 from appliance.storage.keystore.rootslot import FileRootSlot, RootSlot
@@ -7,6 +8,7 @@ from appliance.storage.keystore.store import Added, Keystore, Shredded
 
 __all__ = [
     "Added",
+    "BucketName",
     "Deposit",
     "DepositRequest",
     "Depositor",

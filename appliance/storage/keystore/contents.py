@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.storage.keystore import hpke
+from appliance.storage.keystore.buckets import BUCKET, BucketKey
 from appliance.storage.keystore.deposit import IntermediateRecord, KeyRecord
+from appliance.storage.keystore.epochfile import VERSION
 from appliance.storage.keystore.errors import KeystoreCorruptError
 from appliance.storage.keystore.wrap import ID_BYTES, SEALED_INTERMEDIATE_BYTES, WRAPPED_BYTES
 
@@ -34,7 +36,8 @@ INTERMEDIATE = np.dtype(
 )
 TENANT = struct.Struct(f"<16sqII{hpke.PRIVATE_KEY_BYTES}s")
 DEPOSIT_KEY = struct.Struct(f"<q{hpke.PRIVATE_KEY_BYTES}s")
-_COUNTS = struct.Struct("<32sQQQQ")  # device key; tenants, deposit keys, intermediates, records
+# Device key; how many tenants, deposit keys, bucket keys (not in version 1), intermediates, records.
+_COUNTS = {1: struct.Struct("<32sQQQQ"), 2: struct.Struct("<32sQQQQQ")}
 
 MODE_AUTO = 1
 """The vault opens the tenant's private key by itself."""
@@ -95,8 +98,10 @@ class Contents:
         deposit_keys: Iterable[DepositKey] = (),
         intermediates: NDArray[np.void] | None = None,
         records: NDArray[np.void] | None = None,
+        buckets: Iterable[BucketKey] = (),
     ) -> None:
         self.device_key = device_key
+        self.buckets = {item.name: item for item in buckets}
         self.tenants = {item.tenant: item for item in tenants}
         self.deposit_keys = list(deposit_keys)
         self.intermediates = np.empty(0, INTERMEDIATE) if intermediates is None else intermediates
@@ -151,8 +156,16 @@ class Contents:
         for record in records:
             self.new_records[record.recording] = (record, deposited_s)
 
-    def merged(self, without: Iterable[bytes], deposit_keys: Iterable[DepositKey]) -> Contents:
-        """The base of the next epoch: everything but the data keys named, and no intermediate key that wraps nothing."""
+    def merged(
+        self,
+        without: Iterable[bytes],
+        deposit_keys: Iterable[DepositKey],
+        without_buckets: Iterable[bytes] = (),
+    ) -> Contents:
+        """The base of the next epoch: everything but the data keys and bucket keys named, by raw id and packed name.
+
+        An intermediate key that wraps nothing any more goes too.
+        """
         gone = set(without)
         fresh = sorted(
             (found for name, found in self.new_records.items() if name not in gone),
@@ -178,7 +191,9 @@ class Contents:
         used = np.zeros(len(above), bool)
         used[base["intermediate"]] = True
         base["intermediate"] = (np.cumsum(used) - 1).astype("<u4")[base["intermediate"]]
-        return Contents(self.device_key, self.tenants.values(), deposit_keys, above[used], base)
+        closed = set(without_buckets)
+        buckets = [item for name, item in self.buckets.items() if name not in closed]
+        return Contents(self.device_key, self.tenants.values(), deposit_keys, above[used], base, buckets)
 
     def _merged_intermediates(self) -> tuple[NDArray[np.void], NDArray[np.uint32], dict[bytes, int]]:
         """All intermediate keys sorted; where those of the base now are; where those of `new_records` are."""
@@ -201,10 +216,11 @@ class Contents:
         """The plain bytes of an epoch, as buffers to be joined."""
         if self.new_records or self.new_intermediates:
             raise AssertionError("merge before writing an epoch")
-        counts = (len(self.tenants), len(self.deposit_keys), len(self.intermediates), len(self.records))
-        small = [_COUNTS.pack(self.device_key, *counts)]
+        tables = (self.tenants, self.deposit_keys, self.buckets, self.intermediates, self.records)
+        small = [_COUNTS[VERSION].pack(self.device_key, *(len(table) for table in tables))]
         small += [self.tenants[name].pack() for name in sorted(self.tenants)]
         small += [item.pack() for item in self.deposit_keys]
+        small += [self.buckets[name].pack() for name in sorted(self.buckets)]
         parts = [memoryview(b"".join(small))]
         for array in (self.intermediates, self.records):
             if len(array):
@@ -212,24 +228,35 @@ class Contents:
         return parts
 
     @classmethod
-    def decode(cls, plain: bytearray) -> Contents:
+    def decode(cls, plain: bytearray, version: int = VERSION) -> Contents:
         """Reads what `encode` gave. It came out of an AEAD, so a wrong length is a fault of ours: said all the same."""
-        view = memoryview(plain)
-        if len(plain) < _COUNTS.size:
+        view, head = memoryview(plain), _COUNTS[version]
+        if len(plain) < head.size:
             raise KeystoreCorruptError("an epoch's content is cut short", what="epoch", offset=len(plain))
-        device, tenants, deposits, above, records = _COUNTS.unpack_from(view)
-        at = _COUNTS.size
-        sizes = (TENANT.size, DEPOSIT_KEY.size, INTERMEDIATE.itemsize, RECORD.itemsize)
-        counts = (tenants, deposits, above, records)
-        if at + sum(size * count for size, count in zip(sizes, counts, strict=True)) != len(plain):
+        device, *counts = head.unpack_from(view)
+        if version == 1:
+            counts.insert(2, 0)
+        sizes = (TENANT.size, DEPOSIT_KEY.size, BUCKET.size, INTERMEDIATE.itemsize, RECORD.itemsize)
+        starts = [head.size]
+        for size, count in zip(sizes, counts, strict=True):
+            starts.append(starts[-1] + size * count)
+        if starts.pop() != len(plain):
             raise KeystoreCorruptError("an epoch's content has a wrong length", what="epoch", offset=0)
-        tenant_keys = [TenantKey.unpack(view, at + place * TENANT.size) for place in range(tenants)]
-        at += tenants * TENANT.size
-        deposit_keys = [DepositKey.unpack(view, at + place * DEPOSIT_KEY.size) for place in range(deposits)]
-        at += deposits * DEPOSIT_KEY.size
-        table = np.frombuffer(plain, INTERMEDIATE, above, at)
-        at += above * INTERMEDIATE.itemsize
-        rows = np.frombuffer(plain, RECORD, records, at)
-        if records and int(rows["intermediate"].max()) >= above:
-            raise KeystoreCorruptError("a key record names no intermediate key", what="epoch", offset=at)
-        return cls(device, tenant_keys, deposit_keys, table, rows)
+        places = [
+            range(start, start + size * count, size)
+            for start, size, count in zip(starts, sizes, counts, strict=True)
+        ]
+        table = np.frombuffer(plain, INTERMEDIATE, counts[3], starts[3])
+        rows = np.frombuffer(plain, RECORD, counts[4], starts[4])
+        if len(rows) and int(rows["intermediate"].max()) >= len(table):
+            raise KeystoreCorruptError(
+                "a key record names no intermediate key", what="epoch", offset=starts[4]
+            )
+        return cls(
+            device,
+            [TenantKey.unpack(view, at) for at in places[0]],
+            [DepositKey.unpack(view, at) for at in places[1]],
+            table,
+            rows,
+            [BucketKey.unpack(view, at) for at in places[2]],
+        )

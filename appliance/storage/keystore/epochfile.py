@@ -19,11 +19,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from appliance.storage.keystore.errors import KeystoreCorruptError
+from appliance.storage.keystore.errors import KeystoreCorruptError, KeystoreTooNewError
 from appliance.storage.keystore.files import sync_directory, write_durably
 
 MAGIC = b"\x89EWK\r\n\x1a\n"
-VERSION = 1
+VERSION = 2
+VERSIONS = (1, 2)  # that can be read
 CHUNK = 1 << 20
 TAG = 16
 MAX_PLAIN = 1 << 38
@@ -43,17 +44,18 @@ def derive(root_key: bytes, epoch: int, purpose: bytes) -> bytes:
 class _Header:
     epoch: int
     length: int
+    version: int = VERSION
 
     def pack(self) -> bytes:
-        body = _HEADER.pack(MAGIC, VERSION, HEADER_BYTES, CHUNK, self.epoch, self.length, 0)[:-4]
+        body = _HEADER.pack(MAGIC, self.version, HEADER_BYTES, CHUNK, self.epoch, self.length, 0)[:-4]
         return body + zlib.crc32(body).to_bytes(4, "little")
 
     @classmethod
     def parse(cls, raw: bytes) -> _Header | None:
         if len(raw) != HEADER_BYTES:
             return None
-        *_, epoch, length, _ = _HEADER.unpack(raw)
-        found = cls(epoch, length)
+        _, version, _, _, epoch, length, _ = _HEADER.unpack(raw)
+        found = cls(epoch, length, version)
         return found if length <= MAX_PLAIN and found.pack() == raw else None
 
     @property
@@ -145,10 +147,11 @@ class _Copy:
             os.close(self.fd)
 
 
-def read_epoch(paths: Sequence[Path], key: bytes, epoch: int, findings: list[str]) -> bytearray:
-    """The plain bytes; what was damaged in one copy is repaired from the other and told in `findings`.
+def read_epoch(paths: Sequence[Path], key: bytes, epoch: int, findings: list[str]) -> tuple[bytearray, int]:
+    """The plain bytes, and the format version; what was damaged in one copy is repaired from the other and told in
+    `findings`.
 
-    KeystoreCorruptError where both copies of a piece are damaged; nothing is changed on disk then.
+    KeystoreCorruptError where both copies of a piece are damaged, KeystoreTooNewError; nothing is changed on disk then.
     """
     copies = [_Copy(path) for path in paths]
     try:
@@ -158,13 +161,15 @@ def read_epoch(paths: Sequence[Path], key: bytes, epoch: int, findings: list[str
             copy.close()
 
 
-def _read(copies: Sequence[_Copy], key: bytes, epoch: int, findings: list[str]) -> bytearray:
+def _read(copies: Sequence[_Copy], key: bytes, epoch: int, findings: list[str]) -> tuple[bytearray, int]:
     name = copies[0].path.name
     headers = [_Header.parse(copy.read(0, HEADER_BYTES)) for copy in copies]
     sound = {item for item in headers if item is not None and item.epoch == epoch}
     if len(sound) != 1:
         raise KeystoreCorruptError("no copy of the epoch has a sound header", what=name, offset=0)
     header = sound.pop()
+    if header.version not in VERSIONS:
+        raise KeystoreTooNewError("the keystore was written by a newer release", version=header.version)
     bad: list[list[tuple[int, bytes]]] = [[] for _ in copies]
     for copy, head, repairs in zip(copies, headers, bad, strict=True):
         if head != header:
@@ -197,7 +202,7 @@ def _read(copies: Sequence[_Copy], key: bytes, epoch: int, findings: list[str]) 
     for copy, repairs in zip(copies, bad, strict=True):
         if repairs:
             findings.append(_repair(copy, repairs, header.file_bytes))
-    return plain
+    return plain, header.version
 
 
 def _repair(copy: _Copy, repairs: list[tuple[int, bytes]], size: int) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from appliance.model import EarwitnessError
+from appliance.storage.keystore import epochfile
 from appliance.storage.keystore.contents import Contents
 from appliance.storage.keystore.epochfile import derive, equal_files, read_epoch, write_epoch
 from appliance.storage.keystore.errors import (
@@ -36,6 +37,7 @@ class Epochs:
         self._slots = slots
         self._fault = fault
         self._active: Active | None = None
+        self._version = epochfile.VERSION  # of the present epoch's format
         self.unfinished = False
         """A turn has flipped, and what is old is not all destroyed yet."""
         self.findings: list[str] = []
@@ -127,12 +129,14 @@ class Epochs:
 
     def _read(self, root: RootKey) -> tuple[Contents, KeyJournal]:
         epoch = root.epoch
-        plain = read_epoch(self._paths(epoch, "keys"), derive(root.key, epoch, b"keys"), epoch, self.findings)
-        return Contents.decode(plain), self._journal(root)
+        key = derive(root.key, epoch, b"keys")
+        plain, version = read_epoch(self._paths(epoch, "keys"), key, epoch, self.findings)
+        self._version = version
+        return Contents.decode(plain, version), self._journal(root)
 
     def _journal(self, root: RootKey) -> KeyJournal:
         key = derive(root.key, root.epoch, b"journal")
-        return KeyJournal(self._paths(root.epoch, "journal"), key, root.epoch, self.findings)
+        return KeyJournal(self._paths(root.epoch, "journal"), key, root.epoch, self.findings, self._version)
 
     def reopen_journal(self) -> KeyJournal:
         """Reads both copies of the present journal again and repairs them; `findings` tells."""
@@ -179,6 +183,7 @@ class Epochs:
                 ) from error
             # It reached one copy, and the highest epoch counts: this has happened. `finish` does the rest.
         self._active = to
+        self._version = epochfile.VERSION
         self.unfinished = True
         self._fault("flipped")
         return journal
@@ -196,7 +201,7 @@ class Epochs:
         # What counts is what can be read back from slot and disk, not what is in memory.
         findings: list[str] = []
         kept = self._slots.read(to.slot)
-        plain = read_epoch(paths[:1], derive(kept.key, to.epoch, b"keys"), to.epoch, findings)
+        plain, _ = read_epoch(paths[:1], derive(kept.key, to.epoch, b"keys"), to.epoch, findings)
         at = 0
         for part in parts:
             if memoryview(plain)[at : at + len(part)] != part:

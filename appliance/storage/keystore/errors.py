@@ -63,6 +63,12 @@ class KeyAbsentError(ErasedError):
     reason = "ERASED"
 
 
+class BucketKeyAbsentError(NotFoundError):
+    """The keystore has no key of the bucket, or no more; `data['bucket']`: tenant id, line, slice."""
+
+    reason = "BUCKET_KEY_ABSENT"
+
+
 class TenantKeyMissingError(NotFoundError):
     """The tenant has no key pair; `data['tenant_id']`."""
 
@@ -79,6 +85,12 @@ class KeystoreWriteError(UnavailableError):
     """The keystore could not be written; it is as it was before."""
 
     reason = "KEYSTORE_WRITE"
+
+
+class KeystoreTooNewError(PreconditionError):
+    """A newer release wrote it; `data['version']` is that of the format."""
+
+    reason = "KEYSTORE_TOO_NEW"
 
 
 class KeystoreLostError(PreconditionError):

@@ -20,7 +20,7 @@ from appliance.storage.keystore.errors import KeystoreCorruptError
 from appliance.storage.keystore.files import write_durably
 
 MAGIC = b"\x89EWJ\r\n\x1a\n"
-VERSION = 1
+VERSION = 2
 SYNC = b"\xe7EWj"
 MAX_RECORD = 64 << 20
 
@@ -31,8 +31,8 @@ _CONTEXT = b"earwitness key journal v1\x00"
 TAG = 16
 
 
-def _header(epoch: int) -> bytes:
-    body = _HEADER.pack(MAGIC, VERSION, HEADER_BYTES, epoch, 0)[:-4]
+def _header(epoch: int, version: int = VERSION) -> bytes:
+    body = _HEADER.pack(MAGIC, version, HEADER_BYTES, epoch, 0)[:-4]
     return body + zlib.crc32(body).to_bytes(4, "little")
 
 
@@ -60,8 +60,14 @@ def _prefix_at(raw: bytes, at: int) -> tuple[int, bytes] | None:
 class KeyJournal:
     """The journal of one epoch, open for appending. Not for several threads at once."""
 
-    def __init__(self, paths: Sequence[Path], key: bytes, epoch: int, findings: list[str]) -> None:
-        """Reads and mends. KeystoreCorruptError where a record is damaged in both copies; nothing is changed then."""
+    def __init__(
+        self, paths: Sequence[Path], key: bytes, epoch: int, findings: list[str], version: int = VERSION
+    ) -> None:
+        """Reads and mends. KeystoreCorruptError where a record is damaged in both copies; nothing is changed then.
+
+        `version`: of its base, which is its own too.
+        """
+        self.version = version
         self._paths = tuple(paths)
         self._aead = AESGCM(key)
         self._epoch = epoch
@@ -87,7 +93,7 @@ class KeyJournal:
                 raw.append(None)
         if all(item is None for item in raw):
             raise KeystoreCorruptError("no copy of the key journal can be read", what=self._name, offset=0)
-        good = bytearray(_header(self._epoch))
+        good = bytearray(_header(self._epoch, self.version))
         while (record := self._next(raw, len(good))) is not None:
             good += record
         self._refuse_damage(raw, len(good))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
+from appliance.storage.keystore.buckets import BUCKET, BucketKey
 from appliance.storage.keystore.contents import DEPOSIT_KEY, TENANT, Contents, DepositKey, TenantKey
 from appliance.storage.keystore.deposit import IntermediateRecord, KeyRecord
 from appliance.storage.keystore.errors import KeystoreCorruptError
@@ -13,6 +14,7 @@ from appliance.storage.keystore.wrap import SEALED_INTERMEDIATE_BYTES, WRAPPED_B
 _KEYS = 1
 _TENANT = 2
 _DEPOSIT_KEY = 3
+_BUCKET_KEY = 4
 
 _HEAD = struct.Struct("<BxxxIII")  # kind, seconds, intermediates, records
 _INTERMEDIATE = struct.Struct(f"<16s16s{SEALED_INTERMEDIATE_BYTES}s")
@@ -45,6 +47,11 @@ def pack_deposit_key(key: DepositKey) -> bytes:
     return _HEAD.pack(_DEPOSIT_KEY, 0, 0, 0) + key.pack()
 
 
+def pack_bucket_key(key: BucketKey) -> bytes:
+    """A bucket's key."""
+    return _HEAD.pack(_BUCKET_KEY, 0, 0, 0) + key.pack()
+
+
 def apply_record(plain: bytes, contents: Contents) -> None:
     """Takes a record in. It came out of an AEAD: a malformed one is a fault of ours, and said."""
     if len(plain) < _HEAD.size:
@@ -55,6 +62,7 @@ def apply_record(plain: bytes, contents: Contents) -> None:
         _KEYS: above * _INTERMEDIATE.size + count * _RECORD.size,
         _TENANT: TENANT.size,
         _DEPOSIT_KEY: DEPOSIT_KEY.size,
+        _BUCKET_KEY: BUCKET.size,
     }
     if sizes.get(kind) != len(plain) - at:
         raise KeystoreCorruptError(
@@ -65,6 +73,9 @@ def apply_record(plain: bytes, contents: Contents) -> None:
         contents.tenants.setdefault(tenant.tenant, tenant)
     elif kind == _DEPOSIT_KEY:
         contents.deposit_keys.append(DepositKey.unpack(plain, at))
+    elif kind == _BUCKET_KEY:
+        bucket = BucketKey.unpack(plain, at)
+        contents.buckets[bucket.name] = bucket
     else:
         split = at + above * _INTERMEDIATE.size
         contents.add(

@@ -5,12 +5,9 @@ One writer at a time, behind a lock of its own; readers never wait for it, not e
 
 from __future__ import annotations
 
-import fcntl
-import os
 import secrets
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,28 +16,35 @@ from typing import Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from appliance.model import id_bytes, id_text
-from appliance.storage.keystore import hpke
+from appliance.storage.keystore import hpke, keyjournal
+from appliance.storage.keystore.buckets import BucketKey, BucketName, pack_bucket_name, unpack_bucket_name
 from appliance.storage.keystore.contents import Contents, DepositKey, TenantKey
 from appliance.storage.keystore.deposit import Deposit, IntermediateRecord, KeyRecord, open_deposit
 from appliance.storage.keystore.epochs import Epochs
 from appliance.storage.keystore.errors import (
+    BucketKeyAbsentError,
     KeyAbsentError,
-    KeystoreBusyError,
     KeystoreCorruptError,
     KeystoreDegradedError,
     KeystoreLostError,
     KeystoreWriteError,
     TenantKeyMissingError,
 )
-from appliance.storage.keystore.files import make_directory
 from appliance.storage.keystore.keyjournal import KeyJournal
-from appliance.storage.keystore.records import apply_record, pack_deposit_key, pack_keys, pack_tenant
+from appliance.storage.keystore.locks import lock, unlock
+from appliance.storage.keystore.opened import Opened
+from appliance.storage.keystore.records import (
+    apply_record,
+    pack_bucket_key,
+    pack_deposit_key,
+    pack_keys,
+    pack_tenant,
+)
 from appliance.storage.keystore.rootslot import Fault, FileRootSlot, RootSlot, no_fault
-from appliance.storage.keystore.wrap import unseal_intermediate, unwrap_data_key
+from appliance.storage.keystore.wrap import KEY_BYTES, unwrap_data_key
 
 JOURNAL_LIMIT = 16 << 20  # bytes; beyond it the journal is merged into a new epoch
 MAX_IN_RECORD = 4096  # data keys in one journal record
-_HELD = 64  # intermediate keys kept open in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,28 +63,8 @@ class Shredded:
     epoch: int
     destroyed: tuple[str, ...]
     absent: tuple[str, ...]
-
-
-class _Open:
-    """An epoch's contents with the intermediate keys opened of late; goes as a whole when the epoch goes."""
-
-    def __init__(self, contents: Contents) -> None:
-        self.contents = contents
-        self._keys: OrderedDict[bytes, bytes] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def intermediate_key(self, above: IntermediateRecord, tenant: TenantKey) -> bytes:
-        with self._lock:
-            key = self._keys.get(above.id)
-            if key is not None:
-                self._keys.move_to_end(above.id)
-                return key
-        key = unseal_intermediate(tenant.private, above.tenant, above.id, above.sealed)
-        with self._lock:
-            self._keys[above.id] = key
-            if len(self._keys) > _HELD:
-                self._keys.popitem(last=False)
-        return key
+    buckets: tuple[BucketName, ...] = ()
+    absent_buckets: tuple[BucketName, ...] = ()
 
 
 class Keystore:
@@ -95,7 +79,7 @@ class Keystore:
         clock: Callable[[], int],
     ) -> None:
         self._epochs = epochs
-        self._open = _Open(contents)
+        self._open = Opened(contents)
         self._journal = journal
         self._locks = locks
         self._clock = clock
@@ -120,7 +104,7 @@ class Keystore:
         KeystoreDegradedError (no directory can be used). `clock`: nanoseconds since the Unix epoch.
         """
         epochs = Epochs(directories, slots or FileRootSlot(directories, fault), fault)
-        locks = _lock(directories)
+        locks = lock(directories)
         try:
             if not epochs.exists():
                 if not create:
@@ -136,14 +120,14 @@ class Keystore:
                     apply_record(record, contents)
                 journal.records.clear()
         except BaseException:
-            _unlock(locks)
+            unlock(locks)
             raise
         return cls(epochs, contents, journal, locks, clock)
 
     def close(self) -> None:
         """Lets another process open it."""
         with self._write:
-            _unlock(self._locks)
+            unlock(self._locks)
 
     def __enter__(self) -> Self:
         return self
@@ -228,6 +212,19 @@ class Keystore:
             raise KeyAbsentError("the keystore has no key of this recording", recording_id=id_text(recording))
         return record, above
 
+    def bucket_key(self, tenant_id: str, line: str, slice: str) -> bytes:
+        """The key of a bucket, 32 bytes; BucketKeyAbsentError where there is none (any more)."""
+        found = self._open.contents.buckets.get(pack_bucket_name((tenant_id, line, slice)))
+        if found is None:
+            raise BucketKeyAbsentError(
+                "the keystore has no key of this bucket", bucket=[tenant_id, line, slice]
+            )
+        return found.key
+
+    def bucket_keys(self) -> list[BucketName]:
+        """Names of the buckets whose key is held, in order."""
+        return sorted(unpack_bucket_name(raw) for raw in list(self._open.contents.buckets))
+
     # What comes to it.
 
     def create_tenant(self, tenant_id: str) -> bytes:
@@ -237,6 +234,18 @@ class Keystore:
             if raw not in contents.tenants:
                 self._append(pack_tenant(TenantKey(raw, self._clock(), hpke.new_private_key())))
             return self.tenant_public_key(tenant_id)
+
+    def create_bucket_key(self, tenant_id: str, line: str, slice: str) -> bytes:
+        """Makes the bucket's key if there is none; the key, 32 bytes. One that was shredded does not come back:
+
+        made again, it is another key. `line`: an id or `hold`; `slice`: at most 26 letters, digits, -. KeystoreWriteError.
+        """
+        with self._write:
+            name = pack_bucket_name((tenant_id, line, slice))
+            if name not in self._open.contents.buckets:
+                self._upgrade()
+                self._append(pack_bucket_key(BucketKey(name, self._clock(), secrets.token_bytes(KEY_BYTES))))
+            return self.bucket_key(tenant_id, line, slice)
 
     def open_deposit(self, raw: bytes) -> Deposit:
         """As deposit.open_deposit, with the deposit keys held."""
@@ -301,22 +310,30 @@ class Keystore:
 
     # What goes.
 
-    def shred(self, recording_ids: Collection[str]) -> Shredded:
-        """Destroys data keys: nobody can read these recordings any more, in any copy. See docs/keystore.md for the steps.
+    def shred(self, recording_ids: Collection[str], *, buckets: Collection[BucketName] = ()) -> Shredded:
+        """Destroys data keys and bucket keys, all in one turn: nobody can read these recordings any more, in any copy.
 
-        All deposit keys but the present one go too, so `rotate_deposit_key`, publish and take in what waits before.
-        Raises KeystoreWriteError (nothing is destroyed), KeystoreDegradedError (a copy cannot be written: either nothing
-        is destroyed, or the old root key not yet everywhere; ask again).
+        See docs/keystore.md for the steps. All deposit keys but the present one go too, so `rotate_deposit_key`, publish
+        and take in what waits before. Raises KeystoreWriteError (nothing is destroyed), KeystoreDegradedError (a copy
+        cannot be written: either nothing is destroyed, or the old root key not yet everywhere; ask again).
         """
         with self._write:
             contents = self._open.contents
             raw = {name: id_bytes(name) for name in dict.fromkeys(recording_ids)}
-            here = tuple(name for name, value in raw.items() if value in contents)
-            if here:
+            packed = {name: pack_bucket_name(name) for name in dict.fromkeys(buckets)}
+            here = {name: value for name, value in raw.items() if value in contents}
+            open_buckets = {name: value for name, value in packed.items() if value in contents.buckets}
+            if here or open_buckets:
                 self._refuse_degraded()
-                self._turn(contents.merged((raw[name] for name in here), contents.deposit_keys[-1:]))
+                self._turn(contents.merged(here.values(), contents.deposit_keys[-1:], open_buckets.values()))
             self._finish()
-            return Shredded(self.epoch, here, tuple(name for name in raw if name not in here))
+            return Shredded(
+                self.epoch,
+                tuple(here),
+                tuple(name for name in raw if name not in here),
+                tuple(open_buckets),
+                tuple(name for name in packed if name not in open_buckets),
+            )
 
     def compact(self) -> bool:
         """Merges the journal into a new epoch where it has grown large; whether it did."""
@@ -327,11 +344,17 @@ class Keystore:
             self._finish()
             return True
 
+    def _upgrade(self) -> None:
+        """Brings an epoch of an older format to the present one, so that its journal may take what is new."""
+        if self._journal.version != keyjournal.VERSION:
+            self._turn(self._open.contents.merged((), self._open.contents.deposit_keys))
+            self._finish()
+
     def _turn(self, contents: Contents) -> None:
         if self._epochs.unfinished:
             self._finish()
         self._journal = self._epochs.turn(contents)
-        self._open = _Open(contents)
+        self._open = Opened(contents)
 
     def _finish(self) -> None:
         if not self._epochs.unfinished:
@@ -368,26 +391,3 @@ class Keystore:
                 "the key journal ends elsewhere than written", what="key journal", offset=journal.size
             )
         self._journal = journal
-
-
-def _lock(directories: Sequence[Path]) -> list[int]:
-    """Locks every directory that can be; the descriptors."""
-    locks: list[int] = []
-    for directory in directories:
-        try:
-            make_directory(directory)
-            fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:
-            continue  # Epochs tells what is wrong with it
-        locks.append(fd)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            _unlock(locks)
-            raise KeystoreBusyError("another process has the keystore open") from error
-    return locks
-
-
-def _unlock(locks: list[int]) -> None:
-    while locks:
-        os.close(locks.pop())
