@@ -2,9 +2,10 @@
 
 from appliance.storage.keystore.buckets import BucketName
 from appliance.storage.keystore.deposit import Deposit, Depositor, DepositRequest, open_deposit
+from appliance.storage.keystore.intake import Added
 from appliance.storage.keystore.publish import load_deposit_key, publish_deposit_key
 from appliance.storage.keystore.rootslot import FileRootSlot, RootSlot
-from appliance.storage.keystore.store import Added, Keystore, Shredded
+from appliance.storage.keystore.store import Keystore, Shredded
 
 __all__ = [
     "Added",

@@ -7,7 +7,7 @@ adds; a new epoch makes a new one.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,11 +36,16 @@ INTERMEDIATE = np.dtype(
 )
 TENANT = struct.Struct(f"<16sqII{hpke.PRIVATE_KEY_BYTES}s")
 DEPOSIT_KEY = struct.Struct(f"<q{hpke.PRIVATE_KEY_BYTES}s")
+_RECORD = struct.Struct(f"<{ID_BYTES}sII{WRAPPED_BYTES}sII")  # RECORD, for one
+_INTERMEDIATE = struct.Struct(f"<{ID_BYTES}s{ID_BYTES}s{SEALED_INTERMEDIATE_BYTES}s")
 # Device key; how many tenants, deposit keys, bucket keys (not in version 1), intermediates, records.
 _COUNTS = {1: struct.Struct("<32sQQQQ"), 2: struct.Struct("<32sQQQQQ")}
 
 MODE_AUTO = 1
 """The vault opens the tenant's private key by itself."""
+
+PINNED = 1
+"""Flag of a data key that a legal hold forbids to destroy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,20 @@ def _padded(raw: bytes) -> bytes:
     return raw.ljust(ID_BYTES, b"\0")
 
 
+def _ids_array(raw: Iterable[bytes]) -> NDArray[np.bytes_]:
+    """Raw ids as an array."""
+    return np.frombuffer(b"".join(raw), f"S{ID_BYTES}")
+
+
+def _places(sorted_ids: NDArray[np.bytes_], wanted: NDArray[np.bytes_]) -> NDArray[np.intp]:
+    """Places of those ids of `wanted` that are there, in its order."""
+    if not len(sorted_ids):
+        return np.empty(0, np.intp)
+    at = np.searchsorted(sorted_ids, wanted)
+    np.minimum(at, len(sorted_ids) - 1, out=at)
+    return at[sorted_ids[at] == wanted]
+
+
 def _find(sorted_ids: NDArray[np.bytes_], wanted: bytes) -> int:
     """Place of an id in a sorted array; -1: not there."""
     if not len(sorted_ids):
@@ -106,6 +125,10 @@ class Contents:
         self.deposit_keys = list(deposit_keys)
         self.intermediates = np.empty(0, INTERMEDIATE) if intermediates is None else intermediates
         self.records = np.empty(0, RECORD) if records is None else records
+        self.pinned = {
+            _padded(raw) for raw in self.records["recording"][self.records["flags"] & PINNED != 0].tolist()
+        }
+        """Raw ids of the recordings whose key a legal hold forbids to destroy."""
         self._ids = np.ascontiguousarray(self.records["recording"])
         self._intermediate_ids = np.ascontiguousarray(self.intermediates["id"])
         self.new_intermediates: dict[bytes, IntermediateRecord] = {}
@@ -117,6 +140,11 @@ class Contents:
 
     def __contains__(self, recording: bytes) -> bool:
         return recording in self.new_records or _find(self._ids, recording) >= 0
+
+    def which(self, recordings: Sequence[bytes]) -> list[bytes]:
+        """Those of these raw ids whose key is held, in that order. For many at once."""
+        in_base = set(self._ids[_places(self._ids, _ids_array(recordings))].tolist())
+        return [name for name in recordings if name.rstrip(b"\0") in in_base or name in self.new_records]
 
     def find(self, recording: bytes) -> KeyRecord | None:
         """The record of a recording, by raw id."""
@@ -156,6 +184,13 @@ class Contents:
         for record in records:
             self.new_records[record.recording] = (record, deposited_s)
 
+    def pin(self, recordings: Iterable[bytes], pinned: bool) -> None:
+        """Forbids to destroy these keys, or allows it again; what is not held is left out."""
+        if pinned:
+            self.pinned.update(self.which(list(recordings)))
+        else:
+            self.pinned.difference_update(recordings)
+
     def merged(
         self,
         without: Iterable[bytes],
@@ -167,27 +202,23 @@ class Contents:
         An intermediate key that wraps nothing any more goes too.
         """
         gone = set(without)
-        fresh = sorted(
-            (found for name, found in self.new_records.items() if name not in gone),
-            key=lambda found: found[0].recording,
-        )
         keep = np.ones(len(self.records), bool)
-        for name in gone:
-            at = _find(self._ids, name)
-            if at >= 0:
-                keep[at] = False
+        keep[_places(self._ids, _ids_array(gone))] = False
         above, place_old, place_new = self._merged_intermediates()
         base = self.records[keep]
         base["intermediate"] = place_old[base["intermediate"]]
-        rows = np.zeros(len(fresh), RECORD)
-        for row, (record, deposited_s) in zip(rows, fresh, strict=True):
-            row["recording"] = record.recording
-            row["intermediate"] = place_new[record.intermediate]
-            row["counter"] = record.counter
-            row["wrapped"] = np.void(record.wrapped)
-            row["deposited"] = deposited_s
-        if len(rows):
-            base = np.insert(base, np.searchsorted(self._ids[keep], rows["recording"]), rows)
+        fresh = sorted(name for name in self.new_records if name not in gone)
+        if fresh:
+            packed = bytearray()
+            for name in fresh:
+                record, deposited_s = self.new_records[name]
+                place = place_new[record.intermediate]
+                packed += _RECORD.pack(name, place, record.counter, record.wrapped, deposited_s, 0)
+            base = np.insert(
+                base, np.searchsorted(self._ids[keep], _ids_array(fresh)), np.frombuffer(packed, RECORD)
+            )
+        base["flags"] &= np.uint32(~PINNED & 0xFFFFFFFF)
+        base["flags"][_places(base["recording"], _ids_array(self.pinned))] |= PINNED
         used = np.zeros(len(above), bool)
         used[base["intermediate"]] = True
         base["intermediate"] = (np.cumsum(used) - 1).astype("<u4")[base["intermediate"]]
@@ -201,11 +232,12 @@ class Contents:
             (item for item in self.new_intermediates.values() if _find(self._intermediate_ids, item.id) < 0),
             key=lambda item: item.id,
         )
-        rows = np.zeros(len(fresh), INTERMEDIATE)
-        for row, item in zip(rows, fresh, strict=True):
-            row["id"], row["tenant"], row["sealed"] = item.id, item.tenant, np.void(item.sealed)
         above = self.intermediates
-        if len(rows):
+        if fresh:
+            rows = np.frombuffer(
+                bytearray().join(_INTERMEDIATE.pack(item.id, item.tenant, item.sealed) for item in fresh),
+                INTERMEDIATE,
+            )
             above = np.insert(above, np.searchsorted(self._intermediate_ids, rows["id"]), rows)
         ids = np.ascontiguousarray(above["id"])
         place_old = np.searchsorted(ids, self._intermediate_ids).astype("<u4")

@@ -69,6 +69,15 @@ class BucketKeyAbsentError(NotFoundError):
     reason = "BUCKET_KEY_ABSENT"
 
 
+class KeyPinnedError(PreconditionError):
+    """A legal hold forbids to destroy some of these keys, so none is destroyed.
+
+    `data`: recording_ids (up to 20 of them), count.
+    """
+
+    reason = "KEY_PINNED"
+
+
 class TenantKeyMissingError(NotFoundError):
     """The tenant has no key pair; `data['tenant_id']`."""
 

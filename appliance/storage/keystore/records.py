@@ -9,12 +9,14 @@ from appliance.storage.keystore.buckets import BUCKET, BucketKey
 from appliance.storage.keystore.contents import DEPOSIT_KEY, TENANT, Contents, DepositKey, TenantKey
 from appliance.storage.keystore.deposit import IntermediateRecord, KeyRecord
 from appliance.storage.keystore.errors import KeystoreCorruptError
-from appliance.storage.keystore.wrap import SEALED_INTERMEDIATE_BYTES, WRAPPED_BYTES
+from appliance.storage.keystore.wrap import ID_BYTES, SEALED_INTERMEDIATE_BYTES, WRAPPED_BYTES
 
 _KEYS = 1
 _TENANT = 2
 _DEPOSIT_KEY = 3
 _BUCKET_KEY = 4
+_PIN = 5
+_UNPIN = 6
 
 _HEAD = struct.Struct("<BxxxIII")  # kind, seconds, intermediates, records
 _INTERMEDIATE = struct.Struct(f"<16s16s{SEALED_INTERMEDIATE_BYTES}s")
@@ -52,6 +54,11 @@ def pack_bucket_key(key: BucketKey) -> bytes:
     return _HEAD.pack(_BUCKET_KEY, 0, 0, 0) + key.pack()
 
 
+def pack_pins(recordings: Sequence[bytes], pinned: bool) -> bytes:
+    """Data keys, by raw recording id, that a legal hold forbids to destroy, or that it lets go."""
+    return _HEAD.pack(_PIN if pinned else _UNPIN, 0, 0, len(recordings)) + b"".join(recordings)
+
+
 def apply_record(plain: bytes, contents: Contents) -> None:
     """Takes a record in. It came out of an AEAD: a malformed one is a fault of ours, and said."""
     if len(plain) < _HEAD.size:
@@ -63,6 +70,8 @@ def apply_record(plain: bytes, contents: Contents) -> None:
         _TENANT: TENANT.size,
         _DEPOSIT_KEY: DEPOSIT_KEY.size,
         _BUCKET_KEY: BUCKET.size,
+        _PIN: count * ID_BYTES,
+        _UNPIN: count * ID_BYTES,
     }
     if sizes.get(kind) != len(plain) - at:
         raise KeystoreCorruptError(
@@ -76,6 +85,10 @@ def apply_record(plain: bytes, contents: Contents) -> None:
     elif kind == _BUCKET_KEY:
         bucket = BucketKey.unpack(plain, at)
         contents.buckets[bucket.name] = bucket
+    elif kind in (_PIN, _UNPIN):
+        contents.pin(
+            (plain[place : place + ID_BYTES] for place in range(at, len(plain), ID_BYTES)), kind == _PIN
+        )
     else:
         split = at + above * _INTERMEDIATE.size
         contents.add(

@@ -13,47 +13,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from appliance.model import id_bytes, id_text
 from appliance.storage.keystore import hpke, keyjournal
-from appliance.storage.keystore.buckets import BucketKey, BucketName, pack_bucket_name, unpack_bucket_name
+from appliance.storage.keystore.buckets import BucketKey, BucketName, pack_bucket_name
 from appliance.storage.keystore.contents import Contents, DepositKey, TenantKey
-from appliance.storage.keystore.deposit import Deposit, IntermediateRecord, KeyRecord, open_deposit
+from appliance.storage.keystore.deposit import Deposit
 from appliance.storage.keystore.epochs import Epochs
 from appliance.storage.keystore.errors import (
-    BucketKeyAbsentError,
     KeyAbsentError,
+    KeyPinnedError,
     KeystoreCorruptError,
     KeystoreDegradedError,
     KeystoreLostError,
     KeystoreWriteError,
-    TenantKeyMissingError,
 )
+from appliance.storage.keystore.intake import Added, Sorting
 from appliance.storage.keystore.keyjournal import KeyJournal
 from appliance.storage.keystore.locks import lock, unlock
 from appliance.storage.keystore.opened import Opened
+from appliance.storage.keystore.reading import KeystoreReader
 from appliance.storage.keystore.records import (
     apply_record,
     pack_bucket_key,
     pack_deposit_key,
-    pack_keys,
+    pack_pins,
     pack_tenant,
 )
 from appliance.storage.keystore.rootslot import Fault, FileRootSlot, RootSlot, no_fault
-from appliance.storage.keystore.wrap import KEY_BYTES, unwrap_data_key
+from appliance.storage.keystore.wrap import KEY_BYTES
 
 JOURNAL_LIMIT = 16 << 20  # bytes; beyond it the journal is merged into a new epoch
-MAX_IN_RECORD = 4096  # data keys in one journal record
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """What became of the keys in deposits, as written ids. `known` were there before; `refused` are not taken in."""
-
-    accepted: tuple[str, ...]
-    known: tuple[str, ...]
-    refused: tuple[str, ...]
+_NAMED = 20  # recordings that an error names
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +57,7 @@ class Shredded:
     absent_buckets: tuple[BucketName, ...] = ()
 
 
-class Keystore:
+class Keystore(KeystoreReader):
     """See the module. Every change is durable when its method returns. Safe to use from any thread."""
 
     def __init__(
@@ -79,7 +69,7 @@ class Keystore:
         clock: Callable[[], int],
     ) -> None:
         self._epochs = epochs
-        self._open = Opened(contents)
+        super().__init__(contents)
         self._journal = journal
         self._locks = locks
         self._clock = clock
@@ -148,83 +138,6 @@ class Keystore:
         found = [f"{name}: {why}" for name, why in dict(self._journal.degraded).items()]
         return found + (["what is old is not destroyed yet"] if self._epochs.unfinished else [])
 
-    def __len__(self) -> int:
-        """Data keys held."""
-        return len(self._open.contents)
-
-    def __contains__(self, recording_id: str) -> bool:
-        return id_bytes(recording_id) in self._open.contents
-
-    def recordings(self) -> Iterable[str]:
-        """Ids of all recordings whose key is held."""
-        return (id_text(raw) for raw in self._open.contents.recordings())
-
-    @property
-    def device_key(self) -> Ed25519PrivateKey:
-        """Signs footers and certificates."""
-        return Ed25519PrivateKey.from_private_bytes(self._open.contents.device_key)
-
-    @property
-    def device_public_key(self) -> bytes:
-        """Raw Ed25519 public key, 32 bytes."""
-        return self.device_key.public_key().public_bytes_raw()
-
-    @property
-    def deposit_public_key(self) -> bytes:
-        """What capture seals deposits to at present."""
-        return hpke.public_key(self._open.contents.deposit_keys[-1].private)
-
-    @property
-    def deposit_key_ids(self) -> list[bytes]:
-        """Ids of the deposit keys held, the present one last."""
-        keys = list(self._open.contents.deposit_keys)
-        return [hpke.key_id(hpke.public_key(item.private)) for item in keys]
-
-    def tenant_public_key(self, tenant_id: str) -> bytes:
-        """TenantKeyMissingError where the tenant has none."""
-        tenant = self._open.contents.tenants.get(id_bytes(tenant_id))
-        if tenant is None:
-            raise TenantKeyMissingError("this tenant has no key pair", tenant_id=tenant_id)
-        return hpke.public_key(tenant.private)
-
-    def tenant_of(self, recording_id: str) -> str:
-        """Whose recording it is by its key; KeyAbsentError where there is none."""
-        return id_text(self._above(self._open.contents, id_bytes(recording_id))[1].tenant)
-
-    def data_key(self, recording_id: str) -> bytes:
-        """The data key, 32 bytes.
-
-        Raises KeyAbsentError, TenantKeyMissingError, or KeyRefusedError where it is sealed to another key of the tenant.
-        """
-        held, recording = self._open, id_bytes(recording_id)
-        record, above = self._above(held.contents, recording)
-        tenant = held.contents.tenants.get(above.tenant)
-        if tenant is None:
-            raise TenantKeyMissingError("this tenant has no key pair", tenant_id=id_text(above.tenant))
-        key = held.intermediate_key(above, tenant)
-        return unwrap_data_key(key, record.counter, above.tenant, above.id, recording, record.wrapped)
-
-    @staticmethod
-    def _above(contents: Contents, recording: bytes) -> tuple[KeyRecord, IntermediateRecord]:
-        record = contents.find(recording)
-        above = contents.intermediate(record.intermediate) if record is not None else None
-        if record is None or above is None:
-            raise KeyAbsentError("the keystore has no key of this recording", recording_id=id_text(recording))
-        return record, above
-
-    def bucket_key(self, tenant_id: str, line: str, slice: str) -> bytes:
-        """The key of a bucket, 32 bytes; BucketKeyAbsentError where there is none (any more)."""
-        found = self._open.contents.buckets.get(pack_bucket_name((tenant_id, line, slice)))
-        if found is None:
-            raise BucketKeyAbsentError(
-                "the keystore has no key of this bucket", bucket=[tenant_id, line, slice]
-            )
-        return found.key
-
-    def bucket_keys(self) -> list[BucketName]:
-        """Names of the buckets whose key is held, in order."""
-        return sorted(unpack_bucket_name(raw) for raw in list(self._open.contents.buckets))
-
     # What comes to it.
 
     def create_tenant(self, tenant_id: str) -> bytes:
@@ -247,11 +160,6 @@ class Keystore:
                 self._append(pack_bucket_key(BucketKey(name, self._clock(), secrets.token_bytes(KEY_BYTES))))
             return self.bucket_key(tenant_id, line, slice)
 
-    def open_deposit(self, raw: bytes) -> Deposit:
-        """As deposit.open_deposit, with the deposit keys held."""
-        keys = list(self._open.contents.deposit_keys)
-        return open_deposit(raw, {hpke.key_id(hpke.public_key(item.private)): item.private for item in keys})
-
     def add(
         self, deposits: Iterable[Deposit], refuse: Callable[[str], bool] = lambda recording_id: False
     ) -> Added:
@@ -260,40 +168,41 @@ class Keystore:
         KeystoreWriteError where it cannot be written; what was taken in before that is known when it is tried again.
         """
         with self._write:
-            contents = self._open.contents
-            accepted: dict[str, None] = {}
-            known: list[str] = []
-            refused: list[str] = []
-            above: dict[bytes, IntermediateRecord] = {}
-            records: list[KeyRecord] = []
-
-            def flush() -> None:
-                fresh = [item for item in above.values() if contents.intermediate(item.id) is None]
-                if records:
-                    self._append(pack_keys(fresh, records, self._clock() // 1_000_000_000))
-                above.clear()
-                records.clear()
-
+            sorting = Sorting(self._open.contents, refuse)
             for deposit in deposits:
-                sealed = {item.id: item for item in deposit.intermediates}
-                for record in deposit.records:
-                    name, item = id_text(record.recording), sealed[record.intermediate]
-                    if refuse(name):
-                        refused.append(name)
-                    elif name in accepted or record.recording in contents:
-                        known.append(name)
-                    elif (above.get(item.id) or contents.intermediate(item.id) or item) != item:
-                        refused.append(
-                            name
-                        )  # another intermediate key has this id: no honest capture does that
-                    else:
-                        above[item.id] = item
-                        records.append(record)
-                        accepted[name] = None
-                    if len(records) >= MAX_IN_RECORD:
-                        flush()
-            flush()
-            return Added(tuple(accepted), tuple(known), tuple(refused))
+                for record in sorting.take(deposit, self._clock() // 1_000_000_000):
+                    self._append(record)
+            for record in sorting.rest(self._clock() // 1_000_000_000):
+                self._append(record)
+            return sorting.added()
+
+    def pin(self, recording_ids: Collection[str]) -> None:
+        """Forbids to destroy these keys until `unpin`, all of them or none; pinning twice is success.
+
+        Raises KeyAbsentError naming one that has no key, KeystoreWriteError.
+        """
+        with self._write:
+            contents = self._open.contents
+            raw = [id_bytes(name) for name in dict.fromkeys(recording_ids)]
+            held = set(contents.which(raw))
+            for name in raw:
+                if name not in held:
+                    raise KeyAbsentError(
+                        "the keystore has no key of this recording", recording_id=id_text(name)
+                    )
+            self._pin([name for name in raw if name not in contents.pinned], True)
+
+    def unpin(self, recording_ids: Collection[str]) -> None:
+        """Allows again to destroy these keys; success where one is not pinned, or has no key. KeystoreWriteError."""
+        with self._write:
+            pinned = self._open.contents.pinned
+            raw = (id_bytes(name) for name in dict.fromkeys(recording_ids))
+            self._pin([name for name in raw if name in pinned], False)
+
+    def _pin(self, raw: list[bytes], pinned: bool) -> None:
+        if raw:
+            self._upgrade()
+            self._append(pack_pins(raw, pinned))
 
     def rotate_deposit_key(self) -> bytes:
         """A new deposit key beside the ones held; its public half, to be published. `shred` drops the older ones."""
@@ -314,14 +223,17 @@ class Keystore:
         """Destroys data keys and bucket keys, all in one turn: nobody can read these recordings any more, in any copy.
 
         See docs/keystore.md for the steps. All deposit keys but the present one go too, so `rotate_deposit_key`, publish
-        and take in what waits before. Raises KeystoreWriteError (nothing is destroyed), KeystoreDegradedError (a copy
-        cannot be written: either nothing is destroyed, or the old root key not yet everywhere; ask again).
+        and take in what waits before. Raises KeyPinnedError or KeystoreWriteError (nothing is destroyed),
+        KeystoreDegradedError (a copy cannot be written: either nothing is destroyed, or the old root key not yet
+        everywhere; ask again).
         """
         with self._write:
             contents = self._open.contents
             raw = {name: id_bytes(name) for name in dict.fromkeys(recording_ids)}
             packed = {name: pack_bucket_name(name) for name in dict.fromkeys(buckets)}
-            here = {name: value for name, value in raw.items() if value in contents}
+            held = set(contents.which(list(raw.values())))
+            here = {name: value for name, value in raw.items() if value in held}
+            self._refuse_pinned(here)
             open_buckets = {name: value for name, value in packed.items() if value in contents.buckets}
             if here or open_buckets:
                 self._refuse_degraded()
@@ -333,6 +245,15 @@ class Keystore:
                 tuple(name for name in raw if name not in here),
                 tuple(open_buckets),
                 tuple(name for name in packed if name not in open_buckets),
+            )
+
+    def _refuse_pinned(self, names: dict[str, bytes]) -> None:
+        pinned = [name for name, value in names.items() if value in self._open.contents.pinned]
+        if pinned:
+            raise KeyPinnedError(
+                "a legal hold forbids to destroy some of these keys; none is destroyed",
+                recording_ids=pinned[:_NAMED],
+                count=len(pinned),
             )
 
     def compact(self) -> bool:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.model import EarwitnessError, id_bytes, new_id
-from appliance.storage.keystore import Depositor, DepositRequest, Keystore, hpke, keyjournal
+from appliance.storage.keystore import Depositor, DepositRequest, Keystore, hpke, intake, keyjournal
 from appliance.storage.keystore import store as store_module
 from appliance.storage.keystore.contents import Contents
 from appliance.storage.keystore.errors import (
@@ -192,7 +192,7 @@ def test_large_journals_are_merged(box, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_many_keys_go_into_records_of_bounded_size(box, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "MAX_IN_RECORD", 3)
+    monkeypatch.setattr(intake, "MAX_IN_RECORD", 3)
     box.open()
     box.fill(10)
     box.open(create=False)
