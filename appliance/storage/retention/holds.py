@@ -339,7 +339,7 @@ def _raw(recording_id: str) -> bytes:
 
 
 def _bounded(text: str, most: int, field: str) -> None:
-    if not 1 <= len(text.strip()) or len(text) > most:
+    if not text.strip() or len(text) > most:
         raise HoldInvalidError(f"should have 1 to {most} characters", field=field)
 
 
