@@ -116,7 +116,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class ClockFinding:
-    """Something to tell about the clock. While it is frozen each tick says so again."""
+    """Something to tell; `message` goes on from "The retention clock". While it is frozen each tick says so."""
 
     name: str  # CamelCase, as in conditions
     message: str
@@ -156,12 +156,12 @@ def tick(
         off_unknown = False
         if gap > 0:
             clock = reading.wall_ns
-            message = f"{_length(gap)} without power taken from the wall clock"
+            message = f"took {_length(gap)} without power from the wall clock"
             findings.append(ClockFinding("RetentionClockGapTaken", message, Severity.INFO))
 
     put_back = floor_ns - max(clock, allowed) > SHORT_GAP_NS and not reading.confirmed
     if floor_ns > clock:
-        message = f"was at {_text(clock)}, and had been at {_text(floor_ns)} before"
+        message = f"was raised from {_text(clock)} to {_text(floor_ns)}, where it had been before"
         findings.append(ClockFinding("RetentionClockRaised", message, Severity.WARNING))
         clock = floor_ns
     off_unknown = off_unknown or put_back
@@ -201,7 +201,7 @@ def accept(
             floor_ns=floor_ns,
         )
     clock = max(reading.wall_ns, floor_ns)
-    message = f"set from {_text(state.clock_ns)} to {_text(clock)} by {who}"
+    message = f"was set from {_text(state.clock_ns)} to {_text(clock)} by {who}"
     new = ClockState(clock, reading.wall_ns, reading.boot_id, reading.boottime_ns)
     return new, (ClockFinding("RetentionClockAccepted", message, Severity.WARNING),)
 
@@ -247,10 +247,10 @@ def _since(was: Frozen | None, rule: FreezeRule, clock_ns: int, message: str) ->
 
 def _told(old: ClockState | None, new: ClockState) -> Iterator[ClockFinding]:
     if new.frozen:
-        message = f"nothing is destroyed: {new.frozen.message}"
+        message = f"is frozen, so nothing is destroyed: {new.frozen.message}"
         yield ClockFinding("RetentionClockFrozen", message, Severity.ALARM)
     elif old and old.frozen:
-        yield ClockFinding("RetentionClockThawed", "clock and wall agree again", Severity.INFO)
+        yield ClockFinding("RetentionClockThawed", "is in step with the wall clock again", Severity.INFO)
 
 
 def _text(at_ns: int) -> str:

@@ -59,7 +59,7 @@ class SnapshotFacts:
 class BucketFacts:
     """One bucket. `recordings`: filed in it; `deleted`: deleted, not yet erased; `bytes`: of both.
 
-    `held`: those under an open hold, deleted ones too; of a hold's bucket every recording that is filed in it.
+    `held`: those under an open hold, deleted ones too; of a hold's bucket every recording in it.
     `newest_write_ns`: when something was last filed, undeleted or evacuated into it. `unknown_files`: files in it that
     no holding tells of.
     """

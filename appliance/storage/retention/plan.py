@@ -172,8 +172,10 @@ class _Planner:
             return
         if unknown and bucket.unknown_files:
             yield PlanItem(ItemKind.KEEP_UNKNOWN, unknown, name)
+        deleted = {each.recording_id for each in self._deleted.get(name, ())}
+        filed = [each for each in bucket.held if each.recording_id not in deleted]
         groups: dict[tuple[ItemKind, Why], list[HeldRecording]] = {}
-        for each in bucket.held:
+        for each in filed:
             groups.setdefault(self._of_hold(name, each), []).append(each)
         dropped: list[tuple[Why, list[HeldRecording]]] = []
         for (kind, why), some in groups.items():
@@ -181,18 +183,18 @@ class _Planner:
                 dropped.append((why, some))
             else:
                 yield _item_of(kind, name, why, some)
-        unlisted = bucket.recordings - len(bucket.held)
+        unlisted = bucket.recordings - len(filed)
         if unlisted > 0:
             sentence = f"nothing tells what {unlisted} recordings in a legal hold's bucket were held for"
             yield PlanItem(ItemKind.KEEP_UNKNOWN, Why(Rule.HOLD_UNEXPLAINED, sentence), name, unlisted)
-        left = unlisted > 0 or bucket.deleted or self._deleted.get(name) or len(dropped) < len(groups)
+        left = unlisted > 0 or bucket.deleted or deleted or len(dropped) < len(groups)
         # An empty bucket of an open case stays for what is evacuated into it next.
         if own is False and not (left or unknown or rules.why_frozen()):
             yield self._drop_whole(bucket, [each for _, some in dropped for each in some])
             return
         for why, some in dropped:
             yield _item_of(ItemKind.DROP_HOLD_RECORDINGS, name, why, some)
-        if not bucket.held and unlisted <= 0:
+        if not filed and unlisted <= 0:
             yield self._empty_hold_bucket(name, own, unknown)
         if bucket.state is BucketWord.OPEN and not dropped and not rules.why_not_quiet(bucket):
             why = Why(Rule.SLICE_OVER, "nothing was moved into the legal hold's bucket within the last hour")

@@ -166,7 +166,8 @@ class Rules:
     def why_not_quiet(self, bucket: BucketFacts) -> Why | None:
         """Where something was written into the bucket within the last hour."""
         quiet = bucket.newest_write_ns + QUIET_NS
-        if quiet <= self.now:
+        # A time that has not come yet is a wrong clock's, and would keep the bucket open for as long as that was wrong.
+        if quiet <= self.now or bucket.newest_write_ns > self.facts.clock.latest_ns + QUIET_NS:
             return None
         return Why(
             Rule.WRITTEN_LATELY,
