@@ -1,6 +1,7 @@
 """Keys: deposits from capture, the epoch store, root slots, shredding. See docs/keystore.md."""
 
 from appliance.storage.keystore.buckets import BucketName
+from appliance.storage.keystore.copies import CopyState
 from appliance.storage.keystore.deposit import Deposit, Depositor, DepositRequest, open_deposit
 from appliance.storage.keystore.intake import Added
 from appliance.storage.keystore.publish import load_deposit_key, publish_deposit_key
@@ -10,6 +11,7 @@ from appliance.storage.keystore.store import Keystore, Shredded
 __all__ = [
     "Added",
     "BucketName",
+    "CopyState",
     "Deposit",
     "DepositRequest",
     "Depositor",

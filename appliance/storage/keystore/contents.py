@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from appliance.storage.keystore import hpke
 from appliance.storage.keystore.buckets import BUCKET, BucketKey
+from appliance.storage.keystore.copies import COPY, CopyRecord
 from appliance.storage.keystore.deposit import IntermediateRecord, KeyRecord
 from appliance.storage.keystore.epochfile import VERSION
 from appliance.storage.keystore.errors import KeystoreCorruptError
@@ -38,8 +39,11 @@ TENANT = struct.Struct(f"<16sqII{hpke.PRIVATE_KEY_BYTES}s")
 DEPOSIT_KEY = struct.Struct(f"<q{hpke.PRIVATE_KEY_BYTES}s")
 _RECORD = struct.Struct(f"<{ID_BYTES}sII{WRAPPED_BYTES}sII")  # RECORD, for one
 _INTERMEDIATE = struct.Struct(f"<{ID_BYTES}s{ID_BYTES}s{SEALED_INTERMEDIATE_BYTES}s")
-# Device key; how many tenants, deposit keys, bucket keys (not in version 1), intermediates, records.
-_COUNTS = {1: struct.Struct("<32sQQQQ"), 2: struct.Struct("<32sQQQQQ")}
+DEVICE_KEY_BYTES = 32
+# Device key; how many tenants, deposit keys, intermediates, records.
+_HEAD_1 = struct.Struct(f"<{DEVICE_KEY_BYTES}sQQQQ")
+# Device key; epoch of the last erasure; how many tenants, deposit keys, bucket keys, copies, intermediates, records.
+_HEAD = struct.Struct(f"<{DEVICE_KEY_BYTES}sQQQQQQQ")
 
 MODE_AUTO = 1
 """The vault opens the tenant's private key by itself."""
@@ -118,8 +122,13 @@ class Contents:
         intermediates: NDArray[np.void] | None = None,
         records: NDArray[np.void] | None = None,
         buckets: Iterable[BucketKey] = (),
+        copies: Iterable[CopyRecord] = (),
+        erased_in: int = 0,
     ) -> None:
         self.device_key = device_key
+        self.erased_in = erased_in
+        """The first epoch without what was erased last; 0: nothing was, as far as is known."""
+        self.copies = {item.id: item for item in copies}
         self.buckets = {item.name: item for item in buckets}
         self.tenants = {item.tenant: item for item in tenants}
         self.deposit_keys = list(deposit_keys)
@@ -224,7 +233,16 @@ class Contents:
         base["intermediate"] = (np.cumsum(used) - 1).astype("<u4")[base["intermediate"]]
         closed = set(without_buckets)
         buckets = [item for name, item in self.buckets.items() if name not in closed]
-        return Contents(self.device_key, self.tenants.values(), deposit_keys, above[used], base, buckets)
+        return Contents(
+            self.device_key,
+            self.tenants.values(),
+            deposit_keys,
+            above[used],
+            base,
+            buckets,
+            self.copies.values(),
+            self.erased_in,
+        )
 
     def _merged_intermediates(self) -> tuple[NDArray[np.void], NDArray[np.uint32], dict[bytes, int]]:
         """All intermediate keys sorted; where those of the base now are; where those of `new_records` are."""
@@ -248,11 +266,13 @@ class Contents:
         """The plain bytes of an epoch, as buffers to be joined."""
         if self.new_records or self.new_intermediates:
             raise AssertionError("merge before writing an epoch")
-        tables = (self.tenants, self.deposit_keys, self.buckets, self.intermediates, self.records)
-        small = [_COUNTS[VERSION].pack(self.device_key, *(len(table) for table in tables))]
+        small_tables = (self.tenants, self.deposit_keys, self.buckets, self.copies)
+        counts = [len(table) for table in (*small_tables, self.intermediates, self.records)]
+        small = [_HEAD.pack(self.device_key, self.erased_in, *counts)]
         small += [self.tenants[name].pack() for name in sorted(self.tenants)]
         small += [item.pack() for item in self.deposit_keys]
         small += [self.buckets[name].pack() for name in sorted(self.buckets)]
+        small += [self.copies[name].pack() for name in sorted(self.copies)]
         parts = [memoryview(b"".join(small))]
         for array in (self.intermediates, self.records):
             if len(array):
@@ -262,13 +282,21 @@ class Contents:
     @classmethod
     def decode(cls, plain: bytearray, version: int = VERSION) -> Contents:
         """Reads what `encode` gave. It came out of an AEAD, so a wrong length is a fault of ours: said all the same."""
-        view, head = memoryview(plain), _COUNTS[version]
+        view, head = memoryview(plain), _HEAD_1 if version == 1 else _HEAD
         if len(plain) < head.size:
             raise KeystoreCorruptError("an epoch's content is cut short", what="epoch", offset=len(plain))
         device, *counts = head.unpack_from(view)
+        erased_in = 0 if version == 1 else counts.pop(0)
         if version == 1:
-            counts.insert(2, 0)
-        sizes = (TENANT.size, DEPOSIT_KEY.size, BUCKET.size, INTERMEDIATE.itemsize, RECORD.itemsize)
+            counts[2:2] = [0, 0]
+        sizes = (
+            TENANT.size,
+            DEPOSIT_KEY.size,
+            BUCKET.size,
+            COPY.size,
+            INTERMEDIATE.itemsize,
+            RECORD.itemsize,
+        )
         starts = [head.size]
         for size, count in zip(sizes, counts, strict=True):
             starts.append(starts[-1] + size * count)
@@ -278,11 +306,11 @@ class Contents:
             range(start, start + size * count, size)
             for start, size, count in zip(starts, sizes, counts, strict=True)
         ]
-        table = np.frombuffer(plain, INTERMEDIATE, counts[3], starts[3])
-        rows = np.frombuffer(plain, RECORD, counts[4], starts[4])
+        table = np.frombuffer(plain, INTERMEDIATE, counts[4], starts[4])
+        rows = np.frombuffer(plain, RECORD, counts[5], starts[5])
         if len(rows) and int(rows["intermediate"].max()) >= len(table):
             raise KeystoreCorruptError(
-                "a key record names no intermediate key", what="epoch", offset=starts[4]
+                "a key record names no intermediate key", what="epoch", offset=starts[5]
             )
         return cls(
             device,
@@ -291,4 +319,6 @@ class Contents:
             table,
             rows,
             [BucketKey.unpack(view, at) for at in places[2]],
+            [CopyRecord.unpack(view, at) for at in places[3]],
+            erased_in,
         )

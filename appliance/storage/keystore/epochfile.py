@@ -147,6 +147,21 @@ class _Copy:
             os.close(self.fd)
 
 
+def peek_epoch(path: Path, key: bytes, epoch: int) -> bytes | None:
+    """The first chunk of one copy, decrypted; None where it cannot be. Changes nothing."""
+    copy = _Copy(path)
+    try:
+        header = _Header.parse(copy.read(0, HEADER_BYTES))
+        if header is None or header.epoch != epoch or header.version not in VERSIONS:
+            return None
+        nonce, aad = header.nonce_and_aad(0)
+        return AESGCM(key).decrypt(nonce, copy.read(HEADER_BYTES, min(CHUNK, header.length) + TAG), aad)
+    except InvalidTag:
+        return None
+    finally:
+        copy.close()
+
+
 def read_epoch(paths: Sequence[Path], key: bytes, epoch: int, findings: list[str]) -> tuple[bytearray, int]:
     """The plain bytes, and the format version; what was damaged in one copy is repaired from the other and told in
     `findings`.

@@ -6,26 +6,31 @@ the flip, which is the point of no return; then the old slot is destroyed and th
 
 from __future__ import annotations
 
+import errno
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from appliance.model import EarwitnessError
 from appliance.storage.keystore import epochfile
-from appliance.storage.keystore.contents import Contents
-from appliance.storage.keystore.epochfile import derive, equal_files, read_epoch, write_epoch
+from appliance.storage.keystore.contents import DEVICE_KEY_BYTES, Contents
+from appliance.storage.keystore.copies import Copies, keystore_id, read_identity
+from appliance.storage.keystore.epochfile import derive, equal_files, peek_epoch, read_epoch, write_epoch
 from appliance.storage.keystore.errors import (
     KeystoreCorruptError,
     KeystoreDegradedError,
+    KeystoreRolledBackError,
     KeystoreWriteError,
     RootKeyMissingError,
 )
 from appliance.storage.keystore.files import make_directory, remove_durably, sync_directory, write_durably
 from appliance.storage.keystore.keyjournal import KeyJournal, create_journal
+from appliance.storage.keystore.records import apply_record
 from appliance.storage.keystore.rootslot import ROOT_KEY_BYTES, SLOTS, Active, Fault, RootKey, RootSlot
 
-_OURS = re.compile(r"epoch-(\d{10})\.(keys|journal)|\.(epoch-\d{10}\.(keys|journal)|active|new)\.\d+\.tmp")
+_EPOCH = re.compile(r"epoch-(\d{10})\.(keys|journal)")
+_OURS = re.compile(rf"{_EPOCH.pattern}|\.({_EPOCH.pattern}|active|copy|new)\.\d+\.tmp")
 _MARKER = "new"  # there while the very first epoch is being made
 
 
@@ -33,13 +38,15 @@ class Epochs:
     """The files of one keystore. Not for several threads at once."""
 
     def __init__(self, directories: Sequence[Path], slots: RootSlot, fault: Fault) -> None:
-        self._directories = tuple(directories)
+        self._all = tuple(directories)
+        self._directories = self._all  # without those whose disk is not mounted
         self._slots = slots
         self._fault = fault
         self._active: Active | None = None
         self._version = epochfile.VERSION  # of the present epoch's format
         self.unfinished = False
         """A turn has flipped, and what is old is not all destroyed yet."""
+        self.copies = Copies(directories, fault)
         self.findings: list[str] = []
         """What was damaged and is repaired, or could not be, as sentences."""
 
@@ -63,15 +70,31 @@ class Epochs:
         return not self._marked() and any(self._files())
 
     def _marked(self) -> bool:
-        return any((directory / _MARKER).exists() for directory in self._directories)
+        return any((directory / _MARKER).exists() for directory in self._all)
 
     def _files(self) -> list[Path]:
-        found = []
-        for directory in self._directories:
-            if directory.is_dir():
-                found += [path for path in directory.iterdir() if _OURS.fullmatch(path.name)]
-                found += [path for path in directory.iterdir() if path.name in {f"root-{n}" for n in SLOTS}]
-        return found
+        names = {"active", *(f"root-{slot}" for slot in SLOTS)}
+        return [
+            path
+            for directory in self._all
+            if directory.is_dir()
+            for path in directory.iterdir()
+            if _OURS.fullmatch(path.name) or path.name in names
+        ]
+
+    def _owner(self, directory: Path) -> bytes | None:
+        """Id of the keystore in a directory, by what it holds alone; None where that does not open."""
+        slots = self._slots.alone(directory)
+        try:
+            active = slots.active()
+            root = slots.read(active.slot) if active is not None else None
+        except (KeystoreCorruptError, RootKeyMissingError):
+            return None
+        if root is None:
+            return None
+        path = directory / f"epoch-{root.epoch:010d}.keys"
+        head = peek_epoch(path, derive(root.key, root.epoch, b"keys"), root.epoch)
+        return keystore_id(head[:DEVICE_KEY_BYTES]) if head is not None else None
 
     def create(self, contents: Contents) -> KeyJournal:
         """The first epoch. A crash before its end leaves nothing, and it may be made again."""
@@ -81,37 +104,119 @@ class Epochs:
         for slot in SLOTS:
             self._slots.destroy(slot)
         self._fault("marked")
+        contents.copies = {item.id: item for item in self.copies.create(keystore_id(contents.device_key))}
         return self._turn(contents, Active(SLOTS[0], 1))
 
-    def load(self) -> tuple[Contents, KeyJournal]:
-        """The present epoch, with what was damaged in one copy repaired."""
+    def load(self, floor_epoch: int = 0) -> tuple[Contents, KeyJournal]:
+        """The present epoch with its journal, with what was damaged in one copy repaired.
+
+        KeystoreRolledBackError where it is below `floor_epoch`, KeystoreForeignError; errors as Keystore.open.
+        """
         self._make_directories()
+        self.copies.survey(self._owner)
+        empty = self._empty()
+        self._use(empty)
         active = self._slots.active() or self._adopt()
+        if active.epoch < floor_epoch:
+            raise KeystoreRolledBackError(
+                "every copy of the keystore is older than one that was there before",
+                epoch=active.epoch,
+                floor=floor_epoch,
+            )
+        root = self._root(active)
+        current = self._current(active)
+        contents, version, journal = self._read(root)
+        self.copies.check(keystore_id(contents.device_key))
+        # Only now, that everything has opened, is what may hold another key overwritten.
+        self._active, self._version = active, version
+        if self._place(empty, contents):
+            *_, journal = self._read(root)
+        self._look_after(root, contents, current)
+        return contents, journal
+
+    def _use(self, without: Sequence[Path]) -> None:
+        # Where nothing else is left, they are all used, and it is told what is missing.
+        used = tuple(directory for directory in self._all if directory not in without)
+        self._directories = used or self._all
+        self._slots.use(self._directories)
+
+    def _empty(self) -> list[Path]:
+        """Directories that can be used and hold nothing of a keystore."""
+        holding = {path.parent for path in self._files()}
+        return [
+            directory
+            for directory in self._all
+            if read_identity(directory) in ("missing", "damaged") and directory not in holding
+        ]
+
+    def _place(self, empty: Sequence[Path], contents: Contents) -> bool:
+        """Makes copies of directories that hold nothing, except where a disk should be mounted; whether any was."""
+        away, done = self.copies.place(empty, contents.copies)
+        self.findings += done
+        self._use(away)
+        return len(away) < len(empty)
+
+    def _root(self, active: Active) -> RootKey:
         root = self._slots.read(active.slot)
         if root.epoch != active.epoch:
             raise KeystoreCorruptError("the active root slot is of another epoch", what="root slot")
-        contents, journal = self._read(root)
-        # Only now, that everything has opened, is anything changed.
-        self._active = active
+        return root
+
+    def _current(self, active: Active) -> set[Path]:
+        return {path.parent for path in self._paths(active.epoch, "keys") if path.exists()}
+
+    def _read(self, root: RootKey) -> tuple[Contents, int, KeyJournal]:
+        key = derive(root.key, root.epoch, b"keys")
+        plain, version = read_epoch(self._paths(root.epoch, "keys"), key, root.epoch, self.findings)
+        contents = Contents.decode(plain, version)
+        journal = self._journal(root, version)
+        for record in journal.records:
+            apply_record(record, contents)
+        journal.records.clear()
+        return contents, version, journal
+
+    def _look_after(self, root: RootKey, contents: Contents, current: Collection[Path]) -> None:
+        """Brings every directory up to the present epoch, and says who bears which id."""
+        active = self._present()
         self.findings += self._slots.mend(active, root)
+        self.findings += self.copies.settle(self._directories, current, contents.copies)
+        done = {item.id for item in contents.copies.values() if item.epoch >= active.epoch}
+        for directory, name in self.copies.borne.items():
+            if name in done:
+                # Its last turn was completed: what is of an older epoch here was put back since.
+                self.findings += self._strangers(directory)
         self.unfinished = True
         try:
             self.finish()
         except OSError as error:
             self.findings.append(f"what is old could not be destroyed yet: {error.strerror}")
-        return contents, journal
+
+    def _strangers(self, directory: Path) -> list[str]:
+        """What is of an earlier epoch; what is of the next one a turn left that did not come to its end."""
+        active, found = self._present(), []
+        try:
+            old = self._slots.alone(directory).read(1 - active.slot)
+            if old.epoch < active.epoch:
+                found.append(f"{directory.name}: a root key of epoch {old.epoch}, destroyed")
+        except (RootKeyMissingError, KeystoreCorruptError):
+            pass  # nothing that opens anything
+        for path in self._old_files(directory):
+            match = _EPOCH.fullmatch(path.name)
+            if match is not None and int(match[1]) < active.epoch:
+                found.append(f"{directory.name}/{path.name}: of an earlier epoch, removed")
+        return found
 
     def _make_directories(self) -> None:
         errors = []
-        for directory in self._directories:
+        for directory in self._all:
             try:
                 make_directory(directory)
             except OSError as error:
                 errors.append(error)
                 self.findings.append(f"{directory.name}: cannot be used: {error.strerror}")
-        if len(errors) == len(self._directories):
+        if len(errors) == len(self._all):
             raise KeystoreDegradedError(
-                "neither copy of the keystore can be used", copies=[item.name for item in self._directories]
+                "neither copy of the keystore can be used", copies=[item.name for item in self._all]
             ) from errors[0]
 
     def _adopt(self) -> Active:
@@ -127,29 +232,31 @@ class Epochs:
         self.findings.append("active: missing in both copies, repaired")
         return found[0]
 
-    def _read(self, root: RootKey) -> tuple[Contents, KeyJournal]:
-        epoch = root.epoch
-        key = derive(root.key, epoch, b"keys")
-        plain, version = read_epoch(self._paths(epoch, "keys"), key, epoch, self.findings)
-        self._version = version
-        return Contents.decode(plain, version), self._journal(root)
-
-    def _journal(self, root: RootKey) -> KeyJournal:
+    def _journal(self, root: RootKey, version: int) -> KeyJournal:
         key = derive(root.key, root.epoch, b"journal")
-        return KeyJournal(self._paths(root.epoch, "journal"), key, root.epoch, self.findings, self._version)
+        return KeyJournal(self._paths(root.epoch, "journal"), key, root.epoch, self.findings, version)
 
     def reopen_journal(self) -> KeyJournal:
         """Reads both copies of the present journal again and repairs them; `findings` tells."""
-        return self._journal(self._slots.read(self._present().slot))
+        return self._journal(self._root(self._present()), self._version)
 
-    def scrub(self) -> None:
-        """Reads both copies of all but the journal again and repairs them; `findings` tells."""
+    def scrub(self, contents: Contents) -> None:
+        """Reads both copies of all but the journal again and repairs them; `findings` tells.
+
+        A directory that is another than before becomes a copy; one that is back is brought up to date.
+        """
         active = self._present()
         self._make_directories()
-        root = self._slots.read(active.slot)
+        self.copies.survey(self._owner)
+        found = self._slots.active()
+        if found is not None and found.epoch > active.epoch:
+            raise KeystoreCorruptError("a copy is of a later epoch than the one that is open", what="active")
+        root = self._root(active)
+        current = self._current(active)
+        self._place(self._empty(), contents)
         key = derive(root.key, active.epoch, b"keys")
         read_epoch(self._paths(active.epoch, "keys"), key, active.epoch, self.findings)
-        self.findings += self._slots.mend(active, root)
+        self._look_after(root, contents, current)
 
     def turn(self, contents: Contents) -> KeyJournal:
         """Makes `contents` the next epoch; its empty journal. The caller then calls `finish`.
@@ -231,17 +338,36 @@ class Epochs:
     def finish(self) -> None:
         """Destroys what is old: the other slot, then files of other epochs. OSError where it cannot be done yet."""
         active = self._present()
-        self._slots.mend(active, self._slots.read(active.slot))
+        root = self._slots.read(active.slot)
+        self._slots.mend(active, root)
         self._slots.activate(active)
         for slot in SLOTS:
             if slot != active.slot:
                 self._slots.destroy(slot)
+        self._refuse_other_roots(active, root)
         self._fault("old slot destroyed")
-        keep = {path.name for kind in ("keys", "journal") for path in self._paths(active.epoch, kind)}
         for directory in self._directories:
-            for path in list(directory.iterdir()):
-                if path.name == _MARKER or (_OURS.fullmatch(path.name) and path.name not in keep):
-                    path.unlink(missing_ok=True)
+            for path in self._old_files(directory):
+                path.unlink(missing_ok=True)
             sync_directory(directory)
         self._fault("old files removed")
         self.unfinished = False
+
+    def _refuse_other_roots(self, active: Active, root: RootKey) -> None:
+        """In a copy that was behind, the old root key may lie in the slot that is now the active one."""
+        for directory in self._directories:
+            try:
+                found = self._slots.alone(directory).read(active.slot)
+            except (RootKeyMissingError, KeystoreCorruptError):
+                found = None
+            if found != root:
+                raise OSError(errno.EIO, f"{directory.name}: a root slot cannot be written")
+
+    def _old_files(self, directory: Path) -> list[Path]:
+        active = self._present()
+        keep = {path.name for kind in ("keys", "journal") for path in self._paths(active.epoch, kind)}
+        return [
+            path
+            for path in sorted(directory.iterdir())
+            if path.name == _MARKER or (_OURS.fullmatch(path.name) and path.name not in keep)
+        ]

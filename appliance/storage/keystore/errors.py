@@ -96,6 +96,42 @@ class KeystoreWriteError(UnavailableError):
     reason = "KEYSTORE_WRITE"
 
 
+class KeystoreCopyMissingError(PreconditionError):
+    """A copy of the keystore is away and may still hold what is to be erased; `data['copies']`: ids.
+
+    Bring it back, or declare it destroyed.
+    """
+
+    reason = "KEYSTORE_COPY_MISSING"
+
+
+class KeystoreCopyUnknownError(NotFoundError):
+    """The keystore lists no such copy; `data['copy']`."""
+
+    reason = "KEYSTORE_COPY_UNKNOWN"
+
+
+class KeystoreCopyPresentError(PreconditionError):
+    """The copy is there, so it is not destroyed; `data['copy']`."""
+
+    reason = "KEYSTORE_COPY_PRESENT"
+
+
+class KeystoreForeignError(PreconditionError):
+    """A directory holds another keystore, which is neither read nor overwritten; `data['directories']`: names."""
+
+    reason = "KEYSTORE_FOREIGN"
+
+
+class KeystoreRolledBackError(PreconditionError):
+    """Every copy is older than one that was there before: somebody put them back. Nothing is changed.
+
+    `data`: epoch (the highest found; 0: none), floor.
+    """
+
+    reason = "KEYSTORE_ROLLED_BACK"
+
+
 class KeystoreTooNewError(PreconditionError):
     """A newer release wrote it; `data['version']` is that of the format."""
 

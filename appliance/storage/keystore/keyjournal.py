@@ -6,6 +6,7 @@ second; so only the last record can be torn, and only where no other copy has it
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import struct
@@ -55,6 +56,13 @@ def _prefix_at(raw: bytes, at: int) -> tuple[int, bytes] | None:
     if not TAG <= length <= MAX_RECORD or _prefix(length, nonce) != raw[at : at + _PREFIX.size]:
         return None
     return length, nonce
+
+
+def _record_at(raw: bytes, at: int) -> bytes | None:
+    """The bytes of the record that begins here, if they are all there."""
+    prefix = _prefix_at(raw, at)
+    end = at + _PREFIX.size + (prefix[0] if prefix is not None else 0)
+    return raw[at:end] if prefix is not None and len(raw) >= end else None
 
 
 class KeyJournal:
@@ -108,29 +116,31 @@ class KeyJournal:
 
     def _next(self, raw: Sequence[bytes | None], at: int) -> bytes | None:
         """The record at `at` as any copy has it whole; its content goes to `records`."""
+        found: dict[bytes, bytes] = {}
         for item in raw:
-            found = self._try(item or b"", at)
-            if found is not None:
-                return found
+            record = _record_at(item or b"", at)
+            if record is not None and record not in found:
+                plain = self._open(record, at)
+                if plain is not None:
+                    found[record] = plain
+        if len(found) > 1:
+            # Each copy was written to without the other: taking one would lose what the other has.
+            raise KeystoreCorruptError(
+                "the copies of the key journal went on differently", what=self._name, offset=at
+            )
+        for record, plain in found.items():
+            self.records.append(plain)
+            self._number += 1
+            self._last_tag = record[-TAG:]
+            return record
         return None
 
-    def _try(self, raw: bytes, at: int) -> bytes | None:
-        prefix = _prefix_at(raw, at)
-        if prefix is None:
-            return None
-        length, nonce = prefix
-        end = at + _PREFIX.size + length
-        if len(raw) < end:
-            return None
-        sealed = raw[at + _PREFIX.size : end]
+    def _open(self, record: bytes, at: int) -> bytes | None:
+        _, _, nonce, _ = _PREFIX.unpack_from(record)
         try:
-            plain = self._aead.decrypt(nonce, sealed, self._aad(at))
+            return self._aead.decrypt(nonce, record[_PREFIX.size :], self._aad(at))
         except InvalidTag:
             return None
-        self.records.append(plain)
-        self._number += 1
-        self._last_tag = sealed[-TAG:]
-        return raw[at:end]
 
     def _aad(self, at: int) -> bytes:
         return _CONTEXT + struct.pack("<QQQ", self._epoch, self._number, at) + self._last_tag
@@ -204,6 +214,8 @@ class KeyJournal:
     def _append_to(self, path: Path, record: bytes) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
+            if os.fstat(fd).st_size != self._size:
+                raise OSError(errno.ESTALE, "the file is another than the one that was open")
             try:
                 view, at = memoryview(record), self._size
                 while view:

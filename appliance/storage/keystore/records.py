@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from appliance.storage.keystore.buckets import BUCKET, BucketKey
 from appliance.storage.keystore.contents import DEPOSIT_KEY, TENANT, Contents, DepositKey, TenantKey
+from appliance.storage.keystore.copies import COPY, CopyRecord
 from appliance.storage.keystore.deposit import IntermediateRecord, KeyRecord
 from appliance.storage.keystore.errors import KeystoreCorruptError
 from appliance.storage.keystore.wrap import ID_BYTES, SEALED_INTERMEDIATE_BYTES, WRAPPED_BYTES
@@ -17,6 +18,8 @@ _DEPOSIT_KEY = 3
 _BUCKET_KEY = 4
 _PIN = 5
 _UNPIN = 6
+_COPIES = 7
+_FORGET = 8
 
 _HEAD = struct.Struct("<BxxxIII")  # kind, seconds, intermediates, records
 _INTERMEDIATE = struct.Struct(f"<16s16s{SEALED_INTERMEDIATE_BYTES}s")
@@ -59,6 +62,16 @@ def pack_pins(recordings: Sequence[bytes], pinned: bool) -> bytes:
     return _HEAD.pack(_PIN if pinned else _UNPIN, 0, 0, len(recordings)) + b"".join(recordings)
 
 
+def pack_copies(copies: Sequence[CopyRecord]) -> bytes:
+    """Copies of the keystore that are here, and the last epoch whose turn they have completed."""
+    return _HEAD.pack(_COPIES, 0, 0, len(copies)) + b"".join(item.pack() for item in copies)
+
+
+def pack_forget(copy: bytes) -> bytes:
+    """A copy that is declared destroyed."""
+    return _HEAD.pack(_FORGET, 0, 0, 1) + copy
+
+
 def apply_record(plain: bytes, contents: Contents) -> None:
     """Takes a record in. It came out of an AEAD: a malformed one is a fault of ours, and said."""
     if len(plain) < _HEAD.size:
@@ -72,6 +85,8 @@ def apply_record(plain: bytes, contents: Contents) -> None:
         _BUCKET_KEY: BUCKET.size,
         _PIN: count * ID_BYTES,
         _UNPIN: count * ID_BYTES,
+        _COPIES: count * COPY.size,
+        _FORGET: count * ID_BYTES,
     }
     if sizes.get(kind) != len(plain) - at:
         raise KeystoreCorruptError(
@@ -89,6 +104,13 @@ def apply_record(plain: bytes, contents: Contents) -> None:
         contents.pin(
             (plain[place : place + ID_BYTES] for place in range(at, len(plain), ID_BYTES)), kind == _PIN
         )
+    elif kind == _COPIES:
+        for place in range(at, len(plain), COPY.size):
+            copy = CopyRecord.unpack(plain, place)
+            contents.copies[copy.id] = copy
+    elif kind == _FORGET:
+        for place in range(at, len(plain), ID_BYTES):
+            contents.copies.pop(plain[place : place + ID_BYTES], None)
     else:
         split = at + above * _INTERMEDIATE.size
         contents.add(

@@ -53,6 +53,17 @@ class RootSlot(ABC):
     Every method is durable when it returns, and doing it twice is success. OSError where the medium refuses.
     """
 
+    in_copies: bool
+    """Whether the root keys lie in the keystore's directories: a copy that is away then holds one too."""
+
+    def alone(self, directory: Path) -> RootSlot:
+        """The slots as this one directory has them."""
+        return self
+
+    @abstractmethod
+    def use(self, directories: Sequence[Path]) -> None:
+        """Which of the keystore's directories count from now on."""
+
     @abstractmethod
     def active(self) -> Active | None:
         """Which slot counts; None where none was ever activated. KeystoreCorruptError where it cannot be told."""
@@ -98,9 +109,19 @@ def _active_bytes(active: Active) -> bytes:
 class FileRootSlot(RootSlot):
     """Slots as files `root-0`, `root-1`, and `active`, in each of the directories given."""
 
+    in_copies = True
+
     def __init__(self, directories: Sequence[Path], fault: Fault = no_fault) -> None:
         self._directories = tuple(directories)
         self._fault = fault
+
+    def use(self, directories: Sequence[Path]) -> None:
+        """See RootSlot."""
+        self._directories = tuple(directories)
+
+    def alone(self, directory: Path) -> FileRootSlot:
+        """See RootSlot."""
+        return FileRootSlot([directory])
 
     def active(self) -> Active | None:
         """See RootSlot. The highest epoch counts: a flip that reached one copy has happened."""
@@ -141,8 +162,8 @@ class FileRootSlot(RootSlot):
         )
         try:
             os.fchmod(fd, 0o600)
-            os.ftruncate(fd, 0)
-            os.write(fd, _slot_bytes(slot, root))
+            os.pwrite(fd, _slot_bytes(slot, root), 0)
+            os.ftruncate(fd, _SLOT.size)
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -193,6 +214,8 @@ class FileRootSlot(RootSlot):
                 what = f"{directory.name}/{name}: {have if isinstance(have, str) else 'behind'}"
                 try:
                     if isinstance(wanted, RootKey):
+                        # What was there may be the key of an older epoch.
+                        self._destroy_slot(directory, active.slot)
                         self._write_slot(directory, active.slot, root)
                     else:
                         write_durably(directory / "active", _active_bytes(active))
@@ -204,18 +227,21 @@ class FileRootSlot(RootSlot):
     def destroy(self, slot: int) -> None:
         """See RootSlot: overwritten, synced, unlinked, the directory synced."""
         for directory in self._directories:
-            path = directory / f"root-{slot}"
-            try:
-                fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            except FileNotFoundError:
-                continue
-            try:
-                length = max(os.fstat(fd).st_size, _SLOT.size)
-                os.pwrite(fd, secrets.token_bytes(length), 0)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            self._fault(f"slot overwritten in {directory.name}")
-            path.unlink(missing_ok=True)
-            sync_directory(directory)
-            self._fault(f"slot removed in {directory.name}")
+            self._destroy_slot(directory, slot)
+
+    def _destroy_slot(self, directory: Path, slot: int) -> None:
+        path = directory / f"root-{slot}"
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return
+        try:
+            length = max(os.fstat(fd).st_size, _SLOT.size)
+            os.pwrite(fd, secrets.token_bytes(length), 0)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        self._fault(f"slot overwritten in {directory.name}")
+        path.unlink(missing_ok=True)
+        sync_directory(directory)
+        self._fault(f"slot removed in {directory.name}")

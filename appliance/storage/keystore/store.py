@@ -6,7 +6,6 @@ One writer at a time, behind a lock of its own; readers never wait for it, not e
 from __future__ import annotations
 
 import secrets
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,26 +13,22 @@ from pathlib import Path
 from typing import Self
 
 from appliance.model import id_bytes, id_text
-from appliance.storage.keystore import hpke, keyjournal
+from appliance.storage.keystore import hpke
 from appliance.storage.keystore.buckets import BucketKey, BucketName, pack_bucket_name
-from appliance.storage.keystore.contents import Contents, DepositKey, TenantKey
+from appliance.storage.keystore.contents import DEVICE_KEY_BYTES, Contents, DepositKey, TenantKey
 from appliance.storage.keystore.deposit import Deposit
 from appliance.storage.keystore.epochs import Epochs
 from appliance.storage.keystore.errors import (
     KeyAbsentError,
     KeyPinnedError,
-    KeystoreCorruptError,
     KeystoreDegradedError,
     KeystoreLostError,
+    KeystoreRolledBackError,
     KeystoreWriteError,
 )
 from appliance.storage.keystore.intake import Added, Sorting
-from appliance.storage.keystore.keyjournal import KeyJournal
 from appliance.storage.keystore.locks import lock, unlock
-from appliance.storage.keystore.opened import Opened
-from appliance.storage.keystore.reading import KeystoreReader
 from appliance.storage.keystore.records import (
-    apply_record,
     pack_bucket_key,
     pack_deposit_key,
     pack_pins,
@@ -41,8 +36,8 @@ from appliance.storage.keystore.records import (
 )
 from appliance.storage.keystore.rootslot import Fault, FileRootSlot, RootSlot, no_fault
 from appliance.storage.keystore.wrap import KEY_BYTES
+from appliance.storage.keystore.writing import KeystoreWriter
 
-JOURNAL_LIMIT = 16 << 20  # bytes; beyond it the journal is merged into a new epoch
 _NAMED = 20  # recordings that an error names
 
 
@@ -57,25 +52,8 @@ class Shredded:
     absent_buckets: tuple[BucketName, ...] = ()
 
 
-class Keystore(KeystoreReader):
+class Keystore(KeystoreWriter):
     """See the module. Every change is durable when its method returns. Safe to use from any thread."""
-
-    def __init__(
-        self,
-        epochs: Epochs,
-        contents: Contents,
-        journal: KeyJournal,
-        locks: list[int],
-        clock: Callable[[], int],
-    ) -> None:
-        self._epochs = epochs
-        super().__init__(contents)
-        self._journal = journal
-        self._locks = locks
-        self._clock = clock
-        self._write = threading.RLock()
-        self.findings: list[str] = list(epochs.findings)
-        """What was damaged and repaired at the opening, or could not be repaired, as sentences."""
 
     @classmethod
     def open(
@@ -84,6 +62,7 @@ class Keystore(KeystoreReader):
         *,
         create: bool = True,
         slots: RootSlot | None = None,
+        floor_epoch: int = 0,
         fault: Fault = no_fault,
         clock: Callable[[], int] = time.time_ns,
     ) -> Self:
@@ -91,52 +70,42 @@ class Keystore(KeystoreReader):
 
         Makes one where there is none and `create`. Raises KeystoreBusyError, KeystoreCorruptError (naming what is
         damaged in both copies), RootKeyMissingError, KeystoreLostError (none there, and not to be made),
-        KeystoreDegradedError (no directory can be used). `clock`: nanoseconds since the Unix epoch.
+        KeystoreDegradedError (no directory can be used), KeystoreForeignError (a directory holds another keystore),
+        KeystoreRolledBackError (every copy is below `floor_epoch`), KeystoreTooNewError. `clock`: nanoseconds since the
+        Unix epoch.
         """
-        epochs = Epochs(directories, slots or FileRootSlot(directories, fault), fault)
+        slots = slots or FileRootSlot(directories, fault)
+        epochs = Epochs(directories, slots, fault)
         locks = lock(directories)
         try:
             if not epochs.exists():
                 if not create:
                     raise KeystoreLostError("there is no keystore where one was")
+                if floor_epoch > 0:
+                    raise KeystoreRolledBackError("there is no keystore any more", epoch=0, floor=floor_epoch)
                 contents = Contents(
-                    secrets.token_bytes(32), deposit_keys=[DepositKey(clock(), hpke.new_private_key())]
+                    secrets.token_bytes(DEVICE_KEY_BYTES),
+                    deposit_keys=[DepositKey(clock(), hpke.new_private_key())],
                 )
                 journal = epochs.create(contents)
                 epochs.finish()
             else:
-                contents, journal = epochs.load()
-                for record in journal.records:
-                    apply_record(record, contents)
-                journal.records.clear()
+                contents, journal = epochs.load(floor_epoch)
+            store = cls(epochs, contents, journal, locks, clock, fault, slots.in_copies)
+            store._settle()
+            return store
         except BaseException:
             unlock(locks)
             raise
-        return cls(epochs, contents, journal, locks, clock)
 
-    def close(self) -> None:
-        """Lets another process open it."""
-        with self._write:
-            unlock(self._locks)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    # What is in it.
-
-    @property
-    def epoch(self) -> int:
-        """The present epoch."""
-        return self._epochs.epoch
-
-    @property
-    def degraded(self) -> list[str]:
-        """Copies that do not take records at present, with the cause, and unfinished destruction."""
-        found = [f"{name}: {why}" for name, why in dict(self._journal.degraded).items()]
-        return found + (["what is old is not destroyed yet"] if self._epochs.unfinished else [])
+    def _settle(self) -> None:
+        """What an opening writes beside repairs. Where it cannot, that is told, and done before the next shred."""
+        try:
+            self._upgrade()
+            self._note_copies()
+        except (KeystoreWriteError, KeystoreDegradedError) as error:
+            self._epochs.findings.append(f"not brought up to date yet: {error.message}")
+        self.findings += self._epochs.findings
 
     # What comes to it.
 
@@ -210,13 +179,6 @@ class Keystore(KeystoreReader):
             self._append(pack_deposit_key(DepositKey(self._clock(), hpke.new_private_key())))
             return self.deposit_public_key
 
-    def _append(self, record: bytes) -> None:
-        try:
-            self._journal.append(record)
-        except OSError as error:
-            raise KeystoreWriteError(f"the key journal cannot be written: {error.strerror}") from error
-        apply_record(record, self._open.contents)
-
     # What goes.
 
     def shred(self, recording_ids: Collection[str], *, buckets: Collection[BucketName] = ()) -> Shredded:
@@ -225,9 +187,11 @@ class Keystore(KeystoreReader):
         See docs/keystore.md for the steps. All deposit keys but the present one go too, so `rotate_deposit_key`, publish
         and take in what waits before. Raises KeyPinnedError or KeystoreWriteError (nothing is destroyed),
         KeystoreDegradedError (a copy cannot be written: either nothing is destroyed, or the old root key not yet
-        everywhere; ask again).
+        everywhere; ask again), KeystoreCopyMissingError (a copy that is away may hold what is to go: nothing is
+        destroyed, or where it went during the shred, not everywhere).
         """
         with self._write:
+            self._look_again()
             contents = self._open.contents
             raw = {name: id_bytes(name) for name in dict.fromkeys(recording_ids)}
             packed = {name: pack_bucket_name(name) for name in dict.fromkeys(buckets)}
@@ -237,8 +201,13 @@ class Keystore(KeystoreReader):
             open_buckets = {name: value for name, value in packed.items() if value in contents.buckets}
             if here or open_buckets:
                 self._refuse_degraded()
-                self._turn(contents.merged(here.values(), contents.deposit_keys[-1:], open_buckets.values()))
+                self._refuse_missing(self._missing())
+                merged = contents.merged(here.values(), contents.deposit_keys[-1:], open_buckets.values())
+                merged.erased_in = self.epoch + 1
+                self._turn(merged)
             self._finish()
+            erased_in = self._open.contents.erased_in
+            self._refuse_missing([item for item in self._missing() if item.epoch < erased_in])
             return Shredded(
                 self.epoch,
                 tuple(here),
@@ -255,60 +224,3 @@ class Keystore(KeystoreReader):
                 recording_ids=pinned[:_NAMED],
                 count=len(pinned),
             )
-
-    def compact(self) -> bool:
-        """Merges the journal into a new epoch where it has grown large; whether it did."""
-        with self._write:
-            if self._journal.size < JOURNAL_LIMIT or self._journal.degraded:
-                return False
-            self._turn(self._open.contents.merged((), self._open.contents.deposit_keys))
-            self._finish()
-            return True
-
-    def _upgrade(self) -> None:
-        """Brings an epoch of an older format to the present one, so that its journal may take what is new."""
-        if self._journal.version != keyjournal.VERSION:
-            self._turn(self._open.contents.merged((), self._open.contents.deposit_keys))
-            self._finish()
-
-    def _turn(self, contents: Contents) -> None:
-        if self._epochs.unfinished:
-            self._finish()
-        self._journal = self._epochs.turn(contents)
-        self._open = Opened(contents)
-
-    def _finish(self) -> None:
-        if not self._epochs.unfinished:
-            return
-        try:
-            self._epochs.finish()
-        except OSError as error:
-            raise KeystoreDegradedError(
-                f"the old root key is not destroyed everywhere yet: {error.strerror}", copies=[]
-            ) from error
-
-    def _refuse_degraded(self) -> None:
-        if self._journal.degraded:
-            self._reopen_journal()
-        if self._journal.degraded:
-            raise KeystoreDegradedError(
-                "a copy of the keystore cannot be written", copies=sorted(self._journal.degraded)
-            )
-
-    def scrub(self) -> list[str]:
-        """Reads both copies again and repairs; what was found, as sentences."""
-        with self._write:
-            self._epochs.findings.clear()
-            self._epochs.scrub()
-            self._reopen_journal()
-            return list(self._epochs.findings)
-
-    def _reopen_journal(self) -> None:
-        before = self._journal.size
-        journal = self._epochs.reopen_journal()
-        journal.records.clear()
-        if journal.size != before:
-            raise KeystoreCorruptError(
-                "the key journal ends elsewhere than written", what="key journal", offset=journal.size
-            )
-        self._journal = journal

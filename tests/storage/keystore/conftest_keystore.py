@@ -39,9 +39,15 @@ class Box:
         self.deposits: list[bytes] = []
         self.store: Keystore | None = None
 
-    def open(self, fault: Callable[[str], None] = lambda step: None, *, create: bool = True) -> Keystore:
+    def open(
+        self,
+        fault: Callable[[str], None] = lambda step: None,
+        *,
+        create: bool = True,
+        floor_epoch: int = 0,
+    ) -> Keystore:
         self.close()
-        self.store = Keystore.open(self.directories, fault=fault, create=create)
+        self.store = Keystore.open(self.directories, fault=fault, create=create, floor_epoch=floor_epoch)
         return self.store
 
     def close(self) -> None:

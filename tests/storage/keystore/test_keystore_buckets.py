@@ -101,7 +101,7 @@ def test_a_key_that_cannot_be_written_is_not_given_out(box: Box, monkeypatch: py
     assert box.store.bucket_key(*name) == key
 
 
-@pytest.mark.parametrize("at", range(17))
+@pytest.mark.parametrize("at", range(18))
 def test_a_crash_in_a_shred_of_both_kinds_ends_in_the_old_state_or_the_new(box: Box, at: int) -> None:
     box.open()
     names, gone, stays = box.fill(3), bucket(), bucket()

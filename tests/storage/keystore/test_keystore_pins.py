@@ -10,8 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.model import Kind, id_bytes, id_text, new_id
-from appliance.storage.keystore import DepositRequest
-from appliance.storage.keystore import store as store_module
+from appliance.storage.keystore import DepositRequest, writing
 from appliance.storage.keystore.errors import KeyAbsentError, KeyPinnedError, KeystoreWriteError
 
 
@@ -85,7 +84,7 @@ def test_a_merged_journal_keeps_pins(box: Box, monkeypatch: pytest.MonkeyPatch) 
     box.open()
     names = box.fill(20)
     box.store.pin(names[3:7])
-    monkeypatch.setattr(store_module, "JOURNAL_LIMIT", 1)
+    monkeypatch.setattr(writing, "JOURNAL_LIMIT", 1)
     assert box.store.compact()
     box.open(create=False)
     assert box.store.pinned() == sorted(names[3:7])

@@ -1,0 +1,209 @@
+"""How a keystore is written: its journal, its turns, its copies. `store` has what is done with it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Self
+
+from appliance.model import id_bytes, id_text
+from appliance.storage.keystore import keyjournal
+from appliance.storage.keystore.contents import Contents
+from appliance.storage.keystore.copies import CopyRecord, CopyState, missing
+from appliance.storage.keystore.epochs import Epochs
+from appliance.storage.keystore.errors import (
+    KeystoreCopyMissingError,
+    KeystoreCopyPresentError,
+    KeystoreCopyUnknownError,
+    KeystoreCorruptError,
+    KeystoreDegradedError,
+    KeystoreWriteError,
+)
+from appliance.storage.keystore.keyjournal import KeyJournal
+from appliance.storage.keystore.locks import unlock
+from appliance.storage.keystore.opened import Opened
+from appliance.storage.keystore.reading import KeystoreReader
+from appliance.storage.keystore.records import apply_record, pack_copies, pack_forget
+from appliance.storage.keystore.rootslot import Fault
+
+JOURNAL_LIMIT = 16 << 20  # bytes; beyond it the journal is merged into a new epoch
+
+
+class KeystoreWriter(KeystoreReader):
+    """One writer at a time, behind a lock of its own."""
+
+    def __init__(
+        self,
+        epochs: Epochs,
+        contents: Contents,
+        journal: KeyJournal,
+        locks: list[int],
+        clock: Callable[[], int],
+        fault: Fault,
+        roots_in_copies: bool,
+    ) -> None:
+        self._epochs = epochs
+        self._fault = fault
+        self._roots_in_copies = roots_in_copies
+        super().__init__(contents)
+        self._journal = journal
+        self._locks = locks
+        self._clock = clock
+        self._write = threading.RLock()
+        self.findings: list[str] = []
+        """What was damaged and repaired at the opening, or could not be repaired, as sentences."""
+
+    def close(self) -> None:
+        """Lets another process open it."""
+        with self._write:
+            unlock(self._locks)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # What is in it.
+
+    @property
+    def epoch(self) -> int:
+        """The present epoch."""
+        return self._epochs.epoch
+
+    @property
+    def degraded(self) -> list[str]:
+        """Copies that do not take records at present, with the cause, and unfinished destruction."""
+        found = [f"{name}: {why}" for name, why in dict(self._journal.degraded).items()]
+        found += ["what is old is not destroyed yet"] if self._epochs.unfinished else []
+        return found + [
+            f"{item.directory}: copy {id_text(item.id)} is missing since epoch {item.epoch}"
+            for item in self._missing()
+        ]
+
+    def copies(self) -> list[CopyState]:
+        """Every copy that is known, those that are missing too, by directory name."""
+        listed = dict(self._open.contents.copies)
+        here = {item.id: item for item in self._epochs.copies.records(self.epoch)}
+        if self._epochs.unfinished:
+            here = {name: listed.get(name, item) for name, item in here.items()}
+        states = [
+            CopyState(id_text(item.id), item.directory, item.id in here, item.epoch)
+            for item in (listed | here).values()
+        ]
+        return sorted(states, key=lambda item: (item.directory, not item.present, item.id))
+
+    def _missing(self) -> list[CopyRecord]:
+        """Copies that are not here and may hold root keys."""
+        if not self._roots_in_copies:
+            return []
+        return missing(self._open.contents.copies.values(), self._epochs.copies.records(self.epoch))
+
+    def forget_copy(self, copy_id: str) -> None:
+        """Declares that the disk with this copy is destroyed: erasing no longer waits for it.
+
+        Raises KeystoreCopyUnknownError, KeystoreCopyPresentError, KeystoreWriteError.
+        """
+        with self._write:
+            self._look_again()
+            name = id_bytes(copy_id)
+            if name not in self._open.contents.copies:
+                raise KeystoreCopyUnknownError("the keystore lists no such copy", copy=copy_id)
+            if name in self._epochs.copies.borne.values():
+                raise KeystoreCopyPresentError("this copy is there", copy=copy_id)
+            self._append(pack_forget(name))
+
+    def _note_copies(self) -> None:
+        """Lists the copies that are here, as having completed the present epoch's turn. KeystoreWriteError."""
+        if self._epochs.unfinished or self._journal.version != keyjournal.VERSION:
+            return
+        listed = self._open.contents.copies
+        fresh = [item for item in self._epochs.copies.records(self.epoch) if listed.get(item.id) != item]
+        if fresh:
+            self._append(pack_copies(fresh))
+            self._fault("copies noted")
+
+    def compact(self) -> bool:
+        """Merges the journal into a new epoch where it has grown large; whether it did."""
+        with self._write:
+            if self._journal.size < JOURNAL_LIMIT or self._journal.degraded:
+                return False
+            self._turn(self._open.contents.merged((), self._open.contents.deposit_keys))
+            self._finish()
+            return True
+
+    def _upgrade(self) -> None:
+        """Brings an epoch of an older format to the present one, so that its journal may take what is new."""
+        if self._journal.version != keyjournal.VERSION:
+            self._turn(self._open.contents.merged((), self._open.contents.deposit_keys))
+            self._finish()
+
+    def _turn(self, contents: Contents) -> None:
+        if self._epochs.unfinished:
+            self._finish()
+        here = self._epochs.copies.records(self.epoch)
+        contents.copies = self._open.contents.copies | {item.id: item for item in here}
+        self._journal = self._epochs.turn(contents)
+        self._open = Opened(contents)
+
+    def _finish(self) -> None:
+        try:
+            if self._epochs.unfinished:
+                self._epochs.finish()
+            self._note_copies()
+        except OSError as error:
+            raise KeystoreDegradedError(
+                f"the old root key is not destroyed everywhere yet: {error.strerror}", copies=[]
+            ) from error
+        except KeystoreWriteError as error:
+            raise KeystoreDegradedError(
+                "the old root key is destroyed, and that could not be noted", copies=[]
+            ) from error
+
+    def _look_again(self) -> None:
+        """Where a directory is another than before (a disk came or went), it is looked after at once."""
+        if not self._epochs.copies.unchanged():
+            self.findings += self.scrub()
+
+    def _refuse_degraded(self) -> None:
+        if self._journal.degraded:
+            self._reopen_journal()
+        if self._journal.degraded:
+            raise KeystoreDegradedError(
+                "a copy of the keystore cannot be written", copies=sorted(self._journal.degraded)
+            )
+
+    def scrub(self) -> list[str]:
+        """Reads both copies again and repairs; what was found, as sentences."""
+        with self._write:
+            self._epochs.findings.clear()
+            self._epochs.scrub(self._open.contents)
+            self._reopen_journal()
+            if not self._epochs.unfinished:
+                self._finish()
+            return list(self._epochs.findings)
+
+    def _reopen_journal(self) -> None:
+        before = self._journal.size
+        journal = self._epochs.reopen_journal()
+        journal.records.clear()
+        if journal.size != before:
+            raise KeystoreCorruptError(
+                "the key journal ends elsewhere than written", what="key journal", offset=journal.size
+            )
+        self._journal = journal
+
+    def _append(self, record: bytes) -> None:
+        try:
+            self._journal.append(record)
+        except OSError as error:
+            raise KeystoreWriteError(f"the key journal cannot be written: {error.strerror}") from error
+        apply_record(record, self._open.contents)
+
+    @staticmethod
+    def _refuse_missing(copies: list[CopyRecord]) -> None:
+        if copies:
+            raise KeystoreCopyMissingError(
+                "a copy of the keystore is away and may hold what is to be erased",
+                copies=[id_text(item.id) for item in copies],
+            )
