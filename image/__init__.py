@@ -1,0 +1,1 @@
+"""What the box and its test guest are made from: Debian packages, ZFS modules, Python wheels."""
