@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
+from appliance.storage.names import BucketId
 from appliance.storage.retention.clock import ClockState
 from appliance.storage.retention.holds import LegalHold
 from appliance.storage.retention.policy import PolicyBook
-from appliance.storage.vault.names import BucketId
 
 
 class BucketWord(enum.StrEnum):

@@ -11,10 +11,10 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
+from appliance.storage.names import BucketId
 from appliance.storage.retention.clock import Frozen
 from appliance.storage.retention.period import Period
 from appliance.storage.retention.terms import PolicyScope
-from appliance.storage.vault.names import BucketId
 
 
 class ItemKind(enum.StrEnum):
@@ -112,8 +112,9 @@ class PlanItem:
     @property
     def key(self) -> str:
         """Names the item among those of its plan, the same whenever the plan is made of the same facts."""
-        ids = hashlib.sha256(" ".join((*self.recording_ids, *self.snapshots)).encode()).hexdigest()[:16]
-        where = self.bucket.path if self.bucket else self.name
+        parts = (self.name, *self.why.cases, *self.recording_ids, *self.snapshots)
+        ids = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
+        where = self.bucket.path if self.bucket else ""
         return f"{self.kind.value}:{where}:{self.why.rule.value}:{ids}"
 
     @property

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
-from appliance.storage.retention.facts import BucketFacts, DeletedFacts, Facts
+from appliance.storage.names import BucketId
+from appliance.storage.retention.facts import BucketFacts, BucketWord, DeletedFacts, Facts
 from appliance.storage.retention.items import Rule, Why
 from appliance.storage.retention.period import DAY_NS
 from appliance.storage.retention.rules import Rules
-from appliance.storage.vault.names import BucketId
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,40 +91,34 @@ def why_kept(recording: RecordingFacts, facts: Facts) -> tuple[Why, ...]:
     reasons: list[Why] = []
     if cases := rules.cases_in(bucket, recording.cases):
         reasons.append(rules.why_held(cases))
-    reasons += _times(rules, recording, bucket)
-    if not reasons:
-        reasons += _obstacles(rules, bucket)
+    line = recording.line_id if bucket.of_hold else bucket.line_id
+    slice_ = recording.slice if bucket.of_hold else bucket.slice
+    frozen = [why for why in (rules.why_frozen(),) if why]
+    if recording.deleted is not None and rules.grace_over(recording.deleted) <= rules.now:
+        return tuple(reasons or frozen)
+    if not line or not slice_:
+        return (*reasons, Why(Rule.HOLD_UNEXPLAINED, "nothing tells which line and slice it was of"))
+    retained = rules.due(bucket.tenant_id, line, slice_) > rules.now
+    against = [] if retained or reasons else _obstacles(rules, bucket)
+    if recording.deleted is None:
+        reasons += [rules.why_retained(bucket.tenant_id, line, slice_)] if retained else against
+    # A deleted one goes with its bucket, or when its grace is over.
+    elif retained or against or bucket.of_hold:
+        reasons += [rules.why_grace(recording.deleted), *against]
     return tuple(reasons)
 
 
-def _times(rules: Rules, recording: RecordingFacts, bucket: BucketId) -> Iterator[Why]:
-    line = recording.line_id if bucket.of_hold else bucket.line_id
-    slice_ = recording.slice if bucket.of_hold else bucket.slice
-    if not line or not slice_:
-        yield Why(Rule.HOLD_UNEXPLAINED, "nothing tells which line and slice it was of")
-        return
-    retained = rules.due(bucket.tenant_id, line, slice_) > rules.now
-    if recording.deleted is None:
-        if retained:
-            yield rules.why_retained(bucket.tenant_id, line, slice_)
-    # A deleted one goes with its bucket, or when its grace is over.
-    elif (retained or bucket.of_hold) and rules.grace_over(recording.deleted) > rules.now:
-        yield rules.why_grace(recording.deleted)
-
-
-def _obstacles(rules: Rules, bucket: BucketId) -> Iterator[Why]:
-    if frozen := rules.why_frozen():
-        yield frozen
+def _obstacles(rules: Rules, bucket: BucketId) -> list[Why]:
+    """What stands against the destruction of what is in a bucket when its time is over."""
+    found = [rules.why_frozen()]
     facts = next((each for each in rules.facts.buckets if each.bucket == bucket), None)
-    if facts is None:
-        return
-    named = [each.cases for each in facts.held]
-    named += [each.cases for each in rules.facts.deleted if each.bucket == bucket]
-    held = {case for cases in named for case in rules.cases_in(bucket, cases)}
-    if unknown := rules.why_unknown(facts, held):
-        yield unknown
-    if busy := rules.why_not_quiet(facts):
-        yield busy
+    # From a legal hold's bucket recordings go one by one.
+    if facts is not None and (facts.state is BucketWord.ABSENT or not bucket.of_hold):
+        named = [each.cases for each in facts.held]
+        named += [each.cases for each in rules.facts.deleted if each.bucket == bucket]
+        held = {case for cases in named for case in rules.cases_in(bucket, cases)}
+        found += [rules.why_unknown(facts, held), rules.why_not_quiet(facts)]
+    return [why for why in found if why]
 
 
 UPCOMING = TypeAdapter(list[Upcoming])

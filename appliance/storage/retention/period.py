@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
+from appliance.storage.names import SliceUnit
 from appliance.storage.retention.errors import PeriodError
-from appliance.storage.vault.names import SliceUnit
 
 DAY_NS: Final = 86_400 * 1_000_000_000
 _EPOCH: Final = date(1970, 1, 1).toordinal()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from appliance.storage.names import BucketId, slice_end_ns
 from appliance.storage.retention.facts import (
     FACTS,
     BucketFacts,
@@ -36,7 +37,6 @@ from appliance.storage.retention.items import (
 from appliance.storage.retention.outlook import RecordingFacts, Upcoming, upcoming, why_kept
 from appliance.storage.retention.period import DAY_NS
 from appliance.storage.retention.rules import QUIET_NS, Rules, is_guard
-from appliance.storage.vault.names import BucketId, slice_end_ns
 
 __all__ = [
     "FACTS",
@@ -194,7 +194,7 @@ class _Planner:
             return
         for why, some in dropped:
             yield _item_of(ItemKind.DROP_HOLD_RECORDINGS, name, why, some)
-        if not filed and unlisted <= 0:
+        if not filed and unlisted <= 0 and not bucket.unknown_files:
             yield self._empty_hold_bucket(name, own, unknown)
         if bucket.state is BucketWord.OPEN and not dropped and not rules.why_not_quiet(bucket):
             why = Why(Rule.SLICE_OVER, "nothing was moved into the legal hold's bucket within the last hour")

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from appliance.storage.retention.clock import HOUR_NS
-from appliance.storage.retention.facts import BucketFacts, BucketWord, DeletedFacts, Facts, SnapshotFacts
-from appliance.storage.retention.items import Rule, Why
-from appliance.storage.retention.period import DAY_NS, day_text
-from appliance.storage.retention.policy import Effective
-from appliance.storage.vault.errors import SnapshotNameError
-from appliance.storage.vault.names import (
+from appliance.storage.names import (
     GUARD,
     GUARD_TAG,
     BucketId,
+    SnapshotNameError,
     check_snapshot_name,
     check_tag,
     slice_end_ns,
     slice_start_ns,
 )
+from appliance.storage.retention.clock import HOUR_NS
+from appliance.storage.retention.facts import BucketFacts, BucketWord, DeletedFacts, Facts, SnapshotFacts
+from appliance.storage.retention.items import Rule, Why
+from appliance.storage.retention.period import DAY_NS, day_text
+from appliance.storage.retention.policy import Effective
 
 QUIET_NS: Final = HOUR_NS
 """How long nothing may have been written into a bucket before it is locked or destroyed."""

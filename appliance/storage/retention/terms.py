@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from appliance.model import is_id
+from appliance.storage.names import SliceUnit
 from appliance.storage.retention.errors import PolicyError
 from appliance.storage.retention.period import Period
-from appliance.storage.vault.names import SliceUnit
 
 DEFAULT_COOLING_DAYS: Final = 7
 MAX_GRACE_DAYS: Final = 3650

@@ -1,121 +1,124 @@
-"""The contract between the vault and what keeps its buckets: a directory tree today, ZFS datasets next.
+"""The contract between the vault and what keeps its buckets: a directory tree, or ZFS datasets.
 
-A **bucket** is the recordings of one line in one time slice. The vault says what shall be so, in ids and states; a backend
-makes it so on its medium. Rules that every backend keeps:
+A **bucket** is the recordings of one line in one time slice, or what one legal hold keeps of a tenant beyond its time.
+The vault says what shall be so, in ids and states; a backend makes it so on its medium. Rules that every backend keeps:
 
 - Each method is durable when it returns, and doing it twice is success. A crash in its midst leaves the state before or
   after, or one that doing it again completes.
-- Names are opaque ids and slices, nothing else. What a backend does not know it leaves alone and reports (`strangers`).
+- Names are opaque ids and slices, nothing else: names, properties and tags lie in clear on the medium.
+- What a backend does not know it leaves alone and reports (`strangers`).
+- A bucket is born with the snapshot `guard`, held by `GUARD_TAG`, so that no stray command destroys it whole.
+- A hold on a snapshot means that nothing destroys it: not `destroy_snapshots`, not `destroy`. Each tag has an owner.
+- A locked bucket's files cannot be read by anybody who has only the medium; it can be destroyed without its key.
 - Methods that change take many recordings of one bucket, because a backend may pay for each step by the bucket (a
   snapshot, a mount), not by the recording.
-- A call may block as long as the medium does. The vault runs them where that stops nothing else.
+- A call may block for as long as the backend's deadline says; then it raises StoreUnavailableError, or
+  StoreSuspendedError where the medium itself waits for somebody. What was asked may still happen: ask again.
 - Errors: those of `appliance.storage.vault.errors`, and no other.
-
-What comes next joins without changing what is here: snapshots and holds (ZFS parks by snapshot, hold, unlink), `lock` and
-`unlock` of a bucket (`BucketState.LOCKED` is foreseen), and `destroy` of a whole bucket after its keys are shredded.
 """
 
 from __future__ import annotations
 
-import enum
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from appliance.model import is_id
-from appliance.storage.vault.errors import BucketNameError
+from appliance.storage.names import (
+    GUARD,
+    GUARD_TAG,
+    HOLD_LINE,
+    MAX_PROPERTIES,
+    MAX_VALUE_BYTES,
+    BucketId,
+    SliceUnit,
+    SnapshotId,
+    check_properties,
+    check_snapshot_name,
+    check_tag,
+    slice_end_ns,
+    slice_of,
+    slice_start_ns,
+)
+from appliance.storage.vault.stored import (
+    Ailment,
+    BucketState,
+    Snapshot,
+    Space,
+    Stored,
+    Stream,
+    Usage,
+)
 
-_SLICE = re.compile(r"[0-9]{4}-(?:[0-9]{2}(?:-[0-9]{2})?|W[0-9]{2})")
-
-
-class SliceUnit(enum.StrEnum):
-    """How long a bucket's time slice is: about a thirtieth of the retention."""
-
-    DAY = "day"
-    WEEK = "week"
-    MONTH = "month"
-
-
-def slice_of(created_ns: int, unit: SliceUnit = SliceUnit.DAY) -> str:
-    """The slice of a time (UTC): 2026-11-25, 2026-W48 (ISO 8601 week) or 2026-11."""
-    when = datetime.fromtimestamp(created_ns // 1_000_000_000, UTC)
-    if unit is SliceUnit.DAY:
-        return when.strftime("%Y-%m-%d")
-    if unit is SliceUnit.MONTH:
-        return when.strftime("%Y-%m")
-    year, week, _ = when.isocalendar()
-    return f"{year:04d}-W{week:02d}"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class BucketId:
-    """Which bucket. BucketNameError where a part is malformed, so that a bucket's name is always safe in a path."""
-
-    tenant_id: str
-    line_id: str
-    slice: str
-
-    def __post_init__(self) -> None:
-        if not (is_id(self.tenant_id) and is_id(self.line_id) and _SLICE.fullmatch(self.slice)):
-            raise BucketNameError("a bucket is named by tenant id, line id and slice", field="bucket")
-
-
-class BucketState(enum.StrEnum):
-    """Whether a bucket's files can be got at."""
-
-    ABSENT = "absent"
-    OPEN = "open"
-    LOCKED = "locked"  # there, and its key is not loaded
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """One file in a bucket. `parked`: deleted, and kept so that it can be brought back. `size` in bytes."""
-
-    bucket: BucketId
-    recording_id: str
-    size: int
-    parked: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """Bytes of the medium that keeps the buckets, as an ordinary user may use them."""
-
-    free: int
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ailment:
-    """Something wrong with the medium or what lies on it. `alarm`: recordings are in danger now."""
-
-    name: str  # CamelCase, as in conditions
-    message: str
-    alarm: bool = False
+__all__ = [
+    "GUARD",
+    "GUARD_TAG",
+    "HOLD_LINE",
+    "MAX_PROPERTIES",
+    "MAX_VALUE_BYTES",
+    "Ailment",
+    "BucketId",
+    "BucketState",
+    "BucketStore",
+    "SliceUnit",
+    "Snapshot",
+    "SnapshotId",
+    "Space",
+    "Stored",
+    "Stream",
+    "Usage",
+    "check_properties",
+    "check_snapshot_name",
+    "check_tag",
+    "slice_end_ns",
+    "slice_of",
+    "slice_start_ns",
+]
 
 
 class BucketStore(ABC):
-    """See the module."""
+    """See the module. Safe to use from several threads; a change of one bucket waits for the one before."""
 
     backend: str
     """directory or zfs."""
 
-    @abstractmethod
-    def state(self, bucket: BucketId) -> BucketState:
-        """Whether the bucket is there and open."""
+    # Buckets and their keys.
 
     @abstractmethod
-    def open_bucket(self, bucket: BucketId) -> None:
-        """Makes the bucket if it is absent, and ready to be read and written."""
+    def state(self, bucket: BucketId) -> BucketState:
+        """Whether the bucket is there, and open."""
+
+    @abstractmethod
+    def create(self, bucket: BucketId, key: bytes) -> None:
+        """Makes the bucket under its key (32 bytes), with its guard, and opens it. One that is there is opened.
+
+        BucketKeyError where it is there under another key. StoreFullError, QuotaExceededError.
+        """
+
+    @abstractmethod
+    def unlock(self, bucket: BucketId, key: bytes) -> None:
+        """Opens a bucket that is there: its files can be read and written. BucketKeyError, BucketMissingError."""
+
+    @abstractmethod
+    def lock(self, bucket: BucketId) -> None:
+        """Forgets the key: nothing in the bucket can be read until it is unlocked.
+
+        BucketBusyError where somebody has a file of it open. Success where it is locked; BucketMissingError.
+        """
 
     @abstractmethod
     def buckets(self) -> Iterator[BucketId]:
         """Every bucket, open or not, in order."""
+
+    @abstractmethod
+    def destroy(self, bucket: BucketId) -> None:
+        """Destroys a bucket with its files, locked or not. Success where it is absent.
+
+        SnapshotsRemainError where a snapshot is left, or SnapshotHeldError where one is held: destroy those first.
+        BucketBusyError where a file of it is open.
+        """
+
+    # Files. The bucket is open, else BucketLockedError (or BucketMissingError).
 
     @abstractmethod
     def write(self, bucket: BucketId, recording_id: str, source: Path) -> int:
@@ -126,40 +129,107 @@ class BucketStore(ABC):
         """
 
     @abstractmethod
-    def read(self, bucket: BucketId, recording_id: str, *, parked: bool = False) -> BinaryIO:
-        """The file, open for reading at its beginning; StoredFileMissingError. The caller closes it.
+    def read(self, bucket: BucketId, recording_id: str, *, snapshot: str = "") -> BinaryIO:
+        """The file as it is now, or as it was in a snapshot, open for reading at its beginning.
 
-        An open file stays readable while it is parked or erased.
+        The caller closes it. An open file stays readable while it is removed. StoredFileMissingError,
+        SnapshotMissingError, StoredFileCorruptError (also while reading).
         """
 
     @abstractmethod
-    def park(self, bucket: BucketId, recording_ids: Sequence[str]) -> None:
-        """Takes files out of sight, so that they can be brought back (delete)."""
+    def remove(self, bucket: BucketId, recording_ids: Sequence[str]) -> None:
+        """Unlinks files. Snapshots that have them keep them; elsewhere the space comes back."""
 
     @abstractmethod
-    def unpark(self, bucket: BucketId, recording_ids: Sequence[str]) -> None:
-        """Brings parked files back (undelete)."""
+    def restore(self, bucket: BucketId, snapshot: str, recording_ids: Sequence[str]) -> None:
+        """Copies files back from a snapshot, byte for byte, each compared before it gets its name.
+
+        A file that is there with the same bytes stays; with others StoredFileExistsError. StoredFileMissingError where the
+        snapshot has no such file; nothing is changed then.
+        """
 
     @abstractmethod
-    def erase(self, bucket: BucketId, recording_ids: Sequence[str]) -> None:
-        """Removes files, parked or not. Their keys are destroyed already: this only gives the space back."""
+    def files(self, bucket: BucketId, *, snapshot: str = "") -> Iterator[Stored]:
+        """Every file of an open bucket as it is now, or as it was in a snapshot."""
 
     @abstractmethod
-    def files(self, bucket: BucketId) -> Iterator[Stored]:
-        """Every file of an open bucket, parked ones too."""
+    def find(self, bucket: BucketId, recording_id: str, *, snapshot: str = "") -> Stored | None:
+        """One file, now or in a snapshot; None where there is none."""
+
+    # Snapshots. They need no key.
 
     @abstractmethod
-    def find(self, bucket: BucketId, recording_id: str) -> Stored | None:
-        """One file, wherever in the bucket it is."""
+    def snapshot(
+        self, buckets: Sequence[BucketId], name: str, properties: Mapping[str, str] | None = None
+    ) -> None:
+        """Takes a snapshot of that name of all these buckets at one instant, or of none.
+
+        `properties`: see `check_properties`. Of buckets that have one of that name the old one stays and only the others
+        are taken. BucketMissingError, SnapshotNameError.
+        """
+
+    @abstractmethod
+    def snapshots(self, bucket: BucketId | None = None) -> Iterator[Snapshot]:
+        """Snapshots of one bucket, or of all, with properties and holds; by bucket, oldest first."""
+
+    @abstractmethod
+    def hold(self, snapshots: Iterable[SnapshotId], tag: str) -> None:
+        """Puts a hold with this tag on each; success where it is there. SnapshotMissingError: the others are held."""
+
+    @abstractmethod
+    def release(self, snapshots: Iterable[SnapshotId], tag: str) -> None:
+        """Takes a hold away; success where there is none, or no such snapshot."""
+
+    @abstractmethod
+    def destroy_snapshots(self, snapshots: Sequence[SnapshotId]) -> None:
+        """Destroys all of these, or none: SnapshotHeldError names those that are held. Absent ones are success.
+
+        Never deferred: what is not destroyed now stays. At most 500 at once.
+        """
+
+    # Copies elsewhere. Streams are ciphertext under the bucket's key: who receives them cannot read them.
+
+    @abstractmethod
+    def send(self, bucket: BucketId, snapshot: str, *, base: str = "", resume: str = "") -> Stream:
+        """The bucket as of a snapshot as a stream of bytes; `base`: only what came since that snapshot of it.
+
+        `resume`: a token that `resume_token` of the receiving store gave for this bucket.
+        """
+
+    @abstractmethod
+    def receive(self, bucket: BucketId, stream: Stream) -> None:
+        """Takes a stream in; the bucket is then there, locked, with that snapshot, read-only.
+
+        Broken off it keeps what came, and `resume_token` says how to go on. ReplicaDivergedError where it does not fit
+        what is there.
+        """
+
+    @abstractmethod
+    def resume_token(self, bucket: BucketId) -> str:
+        """Where a receive that was broken off goes on; empty where there is none."""
+
+    # The medium.
 
     @abstractmethod
     def strangers(self) -> Iterator[str]:
-        """What lies among the buckets and is not ours, as paths below the store. It is left alone."""
+        """What lies among the buckets and is not ours, as paths or dataset names below the store. It is left alone."""
 
     @abstractmethod
     def space(self) -> Space:
-        """How much there is."""
+        """How much there is. Waits for space that is being given back, within the backend's deadline."""
+
+    @abstractmethod
+    def usage(self, tenant_id: str) -> Usage:
+        """What a tenant's buckets take up, snapshots too, and its quota."""
+
+    @abstractmethod
+    def set_quota(self, tenant_id: str, quota: int) -> None:
+        """Bytes that a tenant's buckets may take up; 0: no limit. Beyond it `write` raises QuotaExceededError."""
 
     @abstractmethod
     def health(self) -> list[Ailment]:
-        """What is wrong; empty where nothing is."""
+        """What is wrong; empty where nothing is. Answers within a second, also where the medium does not."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Lets go of everything: keys are forgotten, buckets locked as far as that can be done."""

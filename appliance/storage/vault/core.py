@@ -1,17 +1,19 @@
 """What the vault knows and does for others: holdings, keys for a reading, delete and undelete. No network here.
 
-`Vault` holds the parts together; `filing`, `erasure` and `reconcile` work on it. Its lock covers a change of one holding
-together with its file (milliseconds); shredding happens outside it, so reading and filing go on meanwhile.
+`Vault` holds the parts together; `filing`, `parking`, `erasure`, `legal`, `expiry` and `reconcile` work on it. Reading
+takes no lock, so that it goes on while files are moved and keys are shredded.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, Protocol, Self
 
 import structlog
 
@@ -21,7 +23,10 @@ from appliance.process.status import Status
 from appliance.storage.keystore import Keystore, publish_deposit_key
 from appliance.storage.keystore.files import make_directory
 from appliance.storage.keystore.rootslot import Fault, no_fault
-from appliance.storage.vault.contract import BucketStore
+from appliance.storage.retention.errors import RecordingHeldError
+from appliance.storage.vault.buckets import Buckets
+from appliance.storage.vault.contract import BucketId, BucketStore, SliceUnit
+from appliance.storage.vault.deletionlog import DeletionLog
 from appliance.storage.vault.directory import DirectoryStore
 from appliance.storage.vault.errors import (
     RecordingDeletedError,
@@ -35,8 +40,51 @@ from appliance.storage.vault.holding import Holding, HoldingState
 from appliance.storage.vault.index import Holdings
 
 MAX_REASON = 1000  # characters
+GRACE_TAG = "ew.grace"
 
 log = structlog.get_logger()
+
+
+class Rules(Protocol):
+    """What the vault asks of policies, legal holds and the retention clock."""
+
+    def cases_of(self, held: Holding) -> Sequence[str]:
+        """Open legal holds that name a recording."""
+
+    def kept_from(self, created_ns: int) -> int:
+        """What a recording's retention counts from: its creation, unless the clock was wrong then."""
+
+    def latest_ns(self) -> int:
+        """The latest that it is now, by the retention clock: for dating what is new."""
+
+    def slice_unit(self, tenant_id: str, line_id: str) -> SliceUnit:
+        """How long the slices of a line's buckets are at present."""
+
+    def filed(self, held: Holding) -> None:
+        """A recording was filed: a legal hold may name it."""
+
+
+class Unruled:
+    """No policy and no hold: before `retention` is there."""
+
+    def cases_of(self, held: Holding) -> Sequence[str]:
+        """See Rules."""
+        return ()
+
+    def kept_from(self, created_ns: int) -> int:
+        """See Rules."""
+        return created_ns
+
+    def latest_ns(self) -> int:
+        """See Rules."""
+        return time.time_ns()
+
+    def slice_unit(self, tenant_id: str, line_id: str) -> SliceUnit:
+        """See Rules."""
+        return SliceUnit.DAY
+
+    def filed(self, held: Holding) -> None:
+        """See Rules."""
 
 
 class Vault:
@@ -60,10 +108,26 @@ class Vault:
         self.status = status
         self.fault = fault
         self.clock = clock
+        self.buckets = Buckets(keystore, store)
         self.lock = threading.RLock()
+        """Covers a change of holdings: milliseconds."""
+        self.moving = threading.RLock()
+        """Covers the moving of files of recordings that are filed; taken before `lock`, never after it."""
+        self.rules: Rules = Unruled()
+        """What policies and legal holds say; `retention` sets it."""
+        self.unknown_files: dict[BucketId, int] = {}
+        """Files that no holding tells of, by bucket, as the last `reconcile` found them."""
+        self._filing = threading.Condition()
+        self._shut: set[BucketId] = set()
+        self._busy: Counter[BucketId] = Counter()
         self.erasing: set[str] = set()
         """Recordings whose erasure is asked for and not done: nothing else may happen to them."""
+        self.deletions = DeletionLog(layout.vault / "deletions", lambda: keystore.device_key, clock)
+        """What copies elsewhere must follow."""
+        self.replicas: tuple[str, ...] = ()
+        """Names of the copies elsewhere."""
         self.last_erasure_ns = holdings.last_erasure_ns()
+        self._unparked = {held.recording_id for held in holdings.where("state = 'deleted' AND parked = ''")}
 
     @classmethod
     def open(
@@ -71,31 +135,38 @@ class Vault:
         layout: Layout,
         status: Status,
         *,
+        store: BucketStore | None = None,
         fault: Fault = no_fault,
         clock: Callable[[], int] = time.time_ns,
     ) -> Self:
         """Opens keystore, journal and buckets, and publishes the deposit key. Errors as Keystore.open.
 
-        A keystore is made only where there is no journal: recordings without one would all count as erased.
+        `store`: the buckets; absent: directories in `layout.vault`. It may be ill, and the vault opens all the same: what
+        is recorded waits in the spool. A keystore is made only where there is no journal: recordings without one would
+        all count as erased. KeystoreRolledBackError where the journal has certificates of a later epoch.
         """
         for folder in (layout.vault, layout.spool_keys, layout.spool_recordings):
             make_directory(folder)
         holdings = Holdings(layout.vault)
         try:
             keystore = Keystore.open(
-                layout.keystores, create=holdings.position == 0, fault=fault, clock=clock
+                layout.keystores,
+                create=holdings.position == 0,
+                fault=fault,
+                clock=clock,
             )
         except BaseException:
             holdings.close()
             raise
-        vault = cls(
-            layout, keystore, DirectoryStore(layout.vault), holdings, status, fault=fault, clock=clock
-        )
+        store = store or DirectoryStore(layout.vault, fault=fault)
+        vault = cls(layout, keystore, store, holdings, status, fault=fault, clock=clock)
         vault.publish()
         return vault
 
     def close(self) -> None:
         """Lets another process open it."""
+        self.store.close()
+        self.deletions.close()
         self.keystore.close()
         self.holdings.close()
 
@@ -164,40 +235,99 @@ class Vault:
     def read(self, recording_id: str) -> BinaryIO:
         """The sealed file of a filed recording, open for reading."""
         found = self.readable(recording_id)
+        self.buckets.open(found.bucket)
         return self.store.read(found.bucket, recording_id)
 
-    # Delete and undelete: the journal first, then the file, so that what was answered holds after a crash.
+    # Delete: the journal alone, which is the answer; `parking` moves the file.
+
+    def changeable(self, recording_id: str) -> Holding:
+        """The holding of a recording that may be deleted or undeleted: not erased, not in quarantine."""
+        found = self.holding(recording_id)
+        self.refuse_erased(found)
+        if found.state is HoldingState.QUARANTINED:
+            raise RecordingQuarantinedError("the recording is in quarantine", recording_id=recording_id)
+        return found
 
     def delete(self, recording_id: str, reason: str) -> Holding:
-        """Takes a recording out of sight; a deleted one stays as it is."""
+        """Takes a recording out of sight; a deleted one stays as it is. RecordingHeldError under a legal hold."""
         check_reason(reason)
         with self.lock:
-            found = self.holding(recording_id)
-            self.refuse_erased(found)
-            if found.state is HoldingState.QUARANTINED:
-                raise RecordingQuarantinedError("the recording is in quarantine", recording_id=recording_id)
+            found = self.changeable(recording_id)
             if found.state is HoldingState.DELETED:
                 return found
-            gone = replace(found, state=HoldingState.DELETED, reason=reason, since_ns=self.clock())
+            self.refuse_held([found])
+            gone = replace(
+                found,
+                state=HoldingState.DELETED,
+                reason=reason,
+                since_ns=self.clock(),
+                parked="",
+                grace_from_ns=self.rules.latest_ns(),
+            )
             self.holdings.append([gone])
+            self._unparked.add(recording_id)
             self.fault("deletion journalled")
-            self.store.park(found.bucket, [recording_id])
             return gone
 
-    def undelete(self, recording_id: str) -> Holding:
-        """Brings a deleted recording back; a filed one stays as it is."""
+    def unparked(self) -> list[Holding]:
+        """Deleted recordings whose file still lies in its bucket."""
         with self.lock:
-            found = self.holding(recording_id)
-            self.refuse_erased(found)
-            if found.state is HoldingState.QUARANTINED:
-                raise RecordingQuarantinedError("the recording is in quarantine", recording_id=recording_id)
-            if found.state is HoldingState.FILED:
-                return found
-            back = replace(found, state=HoldingState.FILED, reason="", since_ns=self.clock())
-            self.holdings.append([back])
-            self.fault("undeletion journalled")
-            self.store.unpark(found.bucket, [recording_id])
-            return back
+            found = [self.holdings.get(name) for name in sorted(self._unparked)]
+            waiting = [
+                held for held in found if held and held.state is HoldingState.DELETED and not held.parked
+            ]
+            self._unparked.intersection_update(held.recording_id for held in waiting)
+            return [held for held in waiting if held.recording_id not in self.erasing]
+
+    def moved(self, held: Holding) -> None:
+        """A recording lies in another bucket now; a deleted one waits there to be parked. The lock is held."""
+        if held.state is HoldingState.DELETED:
+            self._unparked.add(held.recording_id)
+
+    # A bucket that is being destroyed takes no more files.
+
+    def shut(self, bucket: BucketId) -> None:
+        """From now on nothing is filed into it: what comes waits in the spool. Returns when what is being filed is."""
+        with self._filing:
+            self._shut.add(bucket)
+            self._filing.wait_for(lambda: bucket not in self._busy)
+
+    def reopen(self, bucket: BucketId) -> None:
+        """It takes files again."""
+        with self._filing:
+            self._shut.discard(bucket)
+
+    @contextmanager
+    def filing_into(self, bucket: BucketId) -> Iterator[bool]:
+        """While a file is brought into a bucket; False where it takes none."""
+        with self._filing:
+            takes = bucket not in self._shut
+            if takes:
+                self._busy[bucket] += 1
+        try:
+            yield takes
+        finally:
+            if takes:
+                with self._filing:
+                    self._busy[bucket] -= 1
+                    if not self._busy[bucket]:
+                        del self._busy[bucket]
+                    self._filing.notify_all()
+
+    def unchanged(self, wanted: Iterable[Holding]) -> list[Holding]:
+        """Those that are still as they were, and not about to be erased."""
+        with self.lock:
+            return [
+                held
+                for held in wanted
+                if held.recording_id not in self.erasing and self.holdings.get(held.recording_id) == held
+            ]
+
+    def refuse_held(self, found: Iterable[Holding]) -> None:
+        """RecordingHeldError, with the cases, where a legal hold names one of these."""
+        cases = {case for held in found for case in self.rules.cases_of(held)}
+        if cases:
+            raise RecordingHeldError("a legal hold forbids it", cases=sorted(cases))
 
 
 def check_reason(reason: str) -> None:

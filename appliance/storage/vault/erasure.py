@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +17,18 @@ from pydantic import TypeAdapter, ValidationError
 
 from appliance.model import EarwitnessError, InvalidError, is_id
 from appliance.process.status import ALARM
+from appliance.storage.keystore.errors import BucketKeyAbsentError
 from appliance.storage.keystore.files import make_directory, remove_durably, write_durably
+from appliance.storage.names import BucketNameError
+from appliance.storage.vault.contract import BucketId
 from appliance.storage.vault.core import Vault, check_reason
-from appliance.storage.vault.errors import BucketNameError
+from appliance.storage.vault.deletionlog import DeletionKind
+from appliance.storage.vault.errors import (
+    BucketKeyError,
+    BucketMissingError,
+    StoreFullError,
+    StoreUnavailableError,
+)
 from appliance.storage.vault.holding import Certificate, Holding, HoldingState
 from appliance.storage.vault.intake import Intake
 
@@ -34,6 +44,7 @@ class _Intent:
     recording_ids: tuple[str, ...]
     reason: str
     asked_ns: int
+    bucket: tuple[str, str, str] | None = None  # its key goes too
 
 
 _INTENT = TypeAdapter(_Intent)
@@ -50,14 +61,20 @@ class Eraser:
     def erase(self, recording_ids: Sequence[str], reason: str) -> list[Certificate]:
         """Erases recordings, all in one epoch; a certificate for each, in that order.
 
-        What was erased before keeps its certificate. Raises RecordingNotFoundError, RecordingLiveError or
-        RecordingSpooledError where one cannot be erased, before anything is done; KeystoreWriteError or
-        KeystoreDegradedError where the keystore cannot be written.
+        What was erased before keeps its certificate. Raises RecordingNotFoundError, RecordingLiveError,
+        RecordingSpooledError or RecordingHeldError where one cannot be erased, before anything is done; KeystoreWriteError
+        or KeystoreDegradedError where the keystore cannot be written.
         """
+        if not 0 < len(set(recording_ids)) <= MAX_AT_ONCE:
+            raise InvalidError(f"1 to {MAX_AT_ONCE} recordings are erased at once", field="recording_ids")
+        return self.erase_all(recording_ids, reason)
+
+    def erase_all(
+        self, recording_ids: Sequence[str], reason: str, *, bucket: BucketId | None = None
+    ) -> list[Certificate]:
+        """As `erase`, however many; with `bucket` its key goes in the same epoch, and who destroys it removes the files."""
         check_reason(reason)
         names = list(dict.fromkeys(recording_ids))
-        if not 0 < len(names) <= MAX_AT_ONCE:
-            raise InvalidError(f"1 to {MAX_AT_ONCE} recordings are erased at once", field="recording_ids")
         with self._lock:
             done, to_do = {}, []
             with self._vault.lock:
@@ -67,22 +84,30 @@ class Eraser:
                         done[name] = held.certificate
                     else:
                         to_do.append(held)
-                if to_do:
-                    path = self._begin([item.recording_id for item in to_do], reason)
-            if to_do:
-                done |= self._carry_out(path, to_do, reason)
+                self._vault.refuse_held(to_do)
+                if to_do or bucket is not None:
+                    intent = _Intent(
+                        tuple(item.recording_id for item in to_do),
+                        reason,
+                        self._vault.clock(),
+                        (bucket.tenant_id, bucket.line_id, bucket.slice) if bucket is not None else None,
+                    )
+                    path = self._begin(intent)
+            if to_do or bucket is not None:
+                done |= self._carry_out(path, to_do, intent)
             return [done[name] for name in recording_ids]
 
-    def _begin(self, names: list[str], reason: str) -> Path:
+    def _begin(self, intent: _Intent) -> Path:
         make_directory(self._vault.intents)
         path = self._vault.intents / f"{secrets.token_hex(16)}.json"
-        write_durably(path, _INTENT.dump_json(_Intent(tuple(names), reason, self._vault.clock())))
+        write_durably(path, _INTENT.dump_json(intent))
         # From here on nobody gets these keys any more.
-        self._vault.erasing.update(names)
+        self._vault.erasing.update(intent.recording_ids)
         return path
 
-    def _carry_out(self, intent: Path, holdings: list[Holding], reason: str) -> dict[str, Certificate]:
+    def _carry_out(self, path: Path, holdings: list[Holding], intent: _Intent) -> dict[str, Certificate]:
         vault, names = self._vault, [item.recording_id for item in holdings]
+        buckets = [intent.bucket] if intent.bucket is not None else []
         had = [name for name in names if name in vault.keystore]
         vault.fault("intent written")
         try:
@@ -93,48 +118,91 @@ class Eraser:
                 vault.publish()
                 vault.fault("deposit key published")
                 self._intake.ingest()
-            epoch = vault.keystore.shred(names).epoch
+            epoch = vault.keystore.shred(names, buckets=buckets).epoch
         except (EarwitnessError, OSError):
-            if had and all(name in vault.keystore for name in had):
+            present = vault.keystore.bucket_keys() if buckets else []
+            if (
+                (had or buckets)
+                and all(item in present for item in buckets)
+                and all(name in vault.keystore for name in had)
+            ):
                 # Nothing is destroyed: what was asked is told to have failed, so it must not happen later.
-                remove_durably(intent)
+                remove_durably(path)
                 vault.erasing.difference_update(names)
             raise
         vault.fault("keys destroyed")
-        certificates = {}
-        with vault.lock:
-            entries = []
-            for held in holdings:
-                self._remove_file(held)
-                certificate = Certificate(
-                    held.recording_id, held.tenant_id, epoch, vault.clock(), reason
-                ).sign(vault.keystore.device_key)
-                certificates[held.recording_id] = certificate
-                entries.append(
-                    replace(
-                        held,
-                        state=HoldingState.ERASED,
-                        reason=reason,
-                        since_ns=certificate.erased_ns,
-                        certificate=certificate,
-                    )
-                )
+        # Copies elsewhere are told under the intent's name, so that a crash here tells them once.
+        number = vault.deletions.append(
+            DeletionKind.EXPIRED if buckets else DeletionKind.ERASED,
+            path.stem,
+            recordings=names,
+            buckets=["/".join(item) for item in buckets],
+        )
+        vault.fault("copies told")
+        if not buckets:
+            self._remove_files(holdings)
             vault.fault("files removed")
-            vault.holdings.append(entries)
-            vault.erasing.difference_update(names)
-            vault.last_erasure_ns = max(item.erased_ns for item in certificates.values())
+        certificates = self._certify(holdings, intent.reason, epoch, number)
         vault.fault("certificates journalled")
-        remove_durably(intent)
+        remove_durably(path)
         vault.status.count("recordings_erased", len(names))
         log.info("erased", recordings=len(names), epoch=epoch)
         return certificates
 
-    def _remove_file(self, held: Holding) -> None:
-        try:
-            bucket = held.bucket
-        except BucketNameError:
-            return  # in quarantine, with a header that cannot be read: without its key it is noise
-        self._vault.store.erase(bucket, [held.recording_id])
+    def _certify(
+        self, holdings: list[Holding], reason: str, epoch: int, number: int
+    ) -> dict[str, Certificate]:
+        vault, signer = self._vault, self._vault.keystore.device_key
+        certificates: dict[str, Certificate] = {}
+        entries = []
+        for held in holdings:
+            certificate = Certificate(
+                held.recording_id,
+                held.tenant_id,
+                epoch,
+                vault.clock(),
+                reason,
+                version=2,
+                log_number=number,
+                replicas=vault.replicas,
+            ).sign(signer)
+            certificates[held.recording_id] = certificate
+            entries.append(
+                replace(
+                    held,
+                    state=HoldingState.ERASED,
+                    reason=reason,
+                    since_ns=certificate.erased_ns,
+                    certificate=certificate,
+                )
+            )
+        with vault.lock:
+            vault.holdings.append(entries)
+            vault.erasing.difference_update(certificates)
+            vault.last_erasure_ns = max(
+                [vault.last_erasure_ns, *(item.erased_ns for item in certificates.values())]
+            )
+        return certificates
+
+    def _remove_files(self, holdings: list[Holding]) -> None:
+        """Gives the space back. Their keys are gone already: where a bucket is not to be had, `reconcile` does it."""
+        vault = self._vault
+        by_bucket: dict[BucketId, list[str]] = defaultdict(list)
+        for held in holdings:
+            try:
+                if not held.parked:
+                    by_bucket[held.bucket].append(held.recording_id)
+            except BucketNameError:
+                continue  # in quarantine, with a header that cannot be read: without its key it is noise
+        with vault.moving:
+            for bucket, names in by_bucket.items():
+                try:
+                    vault.buckets.open(bucket)
+                    vault.store.remove(bucket, names)
+                except (BucketMissingError, BucketKeyAbsentError):
+                    continue
+                except (StoreUnavailableError, StoreFullError, BucketKeyError) as error:
+                    log.warning("erased files not removed yet", reason=error.reason, count=len(names))
 
     def load(self) -> None:
         """Marks what was begun before this start, so that nobody gets at it before `resume`."""
@@ -155,9 +223,9 @@ class Eraser:
                 try:
                     found = [self._vault.holdings.get(name) for name in intent.recording_ids]
                     to_do = [held for held in found if held is not None and held.certificate is None]
-                    if to_do:
+                    if to_do or intent.bucket is not None:
                         self._vault.erasing.update(held.recording_id for held in to_do)
-                        self._carry_out(path, to_do, intent.reason)
+                        self._carry_out(path, to_do, intent)
                         count += len(to_do)
                     else:
                         remove_durably(path)

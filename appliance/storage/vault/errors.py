@@ -7,7 +7,6 @@ from appliance.model import (
     ErasedError,
     ExhaustedError,
     ExistsError,
-    InvalidError,
     NotFoundError,
     PreconditionError,
     UnavailableError,
@@ -50,10 +49,52 @@ class RecordingSpooledError(PreconditionError):
     reason = "RECORDING_NOT_FILED"
 
 
-class BucketNameError(InvalidError):
-    """No bucket can have this name."""
+class BucketMissingError(NotFoundError):
+    """There is no such bucket; `data['bucket']`: its path."""
 
-    reason = "BUCKET_NAME"
+    reason = "BUCKET_MISSING"
+
+
+class BucketLockedError(PreconditionError):
+    """The bucket's key is not loaded; `data['bucket']`."""
+
+    reason = "BUCKET_LOCKED"
+
+
+class BucketKeyError(CorruptError):
+    """The key is not this bucket's; `data['bucket']`."""
+
+    reason = "BUCKET_KEY_WRONG"
+
+
+class BucketBusyError(PreconditionError):
+    """Something has a file of the bucket open, or is sending it: try again. `data['bucket']`."""
+
+    reason = "BUCKET_BUSY"
+
+
+class SnapshotMissingError(NotFoundError):
+    """There is no such snapshot; `data['snapshots']`: bucket@name of each."""
+
+    reason = "SNAPSHOT_MISSING"
+
+
+class SnapshotHeldError(PreconditionError):
+    """Held snapshots are never destroyed; `data['snapshots']`, and `data['tags']` that hold them."""
+
+    reason = "SNAPSHOT_HELD"
+
+
+class SnapshotsRemainError(PreconditionError):
+    """A bucket with snapshots is not destroyed; `data['snapshots']`."""
+
+    reason = "SNAPSHOTS_REMAIN"
+
+
+class ReplicaDivergedError(PreconditionError):
+    """The copy is not what the stream goes on from; `data['bucket']`."""
+
+    reason = "REPLICA_DIVERGED"
 
 
 class StoredFileMissingError(NotFoundError):
@@ -74,16 +115,52 @@ class StoreFullError(ExhaustedError):
     reason = "STORE_FULL"
 
 
+class QuotaExceededError(ExhaustedError):
+    """The tenant has used up its quota; others are not touched. `data['tenant_id']`."""
+
+    reason = "QUOTA_EXCEEDED"
+
+
 class StoreUnavailableError(UnavailableError):
     """The store does not answer as it should (an I/O error, a medium that is away); `data['errno']`."""
 
     reason = "STORE_UNAVAILABLE"
 
 
+class StoreSuspendedError(StoreUnavailableError):
+    """The medium has stopped all input and output and waits for somebody (a suspended pool)."""
+
+    reason = "STORE_SUSPENDED"
+
+
+class PlanChangedError(PreconditionError):
+    """What would be destroyed is not what was confirmed; `data['digest']` is the present plan's. Nothing was done."""
+
+    reason = "PLAN_CHANGED"
+
+
+class UnknownFilesError(PreconditionError):
+    """Files in a bucket are known to nobody, so it is not destroyed; `data['bucket']`."""
+
+    reason = "UNKNOWN_FILES"
+
+
+class StoreRefusedError(PreconditionError):
+    """The software beneath is not what the store may stand on; `data['found']`, `data['wanted']`."""
+
+    reason = "STORE_REFUSED"
+
+
 class StoredFileCorruptError(CorruptError):
-    """A copy into the bucket came out otherwise; the original is where it was."""
+    """A file in a bucket is not what was written, or a copy came out otherwise; then the original is where it was."""
 
     reason = "FILE_CORRUPT"
+
+
+class JournalCorruptError(CorruptError):
+    """A journal is damaged where no crash can have torn it; `data['what']`, `data['offset']`. Nothing was changed."""
+
+    reason = "JOURNAL_CORRUPT"
 
 
 class JournalPositionError(PreconditionError):

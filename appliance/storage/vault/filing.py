@@ -178,35 +178,45 @@ class Filer:
         if header.recording_id != recording_id:
             raise _RefusedError("misnamed: another recording id in the header")
         self._check_key(recording_id, header.tenant_id)
-        bucket = BucketId(header.tenant_id, header.line_id, slice_of(header.created_ns))
-        with self._vault.lock:
-            if recording_id in self._vault.erasing:
+        kept_from = self._vault.rules.kept_from(header.created_ns)
+        unit = self._vault.rules.slice_unit(header.tenant_id, header.line_id)
+        bucket = BucketId(header.tenant_id, header.line_id, slice_of(kept_from, unit))
+        with self._vault.filing_into(bucket) as takes:
+            if not takes:
                 return False
-            held = self._vault.holdings.get(recording_id)
-            self._vault.store.open_bucket(bucket)
+            self._vault.buckets.make(bucket)
             self._vault.fault("footer appended")
             try:
+                # Outside the vault's lock: a recording that is not filed yet can neither be deleted nor erased.
                 size = self._vault.store.write(bucket, recording_id, path)
             except StoredFileExistsError as error:
                 raise _RefusedError("the bucket has another file of this recording") from error
             self._vault.fault("in its bucket")
-            if held is None or held.state is HoldingState.QUARANTINED:
-                holding = Holding(
-                    recording_id,
-                    header.tenant_id,
-                    header.line_id,
-                    bucket.slice,
-                    HoldingState.FILED,
-                    size,
-                    footer.whole,
-                    "",
-                    self._vault.clock(),
-                    header.created_ns,
-                )
-                # Its file is in the bucket from here on: where the journal takes no entry now, it is tried again.
-                self._unjournalled[recording_id] = holding
-                self._journal_filed()
+            with self._vault.lock:
+                if recording_id in self._vault.erasing:
+                    return False
+                held = self._vault.holdings.get(recording_id)
+                if held is None or held.state is HoldingState.QUARANTINED:
+                    holding = Holding(
+                        recording_id,
+                        header.tenant_id,
+                        header.line_id,
+                        bucket.slice,
+                        HoldingState.FILED,
+                        size,
+                        footer.whole,
+                        "",
+                        self._vault.clock(),
+                        header.created_ns,
+                        kept_from_ns=kept_from,
+                    )
+                    # Its file is in the bucket from here on: where the journal takes no entry now, it is tried again.
+                    self._unjournalled[recording_id] = holding
+                    self._journal_filed()
         self._vault.fault("filed")
+        current = self._vault.holdings.get(recording_id)
+        if current is not None:
+            self._vault.rules.filed(current)
         return True
 
     def _journal_filed(self) -> None:

@@ -11,11 +11,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from appliance.model import id_bytes
 from appliance.storage.keystore.files import make_directory
+from appliance.storage.names import BucketId
 from appliance.storage.vault.errors import StoreUnavailableError
 from appliance.storage.vault.holding import HOLDING, Entry, Holding, HoldingState
 from appliance.storage.vault.journal import Journal, parse_line
@@ -23,11 +25,17 @@ from appliance.storage.vault.journal import Journal, parse_line
 log = structlog.get_logger()
 
 _MARK_EVERY = 128  # entries between two places that Watch can begin to read at
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE holdings (
-    recording BLOB PRIMARY KEY, state TEXT NOT NULL, size INTEGER NOT NULL, body TEXT NOT NULL
+    recording BLOB PRIMARY KEY, state TEXT NOT NULL, size INTEGER NOT NULL, tenant TEXT NOT NULL, line TEXT NOT NULL,
+    slice TEXT NOT NULL, created INTEGER NOT NULL, since INTEGER NOT NULL,
+    parked TEXT NOT NULL, held_in TEXT NOT NULL, body TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX by_bucket ON holdings (tenant, line, slice, state, size);
+CREATE INDEX by_time ON holdings (tenant, created);
+CREATE INDEX out_of_sight ON holdings (state) WHERE state IN ('deleted', 'quarantined');
+CREATE INDEX out_of_place ON holdings (held_in) WHERE held_in <> '';
 CREATE TABLE marks (position INTEGER PRIMARY KEY, offset INTEGER NOT NULL);
 CREATE TABLE journal (
     only INTEGER PRIMARY KEY CHECK (only = 1), position INTEGER NOT NULL, offset INTEGER NOT NULL, line BLOB NOT NULL
@@ -136,11 +144,18 @@ class Holdings:
             "SELECT state, -1, -size FROM holdings WHERE recording = ?", (id_bytes(holding.recording_id),)
         ).fetchall()
         database.execute(
-            "INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 id_bytes(holding.recording_id),
                 str(holding.state),
                 holding.size,
+                holding.tenant_id,
+                holding.line_id,
+                holding.slice,
+                holding.created_ns,
+                holding.since_ns,
+                holding.parked,
+                holding.case,
                 HOLDING.dump_json(holding).decode(),
             ),
         )
@@ -178,19 +193,40 @@ class Holdings:
 
     def all(self) -> Iterator[Holding]:
         """Every holding, in the order of its id; what changes meanwhile may be seen before or after."""
+        return self.where()
+
+    def where(self, condition: str = "1", values: Sequence[object] = ()) -> Iterator[Holding]:
+        """Holdings that fit a condition in SQL over the index's columns, as `all`. `values`: its parameters."""
         last = b""
         while True:
-            with self._lock:
-                self._settle()
-                rows = self._database.execute(
-                    "SELECT recording, body FROM holdings WHERE recording > ? ORDER BY recording LIMIT 500",
-                    (last,),
-                ).fetchall()
+            rows = self.rows(
+                f"SELECT recording, body FROM holdings WHERE recording > ? AND ({condition}) ORDER BY recording LIMIT 500",
+                (last, *values),
+            )
             if not rows:
                 return
             last = rows[-1][0]
             for _, body in rows:
                 yield HOLDING.validate_json(body)
+
+    def rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """A query over the index, for sums and groups."""
+        with self._lock:
+            self._settle()
+            return self._database.execute(query, tuple(values)).fetchall()
+
+    def in_bucket(self, bucket: BucketId) -> Iterator[Holding]:
+        """Holdings whose file is, or was, in a bucket."""
+        if bucket.of_hold:
+            return self.where("held_in = ? AND tenant = ?", (bucket.slice, bucket.tenant_id))
+        return self.where(
+            "tenant = ? AND line = ? AND slice = ? AND held_in = ''",
+            (bucket.tenant_id, bucket.line_id, bucket.slice),
+        )
+
+    def newest_created_ns(self) -> int:
+        """When the newest recording was created; 0: there is none."""
+        return int(self.rows("SELECT COALESCE(MAX(created), 0) FROM holdings")[0][0])
 
     def counts(self) -> Counts:
         """How many there are of each state."""
@@ -218,7 +254,7 @@ class Holdings:
             self._settle()
             first = self._journal.position + 1
             entries = [Entry(first + place, holding) for place, holding in enumerate(holdings)]
-            self._journal.append(entries)
+            self._journal.enter(entries)
             self._behind = True
             try:
                 self._settle()

@@ -1,6 +1,6 @@
-"""At the start: files, journal and keystore side by side. What is unknown is kept and told, never destroyed.
+"""Buckets, journal and keystore side by side, at the start and nightly. What is unknown is kept and told, never destroyed.
 
-It may run while others read, file and erase: each step looks again under the vault's lock before it changes anything.
+It may run while others read, file and erase: each step looks again under the vault's locks before it changes anything.
 """
 
 from __future__ import annotations
@@ -11,10 +11,22 @@ import structlog
 
 from appliance.model import is_id
 from appliance.process.status import ALARM, WARNING
+from appliance.storage.keystore.errors import BucketKeyAbsentError
 from appliance.storage.sealed import Footer, Header, HeaderError, SealedCorruptError
 from appliance.storage.sealed.layout import FOOTER_BYTES, HEADER_BYTES
-from appliance.storage.vault.contract import Stored, slice_of
-from appliance.storage.vault.core import Vault
+from appliance.storage.vault.contract import (
+    GUARD,
+    GUARD_TAG,
+    BucketId,
+    BucketState,
+    SliceUnit,
+    Snapshot,
+    SnapshotId,
+    slice_of,
+    slice_start_ns,
+)
+from appliance.storage.vault.core import GRACE_TAG, Vault
+from appliance.storage.vault.errors import BucketBusyError, BucketKeyError, SnapshotMissingError
 from appliance.storage.vault.holding import Holding, HoldingState
 
 log = structlog.get_logger()
@@ -22,7 +34,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Reconciled:
-    """What was found; each count is of recordings or files."""
+    """What was found; each count is of recordings, files, buckets or snapshots."""
 
     files: int = 0
     filed: int = 0  # files the journal did not know, now filed
@@ -31,23 +43,19 @@ class Reconciled:
     unknown: int = 0  # files that no rule names
     missing: int = 0  # holdings without a file
     strangers: int = 0  # what is not ours among the buckets
+    keyless: int = 0  # buckets whose key is destroyed or does not open them
+    held_again: int = 0  # snapshots of ours that had lost their hold
 
 
 def reconcile(vault: Vault) -> Reconciled:
     """See the module."""
     result = Reconciled()
-    for bucket in list(vault.store.buckets()):
-        for stored in vault.store.files(bucket):
-            result.files += 1
-            with vault.lock:
-                _file(vault, stored, result)
-    for held in vault.holdings.all():
-        if (
-            held.state in (HoldingState.FILED, HoldingState.DELETED)
-            and held.recording_id not in vault.erasing
-        ):
-            with vault.lock:
-                _holding(vault, held, result)
+    there = list(vault.store.buckets())
+    vault.unknown_files.clear()
+    for bucket in there:
+        _bucket(vault, bucket, result)
+    _absent_buckets(vault, set(there), result)
+    _keys(vault, result)
     result.strangers = sum(1 for _ in vault.store.strangers())
     _tell(vault, result)
     if result != Reconciled(files=result.files):
@@ -55,129 +63,228 @@ def reconcile(vault: Vault) -> Reconciled:
     return result
 
 
-def _file(vault: Vault, stored: Stored, result: Reconciled) -> None:
-    name, bucket = stored.recording_id, stored.bucket
-    if name in vault.erasing or vault.store.find(bucket, name) != stored:
-        return  # its erasure is completed by itself; or it changed since it was listed
+def _bucket(vault: Vault, bucket: BucketId, result: Reconciled) -> None:
+    was = vault.store.state(bucket)
+    try:
+        vault.buckets.open(bucket)
+    except (BucketKeyAbsentError, BucketKeyError) as error:
+        log.error("bucket without its key", reason=error.reason)
+        result.keyless += 1
+        return
+    snapshots = list(vault.store.snapshots(bucket))
+    _hold_again(vault, snapshots, result)
+    present = {stored.recording_id: stored.size for stored in vault.store.files(bucket)}
+    result.files += len(present)
+    unknown_before = result.unknown
+    for name, size in present.items():
+        with vault.moving:
+            _file(vault, bucket, name, size, result)
+    vault.unknown_files[bucket] = result.unknown - unknown_before
+    for item in reversed(snapshots):
+        if item.id.name.startswith("g-"):
+            _parked(vault, item.id, result)
+    for held in vault.holdings.in_bucket(bucket):
+        if held.state in (HoldingState.FILED, HoldingState.DELETED):
+            with vault.moving:
+                _file_of(vault, held, snapshots, result)
+    if was is BucketState.LOCKED:
+        try:
+            vault.store.lock(bucket)
+        except BucketBusyError:
+            pass  # somebody reads it by now; it is locked when it is quiet
+
+
+def _hold_again(vault: Vault, snapshots: list[Snapshot], result: Reconciled) -> None:
+    """A snapshot of ours is held from its taking on; a crash in between is made good. Cases see to theirs."""
+    for item in snapshots:
+        tag = GUARD_TAG if item.id.name == GUARD else GRACE_TAG if item.id.name.startswith("g-") else ""
+        if tag and tag not in item.holds and _needed(vault, item.id):
+            vault.store.hold([item.id], tag)
+            result.held_again += 1
+
+
+def _needed(vault: Vault, snapshot: SnapshotId) -> bool:
+    if snapshot.name == GUARD:
+        return True
+    return any(held.parked == snapshot.name for held in vault.holdings.in_bucket(snapshot.bucket))
+
+
+def _file(vault: Vault, bucket: BucketId, name: str, size: int, result: Reconciled) -> None:
+    """A file in a bucket, and what the journal says of it."""
+    if name in vault.erasing or vault.store.find(bucket, name) is None:
+        return  # its erasure is completed by itself; or it went since it was listed
     held = vault.holdings.get(name)
     if held is None:
-        found = _header(vault, stored)
-        fits = found is not None and (found[0].recording_id, found[0].tenant_id, found[0].line_id) == (
-            name,
-            bucket.tenant_id,
-            bucket.line_id,
-        )
-        if (
-            found is None
-            or not fits
-            or name not in vault.keystore
-            or slice_of(found[0].created_ns) != bucket.slice
-        ):
+        found = _adopted(vault, bucket, name, size)
+        if found is None:
             result.unknown += 1
             return
-        header, whole = found
-        state = HoldingState.DELETED if stored.parked else HoldingState.FILED
-        vault.holdings.append(
-            [
-                Holding(
-                    name,
-                    header.tenant_id,
-                    header.line_id,
-                    bucket.slice,
-                    state,
-                    stored.size,
-                    whole,
-                    "",
-                    vault.clock(),
-                    header.created_ns,
-                )
-            ]
-        )
-        result.filed += 1
+        with vault.lock:
+            if vault.holdings.get(name) is None:
+                vault.holdings.append([found])
+                result.filed += 1
     elif held.state is HoldingState.ERASED:
         # Its key is gone and its certificate written: only the removal of the file had not happened.
-        if held.certificate is not None and held.bucket == bucket:
-            vault.store.erase(bucket, [name])
+        if held.certificate is not None and bucket in (held.bucket, held.home):
+            vault.store.remove(bucket, [name])
             result.moved += 1
         else:
             result.unknown += 1
     elif held.state is HoldingState.QUARANTINED or held.bucket != bucket:
-        result.unknown += 1
-    elif stored.parked is not (held.state is HoldingState.DELETED):
-        (vault.store.unpark if stored.parked else vault.store.park)(bucket, [name])
+        # Evacuated under a legal hold, and its old bucket is not destroyed yet: that comes.
+        result.unknown += bucket != held.home or held.state is HoldingState.QUARANTINED
+    elif held.parked and vault.store.find(bucket, name, snapshot=held.parked) is not None:
+        vault.store.remove(bucket, [name])  # a bringing back that broke off
         result.moved += 1
 
 
-def _header(vault: Vault, stored: Stored) -> tuple[Header, bool] | None:
-    """The header of a stored file, and whether its writer ended it; None where it cannot be read."""
-    if stored.size < HEADER_BYTES + FOOTER_BYTES:
+def _parked(vault: Vault, snapshot: SnapshotId, result: Reconciled) -> None:
+    """Files of a grace snapshot that the journal does not know: it was lost, and they were deleted."""
+    for stored in vault.store.files(snapshot.bucket, snapshot=snapshot.name):
+        if vault.holdings.get(stored.recording_id) is not None:
+            continue
+        found = _adopted(vault, snapshot.bucket, stored.recording_id, stored.size, snapshot.name)
+        if found is not None:
+            since = vault.rules.latest_ns()
+            gone = replace(found, state=HoldingState.DELETED, parked=snapshot.name, grace_from_ns=since)
+            with vault.lock:
+                vault.holdings.append([gone])
+            result.filed += 1
+
+
+def _adopted(vault: Vault, bucket: BucketId, name: str, size: int, snapshot: str = "") -> Holding | None:
+    """The holding of a file that the journal does not know; None where it does not belong there."""
+    found = _header(vault, bucket, name, size, snapshot)
+    if found is None or bucket.of_hold or name not in vault.keystore:
         return None
-    with vault.store.read(stored.bucket, stored.recording_id, parked=stored.parked) as file:
+    header, whole = found
+    if (header.recording_id, header.tenant_id, header.line_id) != (name, bucket.tenant_id, bucket.line_id):
+        return None
+    plausible = bucket.slice in (slice_of(header.created_ns, unit) for unit in SliceUnit)
+    return Holding(
+        name,
+        header.tenant_id,
+        header.line_id,
+        bucket.slice,
+        HoldingState.FILED,
+        size,
+        whole,
+        "",
+        vault.clock(),
+        header.created_ns,
+        kept_from_ns=header.created_ns if plausible else slice_start_ns(bucket.slice),
+    )
+
+
+def _header(
+    vault: Vault, bucket: BucketId, name: str, size: int, snapshot: str
+) -> tuple[Header, bool] | None:
+    """The header of a stored file, and whether its writer ended it; None where it cannot be read."""
+    if size < HEADER_BYTES + FOOTER_BYTES:
+        return None
+    with vault.store.read(bucket, name, snapshot=snapshot) as file:
         try:
             header = Header.parse(file.read(HEADER_BYTES))
         except (SealedCorruptError, HeaderError):
             return None
-        file.seek(stored.size - FOOTER_BYTES)
+        file.seek(size - FOOTER_BYTES)
         footer = Footer.parse(file.read(FOOTER_BYTES))
     return None if footer is None else (header, footer.whole)
 
 
-def _holding(vault: Vault, held: Holding, result: Reconciled) -> None:
-    current = vault.holdings.get(held.recording_id)
-    if current != held or held.recording_id in vault.erasing:
+def _file_of(vault: Vault, held: Holding, snapshots: list[Snapshot], result: Reconciled) -> None:
+    """A holding of this bucket, and whether its file is where the journal says."""
+    if not vault.unchanged([held]):
         return  # it changed meanwhile
-    if held.recording_id not in vault.keystore:
-        # The fixed rule: absent from the keystore means erased, whatever an older record says. The file stays.
-        vault.holdings.append(
-            [
-                replace(
-                    held,
-                    state=HoldingState.ERASED,
-                    reason="no key in the keystore",
-                    since_ns=vault.clock(),
-                )
-            ]
-        )
-        result.erased += 1
-    elif vault.store.find(held.bucket, held.recording_id) is None:
+    try:
+        if vault.store.find(held.bucket, held.recording_id, snapshot=held.parked) is not None:
+            return
+    except SnapshotMissingError:
         result.missing += 1
+        return
+    if held.state is HoldingState.FILED:
+        for item in reversed(snapshots):
+            if vault.store.find(held.bucket, held.recording_id, snapshot=item.id.name) is not None:
+                vault.store.restore(held.bucket, item.id.name, [held.recording_id])
+                result.moved += 1
+                return
+    elif not held.parked and any(
+        vault.store.find(held.bucket, held.recording_id, snapshot=item.id.name) for item in snapshots
+    ):
+        return  # a parking that broke off: the next round completes it
+    result.missing += 1
+
+
+def _absent_buckets(vault: Vault, there: set[BucketId], result: Reconciled) -> None:
+    """What the journal has in buckets that are not there."""
+    rows = vault.holdings.rows(
+        "SELECT tenant, line, slice, held_in, COUNT(*) FROM holdings WHERE state IN ('filed', 'deleted')"
+        " GROUP BY tenant, line, slice, held_in"
+    )
+    for tenant, line, slice_, case, count in rows:
+        bucket = BucketId(tenant, "hold", case) if case else BucketId(tenant, line, slice_)
+        if bucket not in there and vault.store.state(bucket) is BucketState.ABSENT:
+            result.missing += count
+
+
+def _keys(vault: Vault, result: Reconciled) -> None:
+    """The fixed rule: absent from the keystore means erased, whatever an older record says. The file stays."""
+    for held in vault.holdings.where("state IN ('filed', 'deleted')"):
+        if held.recording_id in vault.keystore or held.recording_id in vault.erasing:
+            continue
+        with vault.lock:
+            if vault.unchanged([held]):
+                gone = replace(
+                    held, state=HoldingState.ERASED, reason="no key in the keystore", since_ns=vault.clock()
+                )
+                vault.holdings.append([gone])
+                result.erased += 1
 
 
 def _tell(vault: Vault, result: Reconciled) -> None:
     status = vault.status
-    if result.missing:
-        status.raise_condition(
+    for name, count, severity, message in (
+        (
             "FilesMissing",
+            result.missing,
             ALARM,
-            f"{result.missing} recordings that the journal names have no file. Restore them from a copy.",
-        )
-    if result.unknown or result.strangers:
-        status.raise_condition(
+            "recordings that the journal names have no file. Restore them from a copy.",
+        ),
+        (
             "UnknownFiles",
+            result.unknown + result.strangers,
             WARNING,
-            f"{result.unknown + result.strangers} files among the buckets are known to nobody. They are left alone.",
-        )
-    if result.erased:
-        status.raise_condition(
+            "things among the buckets are known to nobody. They are left alone.",
+        ),
+        (
             "KeysAbsent",
+            result.erased,
             ALARM,
-            f"{result.erased} recordings had no key any more and count as erased. Was the keystore replaced?",
-        )
+            "recordings had no key any more and count as erased. Was the keystore replaced?",
+        ),
+        (
+            "BucketKeysAbsent",
+            result.keyless,
+            ALARM,
+            "buckets have no key that opens them. They are left as they are.",
+        ),
+    ):
+        if count:
+            status.raise_condition(name, severity, f"{count} {message}")
+        elif name != "KeysAbsent":
+            status.clear_condition(name)
     for path in vault.quarantine.glob("*.sealed"):
         if is_id(path.stem) and vault.holdings.get(path.stem) is None:
-            vault.holdings.append(
-                [
-                    Holding(
-                        path.stem,
-                        "",
-                        "",
-                        "",
-                        HoldingState.QUARANTINED,
-                        path.stat().st_size,
-                        False,
-                        "found in quarantine",
-                        vault.clock(),
-                        0,
-                    )
-                ]
+            held = Holding(
+                path.stem,
+                "",
+                "",
+                "",
+                HoldingState.QUARANTINED,
+                path.stat().st_size,
+                False,
+                "found in quarantine",
+                vault.clock(),
+                0,
             )
+            vault.holdings.append([held])

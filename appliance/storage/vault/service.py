@@ -9,10 +9,10 @@ from pathlib import Path
 import grpc
 
 from appliance.model import InvalidError
-from appliance.storage.vault.core import Vault
-from appliance.storage.vault.erasure import Eraser
+from appliance.storage.vault.assembly import Assembly
 from appliance.storage.vault.errors import JournalPositionError
 from appliance.storage.vault.holding import Certificate, Holding, HoldingState
+from appliance.storage.vault.parking import undelete
 from earwitness.internal.v1 import vault_pb2, vault_pb2_grpc
 
 PIECE = 1 << 20
@@ -58,9 +58,9 @@ def holding_message(found: Holding) -> vault_pb2.Holding:
 class VaultServicer(vault_pb2_grpc.VaultServiceServicer):
     """See vault.proto. `stopping`: set, with Holdings.wake after it, where the process shall end."""
 
-    def __init__(self, vault: Vault, eraser: Eraser, stopping: threading.Event) -> None:
-        self._vault = vault
-        self._eraser = eraser
+    def __init__(self, parts: Assembly, stopping: threading.Event) -> None:
+        self._vault = parts.vault
+        self._eraser = parts.eraser
         self._stopping = stopping
 
     def CreateTenantKey(
@@ -149,7 +149,7 @@ class VaultServicer(vault_pb2_grpc.VaultServiceServicer):
         self, request: vault_pb2.UndeleteRecordingRequest, context: grpc.ServicerContext
     ) -> vault_pb2.UndeleteRecordingResponse:
         """See vault.proto."""
-        found = self._vault.undelete(request.recording_id)
+        found = undelete(self._vault, request.recording_id)
         return vault_pb2.UndeleteRecordingResponse(holding=holding_message(found))
 
     def EraseRecordings(

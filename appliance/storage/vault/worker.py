@@ -10,12 +10,9 @@ import structlog
 
 from appliance.model import EarwitnessError
 from appliance.process import child
-from appliance.process.status import ALARM
-from appliance.storage.vault.core import Vault
-from appliance.storage.vault.erasure import Eraser
-from appliance.storage.vault.filing import Filer
-from appliance.storage.vault.intake import Intake
-from appliance.storage.vault.reconcile import reconcile
+from appliance.process.status import WARNING
+from appliance.storage.vault.assembly import Assembly
+from appliance.storage.vault.calendar import Calendar
 from appliance.storage.vault.service import VaultServicer
 from appliance.storage.vault.watch import Watchman
 from earwitness.internal.v1 import vault_pb2_grpc
@@ -28,57 +25,54 @@ THREADS = 24  # a watcher keeps one for as long as it watches
 log = structlog.get_logger()
 
 
-def upkeep(vault: Vault, eraser: Eraser, watchman: Watchman, stopping: threading.Event) -> None:
+def upkeep(parts: Assembly, watchman: Watchman, stopping: threading.Event) -> None:
     """What takes its time, in a thread of its own so that filing does not wait for it.
 
-    Completes erasures that were begun; compares files, journal and keystore once; looks through the keystore's copies.
+    Completes what was begun before; compares buckets, journal and keystore at the start and nightly; the nightly retention
+    run; locks buckets that are quiet; looks through the keystore's copies.
     """
-    reconciled = False
+    calendar = Calendar(parts)
     while not stopping.is_set():
-        eraser.resume()
-        reconciled = reconciled or _reconcile(vault)
+        calendar.look()
         watchman.scrub()
         stopping.wait(LOOK_EVERY_S)
 
 
-def _reconcile(vault: Vault) -> bool:
-    try:
-        reconcile(vault)
-    except (EarwitnessError, OSError) as error:
-        log.error("not reconciled, tried again", error=type(error).__name__)
-        vault.status.raise_condition(
-            "NotReconciled", ALARM, "Files and journal cannot be compared. Look at the disk of the buckets."
-        )
-        return False
-    vault.status.clear_condition("NotReconciled")
-    return True
-
-
-def rounds(vault: Vault, intake: Intake, watchman: Watchman, stopping: threading.Event) -> None:
-    """Deposits and recordings out of the spool, until told to stop."""
-    filer = Filer(vault)
+def rounds(parts: Assembly, watchman: Watchman, stopping: threading.Event) -> None:
+    """Deposits and recordings out of the spool, and deleted ones out of their buckets, until told to stop."""
     looked = -LOOK_EVERY_S
     while not stopping.is_set():
-        intake.poll()
-        filer.poll()
+        parts.intake.poll()
+        parts.filer.poll()
+        _park(parts)
         if time.monotonic() - looked >= LOOK_EVERY_S:
             watchman.look()
             looked = time.monotonic()
         stopping.wait(POLL_S)
 
 
+def _park(parts: Assembly) -> None:
+    try:
+        parts.parker.poll()
+    except (EarwitnessError, OSError) as error:
+        log.error("deleted recordings not parked, tried again", error=type(error).__name__)
+        parts.vault.status.raise_condition(
+            "ParkingFailed", WARNING, "Deleted recordings still lie in their buckets. Look at the store."
+        )
+    else:
+        parts.vault.status.clear_condition("ParkingFailed")
+
+
 def main() -> None:
     """Runs until told to stop."""
     process = child.start("vault")
-    vault = Vault.open(process.layout, process.status)
-    intake = Intake(vault)
-    eraser = Eraser(vault, intake)
-    eraser.load()
+    parts = Assembly.open(process.layout, process.status)
+    vault = parts.vault
     watchman = Watchman(vault, time.monotonic)
     stopping = threading.Event()
 
     def register(server: grpc.Server) -> None:
-        vault_pb2_grpc.add_VaultServiceServicer_to_server(VaultServicer(vault, eraser, stopping), server)
+        vault_pb2_grpc.add_VaultServiceServicer_to_server(VaultServicer(parts, stopping), server)
 
     def stop() -> None:
         stopping.set()
@@ -90,7 +84,7 @@ def main() -> None:
 
     def keep() -> None:
         try:
-            upkeep(vault, eraser, watchman, stopping)
+            upkeep(parts, watchman, stopping)
         finally:
             if not stopping.is_set():
                 process.stop("upkeep has failed")
@@ -98,11 +92,11 @@ def main() -> None:
     keeping = threading.Thread(target=keep, name="upkeep", daemon=True)
     keeping.start()
     try:
-        rounds(vault, intake, watchman, stopping)
+        rounds(parts, watchman, stopping)
     finally:
         # Whatever happened: those who watch must be let go, or their threads would keep a dead process.
         stop()
         server.stop(grace=5).wait()
         keeping.join(JOIN_S)
-        vault.close()
+        parts.close()
     log.info("stopped")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import grpc
 from conftest_vault import House
+from ground import DirectoryGround
 
 from appliance.config.settings import Settings
 from appliance.process import rpc
@@ -23,9 +24,9 @@ class Process:
     """`python -m appliance.storage.vault` on a data directory."""
 
     def __init__(self, root: Path) -> None:
-        self.house = House(root)
-        self.layout = self.house.layout
         root.mkdir(parents=True, exist_ok=True)
+        self.house = House(root, DirectoryGround(root.parent))  # for capture's side alone
+        self.layout = self.house.layout
         self._settings = root / "settings.json"
         self._settings.write_text(Settings(data=root).model_dump_json())
         self._process: subprocess.Popen[bytes] | None = None

@@ -7,20 +7,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from ground import Ground
+
 from appliance.config.layout import Layout
 from appliance.model import RecordingInfo, new_id
 from appliance.process.status import Status
 from appliance.storage.keystore import Depositor, load_deposit_key
+from appliance.storage.retention.clock import Reading, Witness
 from appliance.storage.sealed import SealedWriter, pack_evidence, pack_info, verify
+from appliance.storage.vault.assembly import Assembly
 from appliance.storage.vault.core import Vault
-from appliance.storage.vault.erasure import Eraser
-from appliance.storage.vault.filing import Filer
 from appliance.storage.vault.holding import Holding
-from appliance.storage.vault.intake import Intake
-from appliance.storage.vault.reconcile import Reconciled, reconcile
+from appliance.storage.vault.reconcile import Reconciled
 
 CREATED_NS = 1_790_000_000_000_000_000  # 2026-09-21
-SLICE = "2026-09-21"
+NOW_NS = CREATED_NS + 60 * 10**9
+SLICE = "2026-09"  # kept for three years, where nobody says otherwise
+
+
+DAY_NS = 86_400 * 10**9
 
 
 class Crash(BaseException):
@@ -50,11 +55,37 @@ class Clock:
         return self.now
 
 
+class Clocks:
+    """The machine's clocks, as a test sets them. `pass_` moves all of them; `wall_ns` alone is the wall clock jumping."""
+
+    def __init__(self) -> None:
+        self.wall_ns = NOW_NS
+        self.boot_id = "first"
+        self.boottime_ns = 1000 * 10**9
+        self.witnessed = False
+
+    def __call__(self) -> Reading:
+        names = ("time server", "hardware clock") if self.witnessed else ()
+        witnesses = tuple(Witness(name, self.wall_ns) for name in names)
+        return Reading(self.wall_ns, self.boot_id, self.boottime_ns, witnesses)
+
+    def pass_(self, ns: int) -> None:
+        self.wall_ns += ns
+        self.boottime_ns += ns
+
+    def power_off(self, ns: int) -> None:
+        self.wall_ns += ns
+        self.boottime_ns = 10**9
+        self.boot_id += "+"
+
+
 class House:
     """A data directory with a vault on it; `open` it as often as it crashed."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, ground: Ground) -> None:
         self.layout = Layout(root)
+        self.ground = ground
+        self.clocks = Clocks()
         self.tenant, self.line = new_id(), new_id()
         self.depositor = Depositor()
         self.keys: dict[str, bytes] = {}
@@ -66,23 +97,29 @@ class House:
         """As the process starts, up to reconciling."""
         self.close()
         self.status = Status()
-        self.vault = Vault.open(self.layout, self.status, fault=fault)
-        self.intake = Intake(self.vault, monotonic=self.clock)
-        self.filer = Filer(self.vault, orphan_age_s=0, monotonic=self.clock)
-        self.eraser = Eraser(self.vault, self.intake)
-        self.eraser.load()
+        self.parts = Assembly.open(
+            self.layout,
+            self.status,
+            store=self.ground.open(fault),
+            fault=fault,
+            clock=lambda: self.clocks.wall_ns,
+            read=self.clocks,
+            monotonic=self.clock,
+            orphan_age_s=0,
+        )
+        self.vault = self.parts.vault
+        self.intake, self.filer, self.eraser = self.parts.intake, self.parts.filer, self.parts.eraser
         self.public = self.vault.keystore.create_tenant(self.tenant)
         return self.vault
 
     def settle(self) -> Reconciled:
         """What the process does before its first round."""
         assert self.vault is not None
-        self.eraser.resume()
-        return reconcile(self.vault)
+        return self.parts.settle()
 
     def close(self) -> None:
         if self.vault is not None:
-            self.vault.close()
+            self.parts.close()
             self.vault = None
 
     def let_go(self) -> None:
@@ -92,7 +129,9 @@ class House:
 
     def poll(self) -> int:
         self.intake.poll()
-        return self.filer.poll()
+        filed = self.filer.poll()
+        self.parts.parker.poll()
+        return filed
 
     # Capture's side.
 
@@ -168,5 +207,12 @@ class House:
         assert report.whole == held.whole
         return held
 
+    def stored(self, name: str) -> bytes:
+        """The bytes of a filed recording, as the store gives them."""
+        assert self.vault is not None
+        with self.vault.read(name) as file:
+            return file.read()
+
     def everywhere(self, name: str) -> list[Path]:
-        return [path for path in self.layout.root.rglob(f"*{name}*") if path.is_file()]
+        found = [path for path in self.layout.root.parent.rglob(f"*{name}*") if path.is_file()]
+        return [path for path in found if "snapshots" not in path.parts]

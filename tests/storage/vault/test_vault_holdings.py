@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 from dataclasses import replace
@@ -18,6 +17,7 @@ from appliance.storage.vault.errors import RecordingDeletedError
 from appliance.storage.vault.holding import Certificate, Entry, Holding, HoldingState
 from appliance.storage.vault.index import Holdings
 from appliance.storage.vault.journal import pack_line, parse_line
+from appliance.storage.vault.parking import undelete
 
 
 def holding(state: HoldingState = HoldingState.FILED, size: int = 10) -> Holding:
@@ -224,29 +224,81 @@ def test_a_deleted_recording_is_out_of_sight_and_comes_back(house: House) -> Non
     for refused in (vault.read, lambda item: vault.lease(item)):
         with pytest.raises(RecordingDeletedError):
             refused(name)
-    parked = house.layout.vault / "deleted" / house.tenant / house.line / SLICE / f"{name}.ewr"
-    assert house.everywhere(name) == [parked]
-    back = vault.undelete(name)
-    assert back.state is HoldingState.FILED and vault.undelete(name) == back
+    house.poll()
+    parked = vault.holding(name)
+    assert parked == replace(deleted, parked="g-1")
+    assert vault.store.find(parked.bucket, name) is None
+    assert vault.store.find(parked.bucket, name, snapshot="g-1") is not None
+    back = undelete(vault, name)
+    assert back.state is HoldingState.FILED and undelete(vault, name) == back
     house.check_readable(name)
-    assert vault.holdings.position == 3
+    assert vault.holdings.position == 4
 
 
-@pytest.mark.parametrize("step", ["deletion journalled", "undeletion journalled"])
-def test_a_crash_between_journal_and_file_is_made_good(house: House, step: str) -> None:
-    house.open(Faults(step))
-    (name,) = house.filed()
-    with pytest.raises(Crash):
-        house.vault.delete(name, "")
-        house.vault.undelete(name)
+def test_what_is_brought_back_before_it_is_parked_never_moved(house: House) -> None:
     vault = house.open()
-    assert house.settle().moved == 1
-    state = vault.holding(name).state
-    assert state is (HoldingState.DELETED if step.startswith("del") else HoldingState.FILED)
-    if state is HoldingState.DELETED:
-        vault.undelete(name)
+    (name,) = house.filed()
+    vault.delete(name, "")
+    undelete(vault, name)
+    house.poll()
     house.check_readable(name)
-    assert house.settle().moved == 0
+    assert [item.id.name for item in vault.store.snapshots()] == ["guard"]
+
+
+def test_many_deleted_of_a_bucket_share_a_snapshot_and_each_comes_back(house: House) -> None:
+    vault = house.open()
+    names = house.filed(5)
+    for name in names[:3]:
+        vault.delete(name, "")
+    house.poll()
+    vault.delete(names[3], "")
+    house.poll()
+    assert [vault.holding(name).parked for name in names] == ["g-1", "g-1", "g-1", "g-2", ""]
+    undelete(vault, names[1])
+    vault.delete(names[1], "")
+    house.poll()
+    assert vault.holding(names[1]).parked == "g-3"
+    for name in names[:4]:
+        undelete(vault, name)
+        house.check_readable(name)
+    assert all(item.holds for item in vault.store.snapshots())
+
+
+def test_a_crash_at_every_step_of_deleting_and_bringing_back(house: House) -> None:
+    """What was answered holds, and the recording is whole, wherever the crash comes."""
+    at = 0
+    while True:
+        house.open()
+        name, other = house.filed(2)
+        faults = Faults()
+        vault = house.open(faults)
+        faults.steps.clear()
+        faults.at = at
+        answered = HoldingState.FILED
+        try:
+            vault.delete(name, "")
+            answered = HoldingState.DELETED
+            house.parts.parker.poll()
+            undelete(vault, name)
+            answered = HoldingState.FILED
+        except Crash:
+            pass
+        else:
+            break
+        vault = house.open()
+        house.settle()
+        held = vault.holding(name)
+        assert held.state is answered or faults.steps[-1] in ("deletion journalled", "undeletion journalled")
+        if held.state is HoldingState.DELETED:
+            vault.buckets.open(held.bucket)
+            assert held.parked and vault.store.find(held.bucket, name) is None
+            undelete(vault, name)
+        house.check_readable(name)
+        house.check_readable(other)
+        again = house.settle()
+        assert (again.moved, again.missing, again.unknown) == (0, 0, 0)
+        at += 1
+    assert at >= 6
 
 
 # Reconciling.
@@ -256,6 +308,7 @@ def test_a_file_that_the_journal_does_not_know_is_filed_again(house: House) -> N
     vault = house.open()
     names = house.filed(3)
     vault.delete(names[2], "")
+    house.poll()
     before = {name: vault.holding(name) for name in names}
     house.close()
     for path in house.layout.vault.glob("*"):
@@ -266,7 +319,9 @@ def test_a_file_that_the_journal_does_not_know_is_filed_again(house: House) -> N
     assert house.settle().filed == 3
     for name in names:
         again = vault.holding(name)
-        assert replace(again, since_ns=0, reason="") == replace(before[name], since_ns=0, reason="")
+        same = {"since_ns": 0, "reason": "", "grace_from_ns": 0}
+        assert replace(again, **same) == replace(before[name], **same)
+    undelete(vault, names[2])
     house.check_readable(names[0])
     assert house.settle().filed == 0
 
@@ -274,7 +329,7 @@ def test_a_file_that_the_journal_does_not_know_is_filed_again(house: House) -> N
 def test_a_holding_without_a_file_is_told_and_kept(house: House) -> None:
     vault = house.open()
     names = house.filed(2)
-    house.everywhere(names[0])[0].unlink()
+    vault.store.remove(vault.holding(names[0]).bucket, [names[0]])
     assert house.settle().missing == 1
     assert [item.type for item in house.status.conditions()] == ["FilesMissing"]
     assert vault.holding(names[0]).state is HoldingState.FILED and names[0] in vault.keystore
@@ -287,30 +342,30 @@ def test_a_holding_without_a_key_counts_as_erased_and_its_file_stays(house: Hous
     assert house.settle().erased == 1
     held = vault.holding(names[0])
     assert held.state is HoldingState.ERASED and held.certificate is None
-    assert len(house.everywhere(names[0])) == 1
+    assert vault.store.find(held.bucket, names[0]) is not None
     assert {item.type for item in house.status.conditions()} == {"KeysAbsent"}
     # Asked for, it gets its certificate, and the file goes.
     (certificate,) = house.eraser.erase([names[0]], "asked")
-    assert certificate.holds(vault.keystore.device_public_key) and house.everywhere(names[0]) == []
+    assert certificate.holds(vault.keystore.device_public_key)
+    assert vault.store.find(held.bucket, names[0]) is None
     house.check_readable(names[1])
 
 
 def test_what_nobody_knows_is_left_alone_and_told(house: House) -> None:
     vault = house.open()
     (name,) = house.filed()
-    bucket = house.everywhere(name)[0].parent
-    strange = [
-        bucket / f"{new_id()}.ewr",  # a file without key and journal entry
-        bucket / "notes.txt",
-        house.layout.vault / "buckets" / "stray",
-        house.layout.vault / "buckets" / house.tenant / "x" / "y.ewr",
-    ]
-    for path in strange:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"kept")
+    source = house.layout.root / "source"
+    source.write_bytes(b"kept")
+    unknown = new_id()
+    held = vault.holding(name)
+    vault.store.write(held.bucket, unknown, source)  # a file without key and journal entry
+    stranger = house.ground.foreign_bucket(house.tenant)
     found = house.settle()
-    assert (found.unknown, found.strangers) == (1, 3)
-    assert all(path.read_bytes() == b"kept" for path in strange)
+    assert (found.unknown, found.strangers) == (1, 1)
+    vault.buckets.open(held.bucket)
+    with vault.store.read(held.bucket, unknown) as file:
+        assert file.read() == b"kept"
+    assert house.ground.has(stranger)
     assert {item.type for item in house.status.conditions()} == {"UnknownFiles"}
     assert vault.holdings.position == 1
 
@@ -318,20 +373,14 @@ def test_what_nobody_knows_is_left_alone_and_told(house: House) -> None:
 def test_an_unreadable_bucket_stops_reconciling_with_an_error_of_the_house(house: House) -> None:
     from appliance.storage.vault.errors import StoreUnavailableError
 
-    house.open()
+    vault = house.open()
     (name,) = house.filed()
-    bucket = house.everywhere(name)[0].parent
-    os.rename(bucket, bucket.with_name("aside"))
-    real = os.scandir
 
-    def denied(path: object) -> object:
-        if str(path).endswith(SLICE):
-            raise PermissionError(13, "Permission denied")
-        return real(path)
+    def denied(*_: object, **__: object) -> object:
+        raise StoreUnavailableError("permission denied", errno=13)
 
-    os.rename(bucket.with_name("aside"), bucket)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "scandir", denied)
+        patch.setattr(vault.store, "files", denied)
         with pytest.raises(StoreUnavailableError):
             house.settle()
     assert house.settle().filed == 0

@@ -1,0 +1,141 @@
+"""Where a bucket's things are in its folder, and the check that tells its key from another.
+
+```
+buckets/<tenant>/<line>/<slice>/bucket               the key's check
+                                files/<id>.ewr       encrypted under the bucket's key
+                                snapshots/<name>/    hard links, and `.about`: properties, time, order
+                                holds/<name>@<tag>   an empty file for each hold
+```
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from pydantic import TypeAdapter, ValidationError
+
+from appliance.model import is_id
+from appliance.storage.keystore.files import make_directory, write_durably
+from appliance.storage.names import BucketId, BucketNameError, check_snapshot_name
+from appliance.storage.vault.errors import BucketKeyError, BucketMissingError, StoredFileCorruptError
+
+SUFFIX: Final = ".ewr"
+ABOUT: Final = ".about"
+_CHECK = struct.Struct("<8s16s12s16s")
+_MAGIC: Final = b"\x89EWBK\r\n\x1a"
+_CONTEXT: Final = b"earwitness bucket key v1\0"
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a snapshot says of itself."""
+
+    properties: Mapping[str, str]
+    created_ns: int
+    order: int
+
+
+_ABOUT = TypeAdapter(About)
+
+
+class Place:
+    """The folder of one bucket."""
+
+    def __init__(self, root: Path, bucket: BucketId) -> None:
+        self.bucket = bucket
+        self.folder = root / "buckets" / bucket.tenant_id / bucket.line_id / bucket.slice
+        self.check = self.folder / "bucket"
+        self.files = self.folder / "files"
+        self.snapshots = self.folder / "snapshots"
+        self.holds = self.folder / "holds"
+
+    def exists(self) -> bool:
+        """A bucket is there when its key's check is: the last thing that is made."""
+        return self.check.is_file()
+
+    def require(self) -> None:
+        """BucketMissingError where it is not there."""
+        if not self.exists():
+            raise BucketMissingError("there is no such bucket", bucket=self.bucket.path)
+
+    def make(self) -> None:
+        """The folders, durably."""
+        for folder in (self.files, self.snapshots, self.holds):
+            make_directory(folder)
+
+    def write_check(self, key: bytes) -> None:
+        """What tells this key from another, with a fresh id of the bucket."""
+        guid, nonce = secrets.token_bytes(16), secrets.token_bytes(12)
+        tag = AESGCM(key).encrypt(nonce, b"", self._context(guid))
+        write_durably(self.check, _CHECK.pack(_MAGIC, guid, nonce, tag))
+
+    def check_key(self, key: bytes) -> None:
+        """BucketKeyError where it is another bucket's key, or the check is damaged."""
+        raw = self.check.read_bytes()
+        try:
+            magic, guid, nonce, tag = _CHECK.unpack(raw)
+            if magic != _MAGIC:
+                raise InvalidTag
+            AESGCM(key).decrypt(nonce, tag, self._context(guid))
+        except (InvalidTag, ValueError, struct.error) as error:
+            raise BucketKeyError("this is not the bucket's key", bucket=self.bucket.path) from error
+
+    def _context(self, guid: bytes) -> bytes:
+        return _CONTEXT + guid + self.bucket.path.encode()
+
+    def file(self, recording_id: str, snapshot: str = "") -> Path:
+        """One file, now or in a snapshot; BucketNameError, SnapshotNameError."""
+        if not is_id(recording_id):
+            raise BucketNameError("a file in a bucket is named by a recording id", field="recording_id")
+        return (self.snapshot(snapshot) if snapshot else self.files) / f"{recording_id}{SUFFIX}"
+
+    def snapshot(self, name: str) -> Path:
+        """A snapshot's folder."""
+        check_snapshot_name(name)
+        return self.snapshots / name
+
+    def snapshot_names(self) -> list[str]:
+        """Of those that are whole."""
+        if not self.snapshots.is_dir():
+            return []
+        return [entry.name for entry in os.scandir(self.snapshots) if not entry.name.startswith(".")]
+
+    def about(self, name: str) -> About:
+        """What a snapshot says of itself; StoredFileCorruptError."""
+        try:
+            return _ABOUT.validate_json((self.snapshots / name / ABOUT).read_bytes())
+        except (ValidationError, FileNotFoundError) as error:
+            raise StoredFileCorruptError(
+                "a snapshot's description is damaged", bucket=self.bucket.path
+            ) from error
+
+    def tags(self, name: str) -> frozenset[str]:
+        """Tags that hold a snapshot, whoever put them there."""
+        if not self.holds.is_dir():
+            return frozenset()
+        head = f"{name}@"
+        return frozenset(
+            entry.name[len(head) :] for entry in os.scandir(self.holds) if entry.name.startswith(head)
+        )
+
+
+def pack_about(about: About) -> bytes:
+    """As it is written."""
+    return _ABOUT.dump_json(about)
+
+
+def listing(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Recording ids and paths of the files in a folder."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name.removesuffix(SUFFIX)
+            if name != entry.name and is_id(name) and entry.is_file(follow_symlinks=False):
+                yield name, Path(entry.path)

@@ -1,0 +1,419 @@
+"""The contract on a directory tree. A name is always a whole file; every change of a directory is synced before it is told.
+
+Files are encrypted under the bucket's key, which is in memory while the bucket is open: a lock forgets it, and then nobody
+can read the files from the medium alone.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from appliance.storage.keystore.files import make_directory, sync_directory
+from appliance.storage.names import (
+    GUARD,
+    GUARD_TAG,
+    BucketId,
+    BucketNameError,
+    SnapshotId,
+    SnapshotNameError,
+    check_properties,
+    check_snapshot_name,
+    check_tag,
+)
+from appliance.storage.vault.contract import BucketStore
+from appliance.storage.vault.directory import streams
+from appliance.storage.vault.directory.cipherfile import encrypt, open_plain, plain_size
+from appliance.storage.vault.directory.doors import Doors
+from appliance.storage.vault.directory.medium import Fault, dispose, same, sweep, told
+from appliance.storage.vault.directory.place import Place, listing
+from appliance.storage.vault.directory.quota import Quotas
+from appliance.storage.vault.directory.snapshots import Snapshots, said
+from appliance.storage.vault.directory.strangers import strangers
+from appliance.storage.vault.errors import (
+    SnapshotHeldError,
+    SnapshotMissingError,
+    SnapshotsRemainError,
+    StoredFileCorruptError,
+    StoredFileExistsError,
+    StoredFileMissingError,
+    StoreFullError,
+    StoreUnavailableError,
+)
+from appliance.storage.vault.stored import Ailment, BucketState, Snapshot, Space, Stored, Stream, Usage
+
+MAX_DESTROYED = 500
+
+
+class DirectoryStore(BucketStore):
+    """See the module. `root` is Layout.vault, or another directory that is wholly the store's."""
+
+    backend = "directory"
+
+    def __init__(self, root: Path, *, fault: Fault = lambda step: None) -> None:
+        self._root = root
+        self._fault = fault
+        self._doors = Doors()
+        self._quotas = Quotas(root)
+        self._snapshots = Snapshots(root, fault)
+        self._grave = root / "removed"
+        self._recovering = threading.Lock()
+        self._recovered = False
+
+    @contextmanager
+    def _hand_on(self, *buckets: BucketId) -> Iterator[None]:
+        """The locks of these buckets; errors of the medium become errors of the contract."""
+        with told(), self._doors.hand_on(*buckets):
+            self._recover()
+            yield
+
+    def _recover(self) -> None:
+        """Completes, once, what a crash left."""
+        with self._recovering:
+            if self._recovered or not self._root.is_dir():
+                return
+            buckets = list(self._listed())
+            self._snapshots.recover(buckets)
+            for bucket in buckets:
+                files = Place(self._root, bucket).files
+                for path in files.glob(".*.tmp") if files.is_dir() else ():
+                    path.unlink(missing_ok=True)
+            sweep(self._grave)
+            self._recovered = True
+
+    def _place(self, bucket: BucketId) -> Place:
+        place = Place(self._root, bucket)
+        place.require()
+        return place
+
+    def _key(self, bucket: BucketId) -> bytes:
+        self._place(bucket)
+        return self._doors.key(bucket)
+
+    def state(self, bucket: BucketId) -> BucketState:
+        """See BucketStore."""
+        with told():
+            if not Place(self._root, bucket).exists():
+                return BucketState.ABSENT
+        return BucketState.OPEN if self._doors.is_open(bucket) else BucketState.LOCKED
+
+    def create(self, bucket: BucketId, key: bytes) -> None:
+        """See BucketStore."""
+        with self._hand_on(bucket):
+            place = Place(self._root, bucket)
+            if not place.exists():
+                place.make()
+                self._fault("folders made")
+                place.write_check(key)
+                self._fault("bucket made")
+            self._open_with(place, key)
+
+    def unlock(self, bucket: BucketId, key: bytes) -> None:
+        """See BucketStore."""
+        with self._hand_on(bucket):
+            self._open_with(self._place(bucket), key)
+
+    def _open_with(self, place: Place, key: bytes) -> None:
+        place.check_key(key)
+        place.make()
+        guard = SnapshotId(place.bucket, GUARD)
+        if not place.snapshot(GUARD).is_dir():
+            self._snapshots.take([place.bucket], GUARD, {})
+        if GUARD_TAG not in place.tags(GUARD):
+            self._snapshots.hold([guard], GUARD_TAG)
+        self._doors.open(place.bucket, key)
+
+    def lock(self, bucket: BucketId) -> None:
+        """See BucketStore."""
+        with self._hand_on(bucket):
+            self._place(bucket)
+            self._doors.refuse_busy(bucket)
+            self._doors.close(bucket)
+
+    def _listed(self) -> Iterator[BucketId]:
+        for path in (self._root / "buckets").glob("*/*/*"):
+            try:
+                bucket = BucketId(*path.parts[-3:])
+            except BucketNameError:
+                continue  # `strangers` tells
+            if Place(self._root, bucket).exists():
+                yield bucket
+
+    def buckets(self) -> Iterator[BucketId]:
+        """See BucketStore."""
+        with told():
+            found = sorted(self._listed())
+        yield from found
+
+    def destroy(self, bucket: BucketId) -> None:
+        """See BucketStore."""
+        with self._hand_on(bucket):
+            place = Place(self._root, bucket)
+            if not place.folder.exists():
+                return
+            self._doors.refuse_busy(bucket)
+            left = [SnapshotId(bucket, name) for name in place.snapshot_names() if name != GUARD]
+            self._snapshots.refuse_held(left)
+            if left:
+                raise SnapshotsRemainError(
+                    "the bucket has snapshots", snapshots=[said(item) for item in left]
+                )
+            others = place.tags(GUARD) - {GUARD_TAG}
+            if others:
+                raise SnapshotHeldError(
+                    "held snapshots are not destroyed",
+                    snapshots=[said(SnapshotId(bucket, GUARD))],
+                    tags=sorted(others),
+                )
+            dispose(place.folder, self._grave)
+            self._fault("bucket destroyed")
+            self._doors.close(bucket)
+
+    # Files.
+
+    def write(self, bucket: BucketId, recording_id: str, source: Path) -> int:
+        """See BucketStore."""
+        with self._hand_on(bucket):
+            key = self._key(bucket)
+            target = self._place(bucket).file(recording_id)
+            if target.exists():
+                if source.exists() and not self._has(target, key, recording_id, source):
+                    raise StoredFileExistsError(
+                        "the bucket has another file of this recording", recording_id=recording_id
+                    )
+                sync_directory(target.parent)
+            else:
+                self._quotas.refuse_over(bucket.tenant_id, source.stat().st_size)
+                self._bring(source, target, key, recording_id)
+            self._fault("file in its bucket")
+            source.unlink(missing_ok=True)
+            sync_directory(source.parent)
+            return plain_size(target.stat().st_size)
+
+    @staticmethod
+    def _has(target: Path, key: bytes, recording_id: str, source: Path) -> bool:
+        with open_plain(target, key, recording_id) as one, open(source, "rb") as two:
+            return same(one, two)
+
+    def _bring(self, source: Path, target: Path, key: bytes, recording_id: str) -> None:
+        aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            with open(source, "rb") as reading, open(aside, "xb") as writing:
+                encrypt(reading, writing, key, recording_id)
+                writing.flush()
+                os.fsync(writing.fileno())
+                os.posix_fadvise(writing.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            if not self._has(aside, key, recording_id, source):
+                raise StoredFileCorruptError(
+                    "a copy into the bucket came out otherwise", recording_id=recording_id, offset=0
+                )
+            self._fault("file copied")
+            os.link(aside, target)  # unlike rename, never over a file that is there
+        finally:
+            aside.unlink(missing_ok=True)
+        sync_directory(target.parent)
+
+    def read(self, bucket: BucketId, recording_id: str, *, snapshot: str = "") -> BinaryIO:
+        """See BucketStore."""
+        with self._hand_on(bucket):
+            key = self._key(bucket)
+            path = self._find(self._place(bucket), recording_id, snapshot)
+            self._doors.enter(bucket)
+            try:
+                return open_plain(path, key, recording_id, lambda: self._doors.leave(bucket))
+            except BaseException:
+                self._doors.leave(bucket)
+                raise
+
+    @staticmethod
+    def _find(place: Place, recording_id: str, snapshot: str) -> Path:
+        path = place.file(recording_id, snapshot)
+        if snapshot and not path.parent.is_dir():
+            raise SnapshotMissingError(
+                "there is no such snapshot", snapshots=[said(SnapshotId(place.bucket, snapshot))]
+            )
+        if not path.is_file():
+            raise StoredFileMissingError(
+                "the bucket has no file of this recording", recording_id=recording_id
+            )
+        return path
+
+    def remove(self, bucket: BucketId, recording_ids: Sequence[str]) -> None:
+        """See BucketStore."""
+        with self._hand_on(bucket):
+            self._key(bucket)
+            place = self._place(bucket)
+            for recording_id in recording_ids:
+                place.file(recording_id).unlink(missing_ok=True)
+                self._fault("file removed")
+            sync_directory(place.files)
+
+    def restore(self, bucket: BucketId, snapshot: str, recording_ids: Sequence[str]) -> None:
+        """See BucketStore."""
+        with self._hand_on(bucket):
+            key, place = self._key(bucket), self._place(bucket)
+            pairs = []
+            for recording_id in recording_ids:
+                source, target = self._find(place, recording_id, snapshot), place.file(recording_id)
+                with open_plain(source, key, recording_id) as plain:
+                    if target.exists():
+                        with open_plain(target, key, recording_id) as there:
+                            if not same(plain, there):
+                                raise StoredFileExistsError(
+                                    "the bucket has another file of this recording", recording_id=recording_id
+                                )
+                    else:
+                        while plain.read(1 << 20):
+                            pass  # every chunk is authentic, or this raises
+                        pairs.append((source, target))
+            for source, target in pairs:
+                os.link(source, target)
+                self._fault("file restored")
+            sync_directory(place.files)
+
+    def files(self, bucket: BucketId, *, snapshot: str = "") -> Iterator[Stored]:
+        """See BucketStore."""
+        with self._hand_on(bucket):
+            self._key(bucket)
+            place = self._place(bucket)
+            folder = place.snapshot(snapshot) if snapshot else place.files
+            if not folder.is_dir():
+                raise SnapshotMissingError(
+                    "there is no such snapshot", snapshots=[said(SnapshotId(bucket, snapshot))]
+                )
+            found = [Stored(bucket, name, plain_size(path.stat().st_size)) for name, path in listing(folder)]
+        yield from found
+
+    def find(self, bucket: BucketId, recording_id: str, *, snapshot: str = "") -> Stored | None:
+        """See BucketStore."""
+        with self._hand_on(bucket):
+            self._key(bucket)
+            try:
+                path = self._find(self._place(bucket), recording_id, snapshot)
+            except StoredFileMissingError:
+                return None
+            return Stored(bucket, recording_id, plain_size(path.stat().st_size))
+
+    # Snapshots.
+
+    def snapshot(
+        self, buckets: Sequence[BucketId], name: str, properties: Mapping[str, str] | None = None
+    ) -> None:
+        """See BucketStore."""
+        check_snapshot_name(name)
+        check_properties(properties or {})
+        with self._hand_on(*buckets):
+            for bucket in buckets:
+                self._place(bucket)
+            self._snapshots.take(list(dict.fromkeys(buckets)), name, properties or {})
+
+    def snapshots(self, bucket: BucketId | None = None) -> Iterator[Snapshot]:
+        """See BucketStore."""
+        for one in [bucket] if bucket is not None else list(self.buckets()):
+            with self._hand_on(one):
+                if bucket is None and not Place(self._root, one).exists():
+                    continue  # destroyed since it was listed
+                found = list(self._described(self._place(one)))
+            yield from sorted(found, key=lambda item: item.order)
+
+    @staticmethod
+    def _described(place: Place) -> Iterator[Snapshot]:
+        for name in place.snapshot_names():
+            try:
+                id_ = SnapshotId(place.bucket, name)
+            except SnapshotNameError:
+                continue  # `strangers` tells
+            about = place.about(name)
+            yield Snapshot(id_, about.properties, place.tags(name), about.created_ns, about.order)
+
+    def hold(self, snapshots: Iterable[SnapshotId], tag: str) -> None:
+        """See BucketStore."""
+        check_tag(tag)
+        wanted = list(snapshots)
+        with self._hand_on(*(item.bucket for item in wanted)):
+            self._snapshots.hold(wanted, tag)
+
+    def release(self, snapshots: Iterable[SnapshotId], tag: str) -> None:
+        """See BucketStore."""
+        check_tag(tag)
+        wanted = list(snapshots)
+        with self._hand_on(*(item.bucket for item in wanted)):
+            self._snapshots.release(wanted, tag)
+
+    def destroy_snapshots(self, snapshots: Sequence[SnapshotId]) -> None:
+        """See BucketStore."""
+        if len(snapshots) > MAX_DESTROYED:
+            raise SnapshotNameError(f"at most {MAX_DESTROYED} at once", field="snapshots")
+        with self._hand_on(*(item.bucket for item in snapshots)):
+            self._snapshots.destroy(snapshots)
+
+    # Copies elsewhere.
+
+    def send(self, bucket: BucketId, snapshot: str, *, base: str = "", resume: str = "") -> Stream:
+        """See BucketStore."""
+        with self._hand_on(bucket):
+            place = self._place(bucket)
+            for name in filter(None, (snapshot, base)):
+                if not place.snapshot(name).is_dir():
+                    raise SnapshotMissingError(
+                        "there is no such snapshot", snapshots=[said(SnapshotId(bucket, name))]
+                    )
+            return Stream(bucket, snapshot, base, streams.send(place, snapshot, base, resume))
+
+    def receive(self, bucket: BucketId, stream: Stream) -> None:
+        """See BucketStore."""
+        with self._hand_on(bucket):
+            make_directory(self._root)
+            streams.receive(Place(self._root, bucket), stream.pieces, self._fault)
+
+    def resume_token(self, bucket: BucketId) -> str:
+        """See BucketStore."""
+        with self._hand_on(bucket):
+            return streams.resume_token(Place(self._root, bucket))
+
+    # The medium.
+
+    def strangers(self) -> Iterator[str]:
+        """See BucketStore."""
+        with told():
+            found = list(strangers(self._root))
+        yield from found
+
+    def space(self) -> Space:
+        """See BucketStore."""
+        with told():
+            found = os.statvfs(self._root)
+        return Space(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
+
+    def usage(self, tenant_id: str) -> Usage:
+        """See BucketStore."""
+        with told():
+            return self._quotas.usage(tenant_id)
+
+    def set_quota(self, tenant_id: str, quota: int) -> None:
+        """See BucketStore."""
+        with told():
+            self._quotas.set(tenant_id, quota)
+
+    def health(self) -> list[Ailment]:
+        """See BucketStore."""
+        try:
+            with told():
+                make_directory(self._root / "buckets")
+                if not os.access(self._root / "buckets", os.R_OK | os.W_OK | os.X_OK):
+                    raise StoreUnavailableError("the buckets cannot be written", errno=13)
+                os.scandir(self._root / "buckets").close()
+        except (StoreUnavailableError, StoreFullError) as error:
+            return [
+                Ailment("StoreUnavailable", f"{error.message}: recordings wait in the spool.", alarm=True)
+            ]
+        return []
+
+    def close(self) -> None:
+        """See BucketStore."""
+        self._doors.close_all()

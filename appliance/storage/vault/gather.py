@@ -1,0 +1,129 @@
+"""The facts that a plan is made from: sums out of the index, one listing of snapshots, and what is deleted or held."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from appliance.storage.retention.facts import (
+    BucketFacts,
+    BucketWord,
+    DeletedFacts,
+    Facts,
+    HeldRecording,
+    SnapshotFacts,
+    UnknownFacts,
+    UnknownKind,
+)
+from appliance.storage.vault.contract import HOLD_LINE, BucketId, Snapshot
+from appliance.storage.vault.core import Vault
+from appliance.storage.vault.holding import Holding, HoldingState
+from appliance.storage.vault.legal import LegalHolds
+from appliance.storage.vault.policies import Policies
+from appliance.storage.vault.timekeeper import Timekeeper
+
+_SUMS = (
+    "SELECT tenant, line, slice, held_in, state, COUNT(*), SUM(size), MAX(since) FROM holdings"
+    " WHERE state IN ('filed', 'deleted') GROUP BY tenant, line, slice, held_in, state"
+)
+
+
+class _Sums:
+    """What the index says of one bucket."""
+
+    def __init__(self) -> None:
+        self.filed = self.deleted = self.size = self.newest = 0
+
+
+def gather(vault: Vault, timekeeper: Timekeeper, policies: Policies, legal: LegalHolds) -> Facts:
+    """See the module. Errors of the store."""
+    clock = timekeeper.tick()
+    sums = _sums(vault)
+    deleted = list(vault.holdings.where("state = 'deleted'"))
+    held = _held(vault, legal)
+    snapshots: dict[BucketId, list[Snapshot]] = defaultdict(list)
+    for item in vault.store.snapshots():
+        snapshots[item.id.bucket].append(item)
+    parked = Counter((item.bucket, item.parked) for item in deleted)
+    buckets = sorted({*vault.store.buckets(), *sums})
+    return Facts(
+        clock,
+        policies.book,
+        tuple(legal.book.all()),
+        tuple(_bucket(vault, one, sums, held, snapshots, parked) for one in buckets),
+        tuple(_deleted(item, legal) for item in deleted if item.recording_id not in vault.erasing),
+        tuple(_unknown(vault)),
+    )
+
+
+def _sums(vault: Vault) -> dict[BucketId, _Sums]:
+    found: dict[BucketId, _Sums] = defaultdict(_Sums)
+    for tenant, line, slice_, case, state, count, size, newest in vault.holdings.rows(_SUMS):
+        sums = found[BucketId(tenant, HOLD_LINE, case) if case else BucketId(tenant, line, slice_)]
+        if state == HoldingState.FILED:
+            sums.filed += count
+        else:
+            sums.deleted += count
+        sums.size += size
+        sums.newest = max(sums.newest, newest)
+    return dict(found)
+
+
+def _held(vault: Vault, legal: LegalHolds) -> dict[BucketId, list[HeldRecording]]:
+    """What cases hold, by bucket; of hold buckets, everything. Pinned keys are all that can be held."""
+    found: dict[BucketId, list[HeldRecording]] = defaultdict(list)
+    for name in vault.keystore.pinned():
+        held = vault.holdings.get(name)
+        if held is not None and not held.case and held.state in (HoldingState.FILED, HoldingState.DELETED):
+            found[held.bucket].append(_held_one(held, legal))
+    for held in vault.holdings.where("held_in <> '' AND state IN ('filed', 'deleted')"):
+        found[held.bucket].append(_held_one(held, legal))
+    return found
+
+
+def _held_one(held: Holding, legal: LegalHolds) -> HeldRecording:
+    return HeldRecording(held.recording_id, tuple(legal.cases_of(held)), held.size, held.line_id, held.slice)
+
+
+def _bucket(
+    vault: Vault,
+    bucket: BucketId,
+    sums: dict[BucketId, _Sums],
+    held: dict[BucketId, list[HeldRecording]],
+    snapshots: dict[BucketId, list[Snapshot]],
+    parked: Counter[tuple[BucketId, str]],
+) -> BucketFacts:
+    found = sums.get(bucket) or _Sums()
+    return BucketFacts(
+        bucket,
+        BucketWord(vault.store.state(bucket).value),
+        found.filed,
+        found.deleted,
+        found.size,
+        found.newest,
+        tuple(held.get(bucket, ())),
+        tuple(
+            SnapshotFacts(item.id.name, tuple(sorted(item.holds)), parked[(bucket, item.id.name)])
+            for item in snapshots.get(bucket, ())
+        ),
+        vault.unknown_files.get(bucket, 0),
+    )
+
+
+def _deleted(held: Holding, legal: LegalHolds) -> DeletedFacts:
+    return DeletedFacts(
+        held.recording_id,
+        held.bucket,
+        held.grace_from_ns or held.since_ns,
+        held.parked,
+        tuple(legal.cases_of(held)),
+        held.size,
+        held.line_id,
+    )
+
+
+def _unknown(vault: Vault) -> Iterator[UnknownFacts]:
+    for name in vault.store.strangers():
+        yield UnknownFacts(name, UnknownKind.STRANGER)
+    for held in vault.holdings.where("state = 'quarantined'"):
+        yield UnknownFacts(held.recording_id, UnknownKind.QUARANTINED, 1, held.size)

@@ -1,0 +1,316 @@
+"""Legal holds, made true: the event is durable first, then the keys are pinned, then snapshots are held.
+
+What a case names can lie in a bucket, in a grace snapshot, or in a hold's own bucket. Files in buckets are kept by a
+snapshot `h-<case>-<n>` that the case holds; parked ones by the case's tag on the snapshot they are parked in. `settle`
+brings pins and holds up to the book, at the start and after each event, however often it broke off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import structlog
+from pydantic import ValidationError
+
+from appliance.model import EarwitnessError, new_id
+from appliance.process.status import ALARM, WARNING
+from appliance.storage.keystore.errors import KeyAbsentError
+from appliance.storage.retention.holds import (
+    HOLD_EVENT,
+    HoldAdded,
+    HoldBook,
+    HoldCreated,
+    HoldEvent,
+    HoldReleased,
+    HoldScope,
+    LegalHold,
+)
+from appliance.storage.vault.contract import BucketId, BucketState, Snapshot, SnapshotId
+from appliance.storage.vault.core import Vault
+from appliance.storage.vault.deletionlog import DeletionKind
+from appliance.storage.vault.errors import JournalCorruptError, RecordingErasedError
+from appliance.storage.vault.holding import Holding, HoldingState
+from appliance.storage.vault.linefile import LineFile
+from appliance.storage.vault.parking import number_of
+
+_MAX_LINE = 1 << 20
+_KEPT = (HoldingState.FILED, HoldingState.DELETED)
+
+log = structlog.get_logger()
+
+
+def tag_of(case: str) -> str:
+    """The tag with which a case holds snapshots."""
+    return f"ew.case.{case}"
+
+
+class LegalHolds:
+    """See the module. Safe to use from any thread."""
+
+    def __init__(self, vault: Vault, path: Path) -> None:
+        self._vault = vault
+        self._file = LineFile(path, max_line=_MAX_LINE)
+        self._lock = threading.RLock()
+        self.book = HoldBook()
+        for body in self._file.bodies():
+            try:
+                self.book.apply(HOLD_EVENT.validate_json(body))
+            except (ValidationError, EarwitnessError) as error:
+                raise JournalCorruptError(
+                    "the legal holds cannot be read", what=path.name, offset=0
+                ) from error
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._file.close()
+
+    # What is asked.
+
+    def cases_of(self, held: Holding) -> Sequence[str]:
+        """Open cases that name a recording."""
+        return self.book.cases_of(
+            held.recording_id,
+            held.tenant_id,
+            held.line_id,
+            held.created_ns,
+            held.kept_from_ns or held.created_ns,
+        )
+
+    def named(self, hold: LegalHold) -> Iterator[Holding]:
+        """What a case names and the vault still has."""
+        for held in self._vault.holdings.where(
+            "tenant = ? AND state IN ('filed', 'deleted', 'quarantined')", (hold.tenant_id,)
+        ):
+            if hold.case_id in self.cases_of(held):
+                yield held
+
+    # What is done.
+
+    def create(
+        self,
+        tenant_id: str,
+        title: str,
+        reason: str,
+        owner: str,
+        scopes: Sequence[HoldScope] = (),
+        case_id: str = "",
+    ) -> LegalHold:
+        """Opens a case. HoldInvalidError, HoldTenantError, HoldLimitError, HoldExistsError."""
+        event = HoldCreated(
+            case_id or new_id(), tenant_id, title, reason, owner, self._vault.clock(), tuple(scopes)
+        )
+        return self._do(event)
+
+    def add(
+        self, case_id: str, who: str, recording_ids: Sequence[str] = (), scopes: Sequence[HoldScope] = ()
+    ) -> LegalHold:
+        """Names more. An erased recording is told so (RecordingErasedError), and nothing is added then.
+
+        RecordingNotFoundError, HoldNotFoundError, HoldReleasedError, HoldTenantError.
+        """
+        vault, hold = self._vault, self.book.get(case_id)
+        with vault.lock:
+            found = [vault.holding(name) for name in recording_ids]
+            gone = [
+                held
+                for held in found
+                if held.state is HoldingState.ERASED or held.recording_id in vault.erasing
+            ]
+            if gone:
+                raise RecordingErasedError(
+                    "too late: a recording is erased", recording_ids=[held.recording_id for held in gone[:20]]
+                )
+            tenants = {held.tenant_id for held in found} or {hold.tenant_id}
+            tenant = hold.tenant_id if tenants == {hold.tenant_id} else next(iter(tenants - {hold.tenant_id}))
+            # Entered under the vault's lock: nothing named here can begin to be erased in between.
+            event = HoldAdded(case_id, tenant, vault.clock(), who, tuple(recording_ids), tuple(scopes))
+            self._enter(event)
+        self.settle_case(case_id)
+        return self.book.get(case_id)
+
+    def release(self, case_id: str, who: str, reason: str) -> LegalHold:
+        """The case is over: what it held is kept no longer than anything else. HoldNotFoundError, HoldReleasedError."""
+        return self._do(HoldReleased(case_id, self._vault.clock(), who, reason))
+
+    def _do(self, event: HoldCreated | HoldAdded | HoldReleased) -> LegalHold:
+        with self._vault.lock:
+            self._enter(event)
+        self.settle_case(event.case_id)
+        return self.book.get(event.case_id)
+
+    def _enter(self, event: HoldEvent) -> None:
+        with self._lock:
+            self.book.check(event)
+            self._file.append([HOLD_EVENT.dump_json(event)])
+            self.book.apply(event)
+        self._vault.fault("hold journalled")
+
+    # Made true.
+
+    def settle(self) -> None:
+        """Everything up to the book. A condition says where that cannot be done yet."""
+        try:
+            for hold in self.book.all():
+                if hold.open:
+                    self._hold(hold)
+            tags = {tag for item in self._vault.store.snapshots() for tag in item.holds}
+            for hold in self.book.all():
+                if not hold.open and (tag_of(hold.case_id) in tags or self._pinned_by(hold)):
+                    self._let_go(hold)
+            self._pins_of_nobody()
+        except (EarwitnessError, OSError) as error:
+            log.error("legal holds not settled, tried again", error=type(error).__name__)
+            self._vault.status.raise_condition(
+                "HoldsUnsettled",
+                ALARM,
+                "Legal holds are in force by the keystore, but not all snapshots are held yet. Look at the store.",
+            )
+        else:
+            self._vault.status.clear_condition("HoldsUnsettled")
+
+    def settle_case(self, case_id: str) -> None:
+        """Pins, snapshots and holds of one case, up to the book."""
+        hold = self.book.get(case_id)
+        if hold.open:
+            self._hold(hold)
+        else:
+            self._let_go(hold)
+
+    def filed(self, held: Holding) -> None:
+        """A recording was filed: cases whose scope it is in hold it from now on."""
+        for case in self.cases_of(held):
+            self.hold_these(case, [held])
+
+    def _hold(self, hold: LegalHold) -> None:
+        named = list(self.named(hold))
+        if named:
+            self.hold_these(hold.case_id, named)
+
+    def hold_these(self, case: str, named: Sequence[Holding]) -> None:
+        """Pins keys, tells copies elsewhere, holds snapshots, of recordings that a case names."""
+        vault = self._vault
+        for first in range(0, len(named), 1000):
+            self._pin(named[first : first + 1000])
+        vault.fault("keys pinned")
+        vault.deletions.append(
+            DeletionKind.HELD,
+            f"held {case} {_digest(held.recording_id for held in named)}",
+            recordings=[item.recording_id for item in named],
+            case=case,
+        )
+        by_bucket: dict[BucketId, list[Holding]] = defaultdict(list)
+        for held in named:
+            if held.state in _KEPT:
+                by_bucket[held.bucket].append(held)
+        with vault.moving:
+            for bucket, found in by_bucket.items():
+                self._hold_in(bucket, case, found)
+
+    def _pin(self, named: Sequence[Holding]) -> None:
+        """Those that went meanwhile are left out: who asked was told, or will find them erased."""
+        wanted = [held.recording_id for held in named if held.recording_id in self._vault.keystore]
+        fresh = [name for name in wanted if not self._vault.keystore.is_pinned(name)]
+        try:
+            if fresh:
+                self._vault.keystore.pin(fresh)
+        except KeyAbsentError:
+            for name in fresh:
+                if name in self._vault.keystore:
+                    self._vault.keystore.pin([name])
+
+    def _hold_in(self, bucket: BucketId, case: str, found: Sequence[Holding]) -> None:
+        """In one bucket: a new snapshot where files lie in the bucket and none of the case's has them all."""
+        store, tag = self._vault.store, tag_of(case)
+        if store.state(bucket) is BucketState.ABSENT:
+            return  # its files are missing; `reconcile` tells
+        snapshots = list(store.snapshots(bucket))
+        parked = {held.parked for held in found if held.parked}
+        want = [item for item in snapshots if item.id.name in parked or is_of_case(item, case)]
+        late = [item.id for item in want if tag not in item.holds]
+        if late:
+            store.hold(late, tag)
+            self._vault.fault("snapshots held")
+        lying = {held.recording_id for held in found if not held.parked}
+        own = [item for item in snapshots if is_of_case(item, case)]
+        if lying and not self._covered(bucket, own, lying):
+            number = max((number_of(item.id.name) for item in own), default=0) + 1
+            taken = SnapshotId(bucket, f"h-{case}-{number}")
+            self._vault.buckets.open(bucket)
+            store.snapshot([bucket], taken.name, {"ew:kind": "hold", "ew:case": case})
+            self._vault.fault("hold snapshot taken")
+            store.hold([taken], tag)
+            self._vault.fault("hold snapshot held")
+
+    def _covered(self, bucket: BucketId, own: Sequence[Snapshot], lying: set[str]) -> bool:
+        left = set(lying)
+        for item in reversed(own):
+            self._vault.buckets.open(bucket)
+            left -= {stored.recording_id for stored in self._vault.store.files(bucket, snapshot=item.id.name)}
+            if not left:
+                return True
+        return not left
+
+    def _let_go(self, hold: LegalHold) -> None:
+        """Of a released case: pins that no other case wants, tags, and its own snapshots."""
+        vault, store, tag = self._vault, self._vault.store, tag_of(hold.case_id)
+        free = self._pinned_by(hold)
+        for first in range(0, len(free), 1000):
+            vault.keystore.unpin(free[first : first + 1000])
+        vault.fault("keys unpinned")
+        vault.deletions.append(DeletionKind.RELEASED, f"released {hold.case_id}", case=hold.case_id)
+        with vault.moving:
+            tagged = [item for item in store.snapshots() if tag in item.holds]
+            store.release([item.id for item in tagged], tag)
+            vault.fault("holds released")
+            own = [item.id for item in store.snapshots() if is_of_case(item, hold.case_id)]
+            for first in range(0, len(own), 500):
+                store.destroy_snapshots(own[first : first + 500])
+
+    def _pinned_by(self, hold: LegalHold) -> list[str]:
+        """Of what a released case named: pinned still, and named by no open case. Other pins are not this case's."""
+        pinned = set(self._vault.keystore.pinned())
+        if not pinned:
+            return []
+        named: set[str] = set()
+        for body in self._file.bodies():
+            event = HOLD_EVENT.validate_json(body)
+            if isinstance(event, HoldAdded) and event.case_id == hold.case_id:
+                named.update(event.recording_ids)
+        found = []
+        for name in pinned:
+            held = self._vault.holdings.get(name)
+            if held is None or self.cases_of(held):
+                continue
+            times = (held.created_ns, held.kept_from_ns or held.created_ns)
+            if name in named or any(s.reaches(held.tenant_id, held.line_id, *times) for s in hold.scopes):
+                found.append(name)
+        return found
+
+    def _is_free(self, recording_id: str) -> bool:
+        held = self._vault.holdings.get(recording_id)
+        return held is not None and not self.cases_of(held)
+
+    def _pins_of_nobody(self) -> None:
+        """Keys that are pinned and that no case names: an older journal of holds was put back. They stay."""
+        free = [name for name in self._vault.keystore.pinned() if self._is_free(name)]
+        if free:
+            self._vault.status.raise_condition(
+                "PinsWithoutHold",
+                WARNING,
+                f"{len(free)} recordings are kept by a legal hold that is not in the book: was an older copy put back?",
+            )
+        else:
+            self._vault.status.clear_condition("PinsWithoutHold")
+
+
+def _digest(names: Iterable[str]) -> str:
+    return hashlib.sha256("".join(sorted(names)).encode()).hexdigest()
+
+
+def is_of_case(item: Snapshot, case: str) -> bool:
+    """Whether it is a snapshot that a case had taken."""
+    return item.id.name.startswith(f"h-{case}-")

@@ -1,0 +1,62 @@
+"""Keeps the policies: how long recordings are kept, and deleted ones can be undeleted. One small file, replaced whole."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from appliance.storage.keystore.files import write_durably
+from appliance.storage.retention.policy import POLICY_BOOK, PolicyBook, preview
+from appliance.storage.retention.terms import Change, Effective, PolicyChange, PolicyField, PolicyScope
+from appliance.storage.vault.errors import JournalCorruptError
+
+
+class Policies:
+    """See the module. Safe to use from any thread. `now`: the retention clock, nanoseconds.
+
+    JournalCorruptError where the file is damaged: policies are never made up.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], int]) -> None:
+        self._path = path
+        self._now = now
+        self._lock = threading.Lock()
+        try:
+            self._book = POLICY_BOOK.validate_json(path.read_bytes())
+        except FileNotFoundError:
+            self._book = PolicyBook()
+        except ValidationError as error:
+            raise JournalCorruptError("the policies are damaged", what=path.name, offset=0) from error
+
+    @property
+    def book(self) -> PolicyBook:
+        """All policies, with what has taken effect by now in force."""
+        return self._book.settled(self._now())
+
+    def effective(self, tenant_id: str, line_id: str) -> Effective:
+        """What holds for a line now."""
+        return self._book.effective(tenant_id, line_id, self._now())
+
+    def preview(self, change: PolicyChange) -> Change:
+        """What a change would do now."""
+        return preview(self._book, change, self._now())
+
+    def set(self, change: PolicyChange, who: str, version: int | None = None) -> Change:
+        """Makes a change, durably; what it does. PolicyVersionError where `version` is not the present one."""
+        with self._lock:
+            found = preview(self._book, change, self._now())
+            self._keep(self._book.set(change, self._now(), who, version=version))
+            return found
+
+    def cancel(self, scope: PolicyScope, field: PolicyField, who: str) -> None:
+        """Takes back a change that waits. PolicyPendingError."""
+        with self._lock:
+            self._keep(self._book.cancel(scope, field, self._now(), who))
+
+    def _keep(self, book: PolicyBook) -> None:
+        if book != self._book:
+            write_durably(self._path, POLICY_BOOK.dump_json(book))
+            self._book = book
