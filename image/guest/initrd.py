@@ -31,12 +31,11 @@ def cpio(files: dict[str, tuple[int, bytes]]) -> bytes:
     return b"".join(entries) + _entry("TRAILER!!!", 0, b"", 0)
 
 
-def build(boot: Path, options: str) -> bytes:
-    """The initrd from an image's `boot` directory and its module options."""
+def build(boot: Path) -> bytes:
+    """The initrd from an image's `boot` directory."""
     files: dict[str, tuple[int, bytes]] = {
         "init": (0o755, (INSIDE / "initrd-init").read_bytes()),
         "bin/busybox": (0o755, (boot / "busybox").read_bytes()),
-        "boot/options": (0o644, options.encode()),
     }
     for file in sorted(boot.glob("*.ko")):
         files[f"boot/{file.name}"] = (0o644, file.read_bytes())

@@ -20,7 +20,6 @@ from image.guest import initrd
 from image.guest import spec as spec_module
 from image.guest.channel import Channel
 from image.guest.qmp import Monitor
-from image.guest.root import MODULE_OPTIONS
 from image.guest.spec import Disk, Spec
 
 BOOT_S = 120.0  # emulated, on a machine that also does other things
@@ -69,7 +68,7 @@ class Machine:
         if self.pid() is not None:
             raise GuestError("the guest is already running")
         began = time.monotonic()
-        (self.folder / "initrd").write_bytes(initrd.build(self.image / "boot", MODULE_OPTIONS))
+        (self.folder / "initrd").write_bytes(initrd.build(self.image / "boot"))
         self._mark_console()
         words = spec_module.command(self.spec, self.image / "vmlinux")
         if not self._outlive:

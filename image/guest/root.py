@@ -23,10 +23,11 @@ PACKAGES = (
     "python3", "python3-venv", "udev", "kmod", "busybox-static", "util-linux", "mount", "e2fsprogs", "iproute2",
     "procps", "psmisc", "fdisk", "tpm2-tools", "tzdata", "strace", "openssl",
 )  # fmt: skip
-# Loaded before the root disk is there, in this order; what Debian's kernel has built in is passed over.
+# Loaded before the root disk is there, in this order; what Debian's kernel has built in is passed over. ZFS comes later,
+# from the root disk, while the agent and udev start on the other processor.
 BOOT_MODULES = (
     "virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk",
-    "virtio_console", "virtio_rng", "crc16", "crc32c_generic", "libcrc32c", "mbcache", "jbd2", "ext4", "spl", "zfs",
+    "virtio_console", "virtio_rng", "crc16", "crc32c_generic", "libcrc32c", "mbcache", "jbd2", "ext4",
 )  # fmt: skip
 # Block cloning has lost data; a pool's cache must leave room for the tests in two gigabytes.
 MODULE_OPTIONS = "options zfs zfs_bclone_enabled=0 zfs_arc_max=402653184\noptions spl spl_panic_halt=1\n"

@@ -152,7 +152,8 @@ class Guest(Machine):
         return self.run(["cat", "--", source], timeout, cwd="/").out
 
     def settle(self, timeout: float = 30.0) -> None:
-        """Waits until udev has named every disk; not for one that is unplugged."""
+        """Waits until ZFS is loaded and udev has named every disk; not for a disk that is unplugged."""
+        self.run(["modprobe", "zfs"], timeout, cwd="/")
         devices = [disk.device for disk in self.spec.disks]
         if devices:
             self.run(["udevadm", "wait", f"--timeout={timeout:.0f}", *devices], timeout + 5, cwd="/")

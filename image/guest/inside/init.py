@@ -14,12 +14,14 @@ ENVIRONMENT = {
     "TERM": "dumb",
 }
 # zpool waits for udev to have seen a disk's partitions, and disks are found by their serial numbers.
+# The host waits for both, and for ZFS.
 UDEV = "/usr/lib/systemd/systemd-udevd --daemon && udevadm trigger --action=add --subsystem-match=block"
 
 
 def main() -> None:
     os.environ.clear()
     os.environ.update(ENVIRONMENT)
+    os.posix_spawn("/usr/sbin/modprobe", ["modprobe", "zfs"], ENVIRONMENT)
     agent = os.fork()
     if agent == 0:
         # Forked, not started: an interpreter's start takes a good part of a second on an emulated machine.
