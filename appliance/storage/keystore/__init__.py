@@ -6,7 +6,9 @@ from appliance.storage.keystore.deposit import Deposit, Depositor, DepositReques
 from appliance.storage.keystore.intake import Added
 from appliance.storage.keystore.publish import load_deposit_key, publish_deposit_key
 from appliance.storage.keystore.rootslot import FileRootSlot, RootSlot
+from appliance.storage.keystore.slots import root_slot
 from appliance.storage.keystore.store import Keystore, Shredded
+from appliance.storage.keystore.tpmslot import TpmRootSlot
 
 __all__ = [
     "Added",
@@ -19,7 +21,9 @@ __all__ = [
     "Keystore",
     "RootSlot",
     "Shredded",
+    "TpmRootSlot",
     "load_deposit_key",
     "open_deposit",
     "publish_deposit_key",
+    "root_slot",
 ]

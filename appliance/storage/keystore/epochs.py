@@ -7,45 +7,55 @@ the flip, which is the point of no return; then the old slot is destroyed and th
 from __future__ import annotations
 
 import errno
-import re
 import secrets
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.model import EarwitnessError
 from appliance.storage.keystore import epochfile
 from appliance.storage.keystore.contents import DEVICE_KEY_BYTES, Contents
-from appliance.storage.keystore.copies import Copies, keystore_id, read_identity
+from appliance.storage.keystore.copies import Copies, keystore_id
 from appliance.storage.keystore.epochfile import derive, equal_files, peek_epoch, read_epoch, write_epoch
 from appliance.storage.keystore.errors import (
+    SLOT_ERRORS,
     KeystoreCorruptError,
     KeystoreDegradedError,
+    KeystoreLostError,
     KeystoreRolledBackError,
     KeystoreWriteError,
     RootKeyMissingError,
+    why,
 )
-from appliance.storage.keystore.files import make_directory, remove_durably, sync_directory, write_durably
+from appliance.storage.keystore.files import remove_durably
 from appliance.storage.keystore.keyjournal import KeyJournal, create_journal
+from appliance.storage.keystore.places import Places
 from appliance.storage.keystore.records import apply_record
 from appliance.storage.keystore.rootslot import ROOT_KEY_BYTES, SLOTS, Active, Fault, RootKey, RootSlot
 
-_EPOCH = re.compile(r"epoch-(\d{10})\.(keys|journal)")
-_OURS = re.compile(rf"{_EPOCH.pattern}|\.({_EPOCH.pattern}|active|copy|new)\.\d+\.tmp")
-_MARKER = "new"  # there while the very first epoch is being made
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A turn that is at its flip."""
+
+    before: Active | None
+    to: Active
+    contents: Contents
+    journal: KeyJournal
 
 
 class Epochs:
     """The files of one keystore. Not for several threads at once."""
 
     def __init__(self, directories: Sequence[Path], slots: RootSlot, fault: Fault) -> None:
-        self._all = tuple(directories)
-        self._directories = self._all  # without those whose disk is not mounted
+        self._places = Places(directories)
         self._slots = slots
         self._fault = fault
         self._active: Active | None = None
         self._version = epochfile.VERSION  # of the present epoch's format
         self.unfinished = False
         """A turn has flipped, and what is old is not all destroyed yet."""
+        self._pending: _Pending | None = None
         self.copies = Copies(directories, fault)
         self.findings: list[str] = []
         """What was damaged and is repaired, or could not be, as sentences."""
@@ -60,27 +70,11 @@ class Epochs:
             raise AssertionError("not loaded")
         return self._active
 
-    def _paths(self, epoch: int, kind: str) -> tuple[Path, ...]:
-        return tuple(directory / f"epoch-{epoch:010d}.{kind}" for directory in self._directories)
-
     def exists(self) -> bool:
         """Whether there is a keystore, whole or not."""
         if self._slots.active() is not None:
             return True
-        return not self._marked() and any(self._files())
-
-    def _marked(self) -> bool:
-        return any((directory / _MARKER).exists() for directory in self._all)
-
-    def _files(self) -> list[Path]:
-        names = {"active", *(f"root-{slot}" for slot in SLOTS)}
-        return [
-            path
-            for directory in self._all
-            if directory.is_dir()
-            for path in directory.iterdir()
-            if _OURS.fullmatch(path.name) or path.name in names
-        ]
+        return not self._places.marked() and bool(self._places.files())
 
     def _owner(self, directory: Path) -> bytes | None:
         """Id of the keystore in a directory, by what it holds alone; None where that does not open."""
@@ -90,17 +84,17 @@ class Epochs:
             root = slots.read(active.slot) if active is not None else None
         except (KeystoreCorruptError, RootKeyMissingError):
             return None
-        if root is None:
-            return None
+        return self._owner_by(root, directory) if root is not None else None
+
+    @staticmethod
+    def _owner_by(root: RootKey, directory: Path) -> bytes | None:
         path = directory / f"epoch-{root.epoch:010d}.keys"
         head = peek_epoch(path, derive(root.key, root.epoch, b"keys"), root.epoch)
         return keystore_id(head[:DEVICE_KEY_BYTES]) if head is not None else None
 
     def create(self, contents: Contents) -> KeyJournal:
         """The first epoch. A crash before its end leaves nothing, and it may be made again."""
-        for directory in self._directories:
-            make_directory(directory)
-            write_durably(directory / _MARKER, b"")
+        self._places.mark()
         for slot in SLOTS:
             self._slots.destroy(slot)
         self._fault("marked")
@@ -112,9 +106,9 @@ class Epochs:
 
         KeystoreRolledBackError where it is below `floor_epoch`, KeystoreForeignError; errors as Keystore.open.
         """
-        self._make_directories()
+        self.findings += self._places.make()
         self.copies.survey(self._owner)
-        empty = self._empty()
+        empty = self._places.empty()
         self._use(empty)
         active = self._slots.active() or self._adopt()
         if active.epoch < floor_epoch:
@@ -124,7 +118,9 @@ class Epochs:
                 floor=floor_epoch,
             )
         root = self._root(active)
-        current = self._current(active)
+        if not self._slots.in_copies:
+            self._refuse_others_root(root)
+        current = self._places.current(active.epoch)
         contents, version, journal = self._read(root)
         self.copies.check(keystore_id(contents.device_key))
         # Only now, that everything has opened, is what may hold another key overwritten.
@@ -134,20 +130,18 @@ class Epochs:
         self._look_after(root, contents, current)
         return contents, journal
 
-    def _use(self, without: Sequence[Path]) -> None:
-        # Where nothing else is left, they are all used, and it is told what is missing.
-        used = tuple(directory for directory in self._all if directory not in without)
-        self._directories = used or self._all
-        self._slots.use(self._directories)
+    def _refuse_others_root(self, root: RootKey) -> None:
+        """A root key that does not come with the copies may be another keystore's."""
+        if not any(path.name.startswith("epoch-") for path in self._places.files()):
+            raise KeystoreLostError("there is a root key, and no copy of the keystore it is of")
+        if all(self._owner_by(root, directory) is None for directory in self._places.all):
+            raise RootKeyMissingError(
+                "the root key opens no copy of the keystore: it is another keystore's, or the copies are damaged"
+            )
 
-    def _empty(self) -> list[Path]:
-        """Directories that can be used and hold nothing of a keystore."""
-        holding = {path.parent for path in self._files()}
-        return [
-            directory
-            for directory in self._all
-            if read_identity(directory) in ("missing", "damaged") and directory not in holding
-        ]
+    def _use(self, without: Sequence[Path]) -> None:
+        self._places.use(without)
+        self._slots.use(self._places.used)
 
     def _place(self, empty: Sequence[Path], contents: Contents) -> bool:
         """Makes copies of directories that hold nothing, except where a disk should be mounted; whether any was."""
@@ -162,12 +156,9 @@ class Epochs:
             raise KeystoreCorruptError("the active root slot is of another epoch", what="root slot")
         return root
 
-    def _current(self, active: Active) -> set[Path]:
-        return {path.parent for path in self._paths(active.epoch, "keys") if path.exists()}
-
     def _read(self, root: RootKey) -> tuple[Contents, int, KeyJournal]:
         key = derive(root.key, root.epoch, b"keys")
-        plain, version = read_epoch(self._paths(root.epoch, "keys"), key, root.epoch, self.findings)
+        plain, version = read_epoch(self._places.paths(root.epoch, "keys"), key, root.epoch, self.findings)
         contents = Contents.decode(plain, version)
         journal = self._journal(root, version)
         for record in journal.records:
@@ -179,7 +170,7 @@ class Epochs:
         """Brings every directory up to the present epoch, and says who bears which id."""
         active = self._present()
         self.findings += self._slots.mend(active, root)
-        self.findings += self.copies.settle(self._directories, current, contents.copies)
+        self.findings += self.copies.settle(self._places.used, current, contents.copies)
         done = {item.id for item in contents.copies.values() if item.epoch >= active.epoch}
         for directory, name in self.copies.borne.items():
             if name in done:
@@ -188,8 +179,8 @@ class Epochs:
         self.unfinished = True
         try:
             self.finish()
-        except OSError as error:
-            self.findings.append(f"what is old could not be destroyed yet: {error.strerror}")
+        except SLOT_ERRORS as error:
+            self.findings.append(f"what is old could not be destroyed yet: {why(error)}")
 
     def _strangers(self, directory: Path) -> list[str]:
         """What is of an earlier epoch; what is of the next one a turn left that did not come to its end."""
@@ -200,24 +191,10 @@ class Epochs:
                 found.append(f"{directory.name}: a root key of epoch {old.epoch}, destroyed")
         except (RootKeyMissingError, KeystoreCorruptError):
             pass  # nothing that opens anything
-        for path in self._old_files(directory):
-            match = _EPOCH.fullmatch(path.name)
-            if match is not None and int(match[1]) < active.epoch:
-                found.append(f"{directory.name}/{path.name}: of an earlier epoch, removed")
-        return found
-
-    def _make_directories(self) -> None:
-        errors = []
-        for directory in self._all:
-            try:
-                make_directory(directory)
-            except OSError as error:
-                errors.append(error)
-                self.findings.append(f"{directory.name}: cannot be used: {error.strerror}")
-        if len(errors) == len(self._all):
-            raise KeystoreDegradedError(
-                "neither copy of the keystore can be used", copies=[item.name for item in self._all]
-            ) from errors[0]
+        return found + [
+            f"{directory.name}/{path.name}: of an earlier epoch, removed"
+            for path in self._places.earlier(directory, active.epoch)
+        ]
 
     def _adopt(self) -> Active:
         """Where no copy tells which slot counts but just one can be read, it is that one."""
@@ -228,13 +205,13 @@ class Epochs:
             except RootKeyMissingError:
                 continue
         if len(found) != 1:
-            raise RootKeyMissingError("there is a keystore, and no root key that can be told to be its own")
+            raise RootKeyMissingError(self._slots.absent)
         self.findings.append("active: missing in both copies, repaired")
         return found[0]
 
     def _journal(self, root: RootKey, version: int) -> KeyJournal:
         key = derive(root.key, root.epoch, b"journal")
-        return KeyJournal(self._paths(root.epoch, "journal"), key, root.epoch, self.findings, version)
+        return KeyJournal(self._places.paths(root.epoch, "journal"), key, root.epoch, self.findings, version)
 
     def reopen_journal(self) -> KeyJournal:
         """Reads both copies of the present journal again and repairs them; `findings` tells."""
@@ -246,16 +223,16 @@ class Epochs:
         A directory that is another than before becomes a copy; one that is back is brought up to date.
         """
         active = self._present()
-        self._make_directories()
+        self.findings += self._places.make()
         self.copies.survey(self._owner)
         found = self._slots.active()
         if found is not None and found.epoch > active.epoch:
             raise KeystoreCorruptError("a copy is of a later epoch than the one that is open", what="active")
         root = self._root(active)
-        current = self._current(active)
-        self._place(self._empty(), contents)
+        current = self._places.current(active.epoch)
+        self._place(self._places.empty(), contents)
         key = derive(root.key, active.epoch, b"keys")
-        read_epoch(self._paths(active.epoch, "keys"), key, active.epoch, self.findings)
+        read_epoch(self._places.paths(active.epoch, "keys"), key, active.epoch, self.findings)
         self._look_after(root, contents, current)
 
     def turn(self, contents: Contents) -> KeyJournal:
@@ -272,38 +249,70 @@ class Epochs:
         before = self._active
         try:
             journal = self._write(contents, to)
-        except (OSError, EarwitnessError) as error:
+        except SLOT_ERRORS as error:
             self._undo(to)
-            if isinstance(error, OSError):
-                raise KeystoreWriteError(
-                    f"the next epoch cannot be written: {error.strerror}", epoch=to.epoch
-                ) from error
+            raise KeystoreWriteError(
+                f"the next epoch cannot be written: {why(error)}", epoch=to.epoch
+            ) from error
+        except EarwitnessError:
+            self._undo(to)
             raise
         self._fault("verified")
+        self._pending = _Pending(before, to, contents, journal)
         try:
             self._slots.activate(to)
-        except OSError as error:
-            if self._slots.active() == before:
-                self._undo(to)
+        except SLOT_ERRORS as error:
+            if self.resolve() is None:
                 raise KeystoreWriteError(
-                    f"the root slot cannot be flipped: {error.strerror}", epoch=to.epoch
+                    f"the root slot cannot be flipped: {why(error)}", epoch=to.epoch
                 ) from error
-            # It reached one copy, and the highest epoch counts: this has happened. `finish` does the rest.
-        self._active = to
-        self._version = epochfile.VERSION
-        self.unfinished = True
+        else:
+            self._flipped(self._pending)
         self._fault("flipped")
         return journal
+
+    def _flipped(self, pending: _Pending) -> None:
+        self._pending = None
+        self._active, self._version = pending.to, epochfile.VERSION
+        self.unfinished = True
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the medium failed in a flip so that it is not known which epoch counts."""
+        return self._pending is not None
+
+    def resolve(self) -> tuple[Contents, KeyJournal] | None:
+        """Asks which epoch counts after a flip that failed: what the new one holds; None where it did not happen.
+
+        KeystoreDegradedError where it still cannot be told: nothing may be written to either.
+        """
+        pending = self._pending
+        if pending is None:
+            return None
+        try:
+            now = self._slots.active()
+        except (*SLOT_ERRORS, KeystoreCorruptError) as error:
+            raise KeystoreDegradedError(
+                "it cannot be told yet whether the next epoch counts; nothing is written until it can",
+                copies=[],
+            ) from error
+        if now == pending.before:
+            self._pending = None
+            self._undo(pending.to)
+            return None
+        # It reached one copy, and the highest epoch counts: this has happened. `finish` does the rest.
+        self._flipped(pending)
+        return pending.contents, pending.journal
 
     def _write(self, contents: Contents, to: Active) -> KeyJournal:
         parts = contents.encode()
         root = RootKey(to.epoch, secrets.token_bytes(ROOT_KEY_BYTES))
         self._slots.write(to.slot, root)
         self._fault("slot written")
-        paths = self._paths(to.epoch, "keys")
+        paths = self._places.paths(to.epoch, "keys")
         write_epoch(paths, derive(root.key, to.epoch, b"keys"), to.epoch, parts)
         self._fault("epoch written")
-        create_journal(self._paths(to.epoch, "journal"), to.epoch)
+        create_journal(self._places.paths(to.epoch, "journal"), to.epoch)
         self._fault("journal created")
         # What counts is what can be read back from slot and disk, not what is in memory.
         findings: list[str] = []
@@ -319,7 +328,10 @@ class Epochs:
         if findings or at != len(plain) or not all(equal_files(paths[0], path) for path in paths[1:]):
             raise KeystoreCorruptError("the copies of the next epoch differ", what=paths[0].name, offset=0)
         journal = KeyJournal(
-            self._paths(to.epoch, "journal"), derive(kept.key, to.epoch, b"journal"), to.epoch, findings
+            self._places.paths(to.epoch, "journal"),
+            derive(kept.key, to.epoch, b"journal"),
+            to.epoch,
+            findings,
         )
         if findings:
             raise KeystoreCorruptError("the next epoch's journal reads back otherwise", what="key journal")
@@ -328,15 +340,15 @@ class Epochs:
     def _undo(self, to: Active) -> None:
         try:
             self._slots.destroy(to.slot)
-            for path in (*self._paths(to.epoch, "keys"), *self._paths(to.epoch, "journal")):
+            for path in (*self._places.paths(to.epoch, "keys"), *self._places.paths(to.epoch, "journal")):
                 remove_durably(path)
-        except OSError as error:
+        except SLOT_ERRORS as error:
             # They are no part of the present epoch; the next turn, or opening, does it again.
             self.unfinished = self._active is not None
-            self.findings.append(f"a next epoch that failed could not be removed: {error.strerror}")
+            self.findings.append(f"a next epoch that failed could not be removed: {why(error)}")
 
     def finish(self) -> None:
-        """Destroys what is old: the other slot, then files of other epochs. OSError where it cannot be done yet."""
+        """Destroys what is old: the other slot, then files of other epochs. SLOT_ERRORS where it cannot yet."""
         active = self._present()
         root = self._slots.read(active.slot)
         self._slots.mend(active, root)
@@ -346,28 +358,16 @@ class Epochs:
                 self._slots.destroy(slot)
         self._refuse_other_roots(active, root)
         self._fault("old slot destroyed")
-        for directory in self._directories:
-            for path in self._old_files(directory):
-                path.unlink(missing_ok=True)
-            sync_directory(directory)
+        self._places.clean(active.epoch)
         self._fault("old files removed")
         self.unfinished = False
 
     def _refuse_other_roots(self, active: Active, root: RootKey) -> None:
         """In a copy that was behind, the old root key may lie in the slot that is now the active one."""
-        for directory in self._directories:
+        for directory in self._places.used:
             try:
                 found = self._slots.alone(directory).read(active.slot)
             except (RootKeyMissingError, KeystoreCorruptError):
                 found = None
             if found != root:
                 raise OSError(errno.EIO, f"{directory.name}: a root slot cannot be written")
-
-    def _old_files(self, directory: Path) -> list[Path]:
-        active = self._present()
-        keep = {path.name for kind in ("keys", "journal") for path in self._paths(active.epoch, kind)}
-        return [
-            path
-            for path in sorted(directory.iterdir())
-            if path.name == _MARKER or (_OURS.fullmatch(path.name) and path.name not in keep)
-        ]

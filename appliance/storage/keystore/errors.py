@@ -57,6 +57,21 @@ class RootKeyMissingError(PreconditionError):
     reason = "ROOT_KEY_MISSING"
 
 
+class TpmError(UnavailableError):
+    """The TPM does not answer, or refuses; the message has what it said. `data`: command, code (0: none was given)."""
+
+    reason = "TPM_UNAVAILABLE"
+
+
+SLOT_ERRORS = (OSError, TpmError)
+"""What a medium of root keys may raise when it does not do what is asked."""
+
+
+def why(error: OSError | TpmError) -> str:
+    """What a medium said."""
+    return error.message if isinstance(error, TpmError) else str(error.strerror)
+
+
 class KeyAbsentError(ErasedError):
     """The recording's key is in the keystore no more, or never was: nobody can read it."""
 

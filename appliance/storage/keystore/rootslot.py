@@ -27,6 +27,15 @@ Fault = Callable[[str], None]
 """Called with a step's name when it is done; a test's raises there, which stands for a crash."""
 
 
+_SLOT = struct.Struct("<8sHHIQ32s8s")
+_SLOT_MAGIC = b"\x89EWROOT\n"
+_ACTIVE = struct.Struct("<8sHHQI")
+_ACTIVE_MAGIC = b"\x89EWACT\r\n"
+_VERSION = 1
+SLOT_BYTES = _SLOT.size
+ACTIVE_BYTES = _ACTIVE.size
+
+
 def no_fault(step: str) -> None:
     """What is used outside tests."""
 
@@ -38,6 +47,11 @@ class RootKey:
     epoch: int
     key: bytes = field(repr=False)
 
+    def pack(self, slot: int) -> bytes:
+        """The bytes of it in a slot."""
+        body = _SLOT.pack(_SLOT_MAGIC, _VERSION, slot, 0, self.epoch, self.key, bytes(8))[:-8]
+        return body + hashlib.sha256(body).digest()[:8]
+
 
 @dataclass(frozen=True, slots=True)
 class Active:
@@ -46,15 +60,40 @@ class Active:
     slot: int
     epoch: int
 
+    def pack(self) -> bytes:
+        """The bytes of the pointer."""
+        body = _ACTIVE.pack(_ACTIVE_MAGIC, _VERSION, self.slot, self.epoch, 0)[:-4]
+        return body + zlib.crc32(body).to_bytes(4, "little")
+
+
+def parse_slot(raw: bytes, slot: int) -> RootKey | None:
+    """What `RootKey.pack` gave; None where it is anything else."""
+    if len(raw) != SLOT_BYTES:
+        return None
+    *_, epoch, key, _ = _SLOT.unpack(raw)
+    found = RootKey(epoch, key)
+    return found if found.pack(slot) == raw else None
+
+
+def parse_active(raw: bytes) -> Active | None:
+    """What `Active.pack` gave; None where it is anything else."""
+    if len(raw) != ACTIVE_BYTES:
+        return None
+    _, _, slot, epoch, _ = _ACTIVE.unpack(raw)
+    found = Active(slot, epoch)
+    return found if slot in SLOTS and found.pack() == raw else None
+
 
 class RootSlot(ABC):
     """Two places for root keys, and which of them counts.
 
-    Every method is durable when it returns, and doing it twice is success. OSError where the medium refuses.
+    Every method is durable when it returns, and doing it twice is success. SLOT_ERRORS where the medium refuses.
     """
 
     in_copies: bool
     """Whether the root keys lie in the keystore's directories: a copy that is away then holds one too."""
+    absent: str
+    """What is said where there is a keystore and no root key."""
 
     def alone(self, directory: Path) -> RootSlot:
         """The slots as this one directory has them."""
@@ -89,27 +128,11 @@ class RootSlot(ABC):
         """Nobody can read what was in this slot any more; success where it was empty."""
 
 
-_SLOT = struct.Struct("<8sHHIQ32s8s")
-_SLOT_MAGIC = b"\x89EWROOT\n"
-_ACTIVE = struct.Struct("<8sHHQI")
-_ACTIVE_MAGIC = b"\x89EWACT\r\n"
-_VERSION = 1
-
-
-def _slot_bytes(slot: int, root: RootKey) -> bytes:
-    body = _SLOT.pack(_SLOT_MAGIC, _VERSION, slot, 0, root.epoch, root.key, bytes(8))[:-8]
-    return body + hashlib.sha256(body).digest()[:8]
-
-
-def _active_bytes(active: Active) -> bytes:
-    body = _ACTIVE.pack(_ACTIVE_MAGIC, _VERSION, active.slot, active.epoch, 0)[:-4]
-    return body + zlib.crc32(body).to_bytes(4, "little")
-
-
 class FileRootSlot(RootSlot):
     """Slots as files `root-0`, `root-1`, and `active`, in each of the directories given."""
 
     in_copies = True
+    absent = "there is a keystore, and no root key that can be told to be its own"
 
     def __init__(self, directories: Sequence[Path], fault: Fault = no_fault) -> None:
         self._directories = tuple(directories)
@@ -143,11 +166,7 @@ class FileRootSlot(RootSlot):
             return "missing"
         except OSError:
             return "damaged"
-        if len(raw) != _ACTIVE.size:
-            return "damaged"
-        _, _, slot, epoch, _ = _ACTIVE.unpack(raw)
-        found = Active(slot, epoch)
-        return found if slot in SLOTS and _active_bytes(found) == raw else "damaged"
+        return parse_active(raw) or "damaged"
 
     def write(self, slot: int, root: RootKey) -> None:
         """See RootSlot. In place, without a temporary file: no copy of a root key is left lying about."""
@@ -162,8 +181,8 @@ class FileRootSlot(RootSlot):
         )
         try:
             os.fchmod(fd, 0o600)
-            os.pwrite(fd, _slot_bytes(slot, root), 0)
-            os.ftruncate(fd, _SLOT.size)
+            os.pwrite(fd, root.pack(slot), 0)
+            os.ftruncate(fd, SLOT_BYTES)
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -189,16 +208,12 @@ class FileRootSlot(RootSlot):
             return "missing"
         except OSError:
             return "damaged"
-        if len(raw) != _SLOT.size:
-            return "damaged"
-        *_, epoch, key, _ = _SLOT.unpack(raw)
-        found = RootKey(epoch, key)
-        return found if _slot_bytes(slot, found) == raw else "damaged"
+        return parse_slot(raw, slot) or "damaged"
 
     def activate(self, active: Active) -> None:
         """See RootSlot."""
         for directory in self._directories:
-            write_durably(directory / "active", _active_bytes(active))
+            write_durably(directory / "active", active.pack())
             self._fault(f"flipped in {directory.name}")
 
     def mend(self, active: Active, root: RootKey) -> list[str]:
@@ -218,7 +233,7 @@ class FileRootSlot(RootSlot):
                         self._destroy_slot(directory, active.slot)
                         self._write_slot(directory, active.slot, root)
                     else:
-                        write_durably(directory / "active", _active_bytes(active))
+                        write_durably(directory / "active", active.pack())
                     done.append(f"{what}, repaired")
                 except OSError as error:
                     done.append(f"{what}, not repaired: {error.strerror}")
@@ -236,7 +251,7 @@ class FileRootSlot(RootSlot):
         except FileNotFoundError:
             return
         try:
-            length = max(os.fstat(fd).st_size, _SLOT.size)
+            length = max(os.fstat(fd).st_size, SLOT_BYTES)
             os.pwrite(fd, secrets.token_bytes(length), 0)
             os.fsync(fd)
         finally:

@@ -111,7 +111,7 @@ class Keystore(KeystoreWriter):
 
     def create_tenant(self, tenant_id: str) -> bytes:
         """Makes the tenant's key pair if there is none; the public half."""
-        with self._write:
+        with self._writing():
             raw, contents = id_bytes(tenant_id), self._open.contents
             if raw not in contents.tenants:
                 self._append(pack_tenant(TenantKey(raw, self._clock(), hpke.new_private_key())))
@@ -122,7 +122,7 @@ class Keystore(KeystoreWriter):
 
         made again, it is another key. `line`: an id or `hold`; `slice`: at most 26 letters, digits, -. KeystoreWriteError.
         """
-        with self._write:
+        with self._writing():
             name = pack_bucket_name((tenant_id, line, slice))
             if name not in self._open.contents.buckets:
                 self._upgrade()
@@ -136,7 +136,7 @@ class Keystore(KeystoreWriter):
 
         KeystoreWriteError where it cannot be written; what was taken in before that is known when it is tried again.
         """
-        with self._write:
+        with self._writing():
             sorting = Sorting(self._open.contents, refuse)
             for deposit in deposits:
                 for record in sorting.take(deposit, self._clock() // 1_000_000_000):
@@ -150,7 +150,7 @@ class Keystore(KeystoreWriter):
 
         Raises KeyAbsentError naming one that has no key, KeystoreWriteError.
         """
-        with self._write:
+        with self._writing():
             contents = self._open.contents
             raw = [id_bytes(name) for name in dict.fromkeys(recording_ids)]
             held = set(contents.which(raw))
@@ -163,7 +163,7 @@ class Keystore(KeystoreWriter):
 
     def unpin(self, recording_ids: Collection[str]) -> None:
         """Allows again to destroy these keys; success where one is not pinned, or has no key. KeystoreWriteError."""
-        with self._write:
+        with self._writing():
             pinned = self._open.contents.pinned
             raw = (id_bytes(name) for name in dict.fromkeys(recording_ids))
             self._pin([name for name in raw if name in pinned], False)
@@ -175,7 +175,7 @@ class Keystore(KeystoreWriter):
 
     def rotate_deposit_key(self) -> bytes:
         """A new deposit key beside the ones held; its public half, to be published. `shred` drops the older ones."""
-        with self._write:
+        with self._writing():
             self._append(pack_deposit_key(DepositKey(self._clock(), hpke.new_private_key())))
             return self.deposit_public_key
 
@@ -190,7 +190,7 @@ class Keystore(KeystoreWriter):
         everywhere; ask again), KeystoreCopyMissingError (a copy that is away may hold what is to go: nothing is
         destroyed, or where it went during the shred, not everywhere).
         """
-        with self._write:
+        with self._writing():
             self._look_again()
             contents = self._open.contents
             raw = {name: id_bytes(name) for name in dict.fromkeys(recording_ids)}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Self
 
 from appliance.model import id_bytes, id_text
@@ -12,12 +13,14 @@ from appliance.storage.keystore.contents import Contents
 from appliance.storage.keystore.copies import CopyRecord, CopyState, missing
 from appliance.storage.keystore.epochs import Epochs
 from appliance.storage.keystore.errors import (
+    SLOT_ERRORS,
     KeystoreCopyMissingError,
     KeystoreCopyPresentError,
     KeystoreCopyUnknownError,
     KeystoreCorruptError,
     KeystoreDegradedError,
     KeystoreWriteError,
+    why,
 )
 from appliance.storage.keystore.keyjournal import KeyJournal
 from appliance.storage.keystore.locks import unlock
@@ -53,6 +56,16 @@ class KeystoreWriter(KeystoreReader):
         self.findings: list[str] = []
         """What was damaged and repaired at the opening, or could not be repaired, as sentences."""
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """The one writer. Where a turn's flip failed, it is found out first which epoch counts."""
+        with self._write:
+            found = self._epochs.resolve()
+            if found is not None:
+                contents, self._journal = found
+                self._open = Opened(contents)
+            yield
+
     def close(self) -> None:
         """Lets another process open it."""
         with self._write:
@@ -76,6 +89,7 @@ class KeystoreWriter(KeystoreReader):
         """Copies that do not take records at present, with the cause, and unfinished destruction."""
         found = [f"{name}: {why}" for name, why in dict(self._journal.degraded).items()]
         found += ["what is old is not destroyed yet"] if self._epochs.unfinished else []
+        found += ["it is not known which epoch counts"] if self._epochs.in_doubt else []
         return found + [
             f"{item.directory}: copy {id_text(item.id)} is missing since epoch {item.epoch}"
             for item in self._missing()
@@ -104,7 +118,7 @@ class KeystoreWriter(KeystoreReader):
 
         Raises KeystoreCopyUnknownError, KeystoreCopyPresentError, KeystoreWriteError.
         """
-        with self._write:
+        with self._writing():
             self._look_again()
             name = id_bytes(copy_id)
             if name not in self._open.contents.copies:
@@ -125,7 +139,7 @@ class KeystoreWriter(KeystoreReader):
 
     def compact(self) -> bool:
         """Merges the journal into a new epoch where it has grown large; whether it did."""
-        with self._write:
+        with self._writing():
             if self._journal.size < JOURNAL_LIMIT or self._journal.degraded:
                 return False
             self._turn(self._open.contents.merged((), self._open.contents.deposit_keys))
@@ -151,9 +165,9 @@ class KeystoreWriter(KeystoreReader):
             if self._epochs.unfinished:
                 self._epochs.finish()
             self._note_copies()
-        except OSError as error:
+        except SLOT_ERRORS as error:
             raise KeystoreDegradedError(
-                f"the old root key is not destroyed everywhere yet: {error.strerror}", copies=[]
+                f"the old root key is not destroyed everywhere yet: {why(error)}", copies=[]
             ) from error
         except KeystoreWriteError as error:
             raise KeystoreDegradedError(
@@ -175,7 +189,7 @@ class KeystoreWriter(KeystoreReader):
 
     def scrub(self) -> list[str]:
         """Reads both copies again and repairs; what was found, as sentences."""
-        with self._write:
+        with self._writing():
             self._epochs.findings.clear()
             self._epochs.scrub(self._open.contents)
             self._reopen_journal()

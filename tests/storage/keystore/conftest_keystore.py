@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from appliance.model import new_id
-from appliance.storage.keystore import Depositor, DepositRequest, Keystore
+from appliance.storage.keystore import Depositor, DepositRequest, Keystore, RootSlot
+from appliance.storage.keystore.rootslot import Fault
 
 
 class Crash(BaseException):
@@ -31,7 +32,8 @@ class Faults:
 class Box:
     """A keystore with a tenant and a capture worker that deposits into it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, slots: Callable[[Fault], RootSlot] | None = None) -> None:
+        self.slots = slots
         self.directories = (root / "a", root / "b")
         self.tenant = new_id()
         self.depositor = Depositor()
@@ -47,7 +49,10 @@ class Box:
         floor_epoch: int = 0,
     ) -> Keystore:
         self.close()
-        self.store = Keystore.open(self.directories, fault=fault, create=create, floor_epoch=floor_epoch)
+        slots = self.slots(fault) if self.slots is not None else None
+        self.store = Keystore.open(
+            self.directories, slots=slots, fault=fault, create=create, floor_epoch=floor_epoch
+        )
         return self.store
 
     def close(self) -> None:

@@ -451,7 +451,7 @@ def test_copies_that_each_took_keys_without_the_other_are_told_and_not_merged(bo
 
 
 @pytest.mark.parametrize("at", range(16))
-@pytest.mark.parametrize("second", range(0, 12, 3))
+@pytest.mark.parametrize("second", range(0, 12, 4))
 def test_a_new_disk_is_never_taken_for_the_old_one_wherever_a_crash_comes(
     box: Box, at: int, second: int
 ) -> None:

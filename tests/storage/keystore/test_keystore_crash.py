@@ -75,7 +75,7 @@ def test_a_crash_in_a_shred_ends_in_the_old_state_or_the_new(box: Box, at: int) 
 
 
 @pytest.mark.parametrize("first", range(18))
-@pytest.mark.parametrize("second", range(0, 9, 2))
+@pytest.mark.parametrize("second", range(0, 9, 3))
 def test_a_crash_while_coming_back_from_a_crash_is_no_worse(box: Box, first: int, second: int) -> None:
     box.open()
     names = box.fill(4)
