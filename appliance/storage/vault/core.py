@@ -152,6 +152,7 @@ class Vault:
             keystore = Keystore.open(
                 layout.keystores,
                 create=holdings.position == 0,
+                floor_epoch=holdings.last_epoch(),
                 fault=fault,
                 clock=clock,
             )

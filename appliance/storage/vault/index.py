@@ -30,11 +30,13 @@ _SCHEMA = """
 CREATE TABLE holdings (
     recording BLOB PRIMARY KEY, state TEXT NOT NULL, size INTEGER NOT NULL, tenant TEXT NOT NULL, line TEXT NOT NULL,
     slice TEXT NOT NULL, created INTEGER NOT NULL, since INTEGER NOT NULL,
-    parked TEXT NOT NULL, held_in TEXT NOT NULL, body TEXT NOT NULL
+    parked TEXT NOT NULL, held_in TEXT NOT NULL, epoch INTEGER NOT NULL, erased INTEGER NOT NULL, body TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX by_bucket ON holdings (tenant, line, slice, state, size);
 CREATE INDEX by_time ON holdings (tenant, created);
 CREATE INDEX out_of_sight ON holdings (state) WHERE state IN ('deleted', 'quarantined');
+CREATE INDEX by_epoch ON holdings (epoch) WHERE epoch > 0;
+CREATE INDEX by_erasure ON holdings (erased) WHERE erased > 0;
 CREATE INDEX out_of_place ON holdings (held_in) WHERE held_in <> '';
 CREATE TABLE marks (position INTEGER PRIMARY KEY, offset INTEGER NOT NULL);
 CREATE TABLE journal (
@@ -144,7 +146,7 @@ class Holdings:
             "SELECT state, -1, -size FROM holdings WHERE recording = ?", (id_bytes(holding.recording_id),)
         ).fetchall()
         database.execute(
-            "INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO holdings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 id_bytes(holding.recording_id),
                 str(holding.state),
@@ -156,6 +158,8 @@ class Holdings:
                 holding.since_ns,
                 holding.parked,
                 holding.case,
+                holding.certificate.epoch if holding.certificate else 0,
+                holding.certificate.erased_ns if holding.certificate else 0,
                 HOLDING.dump_json(holding).decode(),
             ),
         )
@@ -239,12 +243,11 @@ class Holdings:
 
     def last_erasure_ns(self) -> int:
         """When the last certificate was written; 0: never."""
-        with self._lock:
-            self._settle()
-            row = self._database.execute(
-                "SELECT MAX(json_extract(body, '$.certificate.erased_ns')) FROM holdings WHERE state = 'erased'"
-            ).fetchone()
-        return row[0] or 0
+        return int(self.rows("SELECT COALESCE(MAX(erased), 0) FROM holdings WHERE erased > 0")[0][0])
+
+    def last_epoch(self) -> int:
+        """The newest epoch of the keystore that a certificate names; 0: there is none."""
+        return int(self.rows("SELECT COALESCE(MAX(epoch), 0) FROM holdings WHERE epoch > 0")[0][0])
 
     def append(self, holdings: Sequence[Holding]) -> None:
         """Journals these changes, durably, and tells whoever watches. On OSError nothing changed."""

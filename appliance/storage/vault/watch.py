@@ -66,6 +66,16 @@ class Watchman:
             )
         else:
             status.clear_condition("KeystoreDegraded")
+        missing = [copy for copy in vault.keystore.copies() if not copy.present]
+        if missing:
+            status.raise_condition(
+                "KeystoreCopyMissing",
+                ALARM,
+                f"{len(missing)} copies of the keystore are missing, so nothing can be erased: bring the disk back, or"
+                " declare it destroyed with `earwitness vault copies forget`.",
+            )
+        else:
+            status.clear_condition("KeystoreCopyMissing")
         quarantined = sum(1 for _ in vault.quarantine.glob("*"))
         if quarantined:
             status.raise_condition(
