@@ -143,31 +143,8 @@ class PolicyBook:
         if version is not None and version != self.version:
             raise PolicyVersionError("the policies changed since they were read", version=self.version)
         book = self.settled(at_ns)
-        found = preview(book, change, at_ns)
-        for part in found.parts:
-            if part.effective_ns > at_ns:
-                pending = PendingChange(
-                    change.scope,
-                    part.field,
-                    _only(part.field, change.policy),
-                    change.cooling_days,
-                    at_ns,
-                    part.effective_ns,
-                    who,
-                )
-                book = book._without_pending(change.scope, part.field)
-                book = replace(book, pending=(*book.pending, pending))
-            else:
-                book = book._as_if(change, part.field)
-            what = "pending" if part.effective_ns > at_ns else "set"
-            if part.replaces:
-                book = book._noting(part.replaces, "replaced", at_ns, who)
-            elif part.old == part.new:
-                continue
-            event = PolicyEvent(
-                at_ns, who, what, change.scope, part.field, part.old, part.new, part.effective_ns
-            )
-            book = replace(book, history=(*book.history, event)[-MAX_HISTORY:])
+        for part in preview(book, change, at_ns).parts:
+            book = book._put(change, part, at_ns, who)
         if len(book.policies) > MAX_SCOPES:
             raise PolicyError(f"at most {MAX_SCOPES} scopes have a policy of their own", field="scope")
         return replace(book, version=self.version + 1)
@@ -177,24 +154,71 @@ class PolicyBook:
         return self.set(PolicyChange(scope), at_ns, who, version=version)
 
     def cancel(self, scope: PolicyScope, field: PolicyField, at_ns: int, who: str) -> PolicyBook:
-        """Takes back a change that has not taken effect; PolicyPendingError where there is none."""
+        """Takes back a change that has not taken effect; PolicyPendingError where there is none.
+
+        The scope says again what it says now. Where that would shorten something (it would have inherited less than
+        the change that waits), this waits in turn.
+        """
         _check_who(who)
         book = self.settled(at_ns)
-        found = book._pending_of(scope, field)
-        if found is None:
+        if not book._pending_of(scope, field):
             raise PolicyPendingError("no change of this waits to take effect", field=field.value)
-        book = book._without_pending(scope, field)._noting(found, "cancelled", at_ns, who)
-        return replace(book, version=self.version + 1)
+        back = PolicyChange(scope, _only(field, book.said(scope, at_ns)), (field,), book.cooling(at_ns))
+        (part,) = preview(book, back, at_ns).parts
+        return replace(book._put(back, part, at_ns, who, "cancelled"), version=self.version + 1)
 
     def settled(self, at_ns: int) -> PolicyBook:
         """The same with what has taken effect by then written as in force; itself where nothing has."""
         book = self
-        for change in sorted(self.pending, key=lambda change: change.effective_ns):
-            if change.effective_ns > at_ns:
-                continue
-            wanted = PolicyChange(change.scope, change.policy, (change.field,), change.cooling_days)
-            book = book._noting(change, "took-effect", at_ns, change.who)._as_if(wanted, change.field)
+        for due in sorted(self.pending, key=lambda change: change.effective_ns):
+            if due.effective_ns <= at_ns:
+                wanted = PolicyChange(due.scope, due.policy, (due.field,), due.cooling_days)
+                left = tuple(each for each in book.pending if each is not due)
+                book = book._noting(due, "took-effect", at_ns, due.who)._saying(wanted, due.field)
+                book = replace(book, pending=left)
         return book if book is self else replace(book, version=self.version + 1)
+
+    def _put(
+        self, change: PolicyChange, part: ChangePart, at_ns: int, who: str, replaced: str = "replaced"
+    ) -> PolicyBook:
+        """One part of a change in its place."""
+        before = self._pending_of(change.scope, part.field)
+        if part.effective_ns > at_ns:
+            pending = PendingChange(
+                change.scope,
+                part.field,
+                _only(part.field, change.policy),
+                change.cooling_days,
+                at_ns,
+                part.effective_ns,
+                who,
+            )
+            kept = self._still_waiting(change.scope, part.field, at_ns, part.effective_ns)
+            book = self._without_pending(change.scope, part.field)
+            book = replace(book, pending=(*book.pending, *kept, pending))
+        else:
+            kept, book = (), self._as_if(change, part.field)
+        for each in before:
+            book = book if each in kept else book._noting(each, replaced, at_ns, who)
+        if part.old == part.new and part.effective_ns <= at_ns:
+            return book
+        what = "pending" if part.effective_ns > at_ns else "set"
+        event = PolicyEvent(at_ns, who, what, change.scope, part.field, part.old, part.new, part.effective_ns)
+        return replace(book, history=(*book.history, event)[-MAX_HISTORY:])
+
+    def _still_waiting(
+        self, scope: PolicyScope, field: PolicyField, at_ns: int, until_ns: int
+    ) -> tuple[PendingChange, ...]:
+        """What waits already and has to take effect before a new change does, at `until_ns`.
+
+        Nothing, as a rule: the new takes its place. But where the scope would inherit less in between than what waits
+        gives it, dropping that would be a shortening without its cooling-off.
+        """
+        without = self._without_pending(scope, field)
+        between = [when for when in self.moments(scope.tenant_id, scope.line_id, at_ns) if when < until_ns]
+        if not any(_shorter(field, without, self, scope, when) for when in between):
+            return ()
+        return tuple(each for each in self._pending_of(scope, field) if each.effective_ns < until_ns)
 
     def as_if(self, change: PolicyChange) -> PolicyBook:
         """The book as it would be with the change in force now: for a list of what it would destroy."""
@@ -204,16 +228,18 @@ class PolicyBook:
         return book
 
     def _as_if(self, change: PolicyChange, field: PolicyField) -> PolicyBook:
-        book = self._without_pending(change.scope, field)
+        return self._without_pending(change.scope, field)._saying(change, field)
+
+    def _saying(self, change: PolicyChange, field: PolicyField) -> PolicyBook:
         if field is PolicyField.COOLING:
-            return replace(book, cooling_days=change.cooling_days)
+            return replace(self, cooling_days=change.cooling_days)
         policy = _with(self._said.get(change.scope, Policy()), field, change.policy)
         others = [row for row in self.policies if row.scope != change.scope]
         rows = others if policy == Policy() else [*others, ScopedPolicy(change.scope, policy)]
-        return replace(book, policies=tuple(sorted(rows, key=lambda row: row.scope)))
+        return replace(self, policies=tuple(sorted(rows, key=lambda row: row.scope)))
 
-    def _pending_of(self, scope: PolicyScope, field: PolicyField) -> PendingChange | None:
-        return next((each for each in self.pending if each.scope == scope and each.field is field), None)
+    def _pending_of(self, scope: PolicyScope, field: PolicyField) -> tuple[PendingChange, ...]:
+        return tuple(each for each in self.pending if each.scope == scope and each.field is field)
 
     def _without_pending(self, scope: PolicyScope, field: PolicyField) -> PolicyBook:
         left = tuple(each for each in self.pending if (each.scope, each.field) != (scope, field))
@@ -245,13 +271,16 @@ def _parts(book: PolicyBook, change: PolicyChange, at_ns: int) -> Iterator[Chang
         # Also against what is pending elsewhere: who begins to inherit a shorter retention waits in full, too.
         moments = book.moments(change.scope.tenant_id, change.scope.line_id, at_ns)
         shortens = any(_shorter(field, changed, book, change.scope, when) for when in moments)
+        effective_ns = at_ns + waits_ns if shortens else at_ns
+        waiting = book._pending_of(change.scope, field)
+        kept = book._still_waiting(change.scope, field, at_ns, effective_ns) if shortens else ()
         yield ChangePart(
             field,
             _text(field, book.said(change.scope, at_ns), book.cooling(at_ns)),
             _text(field, change.policy, change.cooling_days),
             shortens,
-            at_ns + waits_ns if shortens else at_ns,
-            book._pending_of(change.scope, field),
+            effective_ns,
+            tuple(each for each in waiting if each not in kept),
         )
 
 

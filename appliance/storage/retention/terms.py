@@ -140,14 +140,17 @@ class PolicyEvent:
 
 @dataclass(frozen=True, slots=True)
 class ChangePart:
-    """What would become of one field. `old` and `new` are what the scope says; `effective_ns` when."""
+    """What would become of one field. `old` and `new` are what the scope says; `effective_ns` when.
+
+    `replaces`: what waits now and will not take effect any more.
+    """
 
     field: PolicyField
     old: str
     new: str
     shortens: bool
     effective_ns: int
-    replaces: PendingChange | None = None
+    replaces: tuple[PendingChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,18 @@ def test_who_begins_to_inherit_a_shorter_retention_waits_in_full():
     assert kept(book, late + WEEK) == "30 days"
 
 
+def test_what_waits_is_not_dropped_where_the_scope_would_then_inherit_less():
+    book = PolicyBook().set(grace(BOX, 0), NOW, "ann").set(grace(OF_TENANT, 7), NOW, "ann")
+    for changed in (
+        book.set(grace(OF_TENANT, None), NOW + DAY, "eve"),
+        book.cancel(OF_TENANT, GRACE, NOW + DAY, "eve"),
+    ):
+        days = [changed.effective(TENANT, LINE, NOW + day * DAY).grace_days for day in (1, 7, 8)]
+        assert days == [30, 7, 0], "0 was never said of the tenant before the day it asked for that"
+        settled = changed.settled(NOW + WEEK).settled(NOW + WEEK + DAY)
+        assert settled.effective(TENANT, LINE, NOW + WEEK + DAY).grace_days == 0 and not settled.pending
+
+
 def test_a_month_is_sometimes_shorter_than_thirty_days():
     book = PolicyBook().as_if(keep(BOX, "30d")).set(keep(BOX, "1m"), at("2026-03-02"), "ann")
     assert kept(book, at("2026-03-02")) == "30 days" and book.pending
@@ -197,9 +209,9 @@ def test_preview_says_what_set_then_does():
     keeping, undeleting = found.parts
     assert (keeping.old, keeping.new, keeping.shortens) == ("", "90 days", True)
     assert keeping.effective_ns == NOW + DAY + WEEK
-    assert keeping.replaces == book.pending[0]
+    assert keeping.replaces == book.pending
     assert (undeleting.old, undeleting.new, undeleting.shortens) == ("", "60 days", False)
-    assert undeleting.effective_ns == NOW + DAY and undeleting.replaces is None
+    assert undeleting.effective_ns == NOW + DAY and undeleting.replaces == ()
     assert (str(found.before.retention), str(found.after.retention)) == ("3 years", "90 days")
     assert found.shortens
     assert book.pending[0].policy.retention == Period.parse("1y"), "nothing is changed"
@@ -273,7 +285,9 @@ def test_until_looks_ahead_at_what_waits():
 OTHER = new_id()
 SCOPES = [BOX, OF_TENANT, OF_LINE, PolicyScope(TENANT, OTHER)]
 values = st.sampled_from([None, "1d", "30d", "1m", "365d", "1y", "12m", "3y", "7y"])
+CANCEL = "cancel"
 changes = st.one_of(
+    st.tuples(st.just(CANCEL), st.sampled_from(SCOPES), st.sampled_from([RETENTION, GRACE, COOLING])),
     st.builds(keep, st.sampled_from(SCOPES), values),
     st.builds(grace, st.sampled_from(SCOPES), st.sampled_from([None, 0, 7, 30, 365])),
     st.builds(cooling, st.sampled_from([0, 1, 7, 30])),
@@ -281,13 +295,22 @@ changes = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+def carried_out(book: PolicyBook, change, now: int) -> PolicyBook:
+    if isinstance(change, PolicyChange):
+        return book.set(change, now, "ann")
+    try:
+        return book.cancel(change[1], change[2], now, "ann")
+    except PolicyPendingError:
+        return book
+
+
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(changes, st.integers(0, 12)), max_size=8))
 def test_no_change_shortens_anything_before_its_cooling_off(script):
     book, now = PolicyBook(), NOW
     for change, days in script:
         now += days * DAY
-        new = book.set(change, now, "ann")
+        new = carried_out(book, change, now)
         waits = book.cooling(now) * DAY
         moments = {now, now + waits - 1, *(each.effective_ns for each in (*book.pending, *new.pending))}
         for when in sorted(moments):
@@ -298,18 +321,17 @@ def test_no_change_shortens_anything_before_its_cooling_off(script):
                 assert not after.retention.ever_shorter_than(before.retention, when)
                 assert after.grace_days >= before.grace_days
             assert new.cooling(when) >= book.cooling(when)
-        assert new.version == book.version + 1
-        assert len({(each.scope, each.field) for each in new.pending}) == len(new.pending)
+        assert new is book or new.version == book.version + 1
         book = new
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(changes, st.integers(0, 12)), max_size=8), st.integers(0, 60))
 def test_settling_alters_nothing_that_holds(script, days):
     book, now = PolicyBook(), NOW
     for change, later in script:
         now += later * DAY
-        book = book.set(change, now, "ann")
+        book = carried_out(book, change, now)
     settled = book.settled(now + days * DAY)
     assert all(each.effective_ns > now + days * DAY for each in settled.pending)
     for when in (now + days * DAY, now + 100 * DAY):
