@@ -48,6 +48,9 @@ _HEAD = struct.Struct(f"<{DEVICE_KEY_BYTES}sQQQQQQQ")
 MODE_AUTO = 1
 """The vault opens the tenant's private key by itself."""
 
+MAX_DEPOSIT_KEYS = 256
+"""Beyond it the oldest one goes. Each erasure that fails leaves one, and each has taken in what waited before."""
+
 PINNED = 1
 """Flag of a data key that a legal hold forbids to destroy."""
 
@@ -72,10 +75,14 @@ class TenantKey:
 
 @dataclass(frozen=True, slots=True)
 class DepositKey:
-    """A deposit key pair of the vault."""
+    """A deposit key pair of the vault. `id`: of its public half."""
 
     created_ns: int
     private: bytes = field(repr=False)
+    id: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", hpke.key_id(hpke.public_key(self.private)))
 
     def pack(self) -> bytes:
         return DEPOSIT_KEY.pack(self.created_ns, self.private)
@@ -192,6 +199,10 @@ class Contents:
             self.new_intermediates[item.id] = item
         for record in records:
             self.new_records[record.recording] = (record, deposited_s)
+
+    def add_deposit_key(self, key: DepositKey) -> None:
+        """From now on it is the present one."""
+        self.deposit_keys = [*self.deposit_keys, key][-MAX_DEPOSIT_KEYS:]
 
     def pin(self, recordings: Iterable[bytes], pinned: bool) -> None:
         """Forbids to destroy these keys, or allows it again; what is not held is left out."""

@@ -51,8 +51,7 @@ class KeystoreReader:
     @property
     def deposit_key_ids(self) -> list[bytes]:
         """Ids of the deposit keys held, the present one last."""
-        keys = list(self._open.contents.deposit_keys)
-        return [hpke.key_id(hpke.public_key(item.private)) for item in keys]
+        return [item.id for item in self._open.contents.deposit_keys]
 
     def tenant_public_key(self, tenant_id: str) -> bytes:
         """TenantKeyMissingError where the tenant has none."""
@@ -109,5 +108,4 @@ class KeystoreReader:
 
     def open_deposit(self, raw: bytes) -> Deposit:
         """As deposit.open_deposit, with the deposit keys held."""
-        keys = list(self._open.contents.deposit_keys)
-        return open_deposit(raw, {hpke.key_id(hpke.public_key(item.private)): item.private for item in keys})
+        return open_deposit(raw, {item.id: item.private for item in self._open.contents.deposit_keys})

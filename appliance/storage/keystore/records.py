@@ -96,7 +96,7 @@ def apply_record(plain: bytes, contents: Contents) -> None:
         tenant = TenantKey.unpack(plain, at)
         contents.tenants.setdefault(tenant.tenant, tenant)
     elif kind == _DEPOSIT_KEY:
-        contents.deposit_keys.append(DepositKey.unpack(plain, at))
+        contents.add_deposit_key(DepositKey.unpack(plain, at))
     elif kind == _BUCKET_KEY:
         bucket = BucketKey.unpack(plain, at)
         contents.buckets[bucket.name] = bucket

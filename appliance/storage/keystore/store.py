@@ -28,6 +28,7 @@ from appliance.storage.keystore.errors import (
 )
 from appliance.storage.keystore.intake import Added, Sorting
 from appliance.storage.keystore.locks import lock, unlock
+from appliance.storage.keystore.manyids import raw_ids
 from appliance.storage.keystore.records import (
     pack_bucket_key,
     pack_deposit_key,
@@ -152,7 +153,7 @@ class Keystore(KeystoreWriter):
         """
         with self._writing():
             contents = self._open.contents
-            raw = [id_bytes(name) for name in dict.fromkeys(recording_ids)]
+            raw = raw_ids(list(dict.fromkeys(recording_ids)))
             held = set(contents.which(raw))
             for name in raw:
                 if name not in held:
@@ -165,7 +166,7 @@ class Keystore(KeystoreWriter):
         """Allows again to destroy these keys; success where one is not pinned, or has no key. KeystoreWriteError."""
         with self._writing():
             pinned = self._open.contents.pinned
-            raw = (id_bytes(name) for name in dict.fromkeys(recording_ids))
+            raw = raw_ids(list(dict.fromkeys(recording_ids)))
             self._pin([name for name in raw if name in pinned], False)
 
     def _pin(self, raw: list[bytes], pinned: bool) -> None:
@@ -174,8 +175,15 @@ class Keystore(KeystoreWriter):
             self._append(pack_pins(raw, pinned))
 
     def rotate_deposit_key(self) -> bytes:
-        """A new deposit key beside the ones held; its public half, to be published. `shred` drops the older ones."""
+        """A new deposit key beside the ones held; its public half, to be published. `shred` drops the older ones.
+
+        It is for a shred, so it raises what a shred would raise for the state of the copies, and adds nothing then:
+        KeystoreDegradedError, KeystoreCopyMissingError; else KeystoreWriteError.
+        """
         with self._writing():
+            self._look_again()
+            self._refuse_degraded()
+            self._refuse_missing(self._missing())
             self._append(pack_deposit_key(DepositKey(self._clock(), hpke.new_private_key())))
             return self.deposit_public_key
 
@@ -193,7 +201,8 @@ class Keystore(KeystoreWriter):
         with self._writing():
             self._look_again()
             contents = self._open.contents
-            raw = {name: id_bytes(name) for name in dict.fromkeys(recording_ids)}
+            names = list(dict.fromkeys(recording_ids))
+            raw = dict(zip(names, raw_ids(names), strict=True))
             packed = {name: pack_bucket_name(name) for name in dict.fromkeys(buckets)}
             held = set(contents.which(list(raw.values())))
             here = {name: value for name, value in raw.items() if value in held}

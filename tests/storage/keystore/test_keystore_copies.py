@@ -505,11 +505,12 @@ def test_a_list_that_cannot_be_written_is_told_and_nothing_is_erased_before_it_i
 
 
 def test_any_bytes_in_a_copy_file_are_an_id_or_damaged(tmp_path: Path) -> None:
-    from hypothesis import given
+    from hypothesis import given, settings
     from hypothesis import strategies as st
 
     whole = copies.Identity(b"k" * 16, b"c" * 16).pack()
 
+    @settings(deadline=None)
     @given(st.one_of(st.binary(max_size=80), st.integers(0, len(whole) - 1)))
     def check(raw: bytes | int) -> None:
         if isinstance(raw, int):

@@ -15,13 +15,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.model import EarwitnessError, id_bytes, new_id
-from appliance.storage.keystore import Depositor, DepositRequest, Keystore, hpke, intake, keyjournal, writing
+from appliance.storage.keystore import (
+    Depositor,
+    DepositRequest,
+    Keystore,
+    contents,
+    hpke,
+    intake,
+    keyjournal,
+    writing,
+)
 from appliance.storage.keystore.contents import Contents
 from appliance.storage.keystore.errors import (
     DepositKeyUnknownError,
     KeyAbsentError,
     KeyRefusedError,
     KeystoreBusyError,
+    KeystoreCopyMissingError,
     KeystoreCorruptError,
     KeystoreDegradedError,
     KeystoreLostError,
@@ -629,3 +639,28 @@ def test_capture_and_vault_agree_over_a_rotation_of_the_deposit_key(box) -> None
         box.store.open_deposit(late)
     box.open()
     assert box.store.deposit_public_key == fresh
+
+
+def test_erasures_that_cannot_be_leave_no_deposit_keys(box) -> None:
+    box.open()
+    names = box.fill(2)
+    box.close()
+    box.directories[1].rename(box.directories[1].with_name("away"))
+    box.open()
+    before, public = box.files(), box.store.deposit_public_key
+    for _ in range(3):
+        with pytest.raises(KeystoreCopyMissingError):
+            box.store.rotate_deposit_key()
+    assert box.files() == before and box.store.deposit_public_key == public
+    assert len(box.store.deposit_key_ids) == 1 and set(names) <= set(box.store.recordings())
+
+
+def test_deposit_keys_are_bounded_and_the_newest_stay(box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "MAX_DEPOSIT_KEYS", 4)
+    box.open()
+    made = [hpke.key_id(box.store.rotate_deposit_key()) for _ in range(6)]
+    assert box.store.deposit_key_ids == made[-4:]
+    box.open(create=False)
+    assert box.store.deposit_key_ids == made[-4:]
+    box.store.shred(box.fill(1))
+    assert box.store.deposit_key_ids == made[-1:]
