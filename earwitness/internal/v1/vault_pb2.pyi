@@ -412,19 +412,23 @@ class DeleteRecordingRequest(_message.Message):
 
     RECORDING_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     recording_id: _builtins.str
     """The recording's id."""
     reason: _builtins.str
     """Why."""
+    validate_only: _builtins.bool
+    """Check everything, change nothing."""
     def __init__(
         self,
         *,
         recording_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "recording_id", b"recording_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "recording_id", b"recording_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -461,16 +465,20 @@ class UndeleteRecordingRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RECORDING_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     recording_id: _builtins.str
     """The recording's id."""
+    validate_only: _builtins.bool
+    """Check everything, change nothing."""
     def __init__(
         self,
         *,
         recording_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["recording_id", b"recording_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recording_id", b"recording_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -508,8 +516,11 @@ class EraseRecordingsRequest(_message.Message):
 
     RECORDING_IDS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """Why."""
+    validate_only: _builtins.bool
+    """Check everything, change nothing; no certificates are given then."""
     @_builtins.property
     def recording_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The recordings' ids."""
@@ -519,10 +530,11 @@ class EraseRecordingsRequest(_message.Message):
         *,
         recording_ids: _abc.Iterable[_builtins.str] | None = ...,
         reason: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "recording_ids", b"recording_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "recording_ids", b"recording_ids", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -565,6 +577,9 @@ class ErasureCertificate(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     DEVICE_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    LOG_NUMBER_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
     recording_id: _builtins.str
     """The recording's id."""
     tenant_id: _builtins.str
@@ -576,9 +591,17 @@ class ErasureCertificate(_message.Message):
     reason: _builtins.str
     """Why, as stated."""
     signature: _builtins.bytes
-    """Ed25519 over the fields above, as docs/erasure.md says."""
+    """Ed25519, as docs/erasure.md says."""
     device_public_key: _builtins.bytes
     """The box's public key."""
+    version: _builtins.int
+    """What the signature is over: 1, or 2 with the two fields below."""
+    log_number: _builtins.int
+    """The entry of the deletion log that tells copies elsewhere."""
+    @_builtins.property
+    def replicas(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the copies elsewhere that must follow."""
+
     def __init__(
         self,
         *,
@@ -589,10 +612,13 @@ class ErasureCertificate(_message.Message):
         reason: _builtins.str = ...,
         signature: _builtins.bytes = ...,
         device_public_key: _builtins.bytes = ...,
+        version: _builtins.int = ...,
+        log_number: _builtins.int = ...,
+        replicas: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_public_key", b"device_public_key", "epoch", b"epoch", "erased_ns", b"erased_ns", "reason", b"reason", "recording_id", b"recording_id", "signature", b"signature", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_public_key", b"device_public_key", "epoch", b"epoch", "erased_ns", b"erased_ns", "log_number", b"log_number", "reason", b"reason", "recording_id", b"recording_id", "replicas", b"replicas", "signature", b"signature", "tenant_id", b"tenant_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -635,6 +661,7 @@ class GetVaultStatusResponse(_message.Message):
     LAST_ERASURE_NS_FIELD_NUMBER: _builtins.int
     DEVICE_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
+    STORE_ANSWERS_FIELD_NUMBER: _builtins.int
     backend: _builtins.str
     """directory or zfs."""
     free_bytes: _builtins.int
@@ -663,6 +690,8 @@ class GetVaultStatusResponse(_message.Message):
     """The box's public key (Ed25519), raw bytes."""
     position: _builtins.int
     """The tail of the journal."""
+    store_answers: _builtins.bool
+    """False: the medium does not say how much space there is."""
     def __init__(
         self,
         *,
@@ -680,10 +709,11 @@ class GetVaultStatusResponse(_message.Message):
         last_erasure_ns: _builtins.int = ...,
         device_public_key: _builtins.bytes = ...,
         position: _builtins.int = ...,
+        store_answers: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "deleted", b"deleted", "device_public_key", b"device_public_key", "epoch", b"epoch", "erased", b"erased", "filed", b"filed", "free_bytes", b"free_bytes", "keys", b"keys", "last_erasure_ns", b"last_erasure_ns", "position", b"position", "quarantined", b"quarantined", "spooled", b"spooled", "stored_bytes", b"stored_bytes", "total_bytes", b"total_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "deleted", b"deleted", "device_public_key", b"device_public_key", "epoch", b"epoch", "erased", b"erased", "filed", b"filed", "free_bytes", b"free_bytes", "keys", b"keys", "last_erasure_ns", b"last_erasure_ns", "position", b"position", "quarantined", b"quarantined", "spooled", b"spooled", "store_answers", b"store_answers", "stored_bytes", b"stored_bytes", "total_bytes", b"total_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

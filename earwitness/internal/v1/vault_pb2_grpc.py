@@ -141,7 +141,7 @@ class VaultServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UndeleteRecording(self, request, context):
-        """Brings a deleted recording back.
+        """Brings a deleted recording back; FAILED_PRECONDITION, reason GRACE_OVER, where its grace is over and no case holds it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

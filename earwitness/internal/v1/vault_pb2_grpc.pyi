@@ -48,7 +48,7 @@ class VaultServiceStub:
     DeleteRecording: _grpc.UnaryUnaryMultiCallable[_vault_pb2.DeleteRecordingRequest, _vault_pb2.DeleteRecordingResponse]
     """Takes a recording out of sight; its bytes and its key stay."""
     UndeleteRecording: _grpc.UnaryUnaryMultiCallable[_vault_pb2.UndeleteRecordingRequest, _vault_pb2.UndeleteRecordingResponse]
-    """Brings a deleted recording back."""
+    """Brings a deleted recording back; FAILED_PRECONDITION, reason GRACE_OVER, where its grace is over and no case holds it."""
     EraseRecordings: _grpc.UnaryUnaryMultiCallable[_vault_pb2.EraseRecordingsRequest, _vault_pb2.EraseRecordingsResponse]
     """Destroys the data keys, then the files. Doing it twice is success, with the same certificate."""
     GetVaultStatus: _grpc.UnaryUnaryMultiCallable[_vault_pb2.GetVaultStatusRequest, _vault_pb2.GetVaultStatusResponse]
@@ -74,7 +74,7 @@ class VaultServiceAsyncStub(VaultServiceStub):
     DeleteRecording: _aio.UnaryUnaryMultiCallable[_vault_pb2.DeleteRecordingRequest, _vault_pb2.DeleteRecordingResponse]  # type: ignore[assignment]
     """Takes a recording out of sight; its bytes and its key stay."""
     UndeleteRecording: _aio.UnaryUnaryMultiCallable[_vault_pb2.UndeleteRecordingRequest, _vault_pb2.UndeleteRecordingResponse]  # type: ignore[assignment]
-    """Brings a deleted recording back."""
+    """Brings a deleted recording back; FAILED_PRECONDITION, reason GRACE_OVER, where its grace is over and no case holds it."""
     EraseRecordings: _aio.UnaryUnaryMultiCallable[_vault_pb2.EraseRecordingsRequest, _vault_pb2.EraseRecordingsResponse]  # type: ignore[assignment]
     """Destroys the data keys, then the files. Doing it twice is success, with the same certificate."""
     GetVaultStatus: _aio.UnaryUnaryMultiCallable[_vault_pb2.GetVaultStatusRequest, _vault_pb2.GetVaultStatusResponse]  # type: ignore[assignment]
@@ -145,7 +145,7 @@ class VaultServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _vault_pb2.UndeleteRecordingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_vault_pb2.UndeleteRecordingResponse, _abc.Awaitable[_vault_pb2.UndeleteRecordingResponse]]:
-        """Brings a deleted recording back."""
+        """Brings a deleted recording back; FAILED_PRECONDITION, reason GRACE_OVER, where its grace is over and no case holds it."""
 
     @_abc_1.abstractmethod
     def EraseRecordings(
