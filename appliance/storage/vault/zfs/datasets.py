@@ -1,0 +1,319 @@
+"""Datasets: names, what is there, and how buckets are made, opened, closed, destroyed. Each step can be done twice."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from appliance.model import is_id
+from appliance.storage.names import HOLD_LINE, BucketId, BucketNameError, SnapshotId
+from appliance.storage.vault.errors import (
+    BucketKeyError,
+    BucketMissingError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
+from appliance.storage.vault.stored import BucketState
+from appliance.storage.vault.zfs.commands import Commands
+from appliance.storage.vault.zfs.listing import by_command
+from appliance.storage.vault.zfs.programs import FACTS, KIND, OPEN, SET, Facts, parse
+from appliance.storage.vault.zfs.trouble import Trouble
+from appliance.storage.vault.zfs.worker import Worker
+
+Fault = Callable[[str], None]
+KEY_BYTES: Final = 32
+CHUNK: Final = 100  # datasets in one program: it holds up whoever creates and destroys for as long as it runs
+BUSY_S: Final = 3.0  # how long a key is in use after its dataset was unmounted
+_LIMITS: Final = (errno.ENOMEM, errno.ENOSPC, errno.ETIME, errno.ECHRNG)
+# As numbers, because that is how libzfs_core wants them: atime off, sa, off, off, noauto. The payload is ciphertext.
+PROPERTIES: Final[dict[str, str | int]] = {
+    "recordsize": 128 << 10,
+    "atime": 0,
+    "xattr": 2,
+    "compression": 2,
+    "dedup": 2,
+    "mountpoint": "legacy",
+    "devices": 0,
+    "setuid": 0,
+    "exec": 0,
+}
+_CANMOUNT_OFF, _CANMOUNT_NOAUTO = 0, 2
+PARENT: Final[dict[str, str | int]] = {**PROPERTIES, "canmount": _CANMOUNT_OFF}
+BUCKET: Final[dict[str, str | int]] = {**PROPERTIES, "canmount": _CANMOUNT_NOAUTO}
+# The same in the words of `zfs set` and `zfs receive -o`.
+BUCKET_WORDS: Final = (
+    "recordsize=128K",
+    "atime=off",
+    "xattr=sa",
+    "compression=off",
+    "dedup=off",
+    "mountpoint=legacy",
+    "devices=off",
+    "setuid=off",
+    "exec=off",
+    "canmount=noauto",
+)
+
+
+class Tree:
+    """Names of datasets below the root."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.pool = root.partition("/")[0]
+        parent, _, last = root.rpartition("/")
+        if not parent or not last:
+            raise StoreRefusedError(
+                "the root of the buckets is a dataset within a pool", found=root, wanted="pool/name"
+            )
+        self.reserve = f"{parent}/ew-reserve"
+
+    def dataset(self, bucket: BucketId) -> str:
+        """A bucket's."""
+        return f"{self.root}/{bucket.path}"
+
+    def tenant(self, tenant_id: str) -> str:
+        """A tenant's; BucketNameError."""
+        if not is_id(tenant_id):
+            raise BucketNameError("a tenant is named by an id", field="tenant_id")
+        return f"{self.root}/{tenant_id}"
+
+    def line(self, bucket: BucketId) -> str:
+        """Of the line, or of the tenant's legal holds."""
+        return f"{self.root}/{bucket.tenant_id}/{bucket.line_id}"
+
+    def snapshot(self, snapshot: SnapshotId) -> str:
+        """A snapshot's."""
+        return f"{self.dataset(snapshot.bucket)}@{snapshot.name}"
+
+    def below(self, name: str) -> str:
+        """A name without the root."""
+        return name.removeprefix(f"{self.root}/")
+
+    def bucket(self, name: str) -> BucketId | None:
+        """Which bucket a dataset would be, by its name alone."""
+        try:
+            tenant, line, slice_ = self.below(name).split("/")
+            return BucketId(tenant, line, slice_)
+        except (ValueError, BucketNameError):
+            return None
+
+
+def state_of(facts: Facts | None) -> BucketState:
+    """A dataset without our property, or into which a receive was broken off, is no bucket yet."""
+    if facts is None or facts.kind != "bucket" or facts.unfinished:
+        return BucketState.ABSENT
+    return BucketState.OPEN if facts.key_loaded else BucketState.LOCKED
+
+
+class Datasets:
+    """See the module."""
+
+    def __init__(self, tree: Tree, worker: Worker, commands: Commands, fault: Fault) -> None:
+        self.tree = tree
+        self._worker = worker
+        self._commands = commands
+        self._fault = fault
+
+    # What is there.
+
+    def facts(self, names: Sequence[str], *, snapshots: bool = False) -> list[Facts]:
+        """Of those that exist, in the order asked for."""
+        found: list[Facts] = []
+        for first in range(0, len(names), CHUNK):
+            found += self._chunk(names[first : first + CHUNK], snapshots)
+        return found
+
+    def _chunk(self, names: Sequence[str], snapshots: bool) -> list[Facts]:
+        arguments = ["snapshots" if snapshots else "", *names]
+        try:
+            answer = self._worker.call(
+                "program", pool=self.tree.pool, text=FACTS, arguments=arguments, writes=False
+            )
+        except Trouble as trouble:
+            if trouble.number not in _LIMITS:
+                raise
+            if len(names) > 1:  # too much for one program, or one dataset among them cannot be read
+                half = len(names) // 2
+                return self._chunk(names[:half], snapshots) + self._chunk(names[half:], snapshots)
+            return by_command(self._commands, self._worker, names[0], snapshots)
+        return parse(answer.payload.decode())
+
+    def bucket(self, bucket: BucketId, *, snapshots: bool = False) -> Facts | None:
+        """Of one bucket's dataset; None where there is none."""
+        found = self.facts([self.tree.dataset(bucket)], snapshots=snapshots)
+        return found[0] if found else None
+
+    def require(self, bucket: BucketId, *, snapshots: bool = False) -> Facts:
+        """The same; BucketMissingError."""
+        facts = self.bucket(bucket, snapshots=snapshots)
+        if facts is None or state_of(facts) is BucketState.ABSENT:
+            raise BucketMissingError("there is no such bucket", bucket=bucket.path)
+        return facts
+
+    def walk(self, *, snapshots: bool = False) -> Iterator[Facts]:
+        """The root, tenants, lines, buckets and whatever else lies there down to below the buckets, level by level.
+
+        Below a dataset that is not ours nothing is looked at.
+        """
+        names: list[str] = [self.tree.root]
+        for depth in range(5):
+            level = self.facts(names, snapshots=snapshots)
+            yield from level
+            names = [child for one in level if self.expected(one, depth) for child in one.children]
+
+    def expected(self, facts: Facts, depth: int) -> bool:
+        """Whether a dataset is what we would have made at this depth below the root."""
+        if depth < 3:
+            parts = self.tree.below(facts.name).split("/")[:depth]
+            named = all(is_id(part) or (place == 1 and part == HOLD_LINE) for place, part in enumerate(parts))
+            return named and facts.kind == ("root", "tenant", "line")[depth]
+        return depth == 3 and facts.kind == "bucket" and self.tree.bucket(facts.name) is not None
+
+    def buckets(self, *, snapshots: bool = False) -> Iterator[tuple[BucketId, Facts]]:
+        """Every bucket, in order."""
+        found = []
+        for facts in self.walk(snapshots=snapshots):
+            bucket = self.tree.bucket(facts.name)
+            if bucket and state_of(facts) is not BucketState.ABSENT:
+                found.append((bucket, facts))
+        yield from sorted(found, key=lambda one: one[0])
+
+    # Parents.
+
+    def make_parent(self, name: str, kind: str, more: dict[str, str | int] | None = None) -> None:
+        """An unencrypted, empty dataset that is never mounted; success where it is there."""
+        properties = {**PARENT, KIND: kind, **(more or {})}
+        try:
+            self._worker.call("create", changes=[name], name=name, properties=properties)
+        except Trouble as trouble:
+            if trouble.number != errno.EEXIST:
+                raise
+            return
+        self._fault(f"{kind} made")
+
+    def _make_parents(self, bucket: BucketId) -> None:
+        parents = {self.tree.tenant(bucket.tenant_id): "tenant", self.tree.line(bucket): "line"}
+        there = {one.name: one for one in self.facts(list(parents))}
+        for name, kind in parents.items():
+            if name not in there:
+                self.make_parent(name, kind)
+            elif not there[name].kind:
+                self._adopt_parent(there[name], kind)
+
+    def _adopt_parent(self, facts: Facts, kind: str) -> None:
+        """A crash left it without properties; where it is not empty it is somebody else's."""
+        if facts.children or facts.key_loaded or facts.type != "filesystem":
+            raise StoreRefusedError(
+                "a dataset that is not ours is in the way", found=facts.name, wanted="none"
+            )
+        words = [word for word in BUCKET_WORDS if not word.startswith("canmount")]
+        self._commands.run("zfs", "set", *words, "canmount=off", f"{KIND}={kind}", facts.name)
+
+    def make_parents(self, bucket: BucketId) -> None:
+        """Those of a bucket that is received."""
+        self._make_parents(bucket)
+
+    def make_tenant(self, tenant_id: str) -> str:
+        """Its dataset's name."""
+        name = self.tree.tenant(tenant_id)
+        if not self.facts([name]):
+            self.make_parent(name, "tenant")
+        return name
+
+    # Buckets.
+
+    def make(self, bucket: BucketId, key: bytes) -> Facts:
+        """The dataset under its key, which is loaded then; one that is there is opened with it. BucketKeyError."""
+        _check_key(bucket, key)
+        name = self.tree.dataset(bucket)
+        facts = self.bucket(bucket, snapshots=True)
+        if facts is None:
+            self._make_parents(bucket)
+            # Marked as open from its birth: it is about to be written, and that spares a transaction group.
+            properties = {**BUCKET, KIND: "bucket", OPEN: "1"}
+            try:
+                self._worker.call("create", payload=key, changes=[name], name=name, properties=properties)
+            except Trouble as trouble:
+                if trouble.number != errno.EEXIST:
+                    raise
+            self._fault("bucket made")
+            facts = self.bucket(bucket, snapshots=True)
+            if facts is None:
+                raise StoreUnavailableError("a bucket that was made is not there", errno=errno.ENOENT)
+        if facts.unfinished:
+            raise BucketKeyError("a copy is being received under this name", bucket=bucket.path)
+        self.open_with(bucket, facts, key)
+        if not facts.kind:
+            self._finish(facts)
+        return self.require(bucket, snapshots=True) if not (facts.kind and facts.key_loaded) else facts
+
+    def _finish(self, facts: Facts) -> None:
+        """A crash came between the dataset and its properties. That our key opens it shows that it is ours."""
+        self._commands.run("zfs", "set", *BUCKET_WORDS, f"{KIND}=bucket", f"{OPEN}=1", facts.name)
+
+    def open_with(self, bucket: BucketId, facts: Facts, key: bytes) -> None:
+        """Loads the key, or compares it with the one that is loaded. BucketKeyError."""
+        _check_key(bucket, key)
+        if not facts.own_root:
+            raise BucketKeyError("the dataset of this name has no key of its own", bucket=bucket.path)
+        for check_only in (True, False):
+            if check_only != facts.key_loaded:
+                continue
+            try:
+                self._worker.call(
+                    "load_key", payload=key, changes=[facts.name], name=facts.name, check_only=check_only
+                )
+            except Trouble as trouble:
+                if trouble.kind == "EncryptionKeyAlreadyLoaded":
+                    self.open_with(bucket, self.require(bucket), key)
+                elif trouble.number == errno.EACCES:
+                    raise BucketKeyError("this is not the bucket's key", bucket=bucket.path) from trouble
+                else:
+                    raise
+
+    def unload(self, bucket: BucketId) -> None:
+        """Forgets the key of a dataset that is not mounted; success where it is not loaded."""
+        end = time.monotonic() + BUSY_S
+        name = self.tree.dataset(bucket)
+        while True:
+            try:
+                self._worker.call("unload_key", changes=[name], name=name)
+            except Trouble as trouble:
+                if trouble.number == errno.EACCES:  # it is not loaded
+                    return
+                if trouble.number != errno.EBUSY or time.monotonic() > end:
+                    raise
+                time.sleep(0.05)  # what was unmounted lets go of its key a moment later
+            else:
+                return
+
+    def mark(self, bucket: BucketId, is_open: bool) -> None:
+        """Notes in a property that the bucket may have been written and not unmounted, or that it has been."""
+        name = self.tree.dataset(bucket)
+        answer = self._worker.call(
+            "program",
+            changes=[name],
+            pool=self.tree.pool,
+            text=SET,
+            arguments=[name, OPEN, "1" if is_open else ""],
+            writes=True,
+        )
+        number = int(answer.payload or b"0")
+        if number:
+            raise Trouble(number, "SetProperty")
+
+    def destroy(self, name: str) -> None:
+        """A dataset without snapshots; success where it is absent."""
+        try:
+            self._worker.call("destroy", changes=[name], name=name)
+        except Trouble as trouble:
+            if trouble.number != errno.ENOENT:
+                raise
+
+
+def _check_key(bucket: BucketId, key: bytes) -> None:
+    if len(key) != KEY_BYTES:
+        raise BucketKeyError(f"a bucket's key has {KEY_BYTES} bytes", bucket=bucket.path)

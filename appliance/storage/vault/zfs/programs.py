@@ -1,0 +1,153 @@
+"""Channel programs: many facts in one call, and user properties in one transaction. What they tell, parsed.
+
+What ZFS writes into the pool's history of each program, even of one that only reads: its text, its arguments, and what it
+returned up to `zfs_history_output_max`. So few are run, they are short, and they carry names alone.
+
+Properties of snapshots are asked for by name (`NAMES` lists them) and not with `zfs.list.user_properties`: that one stops
+the kernel where it cannot read a dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import unquote
+
+NAMES: Final = "ew.zfs:names"
+"""Of a snapshot: the names of its other properties, without `ew:`, with spaces between."""
+KIND: Final = "ew:kind"
+"""Of a dataset of ours: root, tenant, line, bucket, reserve. Others below the root are strangers."""
+OPEN: Final = "ew:open"
+"""Of a bucket: it may have been written since it was last unmounted by us."""
+ORIGIN: Final = "ew:origin"
+"""Of a bucket that was received: `received`."""
+
+FACTS: Final = """
+local argv = (...)["argv"]
+local out = {}
+local function esc(v)
+  return (string.gsub(tostring(v), "[%c%%]", function(c) return string.format("%%%02X", string.byte(c)) end))
+end
+local function put(fields) out[#out + 1] = table.concat(fields, "\\t") end
+local function get(ds, name)
+  local v = zfs.get_prop(ds, name)
+  if v == nil then return "" end
+  return esc(v)
+end
+local function own(ds, name)
+  local v, source = zfs.get_prop(ds, name)
+  if v == nil or source ~= ds then return "" end
+  return esc(v)
+end
+for i = 2, #argv do
+  local ds = argv[i]
+  if zfs.exists(ds) then
+    put({"d", esc(ds), own(ds, "ew:kind"), own(ds, "ew:open"), own(ds, "ew:origin"), get(ds, "keystatus"),
+      get(ds, "encryptionroot"), get(ds, "guid"), get(ds, "inconsistent"), get(ds, "type")})
+    for child in zfs.list.children(ds) do put({"c", esc(child)}) end
+    if argv[1] == "snapshots" then
+      for s in zfs.list.snapshots(ds) do
+        local fields = {"s", esc(s), get(s, "createtxg"), get(s, "creation"), get(s, "guid")}
+        for name in string.gmatch(own(s, "ew.zfs:names"), "[^ ]+") do
+          fields[#fields + 1] = "p" .. name .. "=" .. own(s, "ew:" .. name)
+        end
+        if zfs.get_prop(s, "userrefs") ~= 0 then
+          for tag in zfs.list.holds(s) do fields[#fields + 1] = "h" .. esc(tag) end
+        end
+        put(fields)
+      end
+    end
+  end
+end
+return table.concat(out, "\\n")
+"""
+
+SET: Final = """
+local argv = (...)["argv"]
+if argv[3] == "" then return tostring(zfs.sync.inherit(argv[1], argv[2])) end
+return tostring(zfs.sync.set_prop(argv[1], argv[2], argv[3]))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFacts:
+    """One snapshot. `name`: what comes after the @; `created_s`: seconds since the Unix epoch."""
+
+    name: str
+    txg: int
+    created_s: int
+    guid: int
+    properties: Mapping[str, str] = field(default_factory=dict)
+    holds: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One dataset. `kind`, `open`, `origin` are properties of its own, empty where it has none."""
+
+    name: str
+    kind: str
+    open: str
+    origin: str
+    key_loaded: bool
+    own_root: bool
+    guid: int
+    unfinished: bool  # a receive into it was broken off
+    type: str
+    children: tuple[str, ...] = ()
+    snapshots: tuple[SnapshotFacts, ...] = ()
+
+    def snapshot(self, name: str) -> SnapshotFacts | None:
+        """The one of this name."""
+        return next((one for one in self.snapshots if one.name == name), None)
+
+
+def parse(text: str) -> list[Facts]:
+    """What FACTS returned; snapshots in order of age."""
+    found: list[tuple[list[str], list[str], list[SnapshotFacts]]] = []
+    for line in text.split("\n") if text else ():
+        kind, *fields = line.split("\t")
+        if kind == "d":
+            found.append(([unquote(one) for one in fields], [], []))
+        elif kind == "c":
+            found[-1][1].append(unquote(fields[0]))
+        else:
+            found[-1][2].append(_snapshot(fields))
+    return [_facts(*one) for one in found]
+
+
+def _facts(fields: list[str], children: list[str], snapshots: list[SnapshotFacts]) -> Facts:
+    name, kind, open_, origin, key, root, guid, unfinished, type_ = fields
+    return Facts(
+        name,
+        kind,
+        open_,
+        origin,
+        key == "available",
+        root == name,
+        _unsigned(guid),
+        unfinished == "1",
+        type_,
+        tuple(sorted(children)),
+        tuple(sorted(snapshots, key=lambda one: (one.txg, one.name))),
+    )
+
+
+def _snapshot(fields: list[str]) -> SnapshotFacts:
+    name, txg, created, guid, *rest = (unquote(one) for one in fields)
+    properties, holds = {}, set()
+    for one in rest:
+        if one[0] == "h":
+            holds.add(one[1:])
+        else:
+            key, _, value = one[1:].partition("=")
+            properties[f"ew:{key}"] = value
+    return SnapshotFacts(
+        name.partition("@")[2], int(txg), int(created), _unsigned(guid), properties, frozenset(holds)
+    )
+
+
+def _unsigned(number: str) -> int:
+    """Lua has signed numbers of 64 bits; what ZFS means has no sign."""
+    return int(number or 0) % (1 << 64)
