@@ -37,6 +37,7 @@ class Buckets:
         self._quiet_s = quiet_s
         self._monotonic = monotonic
         self._used: dict[BucketId, float] = {}
+        self._looked = False
         self._lock = threading.Lock()
 
     def make(self, bucket: BucketId) -> None:
@@ -62,8 +63,19 @@ class Buckets:
         with self._lock:
             self._used[bucket] = self._monotonic()
 
+    def _find_open(self) -> None:
+        """Once: what a process before this one left open is quiet from now on."""
+        if self._looked:
+            return
+        for bucket in self._store.buckets():
+            if self._store.state(bucket) is BucketState.OPEN:
+                with self._lock:
+                    self._used.setdefault(bucket, self._monotonic())
+        self._looked = True
+
     def lock_quiet(self, now_ns: int) -> int:
         """Locks buckets whose slice is over and that nobody has used for a while; how many."""
+        self._find_open()
         with self._lock:
             late = self._monotonic() - self._quiet_s
             quiet = [bucket for bucket, used in self._used.items() if used < late]

@@ -42,12 +42,15 @@ class Calendar:
             return
         self._minute = self._monotonic()
         self._told("ClockNotKept", "The retention clock cannot be kept", parts.timekeeper.tick)
-        vault.buckets.lock_quiet(parts.timekeeper.state.clock_ns)
+        self._told("BucketsNotLocked", "Quiet buckets cannot be locked", self._lock_quiet)
         if self._settled and self._is_night():
             if not self._told("NotReconciled", "Buckets and journal cannot be compared", parts.settle):
                 return
             if self._told("RetentionNotRun", "Nothing expires: the retention run failed", parts.expiry.run):
                 self._night = self._day()
+
+    def _lock_quiet(self) -> None:
+        self._parts.vault.buckets.lock_quiet(self._parts.timekeeper.state.clock_ns)
 
     def _day(self) -> int:
         return (self._parts.timekeeper.state.clock_ns - NIGHT_NS) // DAY_NS
