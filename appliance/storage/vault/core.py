@@ -126,6 +126,8 @@ class Vault:
         """What copies elsewhere must follow."""
         self.replicas: tuple[str, ...] = ()
         """Names of the copies elsewhere."""
+        self.confirmed: dict[str, int] = {}
+        """By the name of a copy elsewhere: the entry of the deletion log up to which it has followed."""
         self.last_erasure_ns = holdings.last_erasure_ns()
         self._unparked = {held.recording_id for held in holdings.where("state = 'deleted' AND parked = ''")}
 

@@ -31,6 +31,12 @@ class RecordingDeletedError(PreconditionError):
     reason = "RECORDING_DELETED"
 
 
+class GraceOverError(PreconditionError):
+    """The time in which the recording could be brought back is over; `data['recording_id']`."""
+
+    reason = "GRACE_OVER"
+
+
 class RecordingQuarantinedError(PreconditionError):
     """It is in quarantine: kept, and not served. `data['recording_id']`."""
 

@@ -51,7 +51,7 @@ def gather(vault: Vault, timekeeper: Timekeeper, policies: Policies, legal: Lega
         policies.book,
         tuple(legal.book.all()),
         tuple(_bucket(vault, one, sums, held, snapshots, parked) for one in buckets),
-        tuple(_deleted(item, legal) for item in deleted if item.recording_id not in vault.erasing),
+        tuple(deleted_facts(item, legal) for item in deleted if item.recording_id not in vault.erasing),
         tuple(_unknown(vault)),
     )
 
@@ -110,7 +110,8 @@ def _bucket(
     )
 
 
-def _deleted(held: Holding, legal: LegalHolds) -> DeletedFacts:
+def deleted_facts(held: Holding, legal: LegalHolds) -> DeletedFacts:
+    """What a plan knows of a deleted recording."""
     return DeletedFacts(
         held.recording_id,
         held.bucket,

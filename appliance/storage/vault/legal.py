@@ -112,25 +112,28 @@ class LegalHolds:
 
         RecordingNotFoundError, HoldNotFoundError, HoldReleasedError, HoldTenantError.
         """
-        vault, hold = self._vault, self.book.get(case_id)
-        with vault.lock:
-            found = [vault.holding(name) for name in recording_ids]
-            gone = [
-                held
-                for held in found
-                if held.state is HoldingState.ERASED or held.recording_id in vault.erasing
-            ]
-            if gone:
-                raise RecordingErasedError(
-                    "too late: a recording is erased", recording_ids=[held.recording_id for held in gone[:20]]
-                )
-            tenants = {held.tenant_id for held in found} or {hold.tenant_id}
-            tenant = hold.tenant_id if tenants == {hold.tenant_id} else next(iter(tenants - {hold.tenant_id}))
+        with self._vault.lock:
             # Entered under the vault's lock: nothing named here can begin to be erased in between.
-            event = HoldAdded(case_id, tenant, vault.clock(), who, tuple(recording_ids), tuple(scopes))
-            self._enter(event)
+            self._enter(self.adding(case_id, who, recording_ids, scopes))
         self.settle_case(case_id)
         return self.book.get(case_id)
+
+    def adding(
+        self, case_id: str, who: str, recording_ids: Sequence[str] = (), scopes: Sequence[HoldScope] = ()
+    ) -> HoldAdded:
+        """What `add` would enter, its recordings looked up. Errors as `add`'s, but for those that the book raises."""
+        vault, hold = self._vault, self.book.get(case_id)
+        found = [vault.holding(name) for name in recording_ids]
+        gone = [
+            held for held in found if held.state is HoldingState.ERASED or held.recording_id in vault.erasing
+        ]
+        if gone:
+            raise RecordingErasedError(
+                "too late: a recording is erased", recording_ids=[held.recording_id for held in gone[:20]]
+            )
+        tenants = {held.tenant_id for held in found} or {hold.tenant_id}
+        tenant = hold.tenant_id if tenants == {hold.tenant_id} else next(iter(tenants - {hold.tenant_id}))
+        return HoldAdded(case_id, tenant, vault.clock(), who, tuple(recording_ids), tuple(scopes))
 
     def release(self, case_id: str, who: str, reason: str) -> LegalHold:
         """The case is over: what it held is kept no longer than anything else. HoldNotFoundError, HoldReleasedError."""

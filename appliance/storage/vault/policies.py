@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from appliance.storage.keystore.files import write_durably
-from appliance.storage.retention.policy import POLICY_BOOK, PolicyBook, preview
-from appliance.storage.retention.terms import Change, Effective, PolicyChange, PolicyField, PolicyScope
+from appliance.storage.retention.policy import MAX_HISTORY, POLICY_BOOK, PolicyBook, preview
+from appliance.storage.retention.terms import (
+    Change,
+    Effective,
+    PolicyChange,
+    PolicyEvent,
+    PolicyField,
+    PolicyScope,
+)
 from appliance.storage.vault.errors import JournalCorruptError
 
 
@@ -47,16 +55,40 @@ class Policies:
     def set(self, change: PolicyChange, who: str, version: int | None = None) -> Change:
         """Makes a change, durably; what it does. PolicyVersionError where `version` is not the present one."""
         with self._lock:
-            found = preview(self._book, change, self._now())
-            self._keep(self._book.set(change, self._now(), who, version=version))
+            now, book = self._now(), self.book  # what has taken effect counts as read
+            found = preview(book, change, now)
+            self._keep(book.set(change, now, who, version=version))
             return found
+
+    def begin(self, change: PolicyChange, who: str, *, at_once: bool) -> None:
+        """The first policy of a scope; nothing where it says or waits for something already.
+
+        `at_once`: nothing has been recorded under it, so that nothing is shortened and no cooling-off is due.
+        """
+        with self._lock:
+            now, book = self._now(), self.book
+            said = {row.scope for row in book.policies} | {row.scope for row in book.pending}
+            if change.scope in said:
+                return
+            made = book.set(change, now, who)
+            self._keep(_in_force(book, made, change, now, who) if at_once else made)
 
     def cancel(self, scope: PolicyScope, field: PolicyField, who: str) -> None:
         """Takes back a change that waits. PolicyPendingError."""
         with self._lock:
-            self._keep(self._book.cancel(scope, field, self._now(), who))
+            self._keep(self.book.cancel(scope, field, self._now(), who))
 
     def _keep(self, book: PolicyBook) -> None:
         if book != self._book:
             write_durably(self._path, POLICY_BOOK.dump_json(book))
             self._book = book
+
+
+def _in_force(book: PolicyBook, made: PolicyBook, change: PolicyChange, now: int, who: str) -> PolicyBook:
+    """What `made` will be when all of the change has taken effect, now."""
+    events = (
+        PolicyEvent(now, who, "set", change.scope, part.field, part.old, part.new, now)
+        for part in preview(book, change, now).parts
+    )
+    history = (*book.history, *events)[-MAX_HISTORY:]
+    return replace(book.as_if(change), version=made.version, history=history)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import grpc
 
-from appliance.model import InvalidError
+from appliance.model import EarwitnessError, InvalidError
 from appliance.storage.vault.assembly import Assembly
 from appliance.storage.vault.errors import JournalPositionError
 from appliance.storage.vault.holding import Certificate, Holding, HoldingState
+from appliance.storage.vault.keeping import Keeper
 from appliance.storage.vault.parking import undelete
 from earwitness.internal.v1 import vault_pb2, vault_pb2_grpc
 
@@ -35,6 +36,9 @@ def certificate_message(found: Certificate) -> vault_pb2.ErasureCertificate:
         reason=found.reason,
         signature=bytes.fromhex(found.signature),
         device_public_key=bytes.fromhex(found.device_public_key),
+        version=found.version,
+        log_number=found.log_number,
+        replicas=found.replicas,
     )
 
 
@@ -61,6 +65,7 @@ class VaultServicer(vault_pb2_grpc.VaultServiceServicer):
     def __init__(self, parts: Assembly, stopping: threading.Event) -> None:
         self._vault = parts.vault
         self._eraser = parts.eraser
+        self._keeper = Keeper(parts)
         self._stopping = stopping
 
     def CreateTenantKey(
@@ -142,20 +147,28 @@ class VaultServicer(vault_pb2_grpc.VaultServiceServicer):
         self, request: vault_pb2.DeleteRecordingRequest, context: grpc.ServicerContext
     ) -> vault_pb2.DeleteRecordingResponse:
         """See vault.proto."""
-        found = self._vault.delete(request.recording_id, request.reason)
+        if request.validate_only:
+            found = self._keeper.check_delete(request.recording_id)
+        else:
+            found = self._vault.delete(request.recording_id, request.reason)
         return vault_pb2.DeleteRecordingResponse(holding=holding_message(found))
 
     def UndeleteRecording(
         self, request: vault_pb2.UndeleteRecordingRequest, context: grpc.ServicerContext
     ) -> vault_pb2.UndeleteRecordingResponse:
         """See vault.proto."""
-        found = undelete(self._vault, request.recording_id)
+        found = self._keeper.check_undelete(request.recording_id)
+        if not request.validate_only:
+            found = undelete(self._vault, request.recording_id)
         return vault_pb2.UndeleteRecordingResponse(holding=holding_message(found))
 
     def EraseRecordings(
         self, request: vault_pb2.EraseRecordingsRequest, context: grpc.ServicerContext
     ) -> vault_pb2.EraseRecordingsResponse:
         """See vault.proto."""
+        if request.validate_only:
+            self._keeper.check_erase(request.recording_ids)
+            return vault_pb2.EraseRecordingsResponse()
         found = self._eraser.erase(list(request.recording_ids), request.reason)
         return vault_pb2.EraseRecordingsResponse(certificates=[certificate_message(item) for item in found])
 
@@ -164,11 +177,16 @@ class VaultServicer(vault_pb2_grpc.VaultServiceServicer):
     ) -> vault_pb2.GetVaultStatusResponse:
         """See vault.proto."""
         vault = self._vault
-        space, counts = vault.store.space(), vault.holdings.counts()
+        counts = vault.holdings.counts()
+        try:
+            space = vault.store.space()
+        except EarwitnessError:  # `store_answers` says so, and a condition what is wrong
+            space = None
         return vault_pb2.GetVaultStatusResponse(
             backend=vault.store.backend,
-            free_bytes=space.free,
-            total_bytes=space.total,
+            free_bytes=space.free if space else 0,
+            total_bytes=space.total if space else 0,
+            store_answers=space is not None,
             stored_bytes=counts.stored_bytes,
             filed=counts.by_state[HoldingState.FILED],
             deleted=counts.by_state[HoldingState.DELETED],

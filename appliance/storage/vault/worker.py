@@ -13,9 +13,10 @@ from appliance.process import child
 from appliance.process.status import WARNING
 from appliance.storage.vault.assembly import Assembly
 from appliance.storage.vault.calendar import Calendar
+from appliance.storage.vault.retentionservice import RetentionServicer
 from appliance.storage.vault.service import VaultServicer
 from appliance.storage.vault.watch import Watchman
-from earwitness.internal.v1 import vault_pb2_grpc
+from earwitness.internal.v1 import retention_pb2_grpc, vault_pb2_grpc
 
 POLL_S = 0.25
 LOOK_EVERY_S = 5.0
@@ -73,6 +74,7 @@ def main() -> None:
 
     def register(server: grpc.Server) -> None:
         vault_pb2_grpc.add_VaultServiceServicer_to_server(VaultServicer(parts, stopping), server)
+        retention_pb2_grpc.add_RetentionServiceServicer_to_server(RetentionServicer(parts), server)
 
     def stop() -> None:
         stopping.set()

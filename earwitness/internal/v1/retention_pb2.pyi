@@ -359,8 +359,8 @@ class PolicyDifference(_message.Message):
     effective_ns: _builtins.int
     """When it takes effect."""
     @_builtins.property
-    def replaces(self) -> Global___PendingChange:
-        """A change that waits and that this one takes the place of."""
+    def replaces(self) -> _containers.RepeatedCompositeFieldContainer[Global___PendingChange]:
+        """Changes that wait and that this one takes the place of."""
 
     def __init__(
         self,
@@ -370,9 +370,9 @@ class PolicyDifference(_message.Message):
         new: _builtins.str = ...,
         shortens: _builtins.bool = ...,
         effective_ns: _builtins.int = ...,
-        replaces: Global___PendingChange | None = ...,
+        replaces: _abc.Iterable[Global___PendingChange] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["replaces", b"replaces"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_ns", b"effective_ns", "field", b"field", "new", b"new", "old", b"old", "replaces", b"replaces", "shortens", b"shortens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
