@@ -12,8 +12,9 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -24,8 +25,9 @@ from appliance.storage.vault.errors import JournalCorruptError
 from appliance.storage.vault.linefile import LineFile
 
 CONTEXT = b"earwitness deletion log v1\0"
-MAX_IN_ENTRY = 20_000  # recordings
-_MAX_LINE = 1 << 20
+MAX_IN_ENTRY = 16_000  # recordings
+MAX_PLACES = 2_500  # buckets, and as many snapshots
+MAX_LINE = 1 << 20
 
 
 class DeletionKind(enum.StrEnum):
@@ -39,7 +41,11 @@ class DeletionKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """One entry. `key` makes appending it twice one entry; `buckets` are paths tenant/line/slice."""
+    """One entry. `key` makes appending it twice one entry.
+
+    `buckets`, as tenant/line/slice: of HELD and ERASED, where the recordings lie; of EXPIRED, what is destroyed.
+    `snapshots`, as bucket@name, of HELD: where the files of those lie that were deleted and are parked.
+    """
 
     number: int
     previous: str
@@ -48,6 +54,7 @@ class Deletion:
     key: str
     recordings: tuple[str, ...] = ()
     buckets: tuple[str, ...] = ()
+    snapshots: tuple[str, ...] = ()
     case: str = ""
     signature: str = ""
 
@@ -75,37 +82,47 @@ class Deletion:
 DELETION = TypeAdapter(Deletion)
 
 
+@dataclass(slots=True)
+class _Told:
+    """What a case is known to hold."""
+
+    recordings: set[str] = field(default_factory=set)
+    places: set[str] = field(default_factory=set)
+
+
 class DeletionLog:
-    """See the module. Safe to use from any thread."""
+    """See the module. Safe to use from any thread. `woken` is called after each entry, and returns at once."""
 
     def __init__(
         self, path: Path, key: Callable[[], Ed25519PrivateKey], clock: Callable[[], int] = time.time_ns
     ) -> None:
-        self._file = LineFile(path, max_line=_MAX_LINE)
+        self._file = LineFile(path, max_line=MAX_LINE)
         self._key = key
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._offsets: list[int] = []
         self._numbers: dict[str, int] = {}  # the last number of each key
+        self._held: dict[str, _Told] = {}
         self._last = ""
+        self.woken: Callable[[], None] = lambda: None
         at = 0
         for body in self._file.bodies():
-            entry = self._parse(body)
+            entry = parse_entry(body)
             if entry.number != len(self._offsets) + 1 or entry.previous != self._last:
                 raise JournalCorruptError("the deletion log has a gap", what=path.name, offset=at)
-            self._offsets.append(at)
-            self._numbers[entry.key] = entry.number
-            self._last = entry.digest()
+            self._take(entry, at)
             at += len(body) + 10
 
-    @staticmethod
-    def _parse(body: bytes) -> Deletion:
-        try:
-            return DELETION.validate_json(body)
-        except ValidationError as error:
-            raise JournalCorruptError(
-                "an entry of the deletion log cannot be read", what="deletions"
-            ) from error
+    def _take(self, entry: Deletion, offset: int) -> None:
+        self._offsets.append(offset)
+        self._numbers[entry.key] = entry.number
+        self._last = entry.digest()
+        if entry.kind is DeletionKind.HELD:
+            told = self._held.setdefault(entry.case, _Told())
+            told.recordings.update(entry.recordings)
+            told.places.update(entry.buckets, entry.snapshots)
+        elif entry.kind is DeletionKind.RELEASED:
+            self._held.pop(entry.case, None)
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -117,6 +134,26 @@ class DeletionLog:
         with self._lock:
             return len(self._offsets)
 
+    def hold(
+        self, case: str, recordings: Sequence[str], *, buckets: Collection[str], snapshots: Collection[str]
+    ) -> int:
+        """Tells what a case holds, and where, as far as it is not told yet; durable. The log's last number."""
+        with self._lock:
+            told = self._held.get(case, _Told())
+            fresh = [name for name in recordings if name not in told.recordings]
+            places = [sorted(set(some) - told.places) for some in (buckets, snapshots)]
+            if not fresh and not any(places):
+                return len(self._offsets)
+            digest = hashlib.sha256("\n".join([*fresh, *places[0], *places[1]]).encode()).hexdigest()
+            return self.append(
+                DeletionKind.HELD,
+                f"held {case} {digest}",
+                recordings=fresh,
+                buckets=places[0],
+                snapshots=places[1],
+                case=case,
+            )
+
     def append(
         self,
         kind: DeletionKind,
@@ -124,43 +161,59 @@ class DeletionLog:
         *,
         recordings: Sequence[str] = (),
         buckets: Sequence[str] = (),
+        snapshots: Sequence[str] = (),
         case: str = "",
     ) -> int:
         """Durable when it returns; the number of its last entry. With the same key again nothing is added."""
         with self._lock:
             if key in self._numbers:
                 return self._numbers[key]
-            parts = [
-                tuple(recordings[first : first + MAX_IN_ENTRY])
-                for first in range(0, max(len(recordings), 1), MAX_IN_ENTRY)
-            ]
             entries: list[Deletion] = []
             last = self._last
-            for place, part in enumerate(parts):
-                entry = Deletion(
-                    len(self._offsets) + 1 + place,
-                    last,
-                    self._clock(),
-                    kind,
-                    key,
-                    part,
-                    tuple(buckets) if place == len(parts) - 1 else (),
-                    case,
-                )
+            for names, here, there in _parts(recordings, buckets, snapshots):
+                number = len(self._offsets) + 1 + len(entries)
+                entry = Deletion(number, last, self._clock(), kind, key, names, here, there, case)
                 entry = replace(entry, signature=self._key().sign(entry.signed_bytes()).hex())
                 entries.append(entry)
                 last = entry.digest()
-            self._offsets += self._file.append([DELETION.dump_json(entry) for entry in entries])
-            self._numbers[key] = len(self._offsets)
-            self._last = last
-            return len(self._offsets)
+            offsets = self._file.append([DELETION.dump_json(entry) for entry in entries])
+            for entry, offset in zip(entries, offsets, strict=True):
+                self._take(entry, offset)
+            number = len(self._offsets)
+        self.woken()
+        return number
 
-    def since(self, number: int) -> Iterator[Deletion]:
-        """Entries after a number, in order."""
+    def since(self, number: int, limit: int = 64) -> list[Deletion]:
+        """At most so many entries after a number, in order. JournalCorruptError."""
         with self._lock:
             if number >= len(self._offsets):
-                return
-            start = self._offsets[number]
-            lines = [line for _, line in self._file.lines(start)]
-        for line in lines:
-            yield self._parse(line[9:-1])
+                return []
+            lines = islice(self._file.lines(self._offsets[number]), limit)
+            return [parse_entry(line[9:-1]) for _, line in lines]
+
+    def digest_at(self, number: int) -> str:
+        """The digest of an entry that is there; of number 0: empty. JournalCorruptError."""
+        if number == 0:
+            return ""
+        (entry,) = self.since(number - 1, 1)
+        return entry.digest()
+
+
+def parse_entry(body: bytes) -> Deletion:
+    """An entry out of its JSON. JournalCorruptError."""
+    try:
+        return DELETION.validate_json(body)
+    except ValidationError as error:
+        raise JournalCorruptError("an entry of the deletion log cannot be read", what="deletions") from error
+
+
+_Part = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+
+
+def _parts(recordings: Sequence[str], buckets: Sequence[str], snapshots: Sequence[str]) -> list[_Part]:
+    """So much for each entry that it is one line; places come with the last recordings, not before them."""
+    sizes = ((recordings, MAX_IN_ENTRY), (buckets, MAX_PLACES), (snapshots, MAX_PLACES))
+    pieces = [[tuple(all_[at : at + size]) for at in range(0, len(all_), size)] for all_, size in sizes]
+    count = max(1, *(len(some) for some in pieces))
+    padded = [[()] * (count - len(some)) + some for some in pieces]
+    return list(zip(*padded, strict=True))

@@ -136,7 +136,7 @@ class Eraser:
             DeletionKind.EXPIRED if buckets else DeletionKind.ERASED,
             path.stem,
             recordings=names,
-            buckets=["/".join(item) for item in buckets],
+            buckets=["/".join(item) for item in buckets] or _places(holdings),
         )
         vault.fault("copies told")
         if not buckets:
@@ -254,3 +254,14 @@ class Eraser:
             if all(is_id(name) for name in intent.recording_ids):
                 found.append((path, intent))
         return found
+
+
+def _places(holdings: Sequence[Holding]) -> list[str]:
+    """The buckets where these lie, or lay."""
+    found = set()
+    for held in holdings:
+        try:
+            found.add(held.bucket.path)
+        except BucketNameError:
+            continue  # in quarantine, with a header that cannot be read
+    return sorted(found)

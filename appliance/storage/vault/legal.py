@@ -7,10 +7,9 @@ brings pins and holds up to the book, at the start and after each event, however
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import structlog
@@ -199,16 +198,17 @@ class LegalHolds:
         for first in range(0, len(named), 1000):
             self._pin(named[first : first + 1000])
         vault.fault("keys pinned")
-        vault.deletions.append(
-            DeletionKind.HELD,
-            f"held {case} {_digest(held.recording_id for held in named)}",
-            recordings=[item.recording_id for item in named],
-            case=case,
-        )
         by_bucket: dict[BucketId, list[Holding]] = defaultdict(list)
         for held in named:
             if held.state in _KEPT:
                 by_bucket[held.bucket].append(held)
+        lying = [held for found in by_bucket.values() for held in found]
+        vault.deletions.hold(
+            case,
+            [held.recording_id for held in named],
+            buckets={held.bucket.path for held in lying if not held.parked},
+            snapshots={f"{held.bucket.path}@{held.parked}" for held in lying if held.parked},
+        )
         with vault.moving:
             for bucket, found in by_bucket.items():
                 self._hold_in(bucket, case, found)
@@ -308,10 +308,6 @@ class LegalHolds:
             )
         else:
             self._vault.status.clear_condition("PinsWithoutHold")
-
-
-def _digest(names: Iterable[str]) -> str:
-    return hashlib.sha256("".join(sorted(names)).encode()).hexdigest()
 
 
 def is_of_case(item: Snapshot, case: str) -> bool:
