@@ -39,7 +39,7 @@ def build(boot: Path) -> bytes:
     }
     for file in sorted(boot.glob("*.ko")):
         files[f"boot/{file.name}"] = (0o644, file.read_bytes())
-    for file in sorted(INSIDE.glob("*.py")):
+    for file in sorted([*INSIDE.glob("*.py"), *INSIDE.glob("*.rules")]):
         files[f"inside/{file.name}"] = (0o644, file.read_bytes())
     for folder in ("dev", "proc", "root"):
         files[f"{folder}/.keep"] = (0o644, b"")

@@ -166,6 +166,14 @@ class Machine:
             said = (self.folder / "qemu.log").read_text(errors="replace")
             raise GuestDied(f"the guest's machine has ended\n{tail(said)}\n{tail(self.console())}")
 
+    def alive(self) -> bool:
+        """Whether it runs and has not panicked."""
+        try:
+            self.check()
+        except GuestDied:
+            return False
+        return True
+
     def describe(self, message: str) -> str:
         """A message with the console's tail."""
         return f"{message}\nconsole:\n{tail(self.console())}"

@@ -12,6 +12,7 @@ ENVIRONMENT = {
     "HOME": "/root",
     "LANG": "C.UTF-8",
     "TERM": "dumb",
+    "EARWITNESS_GUEST": "1",  # tests that need the guest look for this
 }
 # zpool waits for udev to have seen a disk's partitions, and disks are found by their serial numbers.
 # The host waits for both, and for ZFS.

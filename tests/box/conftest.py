@@ -1,0 +1,95 @@
+"""The guest for tests on this machine. Inside the guest only `inside/` is collected, on this machine all but that."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from image.cache import Cache
+from image.guest.root import Recipe
+from image.guest.session import Guest
+from image.guest.spec import Disk, Spec
+
+ROOT = Path(__file__).resolve().parents[2]
+DISK = 1 << 30  # bytes, sparse
+
+IN_GUEST = "EARWITNESS_GUEST" in os.environ
+collect_ignore = [] if IN_GUEST else ["inside"]
+
+Boot = Callable[[int], Guest]
+
+
+@pytest.fixture(scope="session")
+def guest_image() -> Path:
+    """The built image; building it from nothing takes minutes."""
+    return Recipe(Cache(), ROOT / "requirements" / "dev.lock").get()
+
+
+@pytest.fixture(scope="session")
+def boot(guest_image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boot]:
+    """Boots guests with so many data disks (d1, d2, …) and the checkout in them; all are gone at the end."""
+    guests: list[Guest] = []
+
+    def make(disks: int) -> Guest:
+        spec = Spec(disks=tuple(Disk(f"d{number}", DISK) for number in range(1, disks + 1)))
+        guest = Guest(tmp_path_factory.mktemp("guest") / "guest", guest_image, spec)
+        guests.append(guest)
+        guest.create()
+        guest.start()
+        guest.sync(ROOT)
+        return guest
+
+    yield make
+    for guest in guests:
+        if guest.folder.exists():
+            guest.close()
+
+
+@pytest.fixture(scope="session")
+def shared(boot: Boot) -> Guest:
+    """One guest with three disks for the tests of this machine's side."""
+    return boot(3)
+
+
+@pytest.fixture
+def guest(shared: Guest) -> Guest:
+    """The shared guest, running, without a pool. One that a test has left dead is cut and started again."""
+    if not shared.alive():
+        if shared.pid() is not None:
+            shared.kill()
+        shared.start()
+    return shared
+
+
+@pytest.fixture
+def pool(guest: Guest) -> Iterator[str]:
+    """A mirror of d1 and d2 that no dataset lives in yet, and that writes to disk only when it must.
+
+    So a test that cuts the power knows what was written: what was synced, and nothing else.
+    """
+    guest.run(
+        [
+            "zpool",
+            "create",
+            "-f",
+            "-o",
+            "ashift=12",
+            "-O",
+            "canmount=off",
+            "tank",
+            "mirror",
+            "virtio-d1",
+            "virtio-d2",
+        ]
+    )
+    guest.run(["sh", "-c", "echo 3600 > /sys/module/zfs/parameters/zfs_txg_timeout"])
+    yield "tank"
+    if not guest.alive():
+        guest.kill()
+        guest.start()
+    if guest.run(["zpool", "list", "-H", "tank"], check=False).code:
+        guest.run(["zpool", "import", "-d", "/dev/disk/by-id", "tank"])
+    guest.run(["zpool", "destroy", "-f", "tank"])

@@ -1,0 +1,54 @@
+"""A pool on the guest's empty disks."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+Shell = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def sh() -> Shell:
+    """Runs a program; gives its standard output. Fails the test with what it said where it fails."""
+
+    def run(*words: str, code: int = 0) -> str:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+        assert done.returncode == code, f"{' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout if code == 0 else done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def disks() -> list[str]:
+    """The paths of the guest's data disks."""
+    found = sorted(
+        str(path) for path in Path("/dev/disk/by-id").glob("virtio-d*") if "-part" not in path.name
+    )
+    assert len(found) >= 2, "the guest has no data disks"
+    return found
+
+
+@pytest.fixture(scope="module")
+def pool(disks: list[str], sh: Shell) -> Iterator[str]:
+    """A mirror; gone after the module."""
+    sh(
+        "zpool",
+        "create",
+        "-f",
+        "-o",
+        "ashift=12",
+        "-O",
+        "canmount=off",
+        "-O",
+        "atime=off",
+        "inside",
+        "mirror",
+        *disks[:2],
+    )
+    yield "inside"
+    sh("zpool", "destroy", "-f", "inside")

@@ -1,0 +1,56 @@
+"""A pool on the guest's disks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from conftest import Shell
+
+
+def test_a_mirror_is_online_and_scrubs_clean(pool: str, disks: list[str], sh: Shell) -> None:
+    sh("zpool", "scrub", "-w", pool)
+    found = json.loads(sh("zpool", "status", "-j", pool))["pools"][pool]
+    assert found["state"] == "ONLINE"
+    assert found["error_count"] == "0"
+    (mirror,) = found["vdevs"][pool]["vdevs"].values()
+    assert mirror["vdev_type"] == "mirror"
+    assert {Path(leaf["path"]).name.split("-part")[0] for leaf in mirror["vdevs"].values()} == {
+        Path(disk).name for disk in disks[:2]
+    }
+
+
+def test_damage_on_one_side_is_found_and_repaired(pool: str, disks: list[str], sh: Shell) -> None:
+    sh(
+        "zfs",
+        "create",
+        "-o",
+        "compression=off",
+        "-o",
+        "mountpoint=/damaged",
+        "-o",
+        "canmount=on",
+        f"{pool}/damaged",
+    )
+    data = b"whole" * 200_000
+    Path("/damaged/file").write_bytes(data)
+    sh("zpool", "sync", pool)
+    # 32 MiB into the partition, where the pool's data is and its labels are not.
+    part = f"{disks[0]}-part1"
+    sh(
+        "dd",
+        "if=/dev/urandom",
+        f"of={part}",
+        "bs=1M",
+        "count=200",
+        "seek=8",
+        "conv=notrunc,fsync",
+        "status=none",
+    )
+    sh("zpool", "scrub", "-w", pool)
+    found = json.loads(sh("zpool", "status", "-j", "--json-int", pool))["pools"][pool]
+    assert found["error_count"] == 0, "the other side had everything"
+    assert found["scan_stats"]["processed"] > 0, "something was repaired"
+    assert Path("/damaged/file").read_bytes() == data
+    sh("zpool", "clear", pool)
+    sh("zfs", "destroy", f"{pool}/damaged")

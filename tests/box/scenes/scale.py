@@ -1,0 +1,103 @@
+"""Many buckets and snapshots: `scale.py BUCKETS SNAPSHOTS`; says how long listing, planning and expiring take.
+
+Meanwhile a thread files recordings as the vault does; each must be filed whole.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from scene import STATE, open_house, pass_days, say
+
+from appliance.model import new_id
+from appliance.storage.keystore.files import make_directory
+from appliance.storage.retention.period import Period
+from appliance.storage.retention.terms import Policy, PolicyChange, PolicyField, PolicyScope
+from appliance.storage.vault.contract import BucketId, SnapshotId
+
+buckets, snapshots = int(sys.argv[1]), int(sys.argv[2])
+house = open_house()
+vault = house.vault
+assert vault is not None
+figures: dict[str, float] = {"buckets": buckets, "snapshots": snapshots}
+
+
+def timed(name: str, work: Callable[[], object]) -> object:
+    began = time.monotonic()
+    result = work()
+    figures[name] = round(time.monotonic() - began, 3)
+    say("figure", name, str(figures[name]))
+    return result
+
+
+def build() -> list[BucketId]:
+    made = []
+    for number in range(buckets):
+        bucket = BucketId(house.tenant, new_id(), f"20{10 + number % 10:02d}-{1 + number % 12:02d}")
+        vault.buckets.make(bucket)
+        vault.store.lock(bucket)
+        made.append(bucket)
+    return made
+
+
+def cover(made: list[BucketId]) -> None:
+    for turn in range(1, snapshots // buckets):
+        for first in range(0, len(made), 200):
+            some = made[first : first + 200]
+            vault.store.snapshot(some, f"g-{turn}", {"ew:kind": "grace"})
+            vault.store.hold([SnapshotId(bucket, f"g-{turn}") for bucket in some], "ew.grace")
+
+
+def appending(stop: threading.Event, filed: list[str], slowest: list[float]) -> None:
+    while not stop.is_set():
+        name = house.record(created_ns=house.clocks.wall_ns, payload=b"x" * 50_000)
+        began = time.monotonic()
+        while house.intake.poll() or not house.filer.poll():
+            house.clock.now += 10
+        slowest.append(time.monotonic() - began)
+        filed.append(name)
+        stop.wait(0.2)
+
+
+make_directory(Path(STATE / "data"))
+house.parts.policies.set(PolicyChange(PolicyScope(), fields=(PolicyField.COOLING,), cooling_days=0), "scene")
+pass_days(house, 8)
+made = timed("building_s", build)
+timed("snapshots_s", lambda: cover(made))  # type: ignore[arg-type]
+stop, filed, slowest = threading.Event(), [], []
+thread = threading.Thread(target=appending, args=(stop, filed, slowest))
+thread.start()
+assert len(list(vault.store.buckets())) >= buckets
+timed("listing_buckets_s", lambda: list(vault.store.buckets()))
+timed("listing_snapshots_s", lambda: list(vault.store.snapshots()))
+plan, _ = timed("planning_s", house.parts.expiry.plan)  # type: ignore[misc]
+figures["items"] = len(plan.items)
+house.parts.policies.set(
+    PolicyChange(PolicyScope(), Policy(Period.parse("30y")), (PolicyField.RETENTION,)), "scene"
+)
+some = made[:20]  # type: ignore[index]
+for bucket in some:
+    ids = [item.id for item in vault.store.snapshots(bucket) if item.id.name != "guard"]
+    vault.store.release(ids, "ew.grace")
+
+
+def destroy() -> None:
+    for bucket in some:
+        vault.store.destroy_snapshots([SnapshotId(bucket, f"g-{n}") for n in range(1, snapshots // buckets)])
+        vault.store.destroy(bucket)
+
+
+timed("destroying_20_buckets_s", destroy)
+stop.set()
+thread.join()
+for name in filed:
+    house.check_readable(name)
+figures["filed_meanwhile"] = len(filed)
+figures["slowest_filing_s"] = round(max(slowest), 3)
+say("figures", json.dumps(figures))
+house.close()

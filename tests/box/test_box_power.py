@@ -1,0 +1,61 @@
+"""The reset button and a power cut: what was synced is there afterwards, what was not is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from image.guest.session import Guest
+
+pytestmark = pytest.mark.timeout(400)
+
+
+def cut(guest: Guest) -> None:
+    """Pulls the plug, and puts it back."""
+    guest.kill()
+    guest.start()
+
+
+def reset(guest: Guest) -> None:
+    """Presses the button."""
+    guest.reset()
+
+
+@pytest.mark.parametrize("stop", [cut, reset])
+def test_what_was_synced_survives_and_what_was_not_is_gone(
+    guest: Guest, pool: str, stop: Callable[[Guest], None]
+) -> None:
+    before = guest.get("/proc/sys/kernel/random/boot_id")
+    guest.run(["zfs", "create", "-o", "canmount=on", "-o", "mountpoint=/synced", f"{pool}/data"])
+    write = (
+        "import os; f = open('/synced/kept', 'wb'); f.write(b'kept' * 1000); f.flush(); os.fsync(f.fileno())"
+    )
+    guest.run(["python", "-c", write])
+    guest.run(
+        ["mount", "-o", "remount,commit=300", "/"]
+    )  # the root disk, too, is written only when it must be
+    guest.run(
+        [
+            "sh",
+            "-c",
+            "echo lost > /synced/lost; echo kept > /root/kept; sync -f /root; echo lost > /root/lost",
+        ]
+    )
+    stop(guest)
+    assert guest.get("/proc/sys/kernel/random/boot_id") != before, "it booted anew"
+    assert guest.run(["zpool", "list", "-H"], check=False).text == "", "no pool comes by itself"
+    guest.run(["zpool", "import", "-d", "/dev/disk/by-id", pool])
+    assert guest.get("/synced/kept") == b"kept" * 1000
+    assert guest.run(["ls", "/synced"]).text == "kept"
+    assert guest.get("/root/kept") == b"kept\n"
+    assert guest.run(["ls", "-A", "/root/lost"], check=False).code != 0
+
+
+def test_the_disks_are_the_same_after_a_start(guest: Guest) -> None:
+    guest.run(["sh", "-c", "echo mark | dd of=/dev/disk/by-id/virtio-d3 conv=notrunc,fsync status=none"])
+    cut(guest)
+    assert guest.run(["head", "-c", "5", "/dev/disk/by-id/virtio-d3"]).out == b"mark\n"
+    assert guest.run(["readlink", "-f", "/dev/disk/by-id/virtio-d3"]).text == "/dev/vdd", (
+        "names keep their order"
+    )

@@ -1,0 +1,35 @@
+"""Many buckets and snapshots: everything answers, and what is filed meanwhile is whole. Figures are printed, not judged.
+
+EARWITNESS_BOX_BUCKETS says how many (60 where nobody says; 2,000 with ten snapshots each is what a release is held to).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+
+import pytest
+
+from image.guest.session import Guest
+
+BUCKETS = int(os.environ.get("EARWITNESS_BOX_BUCKETS", "60"))
+LIMIT_S = 300 + 4 * BUCKETS
+STATE = "/dev/disk/by-id/virtio-d2"
+
+pytestmark = pytest.mark.timeout(LIMIT_S + 120)
+
+
+def test_many_buckets_and_snapshots(boot: Callable[[int], Guest], capsys: pytest.CaptureFixture[str]) -> None:
+    guest = boot(2)
+    pool = ["zpool", "create", "-f", "-o", "ashift=12", "-O", "canmount=off", "-O", "mountpoint=none", "tank"]
+    guest.run([*pool, "virtio-d1"])
+    guest.run(["sh", "-c", f"mkfs.ext4 -q {STATE} && mkdir -p /state && mount {STATE} /state"])
+    words = ["python", "/srv/earwitness/tests/box/scenes/scale.py", str(BUCKETS), str(10 * BUCKETS)]
+    result = guest.run(words, LIMIT_S)
+    (line,) = [line for line in result.text.splitlines() if line.startswith("figures ")]
+    figures = json.loads(line.removeprefix("figures "))
+    with capsys.disabled():
+        print("\n  " + ", ".join(f"{name} {value:g}" for name, value in figures.items()))
+    assert figures["filed_meanwhile"] > 0
+    guest.close()
