@@ -6,7 +6,7 @@ LOCK   := requirements/dev.lock
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-system lint format proto lock bench clean
+.PHONY: help demo test test-system test-box lint format proto lock bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,11 +20,15 @@ demo: $(STAMP)  ## three calls recorded, shown, verified, rendered, one erased
 	@$(BIN)/earwitness demo
 
 test: $(STAMP)  ## unit and integration tests, no root and no network but loopback
-	@$(BIN)/python -m pytest -n 2 --dist worksteal tests --ignore tests/system
+	@$(BIN)/python -m pytest -n 2 --dist worksteal tests --ignore tests/system --ignore tests/box
 
 test-system: $(STAMP)  ## real peers: sipp and tshark (installed from Debian; wants root)
 	@sh tests/system/install-peers.sh
 	@$(BIN)/python -m pytest tests/system
+
+test-box: $(STAMP)  ## inside an emulated Debian with OpenZFS (built once, in minutes; wants root)
+	@sh tests/box/install-host.sh
+	@$(BIN)/python -m pytest tests/box
 
 lint: $(STAMP)  ## ruff, mypy, import walls, buf, generated code up to date
 	@$(BIN)/ruff check .

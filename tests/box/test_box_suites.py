@@ -68,9 +68,9 @@ def test_a_suite_in_the_guest(
     assert result.code in (0, 1), guest.describe(result.describe())
     report = guest.get(REPORT)
     (tmp_path / "report.xml").write_bytes(report)
+    guest.close()
     ran = cases(report)
     assert any(case.outcome != "skipped" for case in ran), "no test ran in the guest"
     for case in ran:
         judge(subtests, case)
     assert (result.code == 0) == all(case.outcome in ("passed", "skipped") for case in ran), result.describe()
-    guest.close()

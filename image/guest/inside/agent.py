@@ -17,7 +17,6 @@ everything else is done by jobs, which are processes.
 """
 
 import base64
-import binascii
 import contextlib
 import fcntl
 import json
@@ -113,7 +112,7 @@ class Agent:
             if handler is None:
                 raise Refused(f"nothing is called {request.get('do')!r}")
             said |= handler(request) or {}
-        except (Refused, OSError, KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
+        except (Refused, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
             said["error"] = f"{type(error).__name__}: {error}"
         return json.dumps(said).encode() + b"\n"
 
