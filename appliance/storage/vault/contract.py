@@ -208,6 +208,13 @@ class BucketStore(ABC):
     def resume_token(self, bucket: BucketId) -> str:
         """Where a receive that was broken off goes on; empty where there is none."""
 
+    @abstractmethod
+    def adopt(self, bucket: BucketId) -> None:
+        """Makes a bucket that was received one of this store's own: it can be written from now on, and has its guard.
+
+        The bucket is locked. Success where it was made here. BucketMissingError, BucketBusyError.
+        """
+
     # The medium.
 
     @abstractmethod

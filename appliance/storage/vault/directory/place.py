@@ -24,12 +24,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from appliance.model import is_id
 from appliance.storage.keystore.files import make_directory, write_durably
-from appliance.storage.names import BucketId, BucketNameError, check_snapshot_name
+from appliance.storage.names import BucketId, BucketNameError, check_properties, check_snapshot_name
 from appliance.storage.vault.errors import BucketKeyError, BucketMissingError, StoredFileCorruptError
 
 SUFFIX: Final = ".ewr"
 ABOUT: Final = ".about"
 _CHECK = struct.Struct("<8s16s12s16s")
+CHECK_BYTES: Final = _CHECK.size
 _MAGIC: Final = b"\x89EWBK\r\n\x1a"
 _CONTEXT: Final = b"earwitness bucket key v1\0"
 
@@ -130,6 +131,11 @@ class Place:
 def pack_about(about: About) -> bytes:
     """As it is written."""
     return _ABOUT.dump_json(about)
+
+
+def check_about(raw: bytes) -> None:
+    """ValueError, SnapshotNameError where these bytes are no description of a snapshot."""
+    check_properties(_ABOUT.validate_json(raw).properties)
 
 
 def listing(folder: Path) -> Iterator[tuple[str, Path]]:

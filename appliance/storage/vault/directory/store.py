@@ -120,13 +120,15 @@ class DirectoryStore(BucketStore):
 
     def _open_with(self, place: Place, key: bytes) -> None:
         place.check_key(key)
+        self._guard(place)
+        self._doors.open(place.bucket, key)
+
+    def _guard(self, place: Place) -> None:
         place.make()
-        guard = SnapshotId(place.bucket, GUARD)
         if not place.snapshot(GUARD).is_dir():
             self._snapshots.take([place.bucket], GUARD, {})
         if GUARD_TAG not in place.tags(GUARD):
-            self._snapshots.hold([guard], GUARD_TAG)
-        self._doors.open(place.bucket, key)
+            self._snapshots.hold([SnapshotId(place.bucket, GUARD)], GUARD_TAG)
 
     def lock(self, bucket: BucketId) -> None:
         """See BucketStore."""
@@ -363,7 +365,17 @@ class DirectoryStore(BucketStore):
                     raise SnapshotMissingError(
                         "there is no such snapshot", snapshots=[said(SnapshotId(bucket, name))]
                     )
-            return Stream(bucket, snapshot, base, streams.send(place, snapshot, base, resume))
+            pieces = streams.send(place, snapshot, base, resume)
+        return Stream(bucket, snapshot, base, self._sent(bucket, pieces))
+
+    def _sent(self, bucket: BucketId, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """Whoever sends is a reader: the bucket is neither locked nor destroyed meanwhile."""
+        with told():
+            self._doors.enter(bucket)
+            try:
+                yield from pieces
+            finally:
+                self._doors.leave(bucket)
 
     def receive(self, bucket: BucketId, stream: Stream) -> None:
         """See BucketStore."""
@@ -375,6 +387,13 @@ class DirectoryStore(BucketStore):
         """See BucketStore."""
         with self._hand_on(bucket):
             return streams.resume_token(Place(self._root, bucket))
+
+    def adopt(self, bucket: BucketId) -> None:
+        """See BucketStore. Here nothing but the guard tells it from a bucket that was made."""
+        with self._hand_on(bucket):
+            place = self._place(bucket)
+            self._doors.refuse_busy(bucket)
+            self._guard(place)
 
     # The medium.
 

@@ -1,7 +1,8 @@
 """A bucket as a stream to another directory: ciphertext as it lies, so that who receives it cannot read it.
 
-Frames: length of a JSON head (4, big-endian) ‖ head ‖ for a file its bytes. First `begin` (the bucket's check, snapshot,
-base, the list of all its files), then `file` for each that is new since the base, then `end` with SHA-256 over all before.
+Frames: length of a JSON head (4, big-endian) ‖ head. First `begin` (the bucket's check, snapshot, base, the list of all its
+files), then `file` for each that is new since the base, followed by its bytes and the SHA-256 of head and bytes, then `end`
+with the SHA-256 of all before. What is not whole, or not what was sent, is never kept for going on.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from appliance.model import is_id
 from appliance.storage.keystore.files import make_directory, remove_durably, sync_directory, write_durably
-from appliance.storage.names import check_snapshot_name
-from appliance.storage.vault.directory.medium import Fault, sync_tree
-from appliance.storage.vault.directory.place import ABOUT, SUFFIX, Place, listing
+from appliance.storage.names import SnapshotNameError, check_snapshot_name
+from appliance.storage.vault.directory.medium import Fault, dispose, sync_tree
+from appliance.storage.vault.directory.place import ABOUT, CHECK_BYTES, SUFFIX, Place, check_about, listing
 from appliance.storage.vault.errors import ReplicaDivergedError
 
 PIECE: Final = 1 << 20
@@ -33,21 +35,26 @@ def _frame(head: dict[str, Any]) -> bytes:
 
 
 def send(place: Place, snapshot: str, base: str, resume: str) -> Iterator[bytes]:
-    """The pieces. `resume` names files that the other side has already."""
-    have: set[str] = set()
-    if resume:
-        token = json.loads(base64.b64decode(resume, validate=True))
-        if (token["snapshot"], token["base"]) != (snapshot, base):
-            raise ReplicaDivergedError("the token is of another stream", bucket=place.bucket.path)
-        have = set(token["have"])
+    """The pieces. `resume` names files that the other side has already. ReplicaDivergedError: it is another stream's."""
+    have = _had(place, snapshot, base, resume) if resume else set()
     folder = place.snapshot(snapshot)
     names = sorted(name for name, _ in listing(folder))
     before = {name for name, _ in listing(place.snapshot(base))} if base else set()
     return _pieces(place, snapshot, base, names, sorted(set(names) - before - have))
 
 
+def _had(place: Place, snapshot: str, base: str, resume: str) -> set[str]:
+    try:
+        token = json.loads(base64.b64decode(resume, validate=True))
+        if (token["snapshot"], token["base"]) == (snapshot, base):
+            return {str(name) for name in token["have"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ReplicaDivergedError("the token is none", bucket=place.bucket.path) from error
+    raise ReplicaDivergedError("the token is of another stream", bucket=place.bucket.path)
+
+
 def _pieces(place: Place, snapshot: str, base: str, names: list[str], fresh: list[str]) -> Iterator[bytes]:
-    digest = hashlib.sha256()
+    whole = hashlib.sha256()
     folder = place.snapshot(snapshot)
     begin = _frame(
         {
@@ -59,17 +66,19 @@ def _pieces(place: Place, snapshot: str, base: str, names: list[str], fresh: lis
             "names": names,
         }
     )
-    digest.update(begin)
+    whole.update(begin)
     yield begin
     for name in fresh:
         with open(folder / f"{name}{SUFFIX}", "rb") as file:
             head = _frame({"kind": "file", "name": name, "size": os.fstat(file.fileno()).st_size})
-            digest.update(head)
+            own = hashlib.sha256(head)
             yield head
             while piece := file.read(PIECE):
-                digest.update(piece)
+                own.update(piece)
                 yield piece
-    yield _frame({"kind": "end", "sha256": digest.hexdigest()})
+        yield own.digest()
+        whole.update(own.digest())
+    yield _frame({"kind": "end", "sha256": whole.hexdigest()})
 
 
 class _Pull:
@@ -78,71 +87,93 @@ class _Pull:
     def __init__(self, pieces: Iterator[bytes], place: Place) -> None:
         self._pieces, self._place = pieces, place
         self._held = b""
-        self.digest = hashlib.sha256()
+        self.whole = hashlib.sha256()
 
-    def take(self, size: int, *, counted: bool = True) -> bytes:
+    def take(self, size: int) -> bytes:
+        """ReplicaDivergedError where the stream ends before."""
         while len(self._held) < size:
             piece = next(self._pieces, None)
             if piece is None:
                 raise self.diverged("the stream ends too early")
             self._held += piece
         found, self._held = self._held[:size], self._held[size:]
-        if counted:
-            self.digest.update(found)
         return found
 
-    def head(self) -> dict[str, Any]:
-        before = self.digest.copy()
-        size = int.from_bytes(self.take(4), "big")
+    def head(self) -> tuple[bytes, dict[str, Any]]:
+        """A frame and what it says."""
+        length = self.take(4)
+        size = int.from_bytes(length, "big")
         if size > MAX_HEAD:
             raise self.diverged("a head is too long")
+        raw = self.take(size)
         try:
-            found = json.loads(self.take(size))
+            found = json.loads(raw)
         except ValueError as error:
             raise self.diverged("a head is not JSON") from error
-        if found.get("kind") == "end":
-            self.digest = before
-        return dict(found)
+        if not isinstance(found, dict):
+            raise self.diverged("a head is no object")
+        return length + raw, found
 
     def diverged(self, why: str) -> ReplicaDivergedError:
         return ReplicaDivergedError(f"what was received does not fit: {why}", bucket=self._place.bucket.path)
 
 
+@dataclass(frozen=True, slots=True)
+class _Begin:
+    """What a stream says of itself."""
+
+    check: bytes
+    snapshot: str
+    base: str
+    about: str
+    names: list[str]
+
+
+def _begin(pull: _Pull) -> _Begin:
+    raw, head = pull.head()
+    pull.whole.update(raw)
+    if head.get("kind") != "begin":
+        raise pull.diverged("it does not begin as a stream does")
+    try:
+        found = _Begin(
+            bytes.fromhex(head["check"]),
+            str(head["snapshot"]),
+            str(head["base"]),
+            str(head["about"]),
+            [str(name) for name in head["names"]],
+        )
+        check_about(found.about.encode())
+        for name in filter(None, (found.snapshot, found.base)):
+            check_snapshot_name(name)
+    except (KeyError, ValueError, TypeError, SnapshotNameError) as error:
+        raise pull.diverged("its beginning says too little") from error
+    if len(found.check) != CHECK_BYTES or not found.snapshot or not all(map(is_id, found.names)):
+        raise pull.diverged("its beginning says too little")
+    return found
+
+
 def receive(place: Place, pieces: Iterator[bytes], fault: Fault) -> None:
     """Takes a stream in; see BucketStore.receive."""
     pull = _Pull(pieces, place)
-    begin = pull.head()
-    if begin.get("kind") != "begin":
-        raise pull.diverged("it does not begin as a stream does")
-    snapshot, base, names = str(begin["snapshot"]), str(begin["base"]), [str(name) for name in begin["names"]]
-    check_snapshot_name(snapshot)
-    if not all(is_id(name) for name in names):
-        raise pull.diverged("a file has no name of ours")
-    _check_fits(place, pull, bytes.fromhex(begin["check"]), base)
+    begin = _begin(pull)
+    if place.exists() and place.check.read_bytes() != begin.check:
+        raise pull.diverged("another bucket of this name is here")
+    if begin.base and not place.snapshot(begin.base).is_dir():
+        raise pull.diverged("the snapshot it goes on from is not here")
     place.make()
-    if place.snapshot(snapshot).is_dir():
+    if place.snapshot(begin.snapshot).is_dir():
         return  # it is here already
     incoming = place.snapshots / _INCOMING
     make_directory(incoming)
-    _begin_token(incoming, snapshot, base)
-    while (head := pull.head()).get("kind") == "file":
-        name = str(head["name"])
-        if name not in names:
-            raise pull.diverged("a file is not in the list")
-        _take_file(pull, incoming / f"{name}{SUFFIX}", int(head["size"]))
+    _begin_token(incoming, begin.snapshot, begin.base)
+    wanted = set(begin.names)
+    while (frame := pull.head())[1].get("kind") == "file":
+        _take_file(pull, frame, incoming, wanted)
         fault("file received")
-    if head.get("kind") != "end" or head.get("sha256") != pull.digest.hexdigest():
+    if frame[1] != {"kind": "end", "sha256": pull.whole.hexdigest()}:
+        dispose(incoming, place.folder.parents[3] / "removed")
         raise pull.diverged("it does not end as it should")
-    _complete(
-        place, incoming, snapshot, base, names, str(begin["about"]), bytes.fromhex(begin["check"]), fault
-    )
-
-
-def _check_fits(place: Place, pull: _Pull, check: bytes, base: str) -> None:
-    if place.exists() and place.check.read_bytes() != check:
-        raise pull.diverged("another bucket of this name is here")
-    if base and not place.snapshot(base).is_dir():
-        raise pull.diverged("the snapshot it goes on from is not here")
+    _complete(place, incoming, begin, fault)
 
 
 def _begin_token(incoming: Path, snapshot: str, base: str) -> None:
@@ -155,30 +186,31 @@ def _begin_token(incoming: Path, snapshot: str, base: str) -> None:
         write_durably(path, token)
 
 
-def _take_file(pull: _Pull, target: Path, size: int) -> None:
+def _take_file(pull: _Pull, frame: tuple[bytes, dict[str, Any]], incoming: Path, wanted: set[str]) -> None:
+    raw, head = frame
+    name, left = head.get("name"), head.get("size")
+    if name not in wanted or not isinstance(left, int) or left < 0:
+        raise pull.diverged("a file is not in the list")
+    target = incoming / f"{name}{SUFFIX}"
     aside = target.with_name(f".{target.name}.tmp")
+    own = hashlib.sha256(raw)
     with open(aside, "wb") as file:
-        left = size
         while left:
             piece = pull.take(min(PIECE, left))
+            own.update(piece)
             file.write(piece)
             left -= len(piece)
         file.flush()
         os.fsync(file.fileno())
+    if pull.take(len(own.digest())) != own.digest():
+        raise pull.diverged("a file came out otherwise than it was sent")
+    pull.whole.update(own.digest())
     os.rename(aside, target)
 
 
-def _complete(
-    place: Place,
-    incoming: Path,
-    snapshot: str,
-    base: str,
-    names: list[str],
-    about: str,
-    check: bytes,
-    fault: Fault,
-) -> None:
-    before = place.snapshot(base) if base else None
+def _complete(place: Place, incoming: Path, begin: _Begin, fault: Fault) -> None:
+    names = begin.names
+    before = place.snapshot(begin.base) if begin.base else None
     for name in names:
         target = incoming / f"{name}{SUFFIX}"
         if not target.exists():
@@ -186,14 +218,16 @@ def _complete(
             if not source.exists():
                 raise ReplicaDivergedError("a file of the list did not come", bucket=place.bucket.path)
             os.link(source, target)
+    wanted = set(names)
     for name, path in list(listing(incoming)):
-        if name not in names:
+        if name not in wanted:
             path.unlink()
-    write_durably(incoming / ABOUT, about.encode())
+    for path in incoming.glob(".*.tmp"):
+        path.unlink()  # of a file that a crash broke off
+    write_durably(incoming / ABOUT, begin.about.encode())
     remove_durably(incoming / _TOKEN)
     sync_tree(incoming)
     fault("snapshot received")
-    wanted = set(names)
     for name, path in list(listing(place.files)):
         if name not in wanted:
             path.unlink()
@@ -203,8 +237,8 @@ def _complete(
             os.link(incoming / target.name, target)
     sync_directory(place.files)
     if not place.exists():
-        write_durably(place.check, check)
-    os.rename(incoming, place.snapshots / snapshot)
+        write_durably(place.check, begin.check)
+    os.rename(incoming, place.snapshots / begin.snapshot)
     sync_directory(place.snapshots)
     fault("received")
 

@@ -18,7 +18,7 @@ from appliance.storage.vault.errors import (
 from appliance.storage.vault.stored import BucketState
 from appliance.storage.vault.zfs.commands import Commands
 from appliance.storage.vault.zfs.listing import by_command
-from appliance.storage.vault.zfs.programs import FACTS, KIND, OPEN, SET, Facts, parse
+from appliance.storage.vault.zfs.programs import ADOPTED, FACTS, KIND, OPEN, ORIGIN, SET, Facts, parse
 from appliance.storage.vault.zfs.trouble import Trouble
 from appliance.storage.vault.zfs.worker import Worker
 
@@ -292,13 +292,21 @@ class Datasets:
 
     def mark(self, bucket: BucketId, is_open: bool) -> None:
         """Notes in a property that the bucket may have been written and not unmounted, or that it has been."""
+        self.note(bucket, OPEN, "1" if is_open else "")
+
+    def adopt(self, facts: Facts) -> None:
+        """Makes a dataset that was received one that can be written."""
+        self._commands.run("zfs", "set", *BUCKET_WORDS, "readonly=off", f"{ORIGIN}={ADOPTED}", facts.name)
+
+    def note(self, bucket: BucketId, which: str, value: str) -> None:
+        """Sets a property of ours, or takes it away (empty), in one transaction."""
         name = self.tree.dataset(bucket)
         answer = self._worker.call(
             "program",
             changes=[name],
             pool=self.tree.pool,
             text=SET,
-            arguments=[name, OPEN, "1" if is_open else ""],
+            arguments=[name, which, value],
             writes=True,
         )
         number = int(answer.payload or b"0")

@@ -56,11 +56,14 @@ def _open(folder: int, name: str, flags: int = os.O_RDONLY) -> BinaryIO:
     return os.fdopen(descriptor, "wb") if flags & os.O_WRONLY else os.fdopen(descriptor, "rb")
 
 
-def stamp(place: dict[str, Any], text: str) -> str:
-    """What `.bucket` says; it is written where it is missing."""
+def stamp(place: dict[str, Any], text: str, adopted: bool = False) -> str:
+    """What `.bucket` says; it is written where it is missing.
+
+    `adopted`: the bucket came from elsewhere as a whole, where its dataset had another number.
+    """
     with _inside(place) as folder:
         found = _said(folder)
-        if found:
+        if found and not (adopted and found.partition(" ")[0] == text.partition(" ")[0]):
             return found
         aside = f"{STAMP}{ASIDE}"
         with _open(folder, aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as file:

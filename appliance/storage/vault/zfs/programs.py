@@ -21,7 +21,9 @@ KIND: Final = "ew:kind"
 OPEN: Final = "ew:open"
 """Of a bucket: it may have been written since it was last unmounted by us."""
 ORIGIN: Final = "ew:origin"
-"""Of a bucket that was received: `received`."""
+"""Of a bucket that was received: `received`; of one that was made ours since, until it is first written: `adopted`."""
+RECEIVED: Final = "received"
+ADOPTED: Final = "adopted"
 
 FACTS: Final = """
 local argv = (...)["argv"]
@@ -97,6 +99,11 @@ class Facts:
     type: str
     children: tuple[str, ...] = ()
     snapshots: tuple[SnapshotFacts, ...] = ()
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether it is somebody else's, received here and read-only."""
+        return self.origin == RECEIVED
 
     def snapshot(self, name: str) -> SnapshotFacts | None:
         """The one of this name."""

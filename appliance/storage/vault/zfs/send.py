@@ -23,7 +23,7 @@ from appliance.storage.vault.stored import Stream
 from appliance.storage.vault.zfs.commands import Commands, environment, number_of
 from appliance.storage.vault.zfs.datasets import Datasets
 from appliance.storage.vault.zfs.pool import Pool
-from appliance.storage.vault.zfs.programs import KIND, ORIGIN, Facts
+from appliance.storage.vault.zfs.programs import KIND, ORIGIN, RECEIVED, Facts
 from appliance.storage.vault.zfs.snapshots import Snapshots, said
 from appliance.storage.vault.zfs.trouble import Trouble, contract_error
 
@@ -41,7 +41,7 @@ WORDS: Final = (
     "setuid=off",
     "exec=off",
     f"{KIND}=bucket",
-    f"{ORIGIN}=received",
+    f"{ORIGIN}={RECEIVED}",
 )
 
 

@@ -25,7 +25,7 @@ from appliance.storage.vault.stored import Stored
 from appliance.storage.vault.zfs.datasets import Datasets, Fault
 from appliance.storage.vault.zfs.files import ASIDE
 from appliance.storage.vault.zfs.mounts import Mount, Mounts
-from appliance.storage.vault.zfs.programs import Facts
+from appliance.storage.vault.zfs.programs import ADOPTED, ORIGIN, Facts
 from appliance.storage.vault.zfs.reading import open_remote
 from appliance.storage.vault.zfs.snapshots import said
 from appliance.storage.vault.zfs.trouble import ASTRAY, Trouble
@@ -63,16 +63,21 @@ class Shelf:
             raise BucketLockedError("the bucket is locked", bucket=bucket.path)
         if not write:
             return self._mounts.mount(bucket, facts.name, readonly=True)
-        if facts.origin:
+        if facts.is_copy:
             raise StoreUnavailableError("the bucket is a copy: it is read-only", errno=errno.EROFS)
         if not facts.open:
             self._datasets.mark(bucket, is_open=True)
             self._fault("bucket marked as open")
         mount = self._mounts.mount(bucket, facts.name, readonly=False)
         text = f"{bucket.path} {facts.guid}\n"
-        said_there = self._worker.call("stamp", changes=[facts.name], place=mount.place(), text=text).value
+        adopted = facts.origin == ADOPTED
+        said_there = self._worker.call(
+            "stamp", changes=[facts.name], place=mount.place(), text=text, adopted=adopted
+        ).value
         if said_there != text:
             raise StoreUnavailableError("what is mounted says that it is another bucket", errno=errno.ESTALE)
+        if adopted:
+            self._datasets.note(bucket, ORIGIN, "")
         mount.stamp = text
         if bucket not in self._swept:
             self._worker.call("sweep", changes=[facts.name], place=mount.place())

@@ -98,7 +98,7 @@ class Snapshots:
         """
         there = facts.snapshot(GUARD)
         if there is None:
-            if facts.origin:
+            if facts.is_copy:
                 return
             self._take([bucket], GUARD, {})
             self._fault("guard taken")

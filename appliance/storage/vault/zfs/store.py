@@ -149,7 +149,7 @@ class ZfsStore(BucketStore):
         with self._at(bucket):
             facts = self._datasets.make(bucket, key)
             self._snapshots.guard(bucket, facts)
-            self._shelf.mount(bucket, facts, write=not facts.origin)
+            self._shelf.mount(bucket, facts, write=not facts.is_copy)
 
     def unlock(self, bucket: BucketId, key: bytes) -> None:
         """See BucketStore. Where the bucket was not closed in good order it is mounted once, which completes its files."""
@@ -317,6 +317,17 @@ class ZfsStore(BucketStore):
         """See BucketStore."""
         with self._at(bucket):
             return self._copies.resume_token(bucket)
+
+    def adopt(self, bucket: BucketId) -> None:
+        """See BucketStore."""
+        with self._at(bucket):
+            facts = self._datasets.require(bucket, snapshots=True)
+            if facts.is_copy:
+                self._lock(bucket)
+                self._relieving(lambda: self._datasets.adopt(facts))
+                self._fault("bucket adopted")
+                facts = self._datasets.require(bucket, snapshots=True)
+            self._snapshots.guard(bucket, facts)
 
     # The medium.
 

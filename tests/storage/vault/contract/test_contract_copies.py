@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from contract_kit import KEY, bucket, content, filled, names, put, snapshot_names
+from contract_kit import KEY, bucket, clear, content, filled, names, put, snapshot_names, tags
 from ground import Ground
 
 from appliance.model import EarwitnessError
-from appliance.storage.vault.contract import BucketState, BucketStore
+from appliance.storage.vault.contract import GUARD, GUARD_TAG, BucketState, BucketStore, SnapshotId
 from appliance.storage.vault.errors import BucketLockedError, ReplicaDivergedError, SnapshotMissingError
 
 
@@ -110,3 +110,79 @@ def test_what_does_not_fit_is_refused(store: BucketStore, ground: Ground, tmp_pa
         copy(store, target, made, "r-north-1")  # another bucket of this name
     assert names(target, made) == []
     assert names(store, made) == sorted(found)
+
+
+def test_a_copy_that_is_adopted_can_be_written(store: BucketStore, ground: Ground, tmp_path: Path) -> None:
+    made, (first, second) = filled(store, tmp_path)
+    store.snapshot([made], "r-north-1")
+    target = ground.second()
+    copy(store, target, made, GUARD)
+    copy(store, target, made, "r-north-1", GUARD)
+    for _ in range(2):
+        target.adopt(made)
+    assert target.state(made) is BucketState.LOCKED
+    assert GUARD_TAG in tags(target, SnapshotId(made, GUARD))
+    target.unlock(made, KEY)
+    target.remove(made, [first])
+    third = put(target, made, tmp_path, os.urandom(2000))
+    assert names(target, made) == sorted([second, third])
+    assert content(target, made, second) == content(store, made, second)
+    assert names(target, made, "r-north-1") == sorted([first, second])
+    store.adopt(made)  # it was made here
+    store.unlock(made, KEY)
+    assert names(store, made) == sorted([first, second])
+
+
+def test_a_copy_starts_with_an_empty_snapshot_and_files_come_after_it(
+    store: BucketStore, ground: Ground, tmp_path: Path
+) -> None:
+    made, found = filled(store, tmp_path)
+    target = ground.second()
+    copy(store, target, made, GUARD)
+    store.snapshot([made], "g-1", {"ew:kind": "grace"})
+    store.remove(made, found[:1])
+    store.snapshot([made], "r-north-1")
+    copy(store, target, made, "g-1", GUARD)
+    copy(store, target, made, "r-north-1", "g-1")
+    here = {item.id.name: item.created_ns // 10**9 for item in store.snapshots(made)}
+    there = {item.id.name: item.created_ns // 10**9 for item in target.snapshots(made)}
+    assert there == here, "a snapshot keeps the time it was taken at"
+    target.unlock(made, KEY)
+    assert names(target, made, "g-1") == sorted(found)
+    assert names(target, made, "r-north-1") == found[1:]
+
+
+@pytest.mark.parametrize("where", [0.0, 0.2, 0.5, 0.8, 0.999])
+def test_a_stream_that_changes_on_its_way_is_refused_and_comes_again_whole(
+    where: float, store: BucketStore, ground: Ground, tmp_path: Path
+) -> None:
+    made, found = filled(store, tmp_path, 3)
+    store.snapshot([made], "r-north-1")
+    target = ground.second()
+    sent = b"".join(store.send(made, "r-north-1").pieces)
+    raw = bytearray(sent)
+    raw[int(where * len(raw))] ^= 1
+    with pytest.raises(EarwitnessError):
+        target.receive(made, replace(store.send(made, "r-north-1"), pieces=iter([bytes(raw)])))
+    assert target.state(made) is BucketState.ABSENT
+    try:
+        copy(store, target, made, "r-north-1", resume=target.resume_token(made))
+    except EarwitnessError:
+        copy(store, target, made, "r-north-1")
+    target.unlock(made, KEY)
+    for name in found:
+        assert content(target, made, name, "r-north-1") == content(store, made, name)
+
+
+def test_a_bucket_that_is_being_sent_stays(store: BucketStore, tmp_path: Path) -> None:
+    made, _ = filled(store, tmp_path)
+    store.snapshot([made], "r-north-1")
+    stream = store.send(made, "r-north-1")
+    pieces = iter(stream.pieces)
+    next(pieces)
+    with pytest.raises(EarwitnessError):
+        store.destroy(made)
+    assert len(list(pieces)) > 0
+    clear(store, made)
+    store.destroy(made)
+    assert store.state(made) is BucketState.ABSENT
