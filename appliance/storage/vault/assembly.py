@@ -8,7 +8,7 @@ from typing import Self
 
 from appliance.config.layout import Layout
 from appliance.process.status import Status
-from appliance.storage.keystore.rootslot import Fault, no_fault
+from appliance.storage.keystore.rootslot import Fault, RootSlot, no_fault
 from appliance.storage.retention.clock import Reading
 from appliance.storage.vault.contract import BucketStore
 from appliance.storage.vault.core import Vault
@@ -63,6 +63,7 @@ class Assembly:
         status: Status,
         *,
         store: BucketStore | None = None,
+        slots: RootSlot | None = None,
         fault: Fault = no_fault,
         clock: Callable[[], int] = time.time_ns,
         read: Callable[[], Reading] = read_clocks,
@@ -70,7 +71,7 @@ class Assembly:
         orphan_age_s: float = ORPHAN_AGE_S,
     ) -> Self:
         """A vault with everything. Errors as Vault.open; JournalCorruptError where policies, holds or runs are damaged."""
-        vault = Vault.open(layout, status, store=store, fault=fault, clock=clock)
+        vault = Vault.open(layout, status, store=store, slots=slots, fault=fault, clock=clock)
         try:
             return cls(vault, read=read, monotonic=monotonic, orphan_age_s=orphan_age_s)
         except BaseException:

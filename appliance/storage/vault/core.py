@@ -20,7 +20,7 @@ import structlog
 from appliance.config.layout import Layout
 from appliance.model import InvalidError, is_id
 from appliance.process.status import Status
-from appliance.storage.keystore import Keystore, publish_deposit_key
+from appliance.storage.keystore import Keystore, RootSlot, publish_deposit_key
 from appliance.storage.keystore.files import make_directory
 from appliance.storage.keystore.rootslot import Fault, no_fault
 from appliance.storage.retention.errors import RecordingHeldError
@@ -36,7 +36,7 @@ from appliance.storage.vault.errors import (
     RecordingQuarantinedError,
     RecordingSpooledError,
 )
-from appliance.storage.vault.holding import Holding, HoldingState
+from appliance.storage.vault.holding import Certificate, Holding, HoldingState
 from appliance.storage.vault.index import Holdings
 
 MAX_REASON = 1000  # characters
@@ -138,14 +138,16 @@ class Vault:
         status: Status,
         *,
         store: BucketStore | None = None,
+        slots: RootSlot | None = None,
         fault: Fault = no_fault,
         clock: Callable[[], int] = time.time_ns,
     ) -> Self:
         """Opens keystore, journal and buckets, and publishes the deposit key. Errors as Keystore.open.
 
         `store`: the buckets; absent: directories in `layout.vault`. It may be ill, and the vault opens all the same: what
-        is recorded waits in the spool. A keystore is made only where there is no journal: recordings without one would
-        all count as erased. KeystoreRolledBackError where the journal has certificates of a later epoch.
+        is recorded waits in the spool. `slots`: where root keys lie; absent: in files. A keystore is made only where there
+        is no journal: recordings without one would all count as erased. KeystoreRolledBackError where the journal has
+        certificates of a later epoch.
         """
         for folder in (layout.vault, layout.spool_keys, layout.spool_recordings):
             make_directory(folder)
@@ -154,6 +156,7 @@ class Vault:
             keystore = Keystore.open(
                 layout.keystores,
                 create=holdings.position == 0,
+                slots=slots,
                 floor_epoch=holdings.last_epoch(),
                 fault=fault,
                 clock=clock,
@@ -241,6 +244,10 @@ class Vault:
         self.buckets.open(found.bucket)
         return self.store.read(found.bucket, recording_id)
 
+    def erased_everywhere(self, certificate: Certificate) -> bool:
+        """Whether each copy elsewhere that this erasure concerns has said that it has followed."""
+        return all(self.confirmed.get(name, 0) >= certificate.log_number for name in certificate.replicas)
+
     # Delete: the journal alone, which is the answer; `parking` moves the file.
 
     def changeable(self, recording_id: str) -> Holding:
@@ -294,6 +301,11 @@ class Vault:
         with self._filing:
             self._shut.add(bucket)
             self._filing.wait_for(lambda: bucket not in self._busy)
+
+    def is_shut(self, bucket: BucketId) -> bool:
+        """Whether it is about to be destroyed, or to come back from a copy: whoever else works on it gives way."""
+        with self._filing:
+            return bucket in self._shut
 
     def reopen(self, bucket: BucketId) -> None:
         """It takes files again."""

@@ -215,9 +215,22 @@ class Steps:
         wanted = set(step.snapshots) - {GUARD}
         found = [one for one in self._snapshots_of(bucket) if one.id.name in wanted]
         self._refuse_foreign(found)
+        if not item.whole:
+            self._refuse_sent(found)
         for one in found:
             for tag in one.holds:
                 self._vault.store.release([one.id], tag)
+
+    @staticmethod
+    def _refuse_sent(snapshots: Iterable[Snapshot]) -> None:
+        """SnapshotHeldError where a copy elsewhere has come to need one since the plan was made."""
+        sent = {f"{one.id.bucket.path}@{one.id.name}": tags for one in snapshots if (tags := _copies(one))}
+        if sent:
+            raise SnapshotHeldError(
+                "a copy elsewhere needs a snapshot now",
+                snapshots=sorted(sent),
+                tags=sorted(set().union(*sent.values())),
+            )
 
     def _destroy_snapshots(self, item: PlanItem, step: Step, bucket: BucketId) -> None:
         names = [SnapshotId(bucket, name) for name in step.snapshots if name != GUARD]
@@ -249,3 +262,7 @@ class Steps:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
+
+
+def _copies(snapshot: Snapshot) -> set[str]:
+    return {tag for tag in snapshot.holds if tag.startswith("ew.replica.")}
