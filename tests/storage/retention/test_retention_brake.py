@@ -124,6 +124,8 @@ def test_what_is_due_already_is_not_forecast_so_that_a_brake_does_not_let_go_by_
     assert check(plan, None, NOW)
     assert renew(None, Outcome.BRAKED, world, plan) is None
     expected = forecast(world)
+    due = counted(plan)[0]
+    assert expected.recordings[-1] == 366 * 2_000 - due
     assert check(make_plan(at_time(world, NOW + HOUR)), expected, NOW + HOUR)
 
 

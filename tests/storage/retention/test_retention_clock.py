@@ -320,6 +320,20 @@ def test_a_state_that_was_put_back_freezes_until_confirmed():
     assert box.behind == 0 and box.state.destroys
 
 
+def test_an_old_state_stays_frozen_however_near_the_wall_is():
+    box = Box()
+    floor = box.true + 40 * DAY
+    box.off_by = 40 * DAY
+    box.run(MINUTE, floor)
+    assert box.rule is FreezeRule.STATE_OLD and box.state.clock_ns == floor
+    box.run(MINUTE, floor)
+    assert box.rule is FreezeRule.STATE_OLD
+    box.power_off(MINUTE)
+    assert box.rule is FreezeRule.STATE_OLD, "a short time without power settles nothing here"
+    box.state, _ = accept(box.state, box.reading(), "ann", floor_ns=floor)
+    assert box.run(MINUTE, floor).destroys
+
+
 def test_a_poisoned_floor_does_not_destroy():
     # A wrong wall ten years ahead got into the floor: it lifts the clock, and the clock freezes.
     box = Box()

@@ -14,6 +14,7 @@ from appliance.storage.retention.policy import (
     MAX_HISTORY,
     POLICY_BOOK,
     POLICY_CHANGE,
+    PendingChange,
     Policy,
     PolicyBook,
     PolicyChange,
@@ -178,6 +179,17 @@ def test_what_waits_is_not_dropped_where_the_scope_would_then_inherit_less():
         assert days == [30, 7, 0], "0 was never said of the tenant before the day it asked for that"
         settled = changed.settled(NOW + WEEK).settled(NOW + WEEK + DAY)
         assert settled.effective(TENANT, LINE, NOW + WEEK + DAY).grace_days == 0 and not settled.pending
+
+
+def test_of_what_waits_only_that_stays_which_comes_before():
+    def waits(scope: PolicyScope, days: int, when: int) -> PendingChange:
+        return PendingChange(scope, GRACE, Policy(grace_days=days), 7, NOW, when, "ann")
+
+    soon = NOW + DAY // 2
+    three = (waits(BOX, 0, soon), waits(OF_TENANT, 7, soon), waits(OF_TENANT, 3, NOW + 9 * DAY))
+    book = PolicyBook(cooling_days=1, pending=three).set(grace(OF_TENANT, None), NOW, "eve")
+    days = [book.effective(TENANT, LINE, when).grace_days for when in (NOW, soon, NOW + DAY, NOW + 9 * DAY)]
+    assert days == [30, 7, 0, 0]
 
 
 def test_a_month_is_sometimes_shorter_than_thirty_days():
