@@ -10,14 +10,14 @@ out at all, erasures after grace included, because what is wrong may be the cloc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
 from pydantic import TypeAdapter
 
 from appliance.storage.retention.facts import Facts
-from appliance.storage.retention.items import ItemKind, Plan, PlanItem, Rule
+from appliance.storage.retention.items import ItemKind, Plan, Rule
 from appliance.storage.retention.outlook import upcoming
 from appliance.storage.retention.period import DAY_NS
 from appliance.storage.retention.run import Outcome
@@ -121,44 +121,6 @@ def renew(
     busy = [item for item in plan.items if item.why.rule is Rule.WRITTEN_LATELY]
     count = left[0] + sum(item.recordings for item in busy)
     return forecast(facts, (count, left[1] + sum(item.bytes for item in busy)))
-
-
-def agreed(confirmed: Plan, fresh: Plan) -> Plan:
-    """What a confirmed plan and one made just now both destroy: what somebody confirmed, as far as it still is so.
-
-    What has become due since is not in it, and a bucket of which more would be destroyed than was confirmed (a hold
-    was released) is not either. Bytes of an item that became smaller are its share of them.
-    """
-    expiring = {item.bucket: item for item in confirmed.items if item.kind is ItemKind.EXPIRE_BUCKET}
-    ids = {each for item in confirmed.destroying for each in item.recording_ids}
-    snapshots = {(item.bucket, name) for item in confirmed.destroying for name in item.snapshots}
-    items: list[PlanItem] = []
-    for item in fresh.items:
-        if item.kind is ItemKind.EXPIRE_BUCKET:
-            before = expiring.get(item.bucket)
-            if before and item.recordings <= before.recordings and _evacuated(item) >= _evacuated(before):
-                items.append(item)
-        elif item.kind is ItemKind.DROP_SNAPSHOT:
-            names = tuple(name for name in item.snapshots if (item.bucket, name) in snapshots)
-            items += [replace(item, snapshots=names)] if names else []
-        elif item.kind.destroys:
-            items += _share(item, tuple(each for each in item.recording_ids if each in ids))
-        else:
-            items.append(item)
-    return replace(fresh, items=tuple(items))
-
-
-def _evacuated(item: PlanItem) -> set[str]:
-    return {each for some in item.evacuate for each in some.recording_ids}
-
-
-def _share(item: PlanItem, ids: tuple[str, ...]) -> list[PlanItem]:
-    if ids == item.recording_ids:
-        return [item]
-    if not ids:
-        return []
-    size = item.bytes * len(ids) // item.recordings
-    return [replace(item, recording_ids=ids, recordings=len(ids), bytes=size, snapshots=(), whole=False)]
 
 
 FORECAST = TypeAdapter(Forecast)

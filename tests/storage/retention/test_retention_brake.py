@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from retention_kit import CASE, DAY, HOUR, LINE, NOW, TENANT, at, book, bucket, clock, facts, hold, new_id
 
 from appliance.storage.names import BucketId, slice_of
@@ -16,14 +14,12 @@ from appliance.storage.retention.brake import (
     FORECAST_DAYS,
     Forecast,
     Limits,
-    agreed,
     check,
     counted,
     forecast,
     renew,
 )
-from appliance.storage.retention.facts import DeletedFacts, Facts, HeldRecording, SnapshotFacts
-from appliance.storage.retention.items import ItemKind
+from appliance.storage.retention.facts import DeletedFacts, Facts, HeldRecording
 from appliance.storage.retention.period import Period
 from appliance.storage.retention.plan import make_plan
 from appliance.storage.retention.policy import Policy, PolicyBook, PolicyChange, PolicyField, PolicyScope
@@ -205,72 +201,3 @@ def test_json():
     assert FORECAST.validate_json(FORECAST.dump_json(expected)) == expected
     found = check(make_plan(facts(bucket(recordings=501))), None, NOW)
     assert BRAKE.validate_json(BRAKE.dump_json(found)) == found
-
-
-# What was confirmed, and what is so by now.
-
-
-def test_what_came_since_was_not_confirmed():
-    gone = DeletedFacts(new_id(), BucketId(TENANT, LINE, "2026-08-01"), NOW - 40 * DAY)
-    more = replace(gone, recording_id=new_id())
-    confirmed = make_plan(facts(bucket("2026-09-01"), deleted=(gone,), book=book("60d")))
-    fresh = make_plan(
-        facts(bucket("2026-09-01"), bucket("2026-09-02"), deleted=(gone, more), book=book("60d"))
-    )
-    both = agreed(confirmed, fresh)
-    assert [(item.kind.value, item.recordings) for item in both.destroying] == [
-        ("erase-deleted", 1), ("expire-bucket", 10),
-    ]  # fmt: skip
-    assert both.destroying[0].recording_ids == (gone.recording_id,)
-    assert both.digest == confirmed.digest
-
-
-def test_what_is_held_by_now_is_evacuated():
-    confirmed = make_plan(facts(bucket()))
-    held = HeldRecording(new_id(), (CASE,), 10)
-    fresh = make_plan(facts(bucket(held=(held,)), holds=(hold(),)))
-    (item,) = agreed(confirmed, fresh).destroying
-    assert item.evacuated == 1 and item.recordings == 9
-    assert agreed(fresh, confirmed).destroying == (), "the other way it was not confirmed"
-
-
-def test_a_released_case_of_which_some_was_confirmed():
-    one, two = (HeldRecording(new_id(), (), 10, LINE, "2026-09-01") for _ in range(2))
-    of_hold = [
-        bucket(CASE, len(held), held=held, snapshots=(SnapshotFacts("g-1"),)) for held in ((one,), (one, two))
-    ]
-    confirmed, fresh = (make_plan(facts(each, holds=(hold(released=True),))) for each in of_hold)
-    (item,) = agreed(confirmed, fresh).destroying
-    assert (item.recording_ids, item.whole, item.snapshots, item.bytes) == (
-        (one.recording_id,),
-        False,
-        (),
-        10,
-    )
-    assert agreed(fresh, fresh) == fresh
-
-
-def test_snapshots_that_were_confirmed():
-    first, second = (
-        ("2026-11-20", (SnapshotFacts("g-1"),)),
-        ("2026-11-20", (SnapshotFacts("g-1"), SnapshotFacts("g-2"))),
-    )
-    confirmed, fresh = (
-        make_plan(facts(bucket(slice_, snapshots=names))) for slice_, names in (first, second)
-    )
-    (item,) = agreed(confirmed, fresh).destroying
-    assert item.snapshots == ("g-1",)
-    assert agreed(make_plan(facts()), fresh).destroying == ()
-
-
-@given(st.lists(st.booleans(), min_size=6, max_size=6), st.lists(st.booleans(), min_size=6, max_size=6))
-def test_agreed_is_in_both(one, other):
-    slices = ["2026-09-01", "2026-09-02", "2026-09-03", "2026-09-04", "2026-09-05", "2026-09-06"]
-    confirmed, fresh = (
-        make_plan(facts(*(bucket(slice_) for slice_, there in zip(slices, some, strict=True) if there)))
-        for some in (one, other)
-    )
-    both = {
-        item.bucket.slice for item in agreed(confirmed, fresh).items if item.kind is ItemKind.EXPIRE_BUCKET
-    }
-    assert both == {slice_ for slice_, a, b in zip(slices, one, other, strict=True) if a and b}
