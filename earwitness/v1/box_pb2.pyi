@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from earwitness.v1 import retention_pb2 as _retention_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -47,6 +48,34 @@ SEVERITY_WARNING: Severity.ValueType  # 2
 SEVERITY_ALARM: Severity.ValueType  # 3
 """Calls or recordings are in danger now."""
 Global___Severity: _TypeAlias = Severity  # noqa: Y015
+
+class _BucketState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BucketStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BucketState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BUCKET_STATE_UNSPECIFIED: _BucketState.ValueType  # 0
+    """Not said."""
+    BUCKET_STATE_OPEN: _BucketState.ValueType  # 1
+    """Its key is loaded."""
+    BUCKET_STATE_LOCKED: _BucketState.ValueType  # 2
+    """Its key is not loaded; the next reading opens it."""
+    BUCKET_STATE_ABSENT: _BucketState.ValueType  # 3
+    """There are recordings of it, and it is not on the medium."""
+
+class BucketState(_BucketState, metaclass=_BucketStateEnumTypeWrapper):
+    """Whether a bucket's recordings can be read."""
+
+BUCKET_STATE_UNSPECIFIED: BucketState.ValueType  # 0
+"""Not said."""
+BUCKET_STATE_OPEN: BucketState.ValueType  # 1
+"""Its key is loaded."""
+BUCKET_STATE_LOCKED: BucketState.ValueType  # 2
+"""Its key is not loaded; the next reading opens it."""
+BUCKET_STATE_ABSENT: BucketState.ValueType  # 3
+"""There are recordings of it, and it is not on the medium."""
+Global___BucketState: _TypeAlias = BucketState  # noqa: Y015
 
 @_typing.final
 class Condition(_message.Message):
@@ -482,3 +511,843 @@ class RebuildCatalogueResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RebuildCatalogueResponse: _TypeAlias = RebuildCatalogueResponse  # noqa: Y015
+
+@_typing.final
+class Ailment(_message.Message):
+    """Something wrong with the medium of the recordings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    type: _builtins.str
+    """CamelCase name, such as PoolDegraded."""
+    severity: Global___Severity.ValueType
+    """Whether recordings are in danger now."""
+    message: _builtins.str
+    """One sentence for people: what is so, and what to do."""
+    def __init__(
+        self,
+        *,
+        type: _builtins.str = ...,
+        severity: Global___Severity.ValueType = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "severity", b"severity", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ailment: _TypeAlias = Ailment  # noqa: Y015
+
+@_typing.final
+class SpaceForecast(_message.Message):
+    """How the space will go."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAILY_BYTES_FIELD_NUMBER: _builtins.int
+    MEASURED_DAYS_FIELD_NUMBER: _builtins.int
+    EXPIRING_BYTES_FIELD_NUMBER: _builtins.int
+    DAYS_UNTIL_FULL_FIELD_NUMBER: _builtins.int
+    daily_bytes: _builtins.int
+    """Bytes that come in a day."""
+    measured_days: _builtins.int
+    """By the last so many days, 1 to 30."""
+    expiring_bytes: _builtins.int
+    """Bytes that expire within 30 days."""
+    days_until_full: _builtins.int
+    """Days until no space is left, by what comes and what expires; absent: not within 400 days."""
+    def __init__(
+        self,
+        *,
+        daily_bytes: _builtins.int = ...,
+        measured_days: _builtins.int = ...,
+        expiring_bytes: _builtins.int = ...,
+        days_until_full: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_days_until_full", b"_days_until_full", "days_until_full", b"days_until_full"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_days_until_full", b"_days_until_full", "daily_bytes", b"daily_bytes", "days_until_full", b"days_until_full", "expiring_bytes", b"expiring_bytes", "measured_days", b"measured_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__days_until_full: _TypeAlias = _typing.Literal["days_until_full"]  # noqa: Y015
+    _WhichOneofArgType__days_until_full: _TypeAlias = _typing.Literal["_days_until_full", b"_days_until_full"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__days_until_full) -> _WhichOneofReturnType__days_until_full | None: ...
+
+Global___SpaceForecast: _TypeAlias = SpaceForecast  # noqa: Y015
+
+@_typing.final
+class BucketCounts(_message.Message):
+    """Buckets by state."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPEN_COUNT_FIELD_NUMBER: _builtins.int
+    LOCKED_COUNT_FIELD_NUMBER: _builtins.int
+    ABSENT_COUNT_FIELD_NUMBER: _builtins.int
+    HOLD_COUNT_FIELD_NUMBER: _builtins.int
+    EXPIRING_COUNT_FIELD_NUMBER: _builtins.int
+    open_count: _builtins.int
+    """Open: their recordings can be read."""
+    locked_count: _builtins.int
+    """Locked: their key is not loaded; the next reading opens them."""
+    absent_count: _builtins.int
+    """There are recordings of them, and they are not on the medium."""
+    hold_count: _builtins.int
+    """Of legal holds; counted above too."""
+    expiring_count: _builtins.int
+    """Due within 30 days."""
+    def __init__(
+        self,
+        *,
+        open_count: _builtins.int = ...,
+        locked_count: _builtins.int = ...,
+        absent_count: _builtins.int = ...,
+        hold_count: _builtins.int = ...,
+        expiring_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_count", b"absent_count", "expiring_count", b"expiring_count", "hold_count", b"hold_count", "locked_count", b"locked_count", "open_count", b"open_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BucketCounts: _TypeAlias = BucketCounts  # noqa: Y015
+
+@_typing.final
+class KeystoreCopy(_message.Message):
+    """A copy of the keystore."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COPY_ID_FIELD_NUMBER: _builtins.int
+    DIRECTORY_FIELD_NUMBER: _builtins.int
+    PRESENT_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    copy_id: _builtins.str
+    """Its id."""
+    directory: _builtins.str
+    """The last part of the directory it was last seen in."""
+    present: _builtins.bool
+    """It is there, and up to date."""
+    epoch: _builtins.int
+    """The last epoch that it is known to have completed."""
+    def __init__(
+        self,
+        *,
+        copy_id: _builtins.str = ...,
+        directory: _builtins.str = ...,
+        present: _builtins.bool = ...,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copy_id", b"copy_id", "directory", b"directory", "epoch", b"epoch", "present", b"present"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeystoreCopy: _TypeAlias = KeystoreCopy  # noqa: Y015
+
+@_typing.final
+class ReplicaStatus(_message.Message):
+    """A copy of the vault elsewhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLICA_FIELD_NUMBER: _builtins.int
+    CONFIRMED_NUMBER_FIELD_NUMBER: _builtins.int
+    replica: _builtins.str
+    """Its name."""
+    confirmed_number: _builtins.int
+    """It has followed the deletion log up to this number."""
+    def __init__(
+        self,
+        *,
+        replica: _builtins.str = ...,
+        confirmed_number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed_number", b"confirmed_number", "replica", b"replica"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplicaStatus: _TypeAlias = ReplicaStatus  # noqa: Y015
+
+@_typing.final
+class Vault(_message.Message):
+    """The vault at a glance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKEND_FIELD_NUMBER: _builtins.int
+    AILMENTS_FIELD_NUMBER: _builtins.int
+    FREE_BYTES_FIELD_NUMBER: _builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    STORED_BYTES_FIELD_NUMBER: _builtins.int
+    FORECAST_FIELD_NUMBER: _builtins.int
+    BUCKETS_FIELD_NUMBER: _builtins.int
+    FILED_COUNT_FIELD_NUMBER: _builtins.int
+    DELETED_COUNT_FIELD_NUMBER: _builtins.int
+    QUARANTINED_COUNT_FIELD_NUMBER: _builtins.int
+    LEGAL_HOLDS_FIELD_NUMBER: _builtins.int
+    LAST_SHRED_TIME_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    KEYSTORE_COPIES_FIELD_NUMBER: _builtins.int
+    RETENTION_CLOCK_FIELD_NUMBER: _builtins.int
+    LAST_RUN_FIELD_NUMBER: _builtins.int
+    PENDING_CHANGE_COUNT_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
+    backend: _builtins.str
+    """directory or zfs."""
+    free_bytes: _builtins.int
+    """Bytes free; absent with total_bytes, forecast and buckets while the medium does not answer."""
+    total_bytes: _builtins.int
+    """Bytes in all."""
+    stored_bytes: _builtins.int
+    """Bytes of sealed files."""
+    filed_count: _builtins.int
+    """Recordings filed."""
+    deleted_count: _builtins.int
+    """Recordings deleted and not yet erased."""
+    quarantined_count: _builtins.int
+    """Files in quarantine."""
+    epoch: _builtins.int
+    """The keystore's epoch."""
+    pending_change_count: _builtins.int
+    """Changes of policies that wait to take effect."""
+    @_builtins.property
+    def ailments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ailment]:
+        """What is wrong with the medium; empty: nothing."""
+
+    @_builtins.property
+    def forecast(self) -> Global___SpaceForecast:
+        """How the space will go."""
+
+    @_builtins.property
+    def buckets(self) -> Global___BucketCounts:
+        """Buckets by state."""
+
+    @_builtins.property
+    def legal_holds(self) -> _containers.RepeatedCompositeFieldContainer[_retention_pb2.LegalHold]:
+        """Open legal holds, oldest first."""
+
+    @_builtins.property
+    def last_shred_time(self) -> _timestamp_pb2.Timestamp:
+        """When keys were last destroyed; absent: never."""
+
+    @_builtins.property
+    def keystore_copies(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeystoreCopy]:
+        """Copies of the keystore; those that are missing too."""
+
+    @_builtins.property
+    def retention_clock(self) -> _retention_pb2.RetentionClock:
+        """The retention clock."""
+
+    @_builtins.property
+    def last_run(self) -> _retention_pb2.RetentionRun:
+        """The last retention run; absent: none yet."""
+
+    @_builtins.property
+    def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaStatus]:
+        """Copies of the vault elsewhere."""
+
+    def __init__(
+        self,
+        *,
+        backend: _builtins.str = ...,
+        ailments: _abc.Iterable[Global___Ailment] | None = ...,
+        free_bytes: _builtins.int | None = ...,
+        total_bytes: _builtins.int | None = ...,
+        stored_bytes: _builtins.int = ...,
+        forecast: Global___SpaceForecast | None = ...,
+        buckets: Global___BucketCounts | None = ...,
+        filed_count: _builtins.int = ...,
+        deleted_count: _builtins.int = ...,
+        quarantined_count: _builtins.int = ...,
+        legal_holds: _abc.Iterable[_retention_pb2.LegalHold] | None = ...,
+        last_shred_time: _timestamp_pb2.Timestamp | None = ...,
+        epoch: _builtins.int = ...,
+        keystore_copies: _abc.Iterable[Global___KeystoreCopy] | None = ...,
+        retention_clock: _retention_pb2.RetentionClock | None = ...,
+        last_run: _retention_pb2.RetentionRun | None = ...,
+        pending_change_count: _builtins.int = ...,
+        replicas: _abc.Iterable[Global___ReplicaStatus] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_free_bytes", b"_free_bytes", "_total_bytes", b"_total_bytes", "buckets", b"buckets", "forecast", b"forecast", "free_bytes", b"free_bytes", "last_run", b"last_run", "last_shred_time", b"last_shred_time", "retention_clock", b"retention_clock", "total_bytes", b"total_bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_free_bytes", b"_free_bytes", "_total_bytes", b"_total_bytes", "ailments", b"ailments", "backend", b"backend", "buckets", b"buckets", "deleted_count", b"deleted_count", "epoch", b"epoch", "filed_count", b"filed_count", "forecast", b"forecast", "free_bytes", b"free_bytes", "keystore_copies", b"keystore_copies", "last_run", b"last_run", "last_shred_time", b"last_shred_time", "legal_holds", b"legal_holds", "pending_change_count", b"pending_change_count", "quarantined_count", b"quarantined_count", "replicas", b"replicas", "retention_clock", b"retention_clock", "stored_bytes", b"stored_bytes", "total_bytes", b"total_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__free_bytes: _TypeAlias = _typing.Literal["free_bytes"]  # noqa: Y015
+    _WhichOneofArgType__free_bytes: _TypeAlias = _typing.Literal["_free_bytes", b"_free_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__total_bytes: _TypeAlias = _typing.Literal["total_bytes"]  # noqa: Y015
+    _WhichOneofArgType__total_bytes: _TypeAlias = _typing.Literal["_total_bytes", b"_total_bytes"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__free_bytes) -> _WhichOneofReturnType__free_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__total_bytes) -> _WhichOneofReturnType__total_bytes | None: ...
+
+Global___Vault: _TypeAlias = Vault  # noqa: Y015
+
+@_typing.final
+class GetVaultRequest(_message.Message):
+    """Asks how the vault is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetVaultRequest: _TypeAlias = GetVaultRequest  # noqa: Y015
+
+@_typing.final
+class GetVaultResponse(_message.Message):
+    """How the vault is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VAULT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def vault(self) -> Global___Vault:
+        """The vault."""
+
+    def __init__(
+        self,
+        *,
+        vault: Global___Vault | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["vault", b"vault"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["vault", b"vault"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetVaultResponse: _TypeAlias = GetVaultResponse  # noqa: Y015
+
+@_typing.final
+class SnapshotHold(_message.Message):
+    """A hold on a snapshot: while it is there nothing destroys the snapshot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAG_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    LEGAL_HOLD_FIELD_NUMBER: _builtins.int
+    tag: _builtins.str
+    """Its tag."""
+    owner: _builtins.str
+    """Who put it there: the owner of a legal hold, vault, the name of a copy elsewhere; empty: nobody knows."""
+    reason: _builtins.str
+    """Why."""
+    legal_hold: _builtins.str
+    """tenants/{tenant}/legalHolds/{case}, where it is a legal hold's."""
+    def __init__(
+        self,
+        *,
+        tag: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        legal_hold: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["legal_hold", b"legal_hold", "owner", b"owner", "reason", b"reason", "tag", b"tag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotHold: _TypeAlias = SnapshotHold  # noqa: Y015
+
+@_typing.final
+class BucketSnapshot(_message.Message):
+    """A snapshot of a bucket."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    HOLDS_FIELD_NUMBER: _builtins.int
+    NEEDED_COUNT_FIELD_NUMBER: _builtins.int
+    snapshot: _builtins.str
+    """Its name within the bucket."""
+    needed_count: _builtins.int
+    """Deleted recordings that only it has."""
+    @_builtins.property
+    def holds(self) -> _containers.RepeatedCompositeFieldContainer[Global___SnapshotHold]:
+        """Who holds it."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: _builtins.str = ...,
+        holds: _abc.Iterable[Global___SnapshotHold] | None = ...,
+        needed_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds", "needed_count", b"needed_count", "snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BucketSnapshot: _TypeAlias = BucketSnapshot  # noqa: Y015
+
+@_typing.final
+class Bucket(_message.Message):
+    """The recordings of one line in one slice of time, or what one legal hold keeps beyond its time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    FILED_COUNT_FIELD_NUMBER: _builtins.int
+    DELETED_COUNT_FIELD_NUMBER: _builtins.int
+    HELD_COUNT_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    SNAPSHOTS_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FILE_COUNT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """tenants/{tenant}/lines/{line}/buckets/{slice}, or tenants/{tenant}/legalHolds/{case}/bucket."""
+    state: Global___BucketState.ValueType
+    """Whether it can be read."""
+    filed_count: _builtins.int
+    """Recordings filed in it."""
+    deleted_count: _builtins.int
+    """Deleted recordings that are not erased."""
+    held_count: _builtins.int
+    """Recordings under legal hold."""
+    size_bytes: _builtins.int
+    """Bytes of all of these."""
+    unknown_file_count: _builtins.int
+    """Files in it that nobody knows; they keep it."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When its retention is over; absent: of a legal hold."""
+
+    @_builtins.property
+    def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[Global___BucketSnapshot]:
+        """Its snapshots."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        state: Global___BucketState.ValueType = ...,
+        filed_count: _builtins.int = ...,
+        deleted_count: _builtins.int = ...,
+        held_count: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        snapshots: _abc.Iterable[Global___BucketSnapshot] | None = ...,
+        unknown_file_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_count", b"deleted_count", "expire_time", b"expire_time", "filed_count", b"filed_count", "held_count", b"held_count", "name", b"name", "size_bytes", b"size_bytes", "snapshots", b"snapshots", "state", b"state", "unknown_file_count", b"unknown_file_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Bucket: _TypeAlias = Bucket  # noqa: Y015
+
+@_typing.final
+class ListBucketsRequest(_message.Message):
+    """Asks for buckets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """tenants/{tenant}, or tenants/- for all tenants."""
+    page_size: _builtins.int
+    """At most so many; 0: 50. More than 1000 is 1000."""
+    page_token: _builtins.str
+    """The next_page_token of the page before; the parent must be as it was then."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBucketsRequest: _TypeAlias = ListBucketsRequest  # noqa: Y015
+
+@_typing.final
+class ListBucketsResponse(_message.Message):
+    """Some buckets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUCKETS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Where to go on; empty at the end."""
+    @_builtins.property
+    def buckets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Bucket]:
+        """The buckets."""
+
+    def __init__(
+        self,
+        *,
+        buckets: _abc.Iterable[Global___Bucket] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBucketsResponse: _TypeAlias = ListBucketsResponse  # noqa: Y015
+
+@_typing.final
+class VerifyVaultRequest(_message.Message):
+    """Asks for a check of what is stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    SAMPLE_SIZE_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """tenants/{tenant}, or tenants/- for all tenants."""
+    sample_size: _builtins.int
+    """So many recordings, chosen at random; 0: all."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        sample_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "sample_size", b"sample_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyVaultRequest: _TypeAlias = VerifyVaultRequest  # noqa: Y015
+
+@_typing.final
+class VaultVerification(_message.Message):
+    """How far a check is, and in the last message what it came to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKED_COUNT_FIELD_NUMBER: _builtins.int
+    RECORDING_COUNT_FIELD_NUMBER: _builtins.int
+    CHECKED_BYTES_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    DAMAGED_COUNT_FIELD_NUMBER: _builtins.int
+    RECOVERED_COUNT_FIELD_NUMBER: _builtins.int
+    GONE_COUNT_FIELD_NUMBER: _builtins.int
+    checked_count: _builtins.int
+    """Recordings that were checked."""
+    recording_count: _builtins.int
+    """Recordings to be checked."""
+    checked_bytes: _builtins.int
+    """Bytes that were checked."""
+    size_bytes: _builtins.int
+    """Bytes to be checked."""
+    damaged_count: _builtins.int
+    """Recordings that are not as they were written, or cannot be read."""
+    recovered_count: _builtins.int
+    """Recordings that were cut short and recovered once, and are as they were then."""
+    gone_count: _builtins.int
+    """Recordings that were deleted, erased or moved while it went on."""
+    def __init__(
+        self,
+        *,
+        checked_count: _builtins.int = ...,
+        recording_count: _builtins.int = ...,
+        checked_bytes: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+        damaged_count: _builtins.int = ...,
+        recovered_count: _builtins.int = ...,
+        gone_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_bytes", b"checked_bytes", "checked_count", b"checked_count", "damaged_count", b"damaged_count", "gone_count", b"gone_count", "recording_count", b"recording_count", "recovered_count", b"recovered_count", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VaultVerification: _TypeAlias = VaultVerification  # noqa: Y015
+
+@_typing.final
+class VaultFinding(_message.Message):
+    """A stored recording that is not as it should be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDING_FIELD_NUMBER: _builtins.int
+    BUCKET_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    FRAME_FIELD_NUMBER: _builtins.int
+    recording: _builtins.str
+    """tenants/{tenant}/recordings/{recording}."""
+    bucket: _builtins.str
+    """The bucket it lies in."""
+    code: _builtins.str
+    """What, as a stable word: one of docs/sealed-format.md such as FRAME_DAMAGED, or a reason of docs/errors.md."""
+    message: _builtins.str
+    """One sentence for people."""
+    offset: _builtins.int
+    """Byte position in the sealed file; -1: no one place."""
+    frame: _builtins.int
+    """Number of the frame; -1: no one frame."""
+    def __init__(
+        self,
+        *,
+        recording: _builtins.str = ...,
+        bucket: _builtins.str = ...,
+        code: _builtins.str = ...,
+        message: _builtins.str = ...,
+        offset: _builtins.int = ...,
+        frame: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket", b"bucket", "code", b"code", "frame", b"frame", "message", b"message", "offset", b"offset", "recording", b"recording"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VaultFinding: _TypeAlias = VaultFinding  # noqa: Y015
+
+@_typing.final
+class VerifyVaultResponse(_message.Message):
+    """One item of a check."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    FINDING_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> Global___VaultVerification:
+        """It goes on."""
+
+    @_builtins.property
+    def finding(self) -> Global___VaultFinding:
+        """Something is not as it should be."""
+
+    @_builtins.property
+    def totals(self) -> Global___VaultVerification:
+        """Once, at the end."""
+
+    def __init__(
+        self,
+        *,
+        progress: Global___VaultVerification | None = ...,
+        finding: Global___VaultFinding | None = ...,
+        totals: Global___VaultVerification | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding", "item", b"item", "progress", b"progress", "totals", b"totals"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding", "item", b"item", "progress", b"progress", "totals", b"totals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_item: _TypeAlias = _typing.Literal["progress", "finding", "totals"]  # noqa: Y015
+    _WhichOneofArgType_item: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_item) -> _WhichOneofReturnType_item | None: ...
+
+Global___VerifyVaultResponse: _TypeAlias = VerifyVaultResponse  # noqa: Y015
+
+@_typing.final
+class ForgetKeystoreCopyRequest(_message.Message):
+    """Declares that a copy of the keystore is destroyed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COPY_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    copy_id: _builtins.str
+    """Its id."""
+    request_id: _builtins.str
+    """Makes the change happen at most once: for a day, the same id with the same request is answered with how the thing
+    it changed is now, and changes nothing. 1 to 64 letters, digits, dots, colons, dashes, underscores.
+    """
+    validate_only: _builtins.bool
+    """Check everything, change nothing."""
+    def __init__(
+        self,
+        *,
+        copy_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copy_id", b"copy_id", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetKeystoreCopyRequest: _TypeAlias = ForgetKeystoreCopyRequest  # noqa: Y015
+
+@_typing.final
+class ForgetKeystoreCopyResponse(_message.Message):
+    """The copies after it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYSTORE_COPIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keystore_copies(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeystoreCopy]:
+        """Those that are left."""
+
+    def __init__(
+        self,
+        *,
+        keystore_copies: _abc.Iterable[Global___KeystoreCopy] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keystore_copies", b"keystore_copies"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetKeystoreCopyResponse: _TypeAlias = ForgetKeystoreCopyResponse  # noqa: Y015
+
+@_typing.final
+class TenantStorage(_message.Message):
+    """What a tenant's recordings take up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USED_BYTES_FIELD_NUMBER: _builtins.int
+    QUOTA_BYTES_FIELD_NUMBER: _builtins.int
+    used_bytes: _builtins.int
+    """Bytes, snapshots too."""
+    quota_bytes: _builtins.int
+    """Bytes that they may take up; 0: no limit."""
+    def __init__(
+        self,
+        *,
+        used_bytes: _builtins.int = ...,
+        quota_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quota_bytes", b"quota_bytes", "used_bytes", b"used_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TenantStorage: _TypeAlias = TenantStorage  # noqa: Y015
+
+@_typing.final
+class GetTenantStorageRequest(_message.Message):
+    """Asks what a tenant's recordings take up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """tenants/{tenant}."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTenantStorageRequest: _TypeAlias = GetTenantStorageRequest  # noqa: Y015
+
+@_typing.final
+class GetTenantStorageResponse(_message.Message):
+    """What a tenant's recordings take up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def storage(self) -> Global___TenantStorage:
+        """What they take up."""
+
+    def __init__(
+        self,
+        *,
+        storage: Global___TenantStorage | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["storage", b"storage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["storage", b"storage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTenantStorageResponse: _TypeAlias = GetTenantStorageResponse  # noqa: Y015
+
+@_typing.final
+class SetTenantQuotaRequest(_message.Message):
+    """Limits what a tenant's recordings may take up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    QUOTA_BYTES_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """tenants/{tenant}."""
+    quota_bytes: _builtins.int
+    """Bytes; 0: no limit."""
+    request_id: _builtins.str
+    """As in ForgetKeystoreCopyRequest."""
+    validate_only: _builtins.bool
+    """Check everything, change nothing."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        quota_bytes: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "quota_bytes", b"quota_bytes", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetTenantQuotaRequest: _TypeAlias = SetTenantQuotaRequest  # noqa: Y015
+
+@_typing.final
+class SetTenantQuotaResponse(_message.Message):
+    """What it is then."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def storage(self) -> Global___TenantStorage:
+        """What they take up."""
+
+    def __init__(
+        self,
+        *,
+        storage: Global___TenantStorage | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["storage", b"storage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["storage", b"storage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetTenantQuotaResponse: _TypeAlias = SetTenantQuotaResponse  # noqa: Y015

@@ -45,6 +45,36 @@ class BoxServiceStub:
                 request_serializer=earwitness_dot_v1_dot_box__pb2.RebuildCatalogueRequest.SerializeToString,
                 response_deserializer=earwitness_dot_v1_dot_box__pb2.RebuildCatalogueResponse.FromString,
                 _registered_method=True)
+        self.GetVault = channel.unary_unary(
+                '/earwitness.v1.BoxService/GetVault',
+                request_serializer=earwitness_dot_v1_dot_box__pb2.GetVaultRequest.SerializeToString,
+                response_deserializer=earwitness_dot_v1_dot_box__pb2.GetVaultResponse.FromString,
+                _registered_method=True)
+        self.ListBuckets = channel.unary_unary(
+                '/earwitness.v1.BoxService/ListBuckets',
+                request_serializer=earwitness_dot_v1_dot_box__pb2.ListBucketsRequest.SerializeToString,
+                response_deserializer=earwitness_dot_v1_dot_box__pb2.ListBucketsResponse.FromString,
+                _registered_method=True)
+        self.VerifyVault = channel.unary_stream(
+                '/earwitness.v1.BoxService/VerifyVault',
+                request_serializer=earwitness_dot_v1_dot_box__pb2.VerifyVaultRequest.SerializeToString,
+                response_deserializer=earwitness_dot_v1_dot_box__pb2.VerifyVaultResponse.FromString,
+                _registered_method=True)
+        self.ForgetKeystoreCopy = channel.unary_unary(
+                '/earwitness.v1.BoxService/ForgetKeystoreCopy',
+                request_serializer=earwitness_dot_v1_dot_box__pb2.ForgetKeystoreCopyRequest.SerializeToString,
+                response_deserializer=earwitness_dot_v1_dot_box__pb2.ForgetKeystoreCopyResponse.FromString,
+                _registered_method=True)
+        self.GetTenantStorage = channel.unary_unary(
+                '/earwitness.v1.BoxService/GetTenantStorage',
+                request_serializer=earwitness_dot_v1_dot_box__pb2.GetTenantStorageRequest.SerializeToString,
+                response_deserializer=earwitness_dot_v1_dot_box__pb2.GetTenantStorageResponse.FromString,
+                _registered_method=True)
+        self.SetTenantQuota = channel.unary_unary(
+                '/earwitness.v1.BoxService/SetTenantQuota',
+                request_serializer=earwitness_dot_v1_dot_box__pb2.SetTenantQuotaRequest.SerializeToString,
+                response_deserializer=earwitness_dot_v1_dot_box__pb2.SetTenantQuotaResponse.FromString,
+                _registered_method=True)
 
 
 class BoxServiceServicer:
@@ -68,6 +98,50 @@ class BoxServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetVault(self, request, context):
+        """The vault at a glance: space and how long it lasts, buckets, legal holds, the retention clock, copies of the keystore.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBuckets(self, request, context):
+        """Lists buckets in the order of their names, with their snapshots and who holds them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyVault(self, request, context):
+        """Reads stored recordings, deleted ones too, and checks each as VerifyRecording does. Progress and findings, then totals.
+        Recording goes on meanwhile. Safe to break off.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgetKeystoreCopy(self, request, context):
+        """Declares that the disk with a copy of the keystore is destroyed, so that erasing no longer waits for it.
+        FAILED_PRECONDITION, reason KEYSTORE_COPY_PRESENT, while it is there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTenantStorage(self, request, context):
+        """What a tenant's recordings take up, and may take up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetTenantQuota(self, request, context):
+        """Limits what a tenant's recordings may take up; what comes beyond it waits in the spool.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BoxServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -80,6 +154,36 @@ def add_BoxServiceServicer_to_server(servicer, server):
                     servicer.RebuildCatalogue,
                     request_deserializer=earwitness_dot_v1_dot_box__pb2.RebuildCatalogueRequest.FromString,
                     response_serializer=earwitness_dot_v1_dot_box__pb2.RebuildCatalogueResponse.SerializeToString,
+            ),
+            'GetVault': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetVault,
+                    request_deserializer=earwitness_dot_v1_dot_box__pb2.GetVaultRequest.FromString,
+                    response_serializer=earwitness_dot_v1_dot_box__pb2.GetVaultResponse.SerializeToString,
+            ),
+            'ListBuckets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBuckets,
+                    request_deserializer=earwitness_dot_v1_dot_box__pb2.ListBucketsRequest.FromString,
+                    response_serializer=earwitness_dot_v1_dot_box__pb2.ListBucketsResponse.SerializeToString,
+            ),
+            'VerifyVault': grpc.unary_stream_rpc_method_handler(
+                    servicer.VerifyVault,
+                    request_deserializer=earwitness_dot_v1_dot_box__pb2.VerifyVaultRequest.FromString,
+                    response_serializer=earwitness_dot_v1_dot_box__pb2.VerifyVaultResponse.SerializeToString,
+            ),
+            'ForgetKeystoreCopy': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetKeystoreCopy,
+                    request_deserializer=earwitness_dot_v1_dot_box__pb2.ForgetKeystoreCopyRequest.FromString,
+                    response_serializer=earwitness_dot_v1_dot_box__pb2.ForgetKeystoreCopyResponse.SerializeToString,
+            ),
+            'GetTenantStorage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTenantStorage,
+                    request_deserializer=earwitness_dot_v1_dot_box__pb2.GetTenantStorageRequest.FromString,
+                    response_serializer=earwitness_dot_v1_dot_box__pb2.GetTenantStorageResponse.SerializeToString,
+            ),
+            'SetTenantQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetTenantQuota,
+                    request_deserializer=earwitness_dot_v1_dot_box__pb2.SetTenantQuotaRequest.FromString,
+                    response_serializer=earwitness_dot_v1_dot_box__pb2.SetTenantQuotaResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -137,6 +241,168 @@ class BoxService:
             '/earwitness.v1.BoxService/RebuildCatalogue',
             earwitness_dot_v1_dot_box__pb2.RebuildCatalogueRequest.SerializeToString,
             earwitness_dot_v1_dot_box__pb2.RebuildCatalogueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetVault(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/earwitness.v1.BoxService/GetVault',
+            earwitness_dot_v1_dot_box__pb2.GetVaultRequest.SerializeToString,
+            earwitness_dot_v1_dot_box__pb2.GetVaultResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBuckets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/earwitness.v1.BoxService/ListBuckets',
+            earwitness_dot_v1_dot_box__pb2.ListBucketsRequest.SerializeToString,
+            earwitness_dot_v1_dot_box__pb2.ListBucketsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyVault(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/earwitness.v1.BoxService/VerifyVault',
+            earwitness_dot_v1_dot_box__pb2.VerifyVaultRequest.SerializeToString,
+            earwitness_dot_v1_dot_box__pb2.VerifyVaultResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetKeystoreCopy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/earwitness.v1.BoxService/ForgetKeystoreCopy',
+            earwitness_dot_v1_dot_box__pb2.ForgetKeystoreCopyRequest.SerializeToString,
+            earwitness_dot_v1_dot_box__pb2.ForgetKeystoreCopyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTenantStorage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/earwitness.v1.BoxService/GetTenantStorage',
+            earwitness_dot_v1_dot_box__pb2.GetTenantStorageRequest.SerializeToString,
+            earwitness_dot_v1_dot_box__pb2.GetTenantStorageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetTenantQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/earwitness.v1.BoxService/SetTenantQuota',
+            earwitness_dot_v1_dot_box__pb2.SetTenantQuotaRequest.SerializeToString,
+            earwitness_dot_v1_dot_box__pb2.SetTenantQuotaResponse.FromString,
             options,
             channel_credentials,
             insecure,

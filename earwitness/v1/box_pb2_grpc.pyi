@@ -42,6 +42,22 @@ class BoxServiceStub:
     What the vault does not hold goes from it at the end. What is deleted is read anew when it is undeleted. Progress,
     then one message with done set. Safe to break off. One at a time: FAILED_PRECONDITION, reason REBUILD_RUNNING.
     """
+    GetVault: _grpc.UnaryUnaryMultiCallable[_box_pb2.GetVaultRequest, _box_pb2.GetVaultResponse]
+    """The vault at a glance: space and how long it lasts, buckets, legal holds, the retention clock, copies of the keystore."""
+    ListBuckets: _grpc.UnaryUnaryMultiCallable[_box_pb2.ListBucketsRequest, _box_pb2.ListBucketsResponse]
+    """Lists buckets in the order of their names, with their snapshots and who holds them."""
+    VerifyVault: _grpc.UnaryStreamMultiCallable[_box_pb2.VerifyVaultRequest, _box_pb2.VerifyVaultResponse]
+    """Reads stored recordings, deleted ones too, and checks each as VerifyRecording does. Progress and findings, then totals.
+    Recording goes on meanwhile. Safe to break off.
+    """
+    ForgetKeystoreCopy: _grpc.UnaryUnaryMultiCallable[_box_pb2.ForgetKeystoreCopyRequest, _box_pb2.ForgetKeystoreCopyResponse]
+    """Declares that the disk with a copy of the keystore is destroyed, so that erasing no longer waits for it.
+    FAILED_PRECONDITION, reason KEYSTORE_COPY_PRESENT, while it is there.
+    """
+    GetTenantStorage: _grpc.UnaryUnaryMultiCallable[_box_pb2.GetTenantStorageRequest, _box_pb2.GetTenantStorageResponse]
+    """What a tenant's recordings take up, and may take up."""
+    SetTenantQuota: _grpc.UnaryUnaryMultiCallable[_box_pb2.SetTenantQuotaRequest, _box_pb2.SetTenantQuotaResponse]
+    """Limits what a tenant's recordings may take up; what comes beyond it waits in the spool."""
 
 @_typing.type_check_only
 class BoxServiceAsyncStub(BoxServiceStub):
@@ -57,6 +73,22 @@ class BoxServiceAsyncStub(BoxServiceStub):
     What the vault does not hold goes from it at the end. What is deleted is read anew when it is undeleted. Progress,
     then one message with done set. Safe to break off. One at a time: FAILED_PRECONDITION, reason REBUILD_RUNNING.
     """
+    GetVault: _aio.UnaryUnaryMultiCallable[_box_pb2.GetVaultRequest, _box_pb2.GetVaultResponse]  # type: ignore[assignment]
+    """The vault at a glance: space and how long it lasts, buckets, legal holds, the retention clock, copies of the keystore."""
+    ListBuckets: _aio.UnaryUnaryMultiCallable[_box_pb2.ListBucketsRequest, _box_pb2.ListBucketsResponse]  # type: ignore[assignment]
+    """Lists buckets in the order of their names, with their snapshots and who holds them."""
+    VerifyVault: _aio.UnaryStreamMultiCallable[_box_pb2.VerifyVaultRequest, _box_pb2.VerifyVaultResponse]  # type: ignore[assignment]
+    """Reads stored recordings, deleted ones too, and checks each as VerifyRecording does. Progress and findings, then totals.
+    Recording goes on meanwhile. Safe to break off.
+    """
+    ForgetKeystoreCopy: _aio.UnaryUnaryMultiCallable[_box_pb2.ForgetKeystoreCopyRequest, _box_pb2.ForgetKeystoreCopyResponse]  # type: ignore[assignment]
+    """Declares that the disk with a copy of the keystore is destroyed, so that erasing no longer waits for it.
+    FAILED_PRECONDITION, reason KEYSTORE_COPY_PRESENT, while it is there.
+    """
+    GetTenantStorage: _aio.UnaryUnaryMultiCallable[_box_pb2.GetTenantStorageRequest, _box_pb2.GetTenantStorageResponse]  # type: ignore[assignment]
+    """What a tenant's recordings take up, and may take up."""
+    SetTenantQuota: _aio.UnaryUnaryMultiCallable[_box_pb2.SetTenantQuotaRequest, _box_pb2.SetTenantQuotaResponse]  # type: ignore[assignment]
+    """Limits what a tenant's recordings may take up; what comes beyond it waits in the spool."""
 
 class BoxServiceServicer(metaclass=_abc_1.ABCMeta):
     """The box itself."""
@@ -81,5 +113,57 @@ class BoxServiceServicer(metaclass=_abc_1.ABCMeta):
         What the vault does not hold goes from it at the end. What is deleted is read anew when it is undeleted. Progress,
         then one message with done set. Safe to break off. One at a time: FAILED_PRECONDITION, reason REBUILD_RUNNING.
         """
+
+    @_abc_1.abstractmethod
+    def GetVault(
+        self,
+        request: _box_pb2.GetVaultRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_box_pb2.GetVaultResponse, _abc.Awaitable[_box_pb2.GetVaultResponse]]:
+        """The vault at a glance: space and how long it lasts, buckets, legal holds, the retention clock, copies of the keystore."""
+
+    @_abc_1.abstractmethod
+    def ListBuckets(
+        self,
+        request: _box_pb2.ListBucketsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_box_pb2.ListBucketsResponse, _abc.Awaitable[_box_pb2.ListBucketsResponse]]:
+        """Lists buckets in the order of their names, with their snapshots and who holds them."""
+
+    @_abc_1.abstractmethod
+    def VerifyVault(
+        self,
+        request: _box_pb2.VerifyVaultRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_box_pb2.VerifyVaultResponse], _abc.AsyncIterator[_box_pb2.VerifyVaultResponse]]:
+        """Reads stored recordings, deleted ones too, and checks each as VerifyRecording does. Progress and findings, then totals.
+        Recording goes on meanwhile. Safe to break off.
+        """
+
+    @_abc_1.abstractmethod
+    def ForgetKeystoreCopy(
+        self,
+        request: _box_pb2.ForgetKeystoreCopyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_box_pb2.ForgetKeystoreCopyResponse, _abc.Awaitable[_box_pb2.ForgetKeystoreCopyResponse]]:
+        """Declares that the disk with a copy of the keystore is destroyed, so that erasing no longer waits for it.
+        FAILED_PRECONDITION, reason KEYSTORE_COPY_PRESENT, while it is there.
+        """
+
+    @_abc_1.abstractmethod
+    def GetTenantStorage(
+        self,
+        request: _box_pb2.GetTenantStorageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_box_pb2.GetTenantStorageResponse, _abc.Awaitable[_box_pb2.GetTenantStorageResponse]]:
+        """What a tenant's recordings take up, and may take up."""
+
+    @_abc_1.abstractmethod
+    def SetTenantQuota(
+        self,
+        request: _box_pb2.SetTenantQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_box_pb2.SetTenantQuotaResponse, _abc.Awaitable[_box_pb2.SetTenantQuotaResponse]]:
+        """Limits what a tenant's recordings may take up; what comes beyond it waits in the spool."""
 
 def add_BoxServiceServicer_to_server(servicer: BoxServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

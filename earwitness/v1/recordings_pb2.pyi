@@ -359,6 +359,8 @@ class Recording(_message.Message):
     STATE_REASON_FIELD_NUMBER: _builtins.int
     PURGE_TIME_FIELD_NUMBER: _builtins.int
     CERTIFICATE_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    LEGAL_HOLDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/recordings/{recording}."""
     line: _builtins.str
@@ -370,7 +372,7 @@ class Recording(_message.Message):
     state: Global___RecordingState.ValueType
     """Where it is in its life."""
     etag: _builtins.str
-    """Changes with everything that can change here."""
+    """Changes with everything that can change here, but for what policies and legal holds say."""
     size_bytes: _builtins.int
     """Size of the sealed file, bytes."""
     whole: _builtins.bool
@@ -421,11 +423,21 @@ class Recording(_message.Message):
 
     @_builtins.property
     def purge_time(self) -> _timestamp_pb2.Timestamp:
-        """Of a deleted recording: until when it can be brought back."""
+        """Of a deleted recording: until when it can be brought back, by the policy that holds and the retention clock. Absent
+        while the vault does not answer; as the two below.
+        """
 
     @_builtins.property
     def certificate(self) -> Global___ErasureCertificate:
         """Of an erased recording: the proof."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it expires by the policy that holds; not before. Absent of one in quarantine."""
+
+    @_builtins.property
+    def legal_holds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """tenants/{tenant}/legalHolds/{case} of those that hold it: it is neither deleted nor erased, and does not expire."""
 
     def __init__(
         self,
@@ -453,10 +465,12 @@ class Recording(_message.Message):
         state_reason: _builtins.str = ...,
         purge_time: _timestamp_pb2.Timestamp | None = ...,
         certificate: Global___ErasureCertificate | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        legal_holds: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "duration", b"duration", "end_time", b"end_time", "purge_time", b"purge_time", "start_time", b"start_time", "state_time", b"state_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "duration", b"duration", "end_time", b"end_time", "expire_time", b"expire_time", "purge_time", b"purge_time", "start_time", b"start_time", "state_time", b"state_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "certificate", b"certificate", "direction", b"direction", "duration", b"duration", "end_time", b"end_time", "etag", b"etag", "flags", b"flags", "line", b"line", "marks", b"marks", "name", b"name", "part", b"part", "parties", b"parties", "purge_time", b"purge_time", "session_ids", b"session_ids", "sip_call_id", b"sip_call_id", "size_bytes", b"size_bytes", "source", b"source", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "state_time", b"state_time", "tracks", b"tracks", "whole", b"whole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "certificate", b"certificate", "direction", b"direction", "duration", b"duration", "end_time", b"end_time", "etag", b"etag", "expire_time", b"expire_time", "flags", b"flags", "legal_holds", b"legal_holds", "line", b"line", "marks", b"marks", "name", b"name", "part", b"part", "parties", b"parties", "purge_time", b"purge_time", "session_ids", b"session_ids", "sip_call_id", b"sip_call_id", "size_bytes", b"size_bytes", "source", b"source", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "state_time", b"state_time", "tracks", b"tracks", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -474,6 +488,9 @@ class ErasureCertificate(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     DEVICE_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    LOG_NUMBER_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
     recording: _builtins.str
     """tenants/{tenant}/recordings/{recording}."""
     epoch: _builtins.int
@@ -483,9 +500,17 @@ class ErasureCertificate(_message.Message):
     reason: _builtins.str
     """Why, as stated."""
     signature: _builtins.bytes
-    """Ed25519 over the fields above."""
+    """Ed25519 over the fields above, and in version 2 over log_number and the replicas' names."""
     device_public_key: _builtins.bytes
     """The box's public key, raw bytes."""
+    version: _builtins.int
+    """What is signed: 1 or 2."""
+    log_number: _builtins.int
+    """The entry of the box's deletion log that tells copies elsewhere to forget the recording; 0 in version 1."""
+    @_builtins.property
+    def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaErasure]:
+        """The copies elsewhere that must follow."""
+
     def __init__(
         self,
         *,
@@ -495,14 +520,43 @@ class ErasureCertificate(_message.Message):
         reason: _builtins.str = ...,
         signature: _builtins.bytes = ...,
         device_public_key: _builtins.bytes = ...,
+        version: _builtins.int = ...,
+        log_number: _builtins.int = ...,
+        replicas: _abc.Iterable[Global___ReplicaErasure] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_public_key", b"device_public_key", "epoch", b"epoch", "erase_time_ns", b"erase_time_ns", "reason", b"reason", "recording", b"recording", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_public_key", b"device_public_key", "epoch", b"epoch", "erase_time_ns", b"erase_time_ns", "log_number", b"log_number", "reason", b"reason", "recording", b"recording", "replicas", b"replicas", "signature", b"signature", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ErasureCertificate: _TypeAlias = ErasureCertificate  # noqa: Y015
+
+@_typing.final
+class ReplicaErasure(_message.Message):
+    """A copy of the vault elsewhere that must forget an erased recording. The keys were never there: it cannot read it either."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLICA_FIELD_NUMBER: _builtins.int
+    CONFIRMED_FIELD_NUMBER: _builtins.int
+    replica: _builtins.str
+    """Its name."""
+    confirmed: _builtins.bool
+    """It has followed the deletion log up to the certificate's log_number. Not signed; false while the vault does not answer."""
+    def __init__(
+        self,
+        *,
+        replica: _builtins.str = ...,
+        confirmed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed", b"confirmed", "replica", b"replica"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplicaErasure: _TypeAlias = ReplicaErasure  # noqa: Y015
 
 @_typing.final
 class ListRecordingsRequest(_message.Message):

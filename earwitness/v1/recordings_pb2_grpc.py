@@ -124,13 +124,15 @@ class RecordingsServiceServicer:
 
     def DeleteRecording(self, request, context):
         """Takes a recording out of sight. It can be brought back until its purge_time. Deleting what is deleted is success.
+        FAILED_PRECONDITION, reason RECORDING_HELD, under a legal hold; the same holds for erasing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UndeleteRecording(self, request, context):
-        """Brings a deleted recording back. Undeleting what is not deleted is success.
+        """Brings a deleted recording back. Undeleting what is not deleted is success. FAILED_PRECONDITION, reason GRACE_OVER, after
+        its purge_time, unless a legal hold keeps it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

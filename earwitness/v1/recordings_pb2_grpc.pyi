@@ -51,9 +51,13 @@ class RecordingsServiceStub:
     GetWaveform: _grpc.UnaryUnaryMultiCallable[_recordings_pb2.GetWaveformRequest, _recordings_pb2.GetWaveformResponse]
     """Gives the picture of a recording: peaks for each channel, and its marks."""
     DeleteRecording: _grpc.UnaryUnaryMultiCallable[_recordings_pb2.DeleteRecordingRequest, _recordings_pb2.DeleteRecordingResponse]
-    """Takes a recording out of sight. It can be brought back until its purge_time. Deleting what is deleted is success."""
+    """Takes a recording out of sight. It can be brought back until its purge_time. Deleting what is deleted is success.
+    FAILED_PRECONDITION, reason RECORDING_HELD, under a legal hold; the same holds for erasing.
+    """
     UndeleteRecording: _grpc.UnaryUnaryMultiCallable[_recordings_pb2.UndeleteRecordingRequest, _recordings_pb2.UndeleteRecordingResponse]
-    """Brings a deleted recording back. Undeleting what is not deleted is success."""
+    """Brings a deleted recording back. Undeleting what is not deleted is success. FAILED_PRECONDITION, reason GRACE_OVER, after
+    its purge_time, unless a legal hold keeps it.
+    """
     EraseRecording: _grpc.UnaryUnaryMultiCallable[_recordings_pb2.EraseRecordingRequest, _recordings_pb2.EraseRecordingResponse]
     """Destroys a recording's data key: nobody can read any copy after it. There is no way back. The recording's personal
     data goes from the catalogue too; what stays is said in Recording. Erasing what is erased is success, with the same
@@ -83,9 +87,13 @@ class RecordingsServiceAsyncStub(RecordingsServiceStub):
     GetWaveform: _aio.UnaryUnaryMultiCallable[_recordings_pb2.GetWaveformRequest, _recordings_pb2.GetWaveformResponse]  # type: ignore[assignment]
     """Gives the picture of a recording: peaks for each channel, and its marks."""
     DeleteRecording: _aio.UnaryUnaryMultiCallable[_recordings_pb2.DeleteRecordingRequest, _recordings_pb2.DeleteRecordingResponse]  # type: ignore[assignment]
-    """Takes a recording out of sight. It can be brought back until its purge_time. Deleting what is deleted is success."""
+    """Takes a recording out of sight. It can be brought back until its purge_time. Deleting what is deleted is success.
+    FAILED_PRECONDITION, reason RECORDING_HELD, under a legal hold; the same holds for erasing.
+    """
     UndeleteRecording: _aio.UnaryUnaryMultiCallable[_recordings_pb2.UndeleteRecordingRequest, _recordings_pb2.UndeleteRecordingResponse]  # type: ignore[assignment]
-    """Brings a deleted recording back. Undeleting what is not deleted is success."""
+    """Brings a deleted recording back. Undeleting what is not deleted is success. FAILED_PRECONDITION, reason GRACE_OVER, after
+    its purge_time, unless a legal hold keeps it.
+    """
     EraseRecording: _aio.UnaryUnaryMultiCallable[_recordings_pb2.EraseRecordingRequest, _recordings_pb2.EraseRecordingResponse]  # type: ignore[assignment]
     """Destroys a recording's data key: nobody can read any copy after it. There is no way back. The recording's personal
     data goes from the catalogue too; what stays is said in Recording. Erasing what is erased is success, with the same
@@ -148,7 +156,9 @@ class RecordingsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recordings_pb2.DeleteRecordingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recordings_pb2.DeleteRecordingResponse, _abc.Awaitable[_recordings_pb2.DeleteRecordingResponse]]:
-        """Takes a recording out of sight. It can be brought back until its purge_time. Deleting what is deleted is success."""
+        """Takes a recording out of sight. It can be brought back until its purge_time. Deleting what is deleted is success.
+        FAILED_PRECONDITION, reason RECORDING_HELD, under a legal hold; the same holds for erasing.
+        """
 
     @_abc_1.abstractmethod
     def UndeleteRecording(
@@ -156,7 +166,9 @@ class RecordingsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _recordings_pb2.UndeleteRecordingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recordings_pb2.UndeleteRecordingResponse, _abc.Awaitable[_recordings_pb2.UndeleteRecordingResponse]]:
-        """Brings a deleted recording back. Undeleting what is not deleted is success."""
+        """Brings a deleted recording back. Undeleting what is not deleted is success. FAILED_PRECONDITION, reason GRACE_OVER, after
+        its purge_time, unless a legal hold keeps it.
+        """
 
     @_abc_1.abstractmethod
     def EraseRecording(

@@ -28,7 +28,7 @@ class _Grain:
 class _GrainEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Grain.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     GRAIN_UNSPECIFIED: _Grain.ValueType  # 0
-    """Not said: a day."""
+    """Not said: about a thirtieth of the retention."""
     GRAIN_DAY: _Grain.ValueType  # 1
     """A day."""
     GRAIN_WEEK: _Grain.ValueType  # 2
@@ -40,7 +40,7 @@ class Grain(_Grain, metaclass=_GrainEnumTypeWrapper):
     """How long a slice of time one bucket holds."""
 
 GRAIN_UNSPECIFIED: Grain.ValueType  # 0
-"""Not said: a day."""
+"""Not said: about a thirtieth of the retention."""
 GRAIN_DAY: Grain.ValueType  # 1
 """A day."""
 GRAIN_WEEK: Grain.ValueType  # 2
@@ -109,9 +109,11 @@ class Line(_message.Message):
     catch_all: _builtins.bool
     """Takes what no other line takes. At most one line of the box."""
     grain: Global___Grain.ValueType
-    """How long a slice of time one bucket holds."""
+    """How long a slice of time one bucket holds. Said at its making, it is what the line's retention policy begins with; not
+    said, the line follows its tenant and the box. Answered with what holds; not said while the vault does not answer.
+    """
     grace_days: _builtins.int
-    """Days in which a deleted recording can be brought back, 0 to 3650; absent: 30."""
+    """Days in which a deleted recording can be brought back, 0 to 3650. As grain."""
     etag: _builtins.str
     """Changes with everything that can change here."""
     @_builtins.property
