@@ -356,7 +356,8 @@ class Epochs:
         for slot in SLOTS:
             if slot != active.slot:
                 self._slots.destroy(slot)
-        self._refuse_other_roots(active, root)
+        if self._slots.in_copies:
+            self._refuse_other_roots(active, root)
         self._fault("old slot destroyed")
         self._places.clean(active.epoch)
         self._fault("old files removed")

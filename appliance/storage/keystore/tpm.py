@@ -97,12 +97,13 @@ class Tpm:
             )
         except subprocess.TimeoutExpired as error:
             raise TpmError(
-                f"the TPM does not answer within {self._deadline_s:g} s", command=arguments[0]
+                f"the TPM does not answer within {self._deadline_s:g} s", command=arguments[0], code=0
             ) from error
         except OSError as error:
             raise TpmError(
                 f"tpm2-tools cannot be started ({error.strerror}): is the package installed?",
                 command=arguments[0],
+                code=0,
             ) from error
         if done.returncode:
             raise _refusal(arguments[0], done.stderr.decode("utf-8", "replace"))

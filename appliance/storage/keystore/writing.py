@@ -86,14 +86,11 @@ class KeystoreWriter(KeystoreReader):
 
     @property
     def degraded(self) -> list[str]:
-        """Copies that do not take records at present, with the cause, and unfinished destruction."""
+        """Copies that do not take records at present, with the cause, and unfinished destruction; `copies` has more."""
         found = [f"{name}: {why}" for name, why in dict(self._journal.degraded).items()]
         found += ["what is old is not destroyed yet"] if self._epochs.unfinished else []
         found += ["it is not known which epoch counts"] if self._epochs.in_doubt else []
-        return found + [
-            f"{item.directory}: copy {id_text(item.id)} is missing since epoch {item.epoch}"
-            for item in self._missing()
-        ]
+        return found
 
     def copies(self) -> list[CopyState]:
         """Every copy that is known, those that are missing too, by directory name."""
@@ -131,11 +128,17 @@ class KeystoreWriter(KeystoreReader):
         """Lists the copies that are here, as having completed the present epoch's turn. KeystoreWriteError."""
         if self._epochs.unfinished or self._journal.version != keyjournal.VERSION:
             return
-        listed = self._open.contents.copies
-        fresh = [item for item in self._epochs.copies.records(self.epoch) if listed.get(item.id) != item]
+        listed, here = self._open.contents.copies, self._epochs.copies.records(self.epoch)
+        fresh = [item for item in here if listed.get(item.id) != item]
         if fresh:
             self._append(pack_copies(fresh))
             self._fault("copies noted")
+        if not self._roots_in_copies:
+            # One that was replaced holds no root key, so nobody need care what became of it.
+            served = {item.directory for item in here}
+            for item in missing(list(listed.values()), here):
+                if item.directory in served:
+                    self._append(pack_forget(item.id))
 
     def compact(self) -> bool:
         """Merges the journal into a new epoch where it has grown large; whether it did."""
