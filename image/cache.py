@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-KEPT = 3  # entries of a kind: the one in use, and what other branches and yesterday used
+KEPT = 3  # entries of a kind: the one in use, and what other branches used
+USED_S = 3 * 24 * 3600  # younger ones are kept as well: a guest may run from them
 
 log = logging.getLogger("image")
 
@@ -86,6 +87,8 @@ class Cache:
         entries = [entry for entry in (self.root / kind).iterdir() if not entry.name.startswith(".")]
         entries.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
         for entry in entries[KEPT:]:
+            if time.time() - entry.stat().st_mtime < USED_S:
+                continue
             log.info("forgetting %s %s", kind, entry.name)
             doomed = entry.with_name(f".{entry.name}.old")
             entry.rename(doomed)

@@ -67,6 +67,8 @@ class Machine:
         """Starts QEMU and waits for the agent; gives the seconds that took."""
         if self.pid() is not None:
             raise GuestError("the guest is already running")
+        if not self.image.is_dir():
+            raise GuestError(f"the guest's image is no longer in the cache: {self.image}")
         began = time.monotonic()
         (self.folder / "initrd").write_bytes(initrd.build(self.image / "boot"))
         self._mark_console()

@@ -23,6 +23,8 @@ PACKAGES = (
     "python3", "python3-venv", "udev", "kmod", "busybox-static", "util-linux", "mount", "e2fsprogs", "iproute2",
     "procps", "psmisc", "fdisk", "tpm2-tools", "tzdata", "strace", "openssl",
 )  # fmt: skip
+# Out of packages that would bring much else: zinject makes disks fail and stall as a test wants it.
+UNPACKED = {"zfs-test": ("usr/sbin/zinject",)}
 # Loaded before the root disk is there, in this order; what Debian's kernel has built in is passed over. ZFS comes later,
 # from the root disk, while the agent and udev start on the other processor.
 BOOT_MODULES = (
@@ -57,6 +59,7 @@ class Recipe:
             asdict(versions),
             PACKAGES,
             ZFS_PACKAGES,
+            UNPACKED,
             BOOT_MODULES,
             FILES,
             self.wheels,
@@ -78,10 +81,19 @@ class Recipe:
         need("mmdebstrap", "chroot", "mke2fs", "dpkg-deb", "apt-get")
         house = wheels.wheelhouse(self.cache, self.lock)
         zfs = modules.modules(self.cache, versions)
-        tree = folder / "tree"
+        tree, work = folder / "tree", folder / "work"
         exact = [f"{name}={versions.zfs}" for name in ZFS_PACKAGES]
         debian.make_tree(tree, debian.sources(), [*PACKAGES, *exact])
-        _install_kernel(tree, versions, zfs, folder)
+        apt = debian.Apt(work / "apt", debian.sources())
+        apt.update()
+        unpacked = _unpack(apt, f"linux-image-{versions.kernel}={versions.kernel_package}", work)
+        _install_modules(tree, versions, unpacked, zfs)
+        (vmlinuz,) = unpacked.glob("boot/vmlinuz-*")
+        (folder / "vmlinux").write_bytes(kernel.vmlinux(vmlinuz.read_bytes()))
+        for package, files in UNPACKED.items():
+            unpacked = _unpack(apt, f"{package}={versions.zfs}", work)
+            for name in files:
+                shutil.copy(unpacked / name, tree / name)
         _install_python(tree, house)
         for name, text in FILES.items():
             file = tree / name
@@ -94,7 +106,8 @@ class Recipe:
             ["mke2fs", "-q", "-t", "ext4", "-L", "earwitness-root", "-m", "0", "-N", str(INODES), "-d", tree,
              "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", folder / "root.ext4", SIZE],
         )  # fmt: skip
-        shutil.rmtree(tree)
+        for done in (tree, work):
+            shutil.rmtree(done)
         (folder / "facts.json").write_text(json.dumps(asdict(versions)))
 
 
@@ -102,17 +115,16 @@ def _unreachable(folder: Path) -> None:
     raise BuildError(f"{folder} vanished from the cache while it was looked at")
 
 
-def _install_kernel(tree: Path, versions: Versions, zfs: Path, folder: Path) -> None:
-    # Unpacked, not installed: the package would bring initramfs-tools and make an initrd that nobody boots.
-    work = folder / "kernel"
-    work.mkdir()
-    apt = debian.Apt(work / "apt", debian.sources())
-    apt.update()
-    (package,) = apt.download([f"linux-image-{versions.kernel}={versions.kernel_package}"], work)
-    unpacked = work / "unpacked"
-    run(["dpkg-deb", "-x", package, unpacked])
-    (vmlinuz,) = unpacked.glob("boot/vmlinuz-*")
-    (folder / "vmlinux").write_bytes(kernel.vmlinux(vmlinuz.read_bytes()))
+def _unpack(apt: debian.Apt, package: str, work: Path) -> Path:
+    """A package's files, without installing it: a kernel would make an initrd that nobody boots."""
+    (archive,) = apt.download([package], work)
+    unpacked = archive.with_suffix("")
+    run(["dpkg-deb", "-x", archive, unpacked])
+    return unpacked
+
+
+def _install_modules(tree: Path, versions: Versions, unpacked: Path, zfs: Path) -> None:
+    """The kernel's modules, and ZFS's."""
     (found,) = [*unpacked.glob("lib/modules/*"), *unpacked.glob("usr/lib/modules/*")]
     target = tree / "usr/lib/modules" / versions.kernel
     target.parent.mkdir(exist_ok=True)
@@ -121,7 +133,6 @@ def _install_kernel(tree: Path, versions: Versions, zfs: Path, folder: Path) -> 
     for name in modules.MODULES:
         shutil.copy(zfs / "lean" / f"{name}.ko", target / "updates")
     in_tree(tree, ["depmod", "-a", versions.kernel])
-    shutil.rmtree(work)
 
 
 def _install_python(tree: Path, house: Path) -> None:

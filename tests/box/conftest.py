@@ -20,6 +20,23 @@ IN_GUEST = "EARWITNESS_GUEST" in os.environ
 collect_ignore = [] if IN_GUEST else ["inside"]
 
 Boot = Callable[[int], Guest]
+RAN = pytest.StashKey[dict[str, str]]()
+
+
+@pytest.fixture
+def record_suite(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Notes what a suite in the guest came to, for the end of the run."""
+
+    def note(name: str, counts: str) -> None:
+        request.config.stash.setdefault(RAN, {})[name] = counts
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The counts of the suites in the guest: here each suite is one test."""
+    for name, counts in config.stash.get(RAN, {}).items():
+        terminalreporter.write_line(f"in the guest, {name}: {counts}")
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from image import debian, kernel, wheels
 from image.cache import KEPT, Cache
 from image.errors import BuildError
 from image.guest import checkout, initrd
+from image.guest.report import cases, summary
 from image.guest.root import BOOT_MODULES
 from image.guest.spec import Disk, Spec, command
 from image.versions import Versions, ask, remembered, zfs_release
@@ -349,8 +350,12 @@ def test_two_builders_wait_for_each_other(tmp_path: Path) -> None:
     assert len(built) == 1
 
 
-def test_the_entries_used_last_are_kept(tmp_path: Path) -> None:
+def test_the_entries_used_last_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = Cache(tmp_path)
+    for number in range(KEPT + 2):
+        cache.get("young", f"key{number}", lambda folder: None)
+    assert cache.has("young", "key0"), "a guest may run from it"
+    monkeypatch.setattr("image.cache.USED_S", -1)
     for number in range(KEPT + 1):
         path = cache.get("kind", f"key{number}", lambda folder: None)
         os.utime(path, (number, number))
@@ -359,3 +364,22 @@ def test_the_entries_used_last_are_kept(tmp_path: Path) -> None:
     cache.get("kind", "more", lambda folder: None)
     assert cache.has("kind", "key1")
     assert not cache.has("kind", "key2")
+
+
+# -- reports
+
+REPORT = b"""<?xml version="1.0"?><testsuites><testsuite name="pytest">
+<testcase classname="a" name="good"/><testcase classname="a" name="bad"><failure message="no">trace</failure></testcase>
+<testcase classname="a" name="worse"><error message="broke">trace</error></testcase>
+<testcase classname="a" name="left"><skipped message="why">where</skipped></testcase></testsuite></testsuites>"""
+
+
+def test_a_report_says_what_was_good_bad_and_left_out() -> None:
+    found = cases(REPORT)
+    assert [(case.name, case.outcome, case.bad) for case in found] == [
+        ("a::good", "passed", False), ("a::bad", "failure", True), ("a::worse", "error", True),
+        ("a::left", "skipped", False),
+    ]  # fmt: skip
+    assert found[1].text == "no\ntrace"
+    assert summary(found) == "2 failed, 1 passed, 1 skipped"
+    assert summary(cases(b"<testsuites/>")) == ""

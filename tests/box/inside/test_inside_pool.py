@@ -54,3 +54,23 @@ def test_damage_on_one_side_is_found_and_repaired(pool: str, disks: list[str], s
     assert Path("/damaged/file").read_bytes() == data
     sh("zpool", "clear", pool)
     sh("zfs", "destroy", f"{pool}/damaged")
+
+
+def test_an_injected_write_error_degrades_the_disk_that_has_it(
+    pool: str, disks: list[str], sh: Shell
+) -> None:
+    sh("zfs", "create", "-o", "mountpoint=/injected", "-o", "canmount=on", f"{pool}/injected")
+    sh("zinject", "-d", Path(disks[0]).name, "-e", "io", "-T", "write", pool)
+    try:
+        Path("/injected/file").write_bytes(b"x" * 1_000_000)
+        sh("zpool", "sync", pool)
+        found = json.loads(sh("zpool", "status", "-j", "--json-int", pool))["pools"][pool]
+        (mirror,) = found["vdevs"][pool]["vdevs"].values()
+        errors = {name: leaf["write_errors"] for name, leaf in mirror["vdevs"].items()}
+        assert errors[Path(disks[0]).name] > 0
+        assert errors[Path(disks[1]).name] == 0
+        assert Path("/injected/file").read_bytes() == b"x" * 1_000_000
+    finally:
+        sh("zinject", "-c", "all")
+        sh("zpool", "clear", pool)
+        sh("zfs", "destroy", f"{pool}/injected")
