@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import structlog
@@ -97,6 +98,12 @@ class Expiry:
             if not plan.destroying:
                 return self._end(begun, Outcome.NOTHING, facts)
             return self._carry_out(self._runs.begin(begun, list(plan.destroying)))
+
+    @contextmanager
+    def held_off(self) -> Iterator[None]:
+        """While something goes on that no run may come into; a run waits."""
+        with self._lock:
+            yield
 
     def resume(self) -> RunRecord | None:
         """Carries a run that a crash broke off to its end; None where there is none."""

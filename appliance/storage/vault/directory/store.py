@@ -391,9 +391,7 @@ class DirectoryStore(BucketStore):
     def adopt(self, bucket: BucketId) -> None:
         """See BucketStore. Here nothing but the guard tells it from a bucket that was made."""
         with self._hand_on(bucket):
-            place = self._place(bucket)
-            self._doors.refuse_busy(bucket)
-            self._guard(place)
+            self._guard(self._place(bucket))
 
     # The medium.
 
