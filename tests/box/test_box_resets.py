@@ -25,7 +25,8 @@ pytestmark = pytest.mark.timeout(120 + 120 * ROUNDS)
 
 @dataclass
 class Known:
-    """What the load said: by recording its state and digest, and what it was doing when the power went."""
+    """What the load said: by recording its state and digest (empty where the power went before it was said), and what
+    it was doing when the power went."""
 
     states: dict[str, list[str]] = field(default_factory=dict)
     doing: list[str] = field(default_factory=list)
@@ -46,7 +47,7 @@ class Known:
                 self.doing = []
             case ["done", state, *names]:
                 for name in names:
-                    self.states[name] = [state, self.states[name][1]]
+                    self.states[name] = [state, self.states.get(name, ["", ""])[1]]
                 self.doing = []
             case ["checked", *rest]:
                 found = json.loads(" ".join(rest))["states"]
