@@ -14,8 +14,9 @@ from typing import Any, Final
 from appliance.access import certificates, pki
 from appliance.api import convert
 from appliance.api.errors import FieldInvalidError, SignalingUnavailableError
-from appliance.api.parts import MAX_PAGE, Parts
+from appliance.api.parts import MAX_PAGE
 from appliance.api.processes import Seen
+from appliance.api.vaultview import VaultView
 from appliance.model import EarwitnessError
 from appliance.process import incidents
 from earwitness.internal.v1 import vault_pb2
@@ -26,26 +27,23 @@ DEFAULT_INCIDENTS: Final = 20
 _LIBRARIES: Final = ("grpcio", "protobuf", "cryptography", "sqlalchemy", "numpy", "av", "zstandard", "lxml")
 
 
-class Box(box_pb2_grpc.BoxServiceServicer):
+class Box(VaultView, box_pb2_grpc.BoxServiceServicer):
     """See box.proto."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
 
     async def GetBoxStatus(self, request: pb.GetBoxStatusRequest, context: Any) -> pb.GetBoxStatusResponse:
         if request.incident_limit < 0:
             raise FieldInvalidError("should not be negative", field="incident_limit")
         limit = min(request.incident_limit or DEFAULT_INCIDENTS, MAX_PAGE)
-        layout = self._parts.settings.layout
+        layout = self.parts.settings.layout
         seen, vault, happened, present, restarts = await asyncio.gather(
-            self._parts.processes.look(tells=False),
+            self.parts.processes.look(tells=False),
             self._vault(),
             asyncio.to_thread(incidents.read, layout.incidents),
             asyncio.to_thread(pki.present, layout),
             asyncio.to_thread(_restarts, layout.run / "supervisor.json"),
         )
         answer = pb.GetBoxStatusResponse(
-            time=convert.timestamp(self._parts.clock_ns()),
+            time=convert.timestamp(self.parts.clock_ns()),
             version=importlib.metadata.version("earwitness"),
             library_versions={name: importlib.metadata.version(name) for name in _LIBRARIES},
             processes=[_process(one, restarts.get(one.process, 0)) for one in seen],
@@ -85,23 +83,23 @@ class Box(box_pb2_grpc.BoxServiceServicer):
         for name, value in capture.items():
             answer.capture_counters[name] = value
         if vault is not None:
-            answer.vault.CopyFrom(_vault(vault, self._parts.follower.cursor))
+            answer.vault.CopyFrom(_vault(vault, self.parts.follower.cursor))
         try:
-            answer.live_call_count = len(self._parts.board.calls())
+            answer.live_call_count = len(self.parts.board.calls())
         except SignalingUnavailableError:
             pass  # absent says so
         return answer
 
     async def _vault(self) -> vault_pb2.GetVaultStatusResponse | None:
         try:
-            return await self._parts.vault.status()
+            return await self.parts.vault.status()
         except EarwitnessError:
             return None  # absent says so, and a condition does
 
     async def RebuildCatalogue(
         self, request: pb.RebuildCatalogueRequest, context: Any
     ) -> AsyncIterator[pb.RebuildCatalogueResponse]:
-        async with aclosing(self._parts.follower.rebuild()) as steps:
+        async with aclosing(self.parts.follower.rebuild()) as steps:
             async for step in steps:
                 if step.done or step.recordings % 20 == 0:
                     yield pb.RebuildCatalogueResponse(

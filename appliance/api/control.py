@@ -29,15 +29,18 @@ from appliance.api.events import Events
 from appliance.api.follow import Follower
 from appliance.api.gate import Gate
 from appliance.api.limits import RateLimit
+from appliance.api.linepolicies import LinePolicies
 from appliance.api.parts import Parts
 from appliance.api.processes import Processes
 from appliance.api.recordings import Recordings
 from appliance.api.renders import Renders
+from appliance.api.retention import Retention
 from appliance.api.routing import Routing
 from appliance.api.store import ShuttingDownError, Store
 from appliance.api.taking import Taker
 from appliance.api.tenants import Tenants
 from appliance.api.vault import Vault, VaultReader
+from appliance.api.vaultretention import VaultRetention
 from appliance.catalog import database, events, requests
 from appliance.catalog.database import Database
 from appliance.catalog.errors import CatalogueUnavailableError
@@ -51,6 +54,7 @@ from earwitness.v1 import (
     calls_pb2_grpc,
     events_pb2_grpc,
     recordings_pb2_grpc,
+    retention_pb2_grpc,
     tenants_pb2_grpc,
 )
 
@@ -59,6 +63,7 @@ log = structlog.get_logger()
 SERVICES: Final = {
     "earwitness.v1.CallsService": calls_pb2_grpc.add_CallsServiceServicer_to_server,
     "earwitness.v1.RecordingsService": recordings_pb2_grpc.add_RecordingsServiceServicer_to_server,
+    "earwitness.v1.RetentionService": retention_pb2_grpc.add_RetentionServiceServicer_to_server,
     "earwitness.v1.TenantsService": tenants_pb2_grpc.add_TenantsServiceServicer_to_server,
     "earwitness.v1.EventsService": events_pb2_grpc.add_EventsServiceServicer_to_server,
     "earwitness.v1.BoxService": box_pb2_grpc.add_BoxServiceServicer_to_server,
@@ -195,6 +200,8 @@ class Control:
         settings, layout = self._settings, self._settings.layout
         vault = Vault(layout)
         self._exit.push_async_callback(vault.close)
+        retention = VaultRetention(layout)
+        self._exit.push_async_callback(retention.close)
         reader = VaultReader(layout)
         self._exit.callback(reader.close)
         readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
@@ -219,6 +226,8 @@ class Control:
             processes=processes,
             renders=renders,
             routing=Routing(layout.routing, store),
+            retention=retention,
+            line_policies=LinePolicies(store, retention, self._status),
             clock_ns=self._clock_ns,
         )
 
@@ -227,6 +236,7 @@ class Control:
         servicers: dict[str, Any] = {
             "earwitness.v1.CallsService": Calls(parts, self._heartbeat_s),
             "earwitness.v1.RecordingsService": Recordings(parts),
+            "earwitness.v1.RetentionService": Retention(parts),
             "earwitness.v1.TenantsService": Tenants(parts),
             "earwitness.v1.EventsService": Events(parts, self._heartbeat_s),
             "earwitness.v1.BoxService": Box(parts),
@@ -266,6 +276,7 @@ class Control:
         while True:
             try:
                 if await self.parts.routing.restore():
+                    await self.parts.line_policies.try_push()
                     await self.parts.routing.publish()
                 else:
                     await self.parts.routing.provision(self.parts.vault, self._clock_ns())
@@ -296,6 +307,7 @@ class Control:
                     analyzed_s = time.monotonic()
             except CatalogueUnavailableError:
                 pass  # its condition is raised; there is a next round
+            await self.parts.line_policies.try_push()
             self.parts.renders.expire()
             await asyncio.sleep(HOUSEKEEPING_S)
 
@@ -326,6 +338,7 @@ class Control:
         states = {
             "earwitness.v1.CallsService": lambda: self.parts.board.in_sync,
             "earwitness.v1.RecordingsService": lambda: self.parts.follower.connected,
+            "earwitness.v1.RetentionService": lambda: self.parts.follower.connected,
         }
         while True:
             for name, serves in states.items():

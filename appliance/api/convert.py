@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
 
 from google.protobuf import duration_pb2, timestamp_pb2
 
@@ -14,11 +13,9 @@ from appliance.catalog.records import Certificate as CertificateRow
 from appliance.catalog.records import Held, MarkRow, Recording, State
 from appliance.catalog.values import number_of
 from appliance.model import Direction, MarkKind, Role
-from appliance.model.routing import Grain, Line, Tenant
-from earwitness.internal.v1 import signaling_pb2, vault_pb2
+from appliance.model.routing import Line, Tenant
+from earwitness.internal.v1 import retention_pb2, signaling_pb2, vault_pb2
 from earwitness.v1 import calls_pb2, events_pb2, party_pb2, recordings_pb2, tenants_pb2
-
-DAY_NS: Final = 86400 * 10**9
 
 
 def timestamp(ns: int) -> timestamp_pb2.Timestamp:
@@ -65,7 +62,10 @@ def _plain(value: str | int | float | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def certificate(row: CertificateRow, tenant_id: str, recording_id: str) -> recordings_pb2.ErasureCertificate:
+def certificate(
+    row: CertificateRow, tenant_id: str, recording_id: str, confirmed: Mapping[str, int]
+) -> recordings_pb2.ErasureCertificate:
+    """`confirmed`: up to which entry of the deletion log copies elsewhere have followed, by name."""
     return recordings_pb2.ErasureCertificate(
         recording=names.recording(tenant_id, recording_id),
         epoch=row.epoch,
@@ -73,13 +73,38 @@ def certificate(row: CertificateRow, tenant_id: str, recording_id: str) -> recor
         reason=row.reason,
         signature=row.signature,
         device_public_key=row.device_public_key,
+        version=row.version,
+        log_number=row.log_number,
+        replicas=[
+            recordings_pb2.ReplicaErasure(
+                replica=name, confirmed=0 < row.log_number <= confirmed.get(name, 0)
+            )
+            for name in row.replicas
+        ],
     )
 
 
-def recording(
-    row: Recording, *, full: bool, grace_days: Callable[[str], int | None]
-) -> recordings_pb2.Recording:
-    """`grace_days` gives the grace of a line, None where the line is not known."""
+class Kept:
+    """What the vault says of how some recordings are kept; nothing where it does not answer."""
+
+    def __init__(self, told: retention_pb2.GetKeepingResponse | None) -> None:
+        self._by_id = {one.recording_id: one for one in told.keeping} if told is not None else {}
+        self.confirmed = {one.name: one.confirmed for one in told.replicas} if told is not None else {}
+
+    def put(self, row: Recording, made: recordings_pb2.Recording) -> None:
+        """When it goes, and what holds it."""
+        kept = self._by_id.get(row.recording_id)
+        if kept is None:
+            return
+        if kept.expire_ns:
+            made.expire_time.CopyFrom(timestamp(kept.expire_ns))
+        if row.state is State.DELETED and kept.purge_ns:
+            made.purge_time.CopyFrom(timestamp(kept.purge_ns))
+        made.legal_holds.extend(names.legal_hold(row.tenant_id, case) for case in kept.cases)
+
+
+def recording(row: Recording, *, full: bool, kept: Kept) -> recordings_pb2.Recording:
+    """`kept`: what the vault says of it."""
     made = recordings_pb2.Recording(
         name=names.recording(row.tenant_id, row.recording_id),
         line=names.line(row.tenant_id, row.line_id),
@@ -91,7 +116,8 @@ def recording(
     )
     if row.state is State.ERASED:
         if row.certificate is not None:
-            made.certificate.CopyFrom(certificate(row.certificate, row.tenant_id, row.recording_id))
+            proof = certificate(row.certificate, row.tenant_id, row.recording_id, kept.confirmed)
+            made.certificate.CopyFrom(proof)
         return made
     made.call = names.call(row.tenant_id, row.call_id)
     made.part = row.part
@@ -113,10 +139,7 @@ def recording(
             role=role(party.role),
             tracks=[track.track for track in row.tracks if track.party == ordinal],
         )
-    if row.state is State.DELETED:
-        days = grace_days(row.line_id)
-        if days is not None:
-            made.purge_time.CopyFrom(timestamp(row.state_ns + days * DAY_NS))
+    kept.put(row, made)
     if full:
         for track in row.tracks:
             heard = row.parties[track.party].role if 0 <= track.party < len(row.parties) else Role.UNKNOWN
@@ -140,7 +163,14 @@ def held(message: vault_pb2.Holding) -> Held:
         since_ns=message.since_ns,
         created_ns=message.created_ns,
         certificate=CertificateRow(
-            proof.epoch, proof.erased_ns, proof.reason, proof.signature, proof.device_public_key
+            proof.epoch,
+            proof.erased_ns,
+            proof.reason,
+            proof.signature,
+            proof.device_public_key,
+            proof.version or 1,
+            proof.log_number,
+            tuple(proof.replicas),
         )
         if message.HasField("certificate")
         else None,
@@ -184,11 +214,9 @@ def tenant(row: Tenant) -> tenants_pb2.Tenant:
     )
 
 
-def grain(value: Grain) -> tenants_pb2.Grain.ValueType:
-    return tenants_pb2.Grain.Value(f"GRAIN_{value.name}")
-
-
-def line(row: Line) -> tenants_pb2.Line:
+def line(row: Line, effective: retention_pb2.EffectivePolicy | None) -> tenants_pb2.Line:
+    """`effective`: the policy that holds for it; None while the vault does not answer."""
+    unit = retention_pb2.SliceUnit.Name(effective.unit) if effective is not None else "SLICE_UNIT_UNSPECIFIED"
     return tenants_pb2.Line(
         name=names.line(row.tenant_id, row.line_id),
         display_name=row.display_name,
@@ -197,8 +225,8 @@ def line(row: Line) -> tenants_pb2.Line:
         catch_all=row.catch_all,
         directions=_directions(row.directions),
         do_not_record=row.do_not_record,
-        grain=grain(row.grain),
-        grace_days=row.grace_days,
+        grain=tenants_pb2.Grain.Value(unit.replace("SLICE_UNIT", "GRAIN")),
+        grace_days=effective.grace_days if effective is not None else None,
         create_time=timestamp(row.create_ns),
         etag=tenant_rows.line_etag(row),
     )

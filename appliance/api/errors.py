@@ -76,12 +76,6 @@ class EtagNeededError(PreconditionError):
     reason = "ETAG_OR_FORCE_NEEDED"
 
 
-class GraceOverError(PreconditionError):
-    """The time in which the recording could be brought back is over."""
-
-    reason = "GRACE_OVER"
-
-
 class NotReadableError(PreconditionError):
     """The recording is deleted or in quarantine; `data['state']` says which."""
 

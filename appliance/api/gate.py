@@ -222,8 +222,8 @@ def _request_id(context: Any) -> str:
 
 def _describe(call: Call, request: Any) -> None:
     """What the call is about. A text that is no resource name may be anything, so it is not repeated."""
-    for name in ("name", "parent"):
-        text = getattr(request, name, "")
+    changed = getattr(request, "retention_policy", None)
+    for text in (getattr(request, "name", ""), getattr(request, "parent", ""), getattr(changed, "name", "")):
         if isinstance(text, str) and text:
             call.subject = text if names.is_name(text) else "malformed"
     purpose = getattr(request, "purpose", "")

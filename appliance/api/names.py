@@ -1,4 +1,7 @@
-"""Resource names: tenants/{tenant}, and lines, recordings and calls below it. "-" stands for any tenant."""
+"""Resource names: tenants/{tenant}, and lines, recordings, calls, legal holds and policies below it.
+
+"-" stands for any tenant.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,12 @@ from typing import Final
 
 from appliance.api.errors import NameInvalidError
 from appliance.model import is_id
+from appliance.storage.names import HOLD_LINE
 
 ANY: Final = "-"
 _PARENT = re.compile(r"tenants/([a-z2-7]{26}|-)")
-_CHILD = re.compile(r"tenants/([a-z2-7]{26}|-)/(lines|recordings|calls)/([a-z2-7]{26})")
+_CHILD = re.compile(r"tenants/([a-z2-7]{26}|-)/(lines|recordings|calls|legalHolds)/([a-z2-7]{26})")
+_POLICY = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/(?:lines/([a-z2-7]{26})/)?)?retentionPolicy")
 
 
 def parent(text: str, field: str = "parent") -> str | None:
@@ -37,9 +42,36 @@ def child(text: str, collection: str, field: str = "name") -> tuple[str | None, 
     return None if found[1] == ANY else found[1], found[3]
 
 
+def tenant_or_line(text: str, field: str = "parent") -> tuple[str | None, str]:
+    """The tenant's id (None: all), and the line's id or nothing."""
+    if _PARENT.fullmatch(text):
+        return parent(text, field), ""
+    try:
+        tenant_id, line_id = child(text, "lines", field)
+    except NameInvalidError:
+        raise NameInvalidError(
+            "should be tenants/{tenant}, tenants/{tenant}/lines/{line}, or tenants/- for all", field=field
+        ) from None
+    return tenant_id, line_id
+
+
+def policy_scope(text: str, field: str = "name") -> tuple[str | None, str]:
+    """Whose policy is named: the tenant's id (empty: the box; None: any, of a line) and the line's id or nothing."""
+    found = _POLICY.fullmatch(text)
+    tenant_id, line_id = (found[1] or "", found[2] or "") if found else ("", "")
+    known = (not tenant_id or _known(tenant_id)) and (not line_id or is_id(line_id))
+    if found is None or not known or (tenant_id == ANY and not line_id):
+        raise NameInvalidError(
+            "should be retentionPolicy, tenants/{tenant}/retentionPolicy or"
+            " tenants/{tenant}/lines/{line}/retentionPolicy",
+            field=field,
+        )
+    return None if tenant_id == ANY else tenant_id, line_id
+
+
 def is_name(text: str) -> bool:
     """Whether this is a resource name, and so holds no personal data."""
-    return _PARENT.fullmatch(text) is not None or _CHILD.fullmatch(text) is not None
+    return any(form.fullmatch(text) for form in (_PARENT, _CHILD, _POLICY))
 
 
 def tenant(tenant_id: str) -> str:
@@ -57,6 +89,23 @@ def recording(tenant_id: str, recording_id: str) -> str:
 
 def call(tenant_id: str, call_id: str) -> str:
     return f"tenants/{tenant_id}/calls/{call_id}" if tenant_id and call_id else ""
+
+
+def policy(tenant_id: str, line_id: str) -> str:
+    return "/".join(
+        filter(None, (line(tenant_id, line_id) or (tenant_id and tenant(tenant_id)), "retentionPolicy"))
+    )
+
+
+def legal_hold(tenant_id: str, case_id: str) -> str:
+    return f"tenants/{tenant_id or ANY}/legalHolds/{case_id}"
+
+
+def bucket(tenant_id: str, line_id: str, slice_: str) -> str:
+    """`line_id` is HOLD_LINE and `slice_` a case's id for the bucket of a legal hold."""
+    if line_id == HOLD_LINE:
+        return f"{legal_hold(tenant_id, slice_)}/bucket"
+    return f"{line(tenant_id, line_id)}/buckets/{slice_}"
 
 
 def _known(tenant_id: str) -> bool:

@@ -18,11 +18,13 @@ from appliance.api.board import Board
 from appliance.api.errors import FieldInvalidError
 from appliance.api.follow import Follower
 from appliance.api.gate import caller
+from appliance.api.linepolicies import LinePolicies
 from appliance.api.processes import Processes
 from appliance.api.renders import Renders
 from appliance.api.routing import Routing
 from appliance.api.store import Store
 from appliance.api.vault import Vault, VaultReader
+from appliance.api.vaultretention import VaultRetention
 from appliance.catalog import requests
 from appliance.catalog.paging import Tokens
 from appliance.config.settings import Settings
@@ -68,6 +70,8 @@ class Parts:
     processes: Processes
     renders: Renders
     routing: Routing
+    retention: VaultRetention
+    line_policies: LinePolicies
     clock_ns: Callable[[], int] = time.time_ns
     locks: Locks = field(default_factory=Locks)
 

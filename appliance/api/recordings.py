@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from appliance.api import convert, names
-from appliance.api.errors import EtagNeededError, FieldInvalidError, GraceOverError
+from appliance.api.errors import EtagNeededError, FieldInvalidError
 from appliance.api.parts import Note, Parts, check_text, page_size, query_of
 from appliance.api.reading import Reading
-from appliance.catalog import filters, recordings, tenants
+from appliance.catalog import filters, recordings
 from appliance.catalog.errors import EtagMismatchError, PageTokenError, RecordingNotFoundError
 from appliance.catalog.recording_filter import FIELDS
 from appliance.catalog.records import Recording, State
@@ -46,7 +47,7 @@ class Recordings(Reading, recordings_pb2_grpc.RecordingsServiceServicer):
                     raise PageTokenError("not a page token of this query", field="page_token")
         full = request.view == pb.RECORDING_VIEW_FULL
 
-        def work(connection: sa.Connection) -> tuple[list[Recording], int, dict[str, int]]:
+        def work(connection: sa.Connection) -> tuple[list[Recording], int]:
             newest = recordings.newest(connection) if bound is None else bound
             found = recordings.search(
                 connection,
@@ -59,11 +60,12 @@ class Recordings(Reading, recordings_pb2_grpc.RecordingsServiceServicer):
                 show_deleted=request.show_deleted,
                 full=full,
             )
-            return found, newest, _graces(connection)
+            return found, newest
 
-        found, newest, graces = await self.parts.store.read(work)
+        found, newest = await self.parts.store.read(work)
+        kept = await self._kept(found[:size])
         answer = pb.ListRecordingsResponse(
-            recordings=[convert.recording(row, full=full, grace_days=graces.get) for row in found[:size]]
+            recordings=[convert.recording(row, full=full, kept=kept) for row in found[:size]]
         )
         if len(found) > size:
             position = recordings.position_of(found[size - 1], order)
@@ -85,10 +87,11 @@ class Recordings(Reading, recordings_pb2_grpc.RecordingsServiceServicer):
 
         async def act(note: Note) -> str:
             row = await self._find_to_change(tenant_id, recording_id, request.etag, request.allow_missing)
+            if row is not None and row.state is not State.DELETED:
+                await self.parts.vault.delete(recording_id, request.reason, check=request.validate_only)
             if row is None or request.validate_only:
                 return recording_id
             if row.state is not State.DELETED:
-                await self.parts.vault.delete(recording_id, request.reason)
                 await self._changed(recording_id)
             await self.parts.store.write(lambda connection: note(connection, recording_id))
             return recording_id
@@ -106,15 +109,11 @@ class Recordings(Reading, recordings_pb2_grpc.RecordingsServiceServicer):
 
         async def act(note: Note) -> str:
             row = await self._find_to_change(tenant_id, recording_id, request.etag, False)
-            if row is not None and row.state is State.DELETED:
-                graces = await self.parts.store.read(_graces)
-                days = graces.get(row.line_id)
-                if days is not None and self.parts.clock_ns() > row.state_ns + days * convert.DAY_NS:
-                    raise GraceOverError("the time to bring it back is over", recording=recording_id)
+            if row is not None and row.state is not State.FILED:
+                await self.parts.vault.undelete(recording_id, check=request.validate_only)
             if row is None or request.validate_only:
                 return recording_id
             if row.state is not State.FILED:
-                await self.parts.vault.undelete(recording_id)
                 await self._changed(recording_id)
             await self.parts.store.write(lambda connection: note(connection, recording_id))
             return recording_id
@@ -135,10 +134,11 @@ class Recordings(Reading, recordings_pb2_grpc.RecordingsServiceServicer):
             )
             if row is not None and row.state is not State.ERASED and not (request.etag or request.force):
                 raise EtagNeededError("erasing wants the recording's etag, or force", field="etag")
+            if row is not None and row.state is not State.ERASED:
+                await self.parts.vault.erase(recording_id, request.reason, check=request.validate_only)
             if row is None or request.validate_only:
                 return recording_id
             if row.state is not State.ERASED:
-                await self.parts.vault.erase(recording_id, request.reason)
                 await self._changed(recording_id)
             await self.parts.store.write(lambda connection: note(connection, recording_id))
             return recording_id
@@ -189,9 +189,10 @@ class Recordings(Reading, recordings_pb2_grpc.RecordingsServiceServicer):
             raise
 
     async def _message(self, row: Recording, *, full: bool) -> pb.Recording:
-        graces = await self.parts.store.read(_graces)
-        return convert.recording(row, full=full, grace_days=graces.get)
+        return convert.recording(row, full=full, kept=await self._kept([row]))
 
-
-def _graces(connection: sa.Connection) -> dict[str, int]:
-    return {line.line_id: line.grace_days for line in tenants.list_lines(connection)}
+    async def _kept(self, rows: Sequence[Recording]) -> convert.Kept:
+        if not rows:
+            return convert.Kept(None)
+        ids = [row.recording_id for row in rows]
+        return convert.Kept(await self.parts.retention.keeping_if_told(ids))

@@ -10,17 +10,19 @@ import sqlalchemy as sa
 
 from appliance.api import convert, names
 from appliance.api.errors import FieldInvalidError
+from appliance.api.gate import caller
 from appliance.api.parts import Note, Parts, check_text, page_size, query_of
-from appliance.catalog import tenants
+from appliance.catalog import linepolicies, tenants
 from appliance.catalog.errors import PageTokenError
+from appliance.catalog.linepolicies import LinePolicy
 from appliance.model import Direction, new_id
-from appliance.model.routing import Grain, Line, Tenant
+from appliance.model.routing import Line, Tenant
+from appliance.storage.retention.terms import MAX_GRACE_DAYS
 from earwitness.v1 import party_pb2, tenants_pb2_grpc
 from earwitness.v1 import tenants_pb2 as pb
 
 MAX_NUMBERS: Final = 1000
 MAX_TRUNKS: Final = 100
-DEFAULT_GRACE_DAYS: Final = 30
 _NUMBER = re.compile(r"\+?[0-9]{1,32}\*?|\+?\*")
 _PEER_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9*](?:[A-Za-z0-9.*-]*[A-Za-z0-9])?")
 
@@ -74,23 +76,32 @@ class Tenants(tenants_pb2_grpc.TenantsServiceServicer):
     async def CreateLine(self, request: pb.CreateLineRequest, context: Any) -> pb.CreateLineResponse:
         tenant_id = names.one_tenant(request.parent, "parent")
         line = _line(request.line, tenant_id, self._parts.clock_ns())
+        policy = _policy(request.line, line)
         if request.validate_only:
             await self._parts.store.read(lambda connection: tenants.check_line(connection, line))
-            answer = convert.line(line)
+            answer = await self._message(line)
             answer.ClearField("name")  # chosen when it is made
             answer.ClearField("create_time")
             answer.ClearField("etag")
+            if policy is not None:
+                answer.grain = request.line.grain or answer.grain
+                if policy.grace_days is not None:
+                    answer.grace_days = policy.grace_days
             return pb.CreateLineResponse(line=answer)
 
         async def act(note: Note) -> str:
             def work(connection: sa.Connection) -> None:
                 tenants.add_line(connection, line)
+                if policy is not None:
+                    linepolicies.add(connection, policy)
                 note(connection, line.line_id)
 
             await self._parts.store.write(work)
             return line.line_id
 
         line_id = await self._parts.once("CreateLine", request, act)
+        # Before anything can be recorded under it: then nothing is shortened, and no cooling-off is due.
+        await self._parts.line_policies.push()
         await self._parts.routing.publish()
         return pb.CreateLineResponse(line=await self._line(tenant_id, line_id))
 
@@ -108,7 +119,10 @@ class Tenants(tenants_pb2_grpc.TenantsServiceServicer):
             return tenants.list_lines(connection, size + 1, after, tenant_id)
 
         found = await self._parts.store.read(work)
-        answer = pb.ListLinesResponse(lines=[convert.line(row) for row in found[:size]])
+        holds = await self._parts.line_policies.of(found[:size])
+        answer = pb.ListLinesResponse(
+            lines=[convert.line(row, holds.get(row.line_id)) for row in found[:size]]
+        )
         if len(found) > size:
             last = found[size - 1]
             answer.next_page_token = self._token("ListLines", request, last.create_ns, last.line_id)
@@ -120,9 +134,12 @@ class Tenants(tenants_pb2_grpc.TenantsServiceServicer):
         )
 
     async def _line(self, tenant_id: str | None, line_id: str) -> pb.Line:
-        return convert.line(
+        return await self._message(
             await self._parts.store.read(lambda connection: tenants.get_line(connection, line_id, tenant_id))
         )
+
+    async def _message(self, line: Line) -> pb.Line:
+        return convert.line(line, (await self._parts.line_policies.of([line])).get(line.line_id))
 
     def _after(self, method: str, request: Any) -> tuple[int, str] | None:
         if not request.page_token:
@@ -144,13 +161,11 @@ def _line(asked: pb.Line, tenant_id: str, now_ns: int) -> Line:
         raise FieldInvalidError(f"at most {MAX_TRUNKS}", field="line.trunks")
     for number, trunk in enumerate(asked.trunks):
         _check_trunk(trunk, f"line.trunks[{number}]")
-    grace_days = asked.grace_days if asked.HasField("grace_days") else DEFAULT_GRACE_DAYS
-    if not 0 <= grace_days <= 3650:
-        raise FieldInvalidError("should be 0 to 3650", field="line.grace_days")
+    if not 0 <= asked.grace_days <= MAX_GRACE_DAYS:
+        raise FieldInvalidError(f"should be 0 to {MAX_GRACE_DAYS}", field="line.grace_days")
     directions = tuple(dict.fromkeys(_direction(one) for one in asked.directions))
     if asked.grain not in pb.Grain.values():
         raise FieldInvalidError("should be DAY, WEEK or MONTH", field="line.grain")
-    grain = Grain[pb.Grain.Name(asked.grain or pb.GRAIN_DAY).removeprefix("GRAIN_")]
     return Line(
         line_id=new_id(),
         tenant_id=tenant_id,
@@ -159,10 +174,21 @@ def _line(asked: pb.Line, tenant_id: str, now_ns: int) -> Line:
         trunks=tuple(asked.trunks),
         catch_all=asked.catch_all,
         do_not_record=_numbers(asked.do_not_record, "line.do_not_record"),
-        grain=grain,
-        grace_days=grace_days,
         create_ns=now_ns,
         **({"directions": directions} if directions else {}),
+    )
+
+
+def _policy(asked: pb.Line, line: Line) -> LinePolicy | None:
+    """What the line's retention policy begins with; None: it says nothing."""
+    if not asked.grain and not asked.HasField("grace_days"):
+        return None
+    return LinePolicy(
+        line_id=line.line_id,
+        tenant_id=line.tenant_id,
+        grain=pb.Grain.Name(asked.grain).removeprefix("GRAIN_").lower() if asked.grain else "",
+        grace_days=asked.grace_days if asked.HasField("grace_days") else None,
+        who=caller().name,
     )
 
 

@@ -37,56 +37,64 @@ class Vault:
 
     async def create_tenant_key(self, tenant_id: str) -> bytes:
         request = vault_pb2.CreateTenantKeyRequest(tenant_id=tenant_id)
-        return (await _answer(self._stub.CreateTenantKey(request, timeout=_QUICK_S))).public_key
+        return (await answer(self._stub.CreateTenantKey(request, timeout=_QUICK_S))).public_key
 
     async def holding(self, recording_id: str) -> vault_pb2.Holding:
         request = vault_pb2.GetHoldingRequest(recording_id=recording_id)
-        return (await _answer(self._stub.GetHolding(request, timeout=_QUICK_S))).holding
+        return (await answer(self._stub.GetHolding(request, timeout=_QUICK_S))).holding
 
-    async def delete(self, recording_id: str, reason: str) -> None:
-        request = vault_pb2.DeleteRecordingRequest(recording_id=recording_id, reason=reason)
-        await _answer(self._stub.DeleteRecording(request, timeout=_QUICK_S))
+    # `check`: whether it may be done, and no more.
 
-    async def undelete(self, recording_id: str) -> None:
-        request = vault_pb2.UndeleteRecordingRequest(recording_id=recording_id)
-        await _answer(self._stub.UndeleteRecording(request, timeout=_QUICK_S))
+    async def delete(self, recording_id: str, reason: str, *, check: bool = False) -> None:
+        request = vault_pb2.DeleteRecordingRequest(
+            recording_id=recording_id, reason=reason, validate_only=check
+        )
+        await answer(self._stub.DeleteRecording(request, timeout=_QUICK_S))
 
-    async def erase(self, recording_id: str, reason: str) -> None:
-        request = vault_pb2.EraseRecordingsRequest(recording_ids=[recording_id], reason=reason)
-        await _answer(self._stub.EraseRecordings(request, timeout=_SLOW_S))
+    async def undelete(self, recording_id: str, *, check: bool = False) -> None:
+        request = vault_pb2.UndeleteRecordingRequest(recording_id=recording_id, validate_only=check)
+        await answer(self._stub.UndeleteRecording(request, timeout=_QUICK_S))
+
+    async def erase(self, recording_id: str, reason: str, *, check: bool = False) -> None:
+        request = vault_pb2.EraseRecordingsRequest(
+            recording_ids=[recording_id], reason=reason, validate_only=check
+        )
+        await answer(self._stub.EraseRecordings(request, timeout=_SLOW_S))
 
     async def status(self) -> vault_pb2.GetVaultStatusResponse:
-        return await _answer(self._stub.GetVaultStatus(vault_pb2.GetVaultStatusRequest(), timeout=_QUICK_S))
+        return await answer(self._stub.GetVaultStatus(vault_pb2.GetVaultStatusRequest(), timeout=_QUICK_S))
 
     async def journal(self, after: int) -> AsyncIterator[vault_pb2.WatchRecordingsResponse]:
         """The journal after a position; waits for more, without end."""
         stream = self._stub.WatchRecordings(vault_pb2.WatchRecordingsRequest(after=after))
-        async for entry in _items(stream):
+        async for entry in items(stream):
             yield entry
 
     async def holdings(self) -> AsyncIterator[vault_pb2.ListHoldingsResponse]:
         """Everything the vault holds."""
-        async for item in _items(self._stub.ListHoldings(vault_pb2.ListHoldingsRequest())):
+        async for item in items(self._stub.ListHoldings(vault_pb2.ListHoldingsRequest())):
             yield item
 
     async def sealed(self, recording_id: str, offset: int) -> AsyncGenerator[bytes, None]:
         """Bytes of a sealed file, from an offset to the end."""
         request = vault_pb2.ReadSealedRequest(recording_id=recording_id, offset=offset)
-        async for item in _items(self._stub.ReadSealed(request)):
+        async for item in items(self._stub.ReadSealed(request)):
             yield item.data
 
     async def close(self) -> None:
         await self._channel.close(None)
 
 
-async def _answer(call: Awaitable[Message]) -> Message:
+async def answer(call: Awaitable[Message]) -> Message:
+    """What a call answers. Errors of the house."""
     try:
         return await call
     except grpc.RpcError as error:
         raise vault_error(error) from error
 
 
-async def _items(stream: Any) -> AsyncIterator[Any]:
+async def items(stream: Any) -> AsyncIterator[Any]:
+    """What a stream gives. Errors of the house; who ends early ends the stream."""
     try:
         async for item in stream:
             yield item

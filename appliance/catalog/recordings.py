@@ -214,6 +214,20 @@ def search(
     return _build(connection, connection.execute(query).all(), full=full)
 
 
+def matching(
+    connection: sa.Connection, *, tenant_id: str, where: Node, limit: int, after: str = ""
+) -> list[str]:
+    """Ids of a tenant's recordings that match and are not erased, in the order of their ids, after that one."""
+    query = (
+        sa.select(_r.c.id)
+        .where(_r.c.tenant_id == tenant_id, _r.c.state != State.ERASED.value, _r.c.id > after)
+        .where(clause(where, lambda found: _is_common(connection, found)))
+        .order_by(_r.c.id)
+        .limit(limit)
+    )
+    return list(connection.execute(query).scalars())
+
+
 def _is_common(connection: sa.Connection, found: sa.Select[Any]) -> bool:
     """Whether there are more than a few thousand rows: asked by reading no more than that."""
     some = found.limit(_COMMON).subquery()
@@ -342,6 +356,13 @@ def _build(connection: sa.Connection, rows: Sequence[sa.Row[Any]], *, full: bool
 def _certificate(stones: Iterable[sa.Row[Any]]) -> Certificate | None:
     for stone in stones:
         return Certificate(
-            stone.epoch, stone.erased_ns, stone.reason, stone.signature, stone.device_public_key
+            stone.epoch,
+            stone.erased_ns,
+            stone.reason,
+            stone.signature,
+            stone.device_public_key,
+            stone.version,
+            stone.log_number,
+            tuple(stone.replicas),
         )
     return None

@@ -43,6 +43,9 @@ class Certificate:
     reason: str
     signature: bytes
     device_public_key: bytes
+    version: int = 1
+    log_number: int = 0
+    replicas: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

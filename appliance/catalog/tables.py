@@ -41,9 +41,18 @@ lines = sa.Table(
     sa.Column("catch_all", sa.Boolean, nullable=False),
     sa.Column("directions", sa.JSON, nullable=False),
     sa.Column("do_not_record", sa.JSON, nullable=False),
-    sa.Column("grain", sa.String(8), nullable=False),
-    sa.Column("grace_days", sa.Integer, nullable=False),
     sa.Column("create_ns", sa.BigInteger, nullable=False),
+)
+
+# What lines were made with and the vault, whose the policies are, has not taken yet.
+line_policies = sa.Table(
+    "line_policies",
+    metadata,
+    sa.Column("line_id", Id, primary_key=True),
+    sa.Column("tenant_id", Id, nullable=False),
+    sa.Column("grain", sa.String(8), nullable=False),  # empty: not said
+    sa.Column("grace_days", sa.Integer),
+    sa.Column("who", sa.String(64), nullable=False),
 )
 
 # Tenant and line of a recording are no foreign keys: the sealed file is the truth, and may name what a lost
@@ -165,6 +174,9 @@ tombstones = sa.Table(
     sa.Column("reason", sa.String(300), nullable=False),
     sa.Column("signature", sa.LargeBinary, nullable=False),
     sa.Column("device_public_key", sa.LargeBinary, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("log_number", sa.BigInteger, nullable=False),
+    sa.Column("replicas", sa.JSON, nullable=False),
 )
 
 # Opaque ids only: an event never has to be found again when a recording is erased.

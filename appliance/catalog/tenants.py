@@ -10,7 +10,7 @@ from appliance.catalog import state, tables
 from appliance.catalog.errors import CatchAllTakenError, LineNotFoundError, TenantNotFoundError
 from appliance.catalog.records import etag_of
 from appliance.model import Direction
-from appliance.model.routing import Grain, Line, RoutingTable, Tenant
+from appliance.model.routing import Line, RoutingTable, Tenant
 
 _t = tables.tenants
 _l = tables.lines
@@ -42,8 +42,6 @@ def add_line(connection: sa.Connection, line: Line) -> None:
             catch_all=line.catch_all,
             directions=[direction.value for direction in line.directions],
             do_not_record=list(line.do_not_record),
-            grain=line.grain.value,
-            grace_days=line.grace_days,
             create_ns=line.create_ns,
         )
     )
@@ -156,7 +154,5 @@ def _line(row: sa.Row[Any]) -> Line:
         catch_all=row.catch_all,
         directions=tuple(Direction(value) for value in row.directions),
         do_not_record=tuple(row.do_not_record),
-        grain=Grain(row.grain),
-        grace_days=row.grace_days,
         create_ns=row.create_ns,
     )

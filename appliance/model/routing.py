@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import enum
-
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from appliance.model.recording import Direction
 
@@ -24,14 +22,6 @@ class Tenant(_Frozen):
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_bytes="base64", val_json_bytes="base64")
 
 
-class Grain(enum.StrEnum):
-    """How long a slice of time one bucket holds."""
-
-    DAY = "day"
-    WEEK = "week"
-    MONTH = "month"
-
-
 class Line(_Frozen):
     """What a tenant contracted."""
 
@@ -48,8 +38,6 @@ class Line(_Frozen):
         Direction.UNKNOWN,
     )
     do_not_record: tuple[str, ...] = ()  # numbers whose calls are noted, not recorded
-    grain: Grain = Grain.DAY
-    grace_days: int = Field(30, ge=0, le=3650)
     create_ns: int = 0
 
 

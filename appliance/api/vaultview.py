@@ -1,0 +1,165 @@
+"""BoxService: the vault at a glance, its buckets, a check of what is stored, copies of the keystore, quotas."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from appliance.api import names, retentionconvert
+from appliance.api.errors import FieldInvalidError
+from appliance.api.parts import Note, Parts, page_size, query_of
+from appliance.catalog import tenants
+from appliance.catalog.errors import PageTokenError
+from appliance.model import is_id
+from earwitness.internal.v1 import retention_pb2 as vault
+from earwitness.v1 import box_pb2 as pb
+
+
+class VaultView:
+    """The vault's half of BoxService."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+
+    async def GetVault(self, request: pb.GetVaultRequest, context: Any) -> pb.GetVaultResponse:
+        return pb.GetVaultResponse(vault=_vault(await self.parts.retention.overview()))
+
+    async def ListBuckets(self, request: pb.ListBucketsRequest, context: Any) -> pb.ListBucketsResponse:
+        tenant_id = names.parent(request.parent)
+        size = page_size(request.page_size)
+        query, now_s = query_of("ListBuckets", request), self.parts.clock_ns() / 1e9
+        after: tuple[str, ...] = ()
+        if request.page_token:
+            match self.parts.tokens.read_page(request.page_token, query, now_s):
+                case [str(tenant), str(line), str(slice_)]:
+                    after = (tenant, line, slice_)
+                case _:
+                    raise PageTokenError("not a page token of this query", field="page_token")
+        answer = pb.ListBucketsResponse()
+        last: tuple[str, ...] = ()
+        async with aclosing(self.parts.retention.buckets(tenant_id or "")) as buckets:
+            async for found in buckets:
+                place = (found.bucket.tenant_id, found.bucket.line_id, found.bucket.slice)
+                if place <= after:
+                    continue
+                if len(answer.buckets) == size:
+                    answer.next_page_token = self.parts.tokens.page(query, [*last], now_s)
+                    break
+                answer.buckets.append(retentionconvert.bucket(found))
+                last = place
+        return answer
+
+    async def VerifyVault(
+        self, request: pb.VerifyVaultRequest, context: Any
+    ) -> AsyncIterator[pb.VerifyVaultResponse]:
+        tenant_id = names.parent(request.parent)
+        if request.sample_size < 0:
+            raise FieldInvalidError("should not be negative", field="sample_size")
+        async with aclosing(self.parts.retention.verify(request.sample_size, tenant_id or "")) as steps:
+            async for step in steps:
+                match step.WhichOneof("item"):
+                    case "finding":
+                        yield pb.VerifyVaultResponse(finding=retentionconvert.finding(step.finding))
+                    case "progress":
+                        yield pb.VerifyVaultResponse(progress=retentionconvert.verification(step.progress))
+                    case _:
+                        yield pb.VerifyVaultResponse(totals=retentionconvert.verification(step.totals))
+
+    async def ForgetKeystoreCopy(
+        self, request: pb.ForgetKeystoreCopyRequest, context: Any
+    ) -> pb.ForgetKeystoreCopyResponse:
+        if not is_id(request.copy_id):
+            raise FieldInvalidError("should be the id of a copy", field="copy_id")
+
+        async def act(note: Note) -> str:
+            await self.parts.retention.forget_copy(request.copy_id, validate_only=request.validate_only)
+            if not request.validate_only:
+                await self.parts.store.write(lambda connection: note(connection, request.copy_id))
+            return request.copy_id
+
+        await self.parts.once("ForgetKeystoreCopy", request, act)
+        left = retentionconvert.copies(await self.parts.retention.copies())
+        return pb.ForgetKeystoreCopyResponse(keystore_copies=left)
+
+    async def GetTenantStorage(
+        self, request: pb.GetTenantStorageRequest, context: Any
+    ) -> pb.GetTenantStorageResponse:
+        return pb.GetTenantStorageResponse(storage=await self._storage(await self._tenant(request.name)))
+
+    async def SetTenantQuota(
+        self, request: pb.SetTenantQuotaRequest, context: Any
+    ) -> pb.SetTenantQuotaResponse:
+        tenant_id = await self._tenant(request.name)
+        if request.quota_bytes < 0:
+            raise FieldInvalidError("should not be negative", field="quota_bytes")
+
+        async def act(note: Note) -> str:
+            if not request.validate_only:
+                await self.parts.retention.set_quota(tenant_id, request.quota_bytes)
+                await self.parts.store.write(lambda connection: note(connection, tenant_id))
+            return tenant_id
+
+        await self.parts.once("SetTenantQuota", request, act)
+        return pb.SetTenantQuotaResponse(storage=await self._storage(tenant_id))
+
+    async def _tenant(self, name: str) -> str:
+        tenant_id = names.one_tenant(name)
+        await self.parts.store.read(lambda connection: tenants.get_tenant(connection, tenant_id))
+        return tenant_id
+
+    async def _storage(self, tenant_id: str) -> pb.TenantStorage:
+        found = await self.parts.retention.usage(tenant_id)
+        return pb.TenantStorage(used_bytes=found.used_bytes, quota_bytes=found.quota_bytes)
+
+
+def _vault(found: vault.GetOverviewResponse) -> pb.Vault:
+    made = pb.Vault(
+        backend=found.backend,
+        ailments=[
+            pb.Ailment(
+                type=one.name,
+                severity=pb.SEVERITY_ALARM if one.alarm else pb.SEVERITY_WARNING,
+                message=one.message,
+            )
+            for one in found.ailments
+        ],
+        free_bytes=found.free_bytes if found.HasField("free_bytes") else None,
+        total_bytes=found.total_bytes if found.HasField("total_bytes") else None,
+        stored_bytes=found.stored_bytes,
+        filed_count=found.filed,
+        deleted_count=found.deleted,
+        quarantined_count=found.quarantined,
+        legal_holds=map(retentionconvert.hold, found.holds),
+        last_shred_time=retentionconvert.time(found.last_shred_ns),
+        epoch=found.epoch,
+        keystore_copies=retentionconvert.copies(found.copies),
+        retention_clock=retentionconvert.clock(found.clock),
+        last_run=retentionconvert.run(found.last_run) if found.HasField("last_run") else None,
+        pending_change_count=found.pending_changes,
+        replicas=[
+            pb.ReplicaStatus(replica=one.name, confirmed_number=one.confirmed) for one in found.replicas
+        ],
+    )
+    if found.HasField("forecast"):
+        forecast = found.forecast
+        made.forecast.CopyFrom(
+            pb.SpaceForecast(
+                daily_bytes=forecast.daily_bytes,
+                measured_days=forecast.days_measured,
+                expiring_bytes=forecast.expiring_bytes,
+                days_until_full=forecast.days_until_full if forecast.HasField("days_until_full") else None,
+            )
+        )
+    if found.HasField("buckets"):
+        counts = found.buckets
+        made.buckets.CopyFrom(
+            pb.BucketCounts(
+                open_count=counts.open,
+                locked_count=counts.locked,
+                absent_count=counts.absent,
+                hold_count=counts.of_holds,
+                expiring_count=counts.expiring,
+            )
+        )
+    return made
