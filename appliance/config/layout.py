@@ -66,6 +66,11 @@ class Layout:
         return self.root / "vault"
 
     @property
+    def mounts(self) -> Path:
+        """Where datasets are mounted, by store: `vault`, `restoring`, a replica's name."""
+        return self.root / "mounts"
+
+    @property
     def spool_keys(self) -> Path:
         """Key deposits from capture to the vault: `<anything>.deposit`."""
         return self.root / "spool" / "keys"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from appliance.config.layout import Layout
 from appliance.model import InvalidError
+
+_DATASET: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]*(?:/[A-Za-z0-9_.:-]+)+")
 
 
 class _Section(BaseModel):
@@ -63,6 +66,67 @@ class ApiSettings(_Section):
     port: int = Field(7443, ge=0, le=65535)
 
 
+class StoreSettings(_Section):
+    """Where buckets are kept: in a directory, or in a dataset of a ZFS pool."""
+
+    backend: Literal["directory", "zfs"] = "directory"
+    root: str = ""  # zfs: a dataset such as tank/rec; directory: an absolute path
+    mounts: Path | None = None  # zfs: a private directory, not on the pool; absent: in the data directory
+
+    @model_validator(mode="after")
+    def _root(self) -> Self:
+        if self.backend == "zfs" and not _DATASET.fullmatch(self.root):
+            raise ValueError("root must name a dataset within a pool, such as tank/rec")
+        if self.backend == "directory" and self.root and not Path(self.root).is_absolute():
+            raise ValueError("root must be an absolute path")
+        if self.mounts is not None and not self.mounts.is_absolute():
+            raise ValueError("mounts must be an absolute path")
+        return self
+
+    def meets(self, other: StoreSettings) -> bool:
+        """Whether one lies within the other."""
+        mine, its = f"{self.root.rstrip('/')}/", f"{other.root.rstrip('/')}/"
+        return self.backend == other.backend and (mine.startswith(its) or its.startswith(mine))
+
+
+class ReplicaSettings(StoreSettings):
+    """A copy of the vault in another store."""
+
+    name: str = Field(pattern="^[a-z0-9]{1,32}$")
+    state: Path | None = (
+        None  # what the replica keeps of itself; absent: in its root, or in the data directory (zfs)
+    )
+
+    @model_validator(mode="after")
+    def _own_place(self) -> Self:
+        if not self.root:
+            raise ValueError("a replica has a root of its own")
+        if self.state is not None and not self.state.is_absolute():
+            raise ValueError("state must be an absolute path")
+        return self
+
+
+class VaultSettings(StoreSettings):
+    """Where recordings, root keys and copies are. An empty root: the data directory."""
+
+    deadline_s: float = Field(20.0, ge=1, le=600)  # how long the pool may take to answer
+    root_slot: Literal["file", "tpm"] = "file"
+    tpm: str = "device:/dev/tpmrm0"  # TCTI
+    tpm_pcrs: tuple[Annotated[int, Field(ge=0, le=23)], ...] = ()
+    replicas: tuple[ReplicaSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _places(self) -> Self:
+        names = [one.name for one in self.replicas]
+        for one in self.replicas:
+            if names.count(one.name) > 1:
+                raise ValueError(f"two replicas are named {one.name}")
+            for other in (self, *self.replicas):
+                if other is not one and other.root and one.meets(other):
+                    raise ValueError(f"the replica {one.name} lies where something else does")
+        return self
+
+
 class Settings(_Section):
     """Everything a site may set."""
 
@@ -70,11 +134,20 @@ class Settings(_Section):
     sip: SipSettings = SipSettings()
     media: MediaSettings = MediaSettings()
     api: ApiSettings = ApiSettings()
+    vault: VaultSettings = VaultSettings()
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
 
     @property
     def layout(self) -> Layout:
         return Layout(self.data)
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        own = StoreSettings(root=str(self.layout.vault.absolute()))
+        for one in self.vault.replicas:
+            if one.meets(own):
+                raise ValueError(f"the replica {one.name} lies where the data directory keeps its own")
+        return self
 
 
 class ConfigError(InvalidError):

@@ -40,7 +40,7 @@ class Program:
     """A process of the box and what the supervisor knows of it."""
 
     name: str
-    arguments: tuple[str, ...]  # for python, such as ("-m", "appliance.storage.vault")
+    arguments: tuple[str, ...]  # for python, such as ("-m", "appliance.storage")
     stop_stage: int  # lower ones are stopped first
     keeps_sockets: bool = False
     state: State = State.DOWN
@@ -142,7 +142,7 @@ def programs(settings: Settings) -> list[Program]:
         for worker in range(settings.media.worker_count)
     ]
     return [
-        Program("vault", ("-m", "appliance.storage.vault"), stop_stage=3),
+        Program("vault", ("-m", "appliance.storage"), stop_stage=3),
         Program("control", ("-m", "appliance.api"), stop_stage=2),
         *capture,
         Program("signaling", ("-m", "appliance.media.signaling"), stop_stage=0),

@@ -19,7 +19,7 @@ from earwitness.v1 import recordings_pb2 as pb
 
 
 class VaultProcess:
-    """`python -m appliance.storage.vault`."""
+    """`python -m appliance.storage`."""
 
     def __init__(self, settings, folder) -> None:
         self._file = folder / "vault-settings.json"
@@ -28,7 +28,7 @@ class VaultProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "appliance.storage.vault", "--settings", str(self._file)]
+        command = [sys.executable, "-m", "appliance.storage", "--settings", str(self._file)]
         self.process = subprocess.Popen(command, stderr=self._log)
 
     def end(self, number: int = signal.SIGTERM) -> None:

@@ -1,1 +1,1 @@
-"""The vault: keeps recordings in buckets, owns their keys, erases. `python -m appliance.storage.vault` is the process."""
+"""The vault: keeps recordings in buckets, owns their keys, erases. `python -m appliance.storage` is the process."""

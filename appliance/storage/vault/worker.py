@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from typing import Protocol
 
 import grpc
 import structlog
 
+from appliance.config.settings import Settings
 from appliance.model import EarwitnessError
 from appliance.process import child
 from appliance.process.status import WARNING
 from appliance.storage.vault.assembly import Assembly
 from appliance.storage.vault.calendar import Calendar
+from appliance.storage.vault.openstore import open_slots, open_store
 from appliance.storage.vault.retentionservice import RetentionServicer
 from appliance.storage.vault.service import VaultServicer
 from appliance.storage.vault.watch import Watchman
@@ -64,11 +68,29 @@ def _park(parts: Assembly) -> None:
         parts.vault.status.clear_condition("ParkingFailed")
 
 
-def main() -> None:
-    """Runs until told to stop."""
+class Follower(Protocol):
+    """Who keeps copies elsewhere up to date, in a thread of its own."""
+
+    def run(self) -> None:
+        """Until `stop`."""
+
+    def stop(self) -> None:
+        """Ends `run` soon."""
+
+    def close(self) -> None:
+        """Lets go of what it has; `run` has ended."""
+
+
+def main(follow: Callable[[Assembly, Settings], Follower]) -> None:
+    """Runs until told to stop. `follow`: makes who keeps copies elsewhere up to date."""
     process = child.start("vault")
-    parts = Assembly.open(process.layout, process.status)
-    vault = parts.vault
+    parts = Assembly.open(
+        process.layout,
+        process.status,
+        store=open_store(process.settings),
+        slots=open_slots(process.settings),
+    )
+    vault, follower = parts.vault, follow(parts, process.settings)
     watchman = Watchman(vault, time.monotonic)
     stopping = threading.Event()
 
@@ -79,26 +101,36 @@ def main() -> None:
     def stop() -> None:
         stopping.set()
         vault.holdings.wake()
+        follower.stop()
 
     server = process.serve(register, threads=THREADS)
     process.on_stop(stop)
     process.ready()
 
-    def keep() -> None:
+    def keep(name: str, what: Callable[[], None]) -> None:
         try:
-            upkeep(parts, watchman, stopping)
+            what()
         finally:
             if not stopping.is_set():
-                process.stop("upkeep has failed")
+                process.stop(f"{name} has failed")
 
-    keeping = threading.Thread(target=keep, name="upkeep", daemon=True)
-    keeping.start()
+    keeping = [
+        threading.Thread(target=keep, args=(name, what), name=name, daemon=True)
+        for name, what in (
+            ("upkeep", lambda: upkeep(parts, watchman, stopping)),
+            ("replication", follower.run),
+        )
+    ]
+    for thread in keeping:
+        thread.start()
     try:
         rounds(parts, watchman, stopping)
     finally:
         # Whatever happened: those who watch must be let go, or their threads would keep a dead process.
         stop()
         server.stop(grace=5).wait()
-        keeping.join(JOIN_S)
+        for thread in keeping:
+            thread.join(JOIN_S)
+        follower.close()
         parts.close()
     log.info("stopped")

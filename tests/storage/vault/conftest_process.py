@@ -21,7 +21,7 @@ WAIT_S = 60.0
 
 
 class Process:
-    """`python -m appliance.storage.vault` on a data directory."""
+    """`python -m appliance.storage` on a data directory."""
 
     def __init__(self, root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ class Process:
         listening.settimeout(WAIT_S)
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "appliance.storage.vault", "--settings", str(self._settings)],
+                [sys.executable, "-m", "appliance.storage", "--settings", str(self._settings)],
                 env=dict(os.environ, NOTIFY_SOCKET=str(notify)),
                 stdout=log,
                 stderr=log,

@@ -1,0 +1,258 @@
+"""Bringing copies back: the store of the box is lost, its keystore and its journal are not. docs/replica.md has the steps.
+
+A copy cannot bring back what is erased: its key is destroyed, and its file, which comes back as noise within its bucket, is
+removed again when buckets and journal are laid side by side. A bucket that has expired has no key, and is left where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from appliance.model import EarwitnessError
+from appliance.storage.keystore.errors import BucketKeyAbsentError
+from appliance.storage.keystore.files import make_directory
+from appliance.storage.names import GUARD, BucketId, SnapshotId
+from appliance.storage.replica.following import Following
+from appliance.storage.replica.papers import Mark, mark_of, number_in, tag_of
+from appliance.storage.replica.progress import Progress
+from appliance.storage.replica.replicator import TRIES
+from appliance.storage.replica.target import Copy, ReplicaTarget
+from appliance.storage.vault.assembly import Assembly
+from appliance.storage.vault.contract import BucketState, BucketStore
+from appliance.storage.vault.errors import BucketMissingError
+from appliance.storage.vault.holding import Holding, HoldingState
+from appliance.storage.vault.reconcile import Reconciled
+
+_PIECE: Final = 1 << 20
+_KEPT: Final = (HoldingState.FILED, HoldingState.DELETED)
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Restored:
+    """What came back, as buckets: `whole` as they were; `merged` into what is here by now. What did not, and why."""
+
+    whole: list[BucketId] = field(default_factory=list)
+    merged: list[BucketId] = field(default_factory=list)
+    recordings: int = 0
+    """Of those that were merged."""
+    keyless: list[BucketId] = field(default_factory=list)
+    """Expired: nobody can read them."""
+    in_use: list[BucketId] = field(default_factory=list)
+    """There is such a bucket here, and no staging store to bring the copy to."""
+    failed: dict[BucketId, EarwitnessError] = field(default_factory=dict)
+    reconciled: Reconciled | None = None
+
+
+def restore_from(
+    parts: Assembly,
+    target: ReplicaTarget,
+    buckets: Collection[BucketId] = (),
+    *,
+    staging: BucketStore | None = None,
+) -> Restored:
+    """Brings copies of these buckets back, or of all; then lays everything side by side.
+
+    The caller is alone with the replica (`Replication.target`). The deletion log goes there first: a replica that is older
+    than it was learns what is erased before anything of it comes back. Errors of that are raised before anything is done:
+    ReplicaForeignError, DeletionLogBackError and the like. `staging`: an empty store beside the vault's own, through which
+    recordings come into a bucket that is here again already. Doing it again goes on where it ended.
+    """
+    return _Restoring(parts, target, staging).run(set(buckets))
+
+
+class _Restoring:
+    def __init__(self, parts: Assembly, target: ReplicaTarget, staging: BucketStore | None) -> None:
+        self._parts = parts
+        self._vault = parts.vault
+        self._target = target
+        self._staging = staging
+        self._progress = Progress(self._vault, target.name)
+        self._done = Restored()
+
+    def run(self, wanted: set[BucketId]) -> Restored:
+        following = Following(self._vault, self._progress, self._target.name)
+        following.greet(self._target)
+        following.bring(self._target)
+        with self._parts.expiry.held_off():
+            for bucket in sorted(self._target.copies()):
+                if wanted and bucket not in wanted:
+                    continue
+                try:
+                    self._one(bucket, self._target.copy(bucket))
+                except EarwitnessError as error:
+                    log.error("not restored", bucket=bucket.path, reason=error.reason)
+                    self._done.failed[bucket] = error
+        self._progress.save()
+        self._done.reconciled = self._parts.settle()
+        return self._done
+
+    def _one(self, bucket: BucketId, copy: Copy) -> None:
+        vault = self._vault
+        try:
+            vault.keystore.bucket_key(bucket.tenant_id, bucket.line_id, bucket.slice)
+        except BucketKeyAbsentError:
+            self._done.keyless.append(bucket)
+            return
+        # Nothing is filed into it, parked or taken from it meanwhile.
+        vault.shut(bucket)
+        try:
+            with vault.moving:
+                here = self._here(vault.store, bucket)
+                if _goes_on(here, copy.snapshots):
+                    if self._bring(vault.store, bucket, copy, here):
+                        self._done.whole.append(bucket)
+                elif not self._missing(bucket):
+                    return
+                elif self._staging is not None:
+                    self._merge(self._staging, bucket, copy)
+                    self._done.merged.append(bucket)
+                else:
+                    self._done.in_use.append(bucket)
+        finally:
+            vault.reopen(bucket)
+
+    def _missing(self, bucket: BucketId) -> bool:
+        """Whether something of a bucket that is here is not."""
+        store = self._vault.store
+        self._vault.buckets.open(bucket)
+        names = {mark.name for mark in self._here(store, bucket)} | {""}
+        return any(
+            held.parked not in names or store.find(bucket, held.recording_id, snapshot=held.parked) is None
+            for held in self._vault.holdings.in_bucket(bucket)
+            if held.state in _KEPT
+        )
+
+    @staticmethod
+    def _here(store: BucketStore, bucket: BucketId) -> list[Mark]:
+        try:
+            return [mark_of(one) for one in store.snapshots(bucket)]
+        except BucketMissingError:
+            return []
+
+    # As a whole, with its snapshots: later streams go on from there.
+
+    def _bring(self, store: BucketStore, bucket: BucketId, copy: Copy, here: list[Mark]) -> bool:
+        """Whether anything came."""
+        came = self._stream(store, bucket, copy, here)
+        store.adopt(bucket)
+        self._vault.fault("copy adopted")
+        newest = copy.snapshots[-1]
+        if number_in(self._target.name, newest.name):
+            store.hold([SnapshotId(bucket, newest.name)], tag_of(self._target.name))
+        self._unpark(bucket)
+        self._progress.mark(bucket, changed=True)  # what is erased goes from it now
+        return came
+
+    def _stream(self, store: BucketStore, bucket: BucketId, copy: Copy, here: list[Mark]) -> bool:
+        base = here[-1].name if here else ""
+        left = copy.snapshots[len(here) and copy.snapshots.index(here[-1]) + 1 :]
+        for mark in left:
+            self._leg(store, bucket, mark.name, base)
+            self._vault.fault("snapshot restored")
+            base = mark.name
+        return bool(left)
+
+    def _leg(self, store: BucketStore, bucket: BucketId, snapshot: str, base: str) -> None:
+        used = False
+        for attempt in range(TRIES):
+            resume = "" if used else store.resume_token(bucket)
+            used = bool(resume)
+            try:
+                store.receive(bucket, self._target.send(bucket, snapshot, base=base, resume=resume))
+                return
+            except EarwitnessError as error:
+                if attempt == TRIES - 1:
+                    raise
+                log.warning("a stream broke off", bucket=bucket.path, reason=error.reason)
+
+    def _unpark(self, bucket: BucketId) -> None:
+        """Deleted recordings whose grace snapshot had not come to the replica: their file lies in the bucket again."""
+        vault = self._vault
+        vault.buckets.open(bucket)
+        names = {mark.name for mark in self._here(vault.store, bucket)}
+        lying = {one.recording_id for one in vault.store.files(bucket)}
+        with vault.lock:
+            again = [
+                replace(held, parked="")
+                for held in vault.holdings.in_bucket(bucket)
+                if held.state is HoldingState.DELETED
+                and held.parked
+                and held.parked not in names
+                and held.recording_id in lying
+            ]
+            vault.holdings.append(again)
+            for held in again:
+                vault.moved(held)
+
+    # Into a bucket that is here again: recording by recording.
+
+    def _merge(self, staging: BucketStore, bucket: BucketId, copy: Copy) -> None:
+        vault, here = self._vault, self._here(staging, bucket)
+        if not _goes_on(here, copy.snapshots):
+            _empty(staging, bucket)
+            here = []
+        self._stream(staging, bucket, copy, here)
+        vault.buckets.open(bucket)
+        key = vault.keystore.bucket_key(bucket.tenant_id, bucket.line_id, bucket.slice)
+        staging.unlock(bucket, key)
+        for held in list(vault.holdings.in_bucket(bucket)):
+            if held.state in _KEPT and held.recording_id in vault.keystore:
+                self._merge_one(staging, held)
+        staging.lock(bucket)
+        _empty(staging, bucket)
+
+    def _merge_one(self, staging: BucketStore, held: Holding) -> None:
+        vault, bucket, name = self._vault, held.bucket, held.recording_id
+        if vault.store.find(bucket, name) is not None:
+            return
+        places = [held.parked] if held.parked else []
+        places += ["", *(mark.name for mark in reversed(self._here(staging, bucket)) if mark.name != GUARD)]
+        there = {mark.name for mark in self._here(staging, bucket)} | {""}
+        place = next(
+            (one for one in places if one in there and staging.find(bucket, name, snapshot=one)), None
+        )
+        if place is None:
+            return  # it never came to the replica: `reconcile` tells
+        aside = self._aside(name)
+        try:
+            with staging.read(bucket, name, snapshot=place) as source, open(aside, "wb") as file:
+                while piece := source.read(_PIECE):
+                    file.write(piece)
+            vault.store.write(bucket, name, aside)
+        finally:
+            aside.unlink(missing_ok=True)
+        self._done.recordings += 1
+        with vault.lock:
+            if held.parked and vault.unchanged([held]):
+                again = replace(held, parked="")
+                vault.holdings.append([again])
+                vault.moved(again)
+        vault.fault("recording restored")
+
+    def _aside(self, name: str) -> Path:
+        folder = self._vault.layout.vault / "moving"
+        make_directory(folder)
+        return folder / f"{name}.sealed"
+
+
+def _goes_on(here: list[Mark], there: tuple[Mark, ...]) -> bool:
+    """Whether what is here is where a bringing back broke off, or nothing."""
+    return not here or tuple(here) == there[: len(here)]
+
+
+def _empty(store: BucketStore, bucket: BucketId) -> None:
+    """Destroys a bucket of the staging store, which is nobody's."""
+    if store.state(bucket) is not BucketState.ABSENT:
+        for one in list(store.snapshots(bucket)):
+            if one.id.name != GUARD:
+                for tag in one.holds:
+                    store.release([one.id], tag)
+                store.destroy_snapshots([one.id])
+    store.destroy(bucket)
