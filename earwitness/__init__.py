@@ -4,11 +4,14 @@ with earwitness.connect("box:7443", "ca.crt", "me.crt", "me.key") as box:
     for event in earwitness.watch_events(box):
         if event.type == earwitness.EventType.EVENT_TYPE_RECORDING_FILED:
             earwitness.download(box, event.subject, "call.flac", earwitness.FLAC)
+    for one in earwitness.expiring(box, days=30):
+        earwitness.download(box, one.recording, one.recording.rsplit("/", 1)[-1] + ".wav")
 """
 
 from earwitness.client import Client, connect
 from earwitness.downloads import FLAC, OGG, SEALED, WAV, DamagedError, Download, download
 from earwitness.errors import Details, details
+from earwitness.expirations import expiring
 from earwitness.v1.events_pb2 import Event, EventType
 from earwitness.watching import watch_events
 
@@ -26,5 +29,6 @@ __all__ = [
     "connect",
     "details",
     "download",
+    "expiring",
     "watch_events",
 ]

@@ -14,6 +14,7 @@ from earwitness.v1 import (
     calls_pb2_grpc,
     events_pb2_grpc,
     recordings_pb2_grpc,
+    retention_pb2_grpc,
     tenants_pb2_grpc,
 )
 
@@ -33,8 +34,28 @@ _SAFE: Final = {
         "UndeleteRecording",
         "EraseRecording",
     ),
+    "earwitness.v1.RetentionService": (
+        "GetRetentionPolicy",
+        "ListRetentionPolicies",
+        "PlanRetention",
+        "ListRetentionRuns",
+        "ListUpcomingExpirations",
+        "ListExpiringRecordings",
+        "ExplainRetention",
+        "GetRetentionClock",
+        "GetLegalHold",
+        "ListLegalHolds",
+        "ListLegalHoldRecordings",
+        "AddToLegalHold",
+    ),
     "earwitness.v1.TenantsService": ("GetTenant", "ListTenants", "GetLine", "ListLines"),
-    "earwitness.v1.BoxService": ("GetBoxStatus",),
+    "earwitness.v1.BoxService": (
+        "GetBoxStatus",
+        "GetVault",
+        "ListBuckets",
+        "GetTenantStorage",
+        "SetTenantQuota",
+    ),
 }
 RETRY_POLICY: Final = {
     "maxAttempts": 4,
@@ -58,6 +79,7 @@ class Client:
         self.channel = channel
         self.calls = calls_pb2_grpc.CallsServiceStub(channel)
         self.recordings = recordings_pb2_grpc.RecordingsServiceStub(channel)
+        self.retention = retention_pb2_grpc.RetentionServiceStub(channel)
         self.tenants = tenants_pb2_grpc.TenantsServiceStub(channel)
         self.events = events_pb2_grpc.EventsServiceStub(channel)
         self.box = box_pb2_grpc.BoxServiceStub(channel)

@@ -18,6 +18,7 @@ import grpc
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from retention_fake import RetentionServer
 
 import earwitness
 from appliance.access import identities, pki
@@ -41,7 +42,13 @@ from appliance.process.interceptors import ErrorInterceptor
 from appliance.process.status import Status
 from appliance.storage import sealed
 from appliance.storage.vault.errors import RecordingDeletedError, RecordingErasedError
-from earwitness.internal.v1 import signaling_pb2, signaling_pb2_grpc, vault_pb2, vault_pb2_grpc
+from earwitness.internal.v1 import (
+    retention_pb2_grpc,
+    signaling_pb2,
+    signaling_pb2_grpc,
+    vault_pb2,
+    vault_pb2_grpc,
+)
 
 START = 1_764_000_000_000_000_000
 SECOND = 10**9
@@ -132,6 +139,7 @@ class VaultServer(vault_pb2_grpc.VaultServiceServicer):
         self.leases: list[tuple[str, str, str]] = []
         self.changed = threading.Condition()
         self.tenant_keys: dict[str, bytes] = {}
+        self.retention = RetentionServer(layout.vault, self.holdings, self._erase)
         self._server: grpc.Server | None = None
         self._stopped = threading.Event()
 
@@ -142,6 +150,7 @@ class VaultServer(vault_pb2_grpc.VaultServiceServicer):
         self._stopped.clear()
         self._server = grpc.server(ThreadPoolExecutor(16), interceptors=[ErrorInterceptor()])
         vault_pb2_grpc.add_VaultServiceServicer_to_server(self, self._server)
+        retention_pb2_grpc.add_RetentionServiceServicer_to_server(self.retention, self._server)
         self._server.add_insecure_port(rpc.target(self.layout, "vault"))
         self._server.start()
 
@@ -236,34 +245,49 @@ class VaultServer(vault_pb2_grpc.VaultServiceServicer):
             yield vault_pb2.ReadSealedResponse(data=data[offset : offset + 65536])
 
     def DeleteRecording(self, request, context):
-        holding = self._move(request.recording_id, vault_pb2.HOLDING_STATE_DELETED, request.reason)
+        holding = self._get(request.recording_id)
+        if holding.state != vault_pb2.HOLDING_STATE_DELETED:
+            self.retention.refuse_held(holding)
+            if not request.validate_only:
+                holding = self._move(request.recording_id, vault_pb2.HOLDING_STATE_DELETED, request.reason)
         return vault_pb2.DeleteRecordingResponse(holding=holding)
 
     def UndeleteRecording(self, request, context):
-        holding = self._move(request.recording_id, vault_pb2.HOLDING_STATE_FILED)
+        holding = self._get(request.recording_id)
+        self.retention.refuse_late(holding)
+        if not request.validate_only:
+            holding = self._move(request.recording_id, vault_pb2.HOLDING_STATE_FILED)
         return vault_pb2.UndeleteRecordingResponse(holding=holding)
 
     def EraseRecordings(self, request, context):
-        made = []
         for recording_id in request.recording_ids:
             holding = self._get(recording_id)
             if holding.state != vault_pb2.HOLDING_STATE_ERASED:
-                self.erasures += 1
-                proof = vault_pb2.ErasureCertificate(
-                    recording_id=recording_id,
-                    tenant_id=holding.tenant_id,
-                    epoch=self.erasures,
-                    erased_ns=time.time_ns(),
-                    reason=request.reason,
-                    signature=os.urandom(64),
-                    device_public_key=DEVICE.public_key().public_bytes_raw(),
-                )
-                self.files.pop(recording_id)
-                holding = self._move(
-                    recording_id, vault_pb2.HOLDING_STATE_ERASED, request.reason, certificate=proof
-                )
-            made.append(holding.certificate)
+                self.retention.refuse_held(holding)
+        if request.validate_only:
+            return vault_pb2.EraseRecordingsResponse()
+        made = [self._erase(one, request.reason).certificate for one in request.recording_ids]
         return vault_pb2.EraseRecordingsResponse(certificates=made)
+
+    def _erase(self, recording_id: str, reason: str) -> vault_pb2.Holding:
+        holding = self._get(recording_id)
+        if holding.state == vault_pb2.HOLDING_STATE_ERASED:
+            return holding
+        self.erasures += 1
+        proof = vault_pb2.ErasureCertificate(
+            recording_id=recording_id,
+            tenant_id=holding.tenant_id,
+            epoch=self.erasures,
+            erased_ns=time.time_ns(),
+            reason=reason,
+            signature=os.urandom(64),
+            device_public_key=DEVICE.public_key().public_bytes_raw(),
+            version=2,
+            log_number=100 + self.erasures,
+            replicas=self.retention.replicas,
+        )
+        self.files.pop(recording_id)
+        return self._move(recording_id, vault_pb2.HOLDING_STATE_ERASED, reason, certificate=proof)
 
     def GetVaultStatus(self, request, context):
         return vault_pb2.GetVaultStatusResponse(
@@ -272,6 +296,7 @@ class VaultServer(vault_pb2_grpc.VaultServiceServicer):
             free_bytes=5,
             total_bytes=10,
             filed=len(self.files),
+            store_answers=True,
             device_public_key=DEVICE.public_key().public_bytes_raw(),
         )
 

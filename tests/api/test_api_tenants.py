@@ -9,9 +9,10 @@ import grpc
 import pytest
 
 import earwitness
+from appliance.catalog import linepolicies
 from appliance.model import new_id
 from appliance.model.routing import RoutingTable
-from earwitness.v1 import party_pb2
+from earwitness.v1 import party_pb2, retention_pb2
 from earwitness.v1 import tenants_pb2 as pb
 
 
@@ -79,7 +80,8 @@ def test_a_change_is_in_the_routing_table_before_the_answer(box):
     known = routing(box).lines[-1]
     assert f"{tenant.name}/lines/{known.line_id}" == made.name
     assert known.numbers == ("+441632960*", "200") and known.trunks == ("192.0.2.0/24", "sbc.example")
-    assert (known.grain, known.grace_days, [d.value for d in known.directions]) == ("week", 0, ["inbound"])
+    assert [d.value for d in known.directions] == ["inbound"]
+    assert (made.grain, made.grace_days) == (pb.GRAIN_WEEK, 0)
     assert client.tenants.GetLine(pb.GetLineRequest(name=made.name)).line == made
     assert client.tenants.GetLine(pb.GetLineRequest(name=f"tenants/-/lines/{made.name[-26:]}")).line == made
     assert client.tenants.GetTenant(pb.GetTenantRequest(name=tenant.name)).tenant == tenant
@@ -122,6 +124,62 @@ def test_bad_lines_name_the_field(box, fields, field):
     tenant, _ = box.default_line()
     found = refused(lambda: line(box.client(), f"tenants/{tenant}", **fields))
     assert (found.code, list(found.fields)) == (grpc.StatusCode.INVALID_ARGUMENT, [field])
+
+
+def test_what_a_line_is_made_with_is_its_policy_in_the_vault(box):
+    tenant, _ = box.default_line()
+    client = box.client()
+    name = f"tenants/{tenant}"
+    made = line(client, name, {"request_id": "l"}, grace_days=0, grain=pb.GRAIN_WEEK)
+    assert (made.grace_days, made.grain) == (0, pb.GRAIN_WEEK), "at once: nothing was recorded on it"
+    assert line(client, name, {"request_id": "l"}, grace_days=0, grain=pb.GRAIN_WEEK) == made
+    assert [one.who for one in box.vault.retention.began] == ["admin"], "once"
+    follows = line(client, name)
+    assert (follows.grace_days, follows.grain) == (30, pb.GRAIN_MONTH), "as the box says"
+    assert len(box.vault.retention.began) == 1
+    shown = line(client, name, {"validate_only": True}, grace_days=5)
+    assert (shown.grace_days, shown.grain, shown.name) == (5, pb.GRAIN_MONTH, "")
+    policy = retention_pb2.RetentionPolicy(name="retentionPolicy", grace_days=60)
+    client.retention.UpdateRetentionPolicy(
+        retention_pb2.UpdateRetentionPolicyRequest(retention_policy=policy)
+    )
+    listed = client.tenants.ListLines(pb.ListLinesRequest(parent=name)).lines
+    assert [one.grace_days for one in listed] == [60, 0, 60]
+    box.vault.stop()
+    silent = client.tenants.GetLine(pb.GetLineRequest(name=made.name)).line
+    assert not silent.HasField("grace_days") and not silent.grain and silent.display_name == "x"
+
+
+def test_a_policy_that_the_vault_could_not_take_is_pushed_again(box):
+    tenant, _ = box.default_line()
+    client = box.client()
+    name = f"tenants/{tenant}"
+    lines = len(routing(box).lines)
+    box.vault.stop()
+    found = refused(lambda: line(client, name, {"request_id": "l"}, grace_days=3))
+    assert (found.code, found.reason) == (grpc.StatusCode.UNAVAILABLE, "VAULT_UNAVAILABLE")
+    assert len(routing(box).lines) == lines, "nothing is recorded on it before its policy is there"
+    box.stop()
+    box.vault.start()
+    box.start()
+    client = box.client()
+    box.wait(lambda: len(routing(box).lines) == lines + 1)
+    made = line(client, name, {"request_id": "l"}, grace_days=3)
+    assert made.grace_days == 3 and len(box.vault.retention.began) == 1
+    # Crashed after the vault took it and before that was noted: what was changed since stays.
+    policy = retention_pb2.RetentionPolicy(name=f"{made.name}/retentionPolicy", grace_days=9)
+    client.retention.UpdateRetentionPolicy(
+        retention_pb2.UpdateRetentionPolicyRequest(retention_policy=policy)
+    )
+    box.write(
+        lambda connection: linepolicies.add(
+            connection, linepolicies.LinePolicy(made.name[-26:], tenant, "", 3, "admin")
+        )
+    )
+    box.stop()
+    box.start()
+    box.wait(lambda: not box.run(box.control.parts.store.read(linepolicies.waiting)))
+    assert box.client().tenants.GetLine(pb.GetLineRequest(name=made.name)).line.grace_days == 9
 
 
 def test_one_line_takes_the_rest(box):

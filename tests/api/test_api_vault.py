@@ -16,6 +16,7 @@ from appliance.model.routing import RoutingTable
 from appliance.storage.keystore import Depositor
 from earwitness.v1 import box_pb2
 from earwitness.v1 import recordings_pb2 as pb
+from earwitness.v1 import retention_pb2 as rpb
 
 
 class VaultProcess:
@@ -102,8 +103,9 @@ def test_a_recording_from_spool_to_erasure(vault, sealing, tmp_path):
     # The vault is killed in between: deletion and undeletion hold.
     client.recordings.DeleteRecording(pb.DeleteRecordingRequest(name=name, reason="x"))
     process.end(signal.SIGKILL)
+    box.wait(lambda: not box.control.parts.follower.connected)
     process.start()
-    box.wait(lambda: not [one for one in box.status.conditions() if one.type == "VaultUnreachable"])
+    box.wait(lambda: box.control.parts.follower.connected)
     back = client.recordings.UndeleteRecording(pb.UndeleteRecordingRequest(name=name)).recording
     assert back.state == pb.RECORDING_STATE_FILED and back.parties == found.parties
     request = pb.EraseRecordingRequest(name=name, etag=back.etag, reason="subject asked")
@@ -129,3 +131,59 @@ def test_a_recording_from_spool_to_erasure(vault, sealing, tmp_path):
     ]
     assert after == before
     assert earwitness.download(client, other, tmp_path / "y", earwitness.FLAC).size
+
+
+def test_policies_holds_plan_and_run_against_the_real_vault(vault, sealing):
+    box, _ = vault
+    client = box.client()
+    retention = client.retention
+    line = box.default_line()
+    names = [leave(box, sealing(*line, start_ns=time.time_ns())) for _ in range(3)]
+    for one in names:
+        box.filed(one[-26:])
+    tenant = names[0][:34]
+
+    def get(name) -> pb.Recording:
+        return client.recordings.GetRecording(pb.GetRecordingRequest(name=name)).recording
+
+    hold = rpb.LegalHold(title="inquiry", reason="the coroner asked")
+    case = retention.CreateLegalHold(rpb.CreateLegalHoldRequest(parent=tenant, legal_hold=hold)).legal_hold
+    added = retention.AddToLegalHold(
+        rpb.AddToLegalHoldRequest(name=case.name, recordings=names[:1], filter="party.name:hopper")
+    )
+    assert added.matched_count == 3 and added.legal_hold.named_recording_count == 3
+    found = get(names[0])
+    assert list(found.legal_holds) == [case.name] and found.expire_time.seconds > time.time() + 1000 * 86400
+    held = refused(lambda: client.recordings.DeleteRecording(pb.DeleteRecordingRequest(name=names[0])))
+    assert held.reason == "RECORDING_HELD" and case.name[-26:] in held.data["cases"]
+    listed = retention.ListLegalHoldRecordings(rpb.ListLegalHoldRecordingsRequest(parent=case.name))
+    assert sorted(listed.recordings) == sorted(names)
+    retention.ReleaseLegalHold(rpb.ReleaseLegalHoldRequest(name=case.name, reason="closed"))
+    deleted = client.recordings.DeleteRecording(pb.DeleteRecordingRequest(name=names[0])).recording
+    assert not deleted.legal_holds and deleted.purge_time.seconds > time.time() + 29 * 86400
+
+    def parked() -> bool:
+        items = retention.PlanRetention(rpb.PlanRetentionRequest(parent="tenants/-"))
+        return any(one.plan_item.kind == rpb.PLAN_ITEM_KIND_KEEP_SNAPSHOT for one in items)
+
+    box.wait(parked)
+    *_, last = retention.RunRetention(rpb.RunRetentionRequest())
+    assert last.run.outcome == rpb.RUN_OUTCOME_NOTHING
+    policy = rpb.RetentionPolicy(name="retentionPolicy", retention="1d", grace_days=0)
+    request = rpb.UpdateRetentionPolicyRequest(retention_policy=policy, validate_only=True)
+    impact = retention.UpdateRetentionPolicy(request).impact
+    assert [one.shortens for one in impact.differences] == [True, True] and impact.recording_count >= 1
+    seen = client.box.GetVault(box_pb2.GetVaultRequest()).vault
+    assert seen.filed_count == 2 and seen.deleted_count == 1 and len(seen.keystore_copies) == 2
+    assert seen.buckets.open_count == 1 and not seen.retention_clock.HasField("freeze")
+    (bucket,) = client.box.ListBuckets(box_pb2.ListBucketsRequest(parent=tenant)).buckets
+    assert {one.snapshot for one in bucket.snapshots} == {"guard", "g-1"}
+    totals = list(client.box.VerifyVault(box_pb2.VerifyVaultRequest(parent="tenants/-")))[-1].totals
+    assert (totals.checked_count, totals.damaged_count) == (3, 0)
+    erase = pb.EraseRecordingRequest(name=names[1], force=True, reason="asked")
+    proof = client.recordings.EraseRecording(erase).recording.certificate
+    assert proof.version == 2 and proof.log_number > 0 and not proof.replicas
+    late = rpb.AddToLegalHoldRequest(name=case.name, recordings=names[2:])
+    assert refused(lambda: retention.AddToLegalHold(late)).reason == "HOLD_RELEASED"
+    storage = client.box.GetTenantStorage(box_pb2.GetTenantStorageRequest(name=tenant)).storage
+    assert storage.used_bytes > 0
