@@ -16,13 +16,18 @@ from earwitness.v1 import (
     calls_pb2_grpc,
     events_pb2_grpc,
     recordings_pb2_grpc,
+    retention_pb2_grpc,
     tenants_pb2_grpc,
 )
 
 CALL_TIMEOUT_S = 30.0
+LOOK_TIMEOUT_S = 900.0  # what looks at everything that is stored
 
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON for programs instead of a table for people.")]
 TenantOption = Annotated[str, typer.Option("--tenant", help="Only this tenant (name or id).")]
+LineOption = Annotated[str, typer.Option("--line", help="Only this line (name or id).")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+DryOption = Annotated[bool, typer.Option("--validate-only", help="Check it, change nothing.")]
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Box:
 
     calls: calls_pb2_grpc.CallsServiceStub
     recordings: recordings_pb2_grpc.RecordingsServiceStub
+    retention: retention_pb2_grpc.RetentionServiceStub
     tenants: tenants_pb2_grpc.TenantsServiceStub
     events: events_pb2_grpc.EventsServiceStub
     box: box_pb2_grpc.BoxServiceStub
@@ -50,6 +56,7 @@ def services_of(channel: grpc.Channel) -> Box:
     return Box(
         calls_pb2_grpc.CallsServiceStub(channel),
         recordings_pb2_grpc.RecordingsServiceStub(channel),
+        retention_pb2_grpc.RetentionServiceStub(channel),
         tenants_pb2_grpc.TenantsServiceStub(channel),
         events_pb2_grpc.EventsServiceStub(channel),
         box_pb2_grpc.BoxServiceStub(channel),

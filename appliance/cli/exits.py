@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 from dataclasses import dataclass
 
 import grpc
@@ -65,11 +66,15 @@ _BY_KIND = {
     Kind.CORRUPT: Exit.NOT_INTACT,
 }
 
-_BY_REASON = {"ERASED": Exit.ERASED}
+_BY_REASON = {"ERASED": Exit.ERASED, "RECORDING_ERASED": Exit.ERASED}
 
 _HINTS = {
     "ERASED": "its key is destroyed; nobody can read it any more",
+    "RECORDING_ERASED": "its key is destroyed; nobody can read it any more",
     "PAGE_TOKEN_EXPIRED": "begin the list again",
+    "PLAN_CHANGED": "look at `earwitness retention plan` again",
+    "POLICY_CHANGED": "somebody else changed policies; look again",
+    "RETENTION_INVALID": "such as 90d, 18m or 7y",
 }
 
 
@@ -85,6 +90,8 @@ def from_rpc(error: grpc.RpcError) -> Failure:
         info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
         if detail.Unpack(info):
             reason = info.reason
+            if reason == "RECORDING_HELD" and "cases" in info.metadata:
+                hint = f"held by {', '.join(json.loads(info.metadata['cases']))}; see `earwitness holds show`"
         elif detail.Unpack(bad):
             fields += [f"{violation.field}: {violation.description}" for violation in bad.field_violations]
     if code is grpc.StatusCode.UNAVAILABLE and not reason:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import grpc
 import typer
 
-from appliance.cli import box, calls, events, output, recordings, serve, tenants
+from appliance.cli import box, calls, events, holds, output, recordings, retention, serve, tenants, vault
 from appliance.cli.connection import Connection, default_data
 from appliance.cli.exits import Exit, Failure, from_error, from_rpc
 from appliance.model import EarwitnessError
@@ -27,6 +27,9 @@ app = typer.Typer(
 )
 app.add_typer(calls.app, name="calls")
 app.add_typer(recordings.app, name="recordings")
+app.add_typer(retention.app, name="retention")
+app.add_typer(holds.app, name="holds")
+app.add_typer(vault.app, name="vault")
 app.add_typer(tenants.tenants, name="tenants")
 app.add_typer(tenants.lines, name="lines")
 app.add_typer(events.app, name="events")

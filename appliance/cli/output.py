@@ -80,6 +80,11 @@ def when(stamp: Timestamp) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
+def when_ns(ns: int) -> str:
+    """The same of nanoseconds since the Unix epoch."""
+    return when(Timestamp(seconds=ns // 10**9))
+
+
 def moment(stamp: Timestamp) -> str:
     """Local time in few characters, for tables: the year only where it is another one."""
     if not stamp.seconds:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from appliance.cli import downloads, output, picture
 from appliance.cli.calls import side
+from appliance.cli.confirm import confirm
 from appliance.cli.connection import bare, resource, tenant_parent
-from appliance.cli.context import CALL_TIMEOUT_S, JsonOption, TenantOption, box
+from appliance.cli.context import CALL_TIMEOUT_S, JsonOption, TenantOption, YesOption, box
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.progress import bar
 from earwitness.v1 import party_pb2, recordings_pb2
@@ -140,15 +140,31 @@ def describe(recording: recordings_pb2.Recording) -> None:
             ("State", output.enum_word(recordings_pb2.RecordingState, recording.state)),
             ("", "cut short and recovered to its last whole frame" if kept and not recording.whole else ""),
             ("Because", recording.state_reason),
+            ("Undelete until", output.when(recording.purge_time)),
+            ("Expires", output.when(recording.expire_time)),
+            ("Held by", ", ".join(map(bare, recording.legal_holds))),
             ("Notes", ", ".join(recording.flags)),
             ("Sealed size", output.size(recording.size_bytes) if recording.size_bytes else ""),
-            (
-                "Erased",
-                f"epoch {erased.epoch}, certificate {erased.signature.hex()[:16]}…" if erased.epoch else "",
-            ),
+            *(certificate_facts(erased) if erased.epoch else ()),
             ("Etag", recording.etag),
         ]
     )
+
+
+def certificate_facts(proof: recordings_pb2.ErasureCertificate) -> list[tuple[str, str]]:
+    """What the certificate of an erasure states, and which copies elsewhere have followed."""
+    return [
+        ("Erased", output.when_ns(proof.erase_time_ns)),
+        ("Epoch", f"{proof.epoch}: from it on the key is absent"),
+        ("Reason", proof.reason),
+        ("Log number", str(proof.log_number or "")),
+        *(
+            ("Replica", f"{one.replica}: {'has followed' if one.confirmed else 'has not followed yet'}")
+            for one in proof.replicas
+        ),
+        ("Certificate", f"version {proof.version}, {proof.signature.hex()[:16]}…"),
+        ("By box", proof.device_public_key.hex()),
+    ]
 
 
 @app.command()
@@ -225,7 +241,7 @@ def erase(
     context: typer.Context,
     name: NameArgument,
     reason: ReasonOption,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: YesOption = False,
     json: JsonOption = False,
 ) -> None:
     """Destroy a recording's key: nobody can read it any more, in any copy. There is no undo."""
@@ -234,19 +250,17 @@ def erase(
         current = services.recordings.GetRecording(
             recordings_pb2.GetRecordingRequest(name=full), timeout=CALL_TIMEOUT_S
         ).recording
-        if not yes and not _confirmed(current, json):
-            raise Failure(Exit.FAILED, "nothing was erased", "NOT_CONFIRMED", "type the id, or give --yes")
+        if not yes:
+            if not json:
+                describe(current)
+            confirm(
+                "Type the recording's id to erase it for ever",
+                bare(current.name),
+                undone="nothing was erased",
+            )
         request = recordings_pb2.EraseRecordingRequest(name=current.name, etag=current.etag, reason=reason)
         erased = services.recordings.EraseRecording(request, timeout=10 * CALL_TIMEOUT_S).recording
     _done(erased, json)
-
-
-def _confirmed(recording: recordings_pb2.Recording, json: bool) -> bool:
-    """Asks for the id. The question is on standard error, so that standard output stays for the result."""
-    if not json:
-        describe(recording)
-    output.errors.print("Type the recording's id to erase it for ever: ", end="")
-    return sys.stdin.readline().strip() == bare(recording.name)
 
 
 def _done(recording: recordings_pb2.Recording, json: bool) -> None:
@@ -255,6 +269,8 @@ def _done(recording: recordings_pb2.Recording, json: bool) -> None:
         return
     state = output.enum_word(recordings_pb2.RecordingState, recording.state)
     text = f"{bare(recording.name)}: {state}"
+    if recording.HasField("purge_time"):
+        text += f", can be brought back until {output.when(recording.purge_time)}"
+    output.console.print(text, soft_wrap=True)
     if recording.certificate.epoch:
-        text += f", key destroyed in epoch {recording.certificate.epoch}, certificate signed"
-    output.console.print(text)
+        output.facts(certificate_facts(recording.certificate))

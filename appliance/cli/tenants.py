@@ -9,7 +9,7 @@ import typer
 
 from appliance.cli import output
 from appliance.cli.connection import bare, resource, tenant_parent
-from appliance.cli.context import CALL_TIMEOUT_S, JsonOption, TenantOption, box
+from appliance.cli.context import CALL_TIMEOUT_S, DryOption, JsonOption, TenantOption, box
 from appliance.cli.exits import Exit, Failure
 from earwitness.v1 import party_pb2, tenants_pb2
 
@@ -22,8 +22,7 @@ _DIRECTIONS = {
     "internal": party_pb2.DIRECTION_INTERNAL,
     "unknown": party_pb2.DIRECTION_UNKNOWN,
 }
-_GRAINS = {"day": tenants_pb2.GRAIN_DAY, "week": tenants_pb2.GRAIN_WEEK, "month": tenants_pb2.GRAIN_MONTH}
-DryOption = Annotated[bool, typer.Option("--validate-only", help="Check it, change nothing.")]
+GRAINS = {"day": tenants_pb2.GRAIN_DAY, "week": tenants_pb2.GRAIN_WEEK, "month": tenants_pb2.GRAIN_MONTH}
 
 
 @tenants.command("list")
@@ -92,7 +91,7 @@ def list_lines(context: typer.Context, tenant: TenantOption = "", json: JsonOpti
     output.table(("ID", "Name", "Tenant", "Takes", "Bucket"), rows, empty="No line.")
 
 
-def _choice(option: str, word: str, words: Mapping[str, Any]) -> Any:
+def choice(option: str, word: str, words: Mapping[str, Any]) -> Any:
     if word not in words:
         raise Failure(Exit.USAGE, f"{option}: {word!r} is none of {', '.join(words)}", "OPTION_INVALID")
     return words[word]
@@ -120,23 +119,30 @@ def create_line(
         typer.Option("--do-not-record", help="A number whose calls are noted, not recorded."),
     ] = None,
     grain: Annotated[
-        str, typer.Option("--bucket", help="Time that one bucket holds: day, week or month.")
-    ] = "day",
+        str,
+        typer.Option("--bucket", help="Time that one bucket holds: day, week or month; else it follows."),
+    ] = "",
     grace_days: Annotated[
-        int, typer.Option("--grace-days", min=0, help="Days a deletion can be undone.")
-    ] = 30,
+        int | None,
+        typer.Option(
+            "--grace-days", min=0, help="Days a deletion can be undone; else as the tenant or the box says."
+        ),
+    ] = None,
     validate_only: DryOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Make a line: which calls are this tenant's, and what is done with them."""
+    """Make a line: which calls are this tenant's, and what is done with them.
+
+    How long they are kept says `earwitness retention set`.
+    """
     line = tenants_pb2.Line(
         display_name=display_name,
         numbers=number or [],
         trunks=trunk or [],
         catch_all=catch_all,
-        directions=[_choice("--direction", word, _DIRECTIONS) for word in direction or []],
+        directions=[choice("--direction", word, _DIRECTIONS) for word in direction or []],
         do_not_record=do_not_record or [],
-        grain=_choice("--bucket", grain, _GRAINS),
+        grain=choice("--bucket", grain, GRAINS) if grain else tenants_pb2.GRAIN_UNSPECIFIED,
         grace_days=grace_days,
     )
     request = tenants_pb2.CreateLineRequest(

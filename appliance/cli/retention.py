@@ -1,0 +1,462 @@
+"""`earwitness retention`: how long recordings are kept, what goes when and why, and carrying it out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from appliance.cli import bulk, output, planview, policyview, titles
+from appliance.cli.confirm import confirm
+from appliance.cli.connection import bare, resource, tenant_parent
+from appliance.cli.context import (
+    CALL_TIMEOUT_S,
+    LOOK_TIMEOUT_S,
+    Box,
+    DryOption,
+    JsonOption,
+    LineOption,
+    TenantOption,
+    YesOption,
+    box,
+)
+from appliance.cli.downloads import FORMATS
+from appliance.cli.exits import Exit, Failure
+from appliance.cli.progress import bar
+from appliance.cli.tenants import GRAINS, choice
+from earwitness.v1 import retention_pb2 as pb
+from earwitness.v1 import tenants_pb2
+
+app = typer.Typer(
+    help="Retention: show, set, cancel, plan, run, runs, upcoming, explain, clock.", no_args_is_help=True
+)
+
+SHORTEST_DIGEST = 8  # characters that a digest may be cut to when it is typed
+_INHERIT = {"retention": "retention", "grace": "grace_days", "bucket": "grain"}
+_FIELDS = {**_INHERIT, "cooling": "cooling_days"}
+PolicyTenant = Annotated[str, typer.Option("--tenant", help="Of this tenant (name or id); else of the box.")]
+PolicyLine = Annotated[str, typer.Option("--line", help="Of this line (name or id).")]
+
+
+def policy_name(tenant: str, line: str) -> str:
+    """The policy that --tenant or --line names; without them the box's."""
+    if tenant and line:
+        raise Failure(Exit.USAGE, "--tenant and --line are not given together", "OPTION_INVALID")
+    if line:
+        return f"{resource('lines', line)}/retentionPolicy"
+    return f"{resource('tenants', tenant)}/retentionPolicy" if tenant else "retentionPolicy"
+
+
+@app.command()
+def show(
+    context: typer.Context, tenant: PolicyTenant = "", line: PolicyLine = "", json: JsonOption = False
+) -> None:
+    """How long recordings are kept: of the box and all that say something of their own, or of one tenant or line.
+
+    Examples:
+
+    earwitness retention show
+    earwitness retention show --line LINE
+    """
+    with box(context) as services:
+        if tenant or line:
+            request = pb.GetRetentionPolicyRequest(name=policy_name(tenant, line))
+            one = services.retention.GetRetentionPolicy(request, timeout=CALL_TIMEOUT_S).retention_policy
+            if json:
+                output.print_json(output.as_dict(one))
+            else:
+                policyview.facts(one, titles.titles(services))
+            return
+        found = _policies(services)
+        if json:
+            output.print_json({"retentionPolicies": [output.as_dict(one) for one in found]})
+        else:
+            policyview.table(found, titles.titles(services))
+
+
+def _policies(services: Box) -> list[pb.RetentionPolicy]:
+    found: list[pb.RetentionPolicy] = []
+    request = pb.ListRetentionPoliciesRequest(parent="tenants/-", page_size=1000)
+    while True:
+        answer = services.retention.ListRetentionPolicies(request, timeout=CALL_TIMEOUT_S)
+        found += answer.retention_policies
+        if not answer.next_page_token:
+            return found
+        request.page_token = answer.next_page_token
+
+
+@app.command("set")
+def set_policy(
+    context: typer.Context,
+    retention: Annotated[
+        str, typer.Option("--retention", help="How long recordings are kept: 90d, 18m, 7y.")
+    ] = "",
+    grace: Annotated[
+        int | None, typer.Option("--grace", help="Days in which a deleted recording can be brought back.")
+    ] = None,
+    bucket: Annotated[
+        str, typer.Option("--bucket", help="Time that one bucket holds: day, week or month.")
+    ] = "",
+    cooling: Annotated[
+        int | None, typer.Option("--cooling", help="Days that a shortening waits; the box's alone.")
+    ] = None,
+    inherit: Annotated[
+        list[str] | None,
+        typer.Option("--inherit", help="Say nothing of this any more: retention, grace or bucket."),
+    ] = None,
+    tenant: PolicyTenant = "",
+    line: PolicyLine = "",
+    everything: Annotated[bool, typer.Option("--all", help="List every bucket that becomes due.")] = False,
+    yes: YesOption = False,
+    validate_only: DryOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Change how long recordings are kept. What it does is shown first; what shortens waits for the cooling-off.
+
+    Examples; the last one prints what would go by it:
+
+    earwitness retention set --retention 7y
+    earwitness retention set --tenant TENANT --grace 90
+    earwitness retention set --line LINE --retention 90d --validate-only --all
+    """
+    wanted = pb.RetentionPolicy(
+        name=policy_name(tenant, line),
+        retention=retention,
+        grace_days=grace,
+        grain=choice("--bucket", bucket, GRAINS) if bucket else tenants_pb2.GRAIN_UNSPECIFIED,
+        cooling_days=cooling,
+    )
+    request = pb.UpdateRetentionPolicyRequest(retention_policy=wanted, validate_only=True)
+    said = {"retention": retention, "grace_days": grace is not None, "grain": bucket}
+    mask = [name for name, value in (said | {"cooling_days": cooling is not None}).items() if value]
+    for word in inherit or []:
+        path = choice("--inherit", word, _INHERIT)
+        if path in mask:
+            raise Failure(Exit.USAGE, f"--inherit {word} and a value for it", "OPTION_INVALID")
+        mask.append(path)
+    if not mask:
+        raise Failure(Exit.USAGE, "nothing to set: see --retention, --grace, --bucket", "OPTION_MISSING")
+    request.update_mask.paths.extend(mask)
+    with box(context) as services:
+        answer = services.retention.UpdateRetentionPolicy(request, timeout=LOOK_TIMEOUT_S)
+        lines = {} if json else titles.titles(services)
+        if not json:
+            policyview.impact(answer.impact, lines, everything=everything)
+        shortens = any(part.shortens for part in answer.impact.differences)
+        if not validate_only:
+            if shortens and not yes:
+                word = bare(wanted.name.removesuffix("retentionPolicy").rstrip("/")) or "box"
+                confirm(f"It shortens what is kept. Type {word} to set it", word)
+            request.validate_only = False
+            request.retention_policy.etag = answer.retention_policy.etag
+            answer = services.retention.UpdateRetentionPolicy(request, timeout=LOOK_TIMEOUT_S)
+    if json:
+        output.print_json(output.as_dict(answer))
+    elif not validate_only:
+        waits = [titles.day(one.effective_time) for one in answer.retention_policy.pending_changes]
+        output.console.print(
+            f"Set. Takes effect on {', '.join(dict.fromkeys(waits))}; `earwitness retention cancel` takes it back."
+            if shortens
+            else "Set."
+        )
+
+
+@app.command()
+def cancel(
+    context: typer.Context,
+    field: Annotated[str, typer.Argument(help="retention, grace, bucket or cooling.")],
+    tenant: PolicyTenant = "",
+    line: PolicyLine = "",
+    json: JsonOption = False,
+) -> None:
+    """Take back a change that waits to take effect.
+
+    Example:
+
+    earwitness retention cancel retention --line LINE
+    """
+    request = pb.CancelPendingChangeRequest(
+        name=policy_name(tenant, line), field=choice("FIELD", field, _FIELDS)
+    )
+    with box(context) as services:
+        one = services.retention.CancelPendingChange(request, timeout=CALL_TIMEOUT_S).retention_policy
+        if json:
+            output.print_json(output.as_dict(one))
+        else:
+            policyview.facts(one, titles.titles(services))
+
+
+def _plan(services: Box, parent: str) -> tuple[pb.PlanHeader, list[pb.PlanItem]]:
+    stream = services.retention.PlanRetention(pb.PlanRetentionRequest(parent=parent), timeout=LOOK_TIMEOUT_S)
+    header: pb.PlanHeader | None = None
+    items = []
+    for one in stream:
+        if one.HasField("header"):
+            header = one.header
+        else:
+            items.append(one.plan_item)
+    if header is None:
+        raise Failure(Exit.FAILED, "the box sent no plan", "NO_HEADER")
+    return header, items
+
+
+@app.command()
+def plan(
+    context: typer.Context,
+    tenant: TenantOption = "",
+    everything: Annotated[
+        bool, typer.Option("--all", help="List each thing, kept ones too, with why.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """What the next run would do, and why each kept thing is kept. Nothing is done.
+
+    Examples:
+
+    earwitness retention plan
+    earwitness retention plan --all --tenant TENANT
+    """
+    with box(context) as services:
+        header, items = _plan(services, tenant_parent(tenant))
+        if json:
+            output.print_json(
+                {"header": output.as_dict(header), "items": [output.as_dict(item) for item in items]}
+            )
+        else:
+            planview.show(header, items, titles.titles(services), everything=everything)
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    digest: Annotated[
+        str,
+        typer.Option("--confirm", help="The digest of the plan that you looked at (8 characters will do)."),
+    ] = "",
+    yes: YesOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Carry out what is due now, as it is done every night. Exit code 8 where the brake or the clock forbids it.
+
+    A plan that is far larger than forecast wants to be confirmed by its digest. Examples:
+
+    earwitness retention run
+    earwitness retention run --confirm 1f0c9a3e
+    """
+    with box(context) as services:
+        header, items = _plan(services, "tenants/-")
+        if digest and not (len(digest) >= SHORTEST_DIGEST and header.digest.startswith(digest)):
+            raise Failure(
+                Exit.CONFLICT,
+                "what would be destroyed is not what this digest names",
+                "PLAN_CHANGED",
+                "look at `earwitness retention plan` again",
+            )
+        doomed = [item for item in items if item.destroys]
+        if doomed and not yes and not digest:
+            if not json:
+                planview.show(header, items, titles.titles(services), everything=False)
+            count = sum(item.recording_count for item in doomed)
+            confirm(
+                f"{count} recordings will be destroyed for ever. Type the first 8 characters of the digest",
+                header.digest,
+                undone="nothing was destroyed",
+                shortest=SHORTEST_DIGEST,
+            )
+        # What was confirmed is done, and nothing that has become due since.
+        request = pb.RunRetentionRequest(
+            digest=header.digest if doomed and not yes else digest and header.digest
+        )
+        last: pb.RetentionRun | None = None
+        with bar("retention", quiet=json) as advance:
+            for one in services.retention.RunRetention(request):
+                if one.HasField("run"):
+                    last = one.run
+                else:
+                    advance(one.progress.fraction)
+    if last is None:
+        raise Failure(
+            Exit.FAILED, "the box did not say what the run came to", "NO_RUN", "see `retention runs`"
+        )
+    if json:
+        output.print_json(output.as_dict(last))
+    else:
+        planview.run(last)
+    if last.outcome == pb.RUN_OUTCOME_PARTIAL:
+        raise typer.Exit(Exit.FAILED)
+    if last.outcome in (pb.RUN_OUTCOME_BRAKED, pb.RUN_OUTCOME_FROZEN):
+        raise typer.Exit(Exit.CONFLICT)
+
+
+@app.command()
+def runs(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 20,
+    json: JsonOption = False,
+) -> None:
+    """What the last runs came to, newest first."""
+    found: list[pb.RetentionRun] = []
+    request = pb.ListRetentionRunsRequest()
+    with box(context) as services:
+        while len(found) < limit:
+            request.page_size = min(limit - len(found), 500)
+            answer = services.retention.ListRetentionRuns(request, timeout=CALL_TIMEOUT_S)
+            found += answer.retention_runs
+            if not answer.next_page_token:
+                break
+            request.page_token = answer.next_page_token
+    if json:
+        output.print_json({"retentionRuns": [output.as_dict(one) for one in found]})
+    else:
+        planview.runs(found)
+
+
+@app.command()
+def upcoming(
+    context: typer.Context,
+    days: Annotated[int, typer.Option("--days", min=0, help="Within so many days.")] = 30,
+    tenant: TenantOption = "",
+    line: LineOption = "",
+    download: Annotated[
+        Path | None, typer.Option("--download", help="Download these recordings into this folder.")
+    ] = None,
+    format_: Annotated[str, typer.Option("--format", "-f", help="wav, flac, ogg or sealed.")] = "wav",
+    purpose: Annotated[str, typer.Option("--purpose", help="Why they are read; kept in the audit log.")] = "",
+    json: JsonOption = False,
+) -> None:
+    """What expires soon, and downloading it before. Done again, a download goes on where it broke off.
+
+    Examples:
+
+    earwitness retention upcoming --days 60
+    earwitness retention upcoming --tenant TENANT --download exit --format flac
+    """
+    if format_ not in FORMATS:
+        raise Failure(Exit.USAGE, f"--format: {format_!r} is none of {', '.join(FORMATS)}", "FORMAT_UNKNOWN")
+    parent = resource("lines", line) if line else tenant_parent(tenant)
+    with box(context) as services:
+        if download is not None:
+            done = bulk.download(
+                services, _expiring(services, parent, days), download, format_, purpose=purpose, quiet=json
+            )
+            _tell(done, json)
+            return
+        found: list[pb.UpcomingExpiration] = []
+        request = pb.ListUpcomingExpirationsRequest(parent=parent, days=days, page_size=1000)
+        while True:
+            answer = services.retention.ListUpcomingExpirations(request, timeout=LOOK_TIMEOUT_S)
+            found += answer.upcoming_expirations
+            if not answer.next_page_token:
+                break
+            request.page_token = answer.next_page_token
+        if json:
+            output.print_json({"upcomingExpirations": [output.as_dict(one) for one in found]})
+            return
+        policyview.upcoming(found, titles.titles(services))
+        if found:
+            count, size = (
+                sum(getattr(one, name) for one in found) for name in ("recording_count", "size_bytes")
+            )
+            output.console.print(f"{count} recordings, {output.size(size)}, within {days} days.")
+
+
+def _expiring(services: Box, parent: str, days: int) -> list[pb.ExpiringRecording]:
+    found: list[pb.ExpiringRecording] = []
+    request = pb.ListExpiringRecordingsRequest(parent=parent, days=days, page_size=1000)
+    while True:
+        answer = services.retention.ListExpiringRecordings(request, timeout=LOOK_TIMEOUT_S)
+        found += answer.expiring_recordings
+        if not answer.next_page_token:
+            return found
+        request.page_token = answer.next_page_token
+
+
+def _tell(done: bulk.Bulk, json: bool) -> None:
+    if json:
+        output.print_json(done.as_dict())
+    else:
+        output.console.print(
+            f"{done.folder}: {done.downloaded} downloaded ({output.size(done.size)}), {done.present} there already"
+            + (f", {done.gone} gone meanwhile" if done.gone else "")
+            + (f", {len(done.failed)} failed" if done.failed else ""),
+            soft_wrap=True,
+        )
+        for one in done.failed:
+            output.errors.print(f"{one['recording']}: {one['reason']}", markup=False)
+    if done.failed:
+        raise typer.Exit(Exit.FAILED)
+
+
+@app.command()
+def explain(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name or id of the recording.")],
+    json: JsonOption = False,
+) -> None:
+    """Every rule that keeps one recording, the strongest first."""
+    with box(context) as services:
+        request = pb.ExplainRetentionRequest(name=resource("recordings", name))
+        found = services.retention.ExplainRetention(request, timeout=LOOK_TIMEOUT_S)
+        if json:
+            output.print_json(output.as_dict(found))
+            return
+        lines = titles.titles(services)
+    output.facts(
+        [
+            ("Recording", found.recording),
+            ("Bucket", titles.bucket(found.bucket, lines) if found.bucket else "quarantine"),
+            ("Expires", titles.day(found.expire_time)),
+            ("Undelete until", output.when(found.purge_time)),
+            *(("Kept", reason.sentence) for reason in found.reasons),
+            ("", "" if found.reasons else "nothing keeps it: the next run destroys it"),
+        ]
+    )
+
+
+@app.command()
+def clock(
+    context: typer.Context,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="The wall clock is right: set the retention clock to it.")
+    ] = False,
+    yes: YesOption = False,
+    json: JsonOption = False,
+) -> None:
+    """The clock by which things are old enough to be destroyed, and what is wrong with it.
+
+    Where the wall clock jumped, or the box was off for long, nothing is destroyed until somebody says that it is right:
+
+    earwitness retention clock --accept
+    """
+    with box(context) as services:
+        found = services.retention.GetRetentionClock(
+            pb.GetRetentionClockRequest(), timeout=CALL_TIMEOUT_S
+        ).retention_clock
+        if accept:
+            if not yes:
+                if not json:
+                    show_clock(found)
+                confirm("It goes to the wall clock's time. Type accept", "accept")
+            found = services.retention.AcceptRetentionClock(
+                pb.AcceptRetentionClockRequest(), timeout=CALL_TIMEOUT_S
+            ).retention_clock
+    if json:
+        output.print_json(output.as_dict(found))
+    else:
+        show_clock(found)
+
+
+def show_clock(found: pb.RetentionClock) -> None:
+    """Both clocks, and what is wrong."""
+    output.facts(
+        [
+            ("Retention clock", output.when(found.time)),
+            ("Wall clock", output.when(found.wall_time)),
+            (
+                "FROZEN",
+                f"{found.freeze.message}; nothing is destroyed" if found.HasField("freeze") else "",
+            ),
+            ("", "" if found.HasField("freeze") else "in step"),
+        ]
+    )
