@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -183,11 +184,16 @@ def main() -> int:
     """The exit code: the command's own, 128 and the signal where one ended it, 70 where the guest failed."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = parser().parse_args()
+    # Told to end, it ends what it began in the guest, as at Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code: int = options.action(options)
     except ImageError as error:
         log.error("%s", error)
         return 70
+    except KeyboardInterrupt:
+        log.error("interrupted")
+        return 130
     return code if code >= 0 else 128 - code
 
 

@@ -66,23 +66,29 @@ class Job:
         return code
 
     def wait(self, timeout: float, output: Output | None = None) -> Result:
-        """Its result. `GuestTimeout` where it still runs after `timeout` seconds; it is killed then."""
+        """Its result. `GuestTimeout` where it still runs after `timeout` seconds.
+
+        However this ends, the command is over then, with everything that it started, unless the guest is dead.
+        """
         deadline = time.monotonic() + timeout
         code = None
-        while code is None:
-            had_out, had_err = len(self.out), len(self.err)
-            code = self.poll(POLL_S)
-            if output is not None and (len(self.out), len(self.err)) != (had_out, had_err):
-                output(self.out[had_out:], self.err[had_err:])
-            if code is None and time.monotonic() > deadline:
-                self.kill()
-                said = tail((self.out + self.err).decode(errors="replace"))
-                words = " ".join(self.argv)
-                raise GuestTimeout(
-                    self.guest.describe(f"{words}: still running after {timeout:.0f} s\n{said}")
-                )
-        self.guest.channel.ask("forget", ASK_S, job=self.name)
+        try:
+            while code is None:
+                had_out, had_err = len(self.out), len(self.err)
+                code = self.poll(POLL_S)
+                if output is not None and (len(self.out), len(self.err)) != (had_out, had_err):
+                    output(self.out[had_out:], self.err[had_err:])
+                if code is None and time.monotonic() > deadline:
+                    raise GuestTimeout(self._late(timeout))
+        finally:
+            if self.guest.alive():
+                self.guest.channel.ask("forget", ASK_S, job=self.name)
         return Result(self.argv, code, self.out, self.err)
+
+    def _late(self, timeout: float) -> str:
+        said = tail((self.out + self.err).decode(errors="replace"))
+        message = f"{' '.join(self.argv)}: still running after {timeout:.0f} s\n{said}"
+        return self.guest.describe(message)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Signals the command and everything that it started."""

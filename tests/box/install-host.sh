@@ -9,4 +9,5 @@ done
 [ "$(id -u)" = 0 ] || { echo "make test-box installs$missing: run it as root" >&2; exit 1; }
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
-apt-get install -y -q --no-install-recommends qemu-system-x86 qemu-utils mmdebstrap e2fsprogs util-linux git
+apt-get install -y -q --no-install-recommends qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring \
+    e2fsprogs util-linux git
