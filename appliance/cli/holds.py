@@ -113,9 +113,9 @@ def create(
 
     Examples:
 
-    earwitness holds create TENANT --title 'Inquest 14' --reason 'asked for by the coroner' --line LINE
-      --from 2026-11-01 --to 2026-12-01
-    earwitness holds create TENANT --title Complaint --reason 'under investigation'
+    earwitness holds create TENANT --title Inquest --reason 'coroner asked'
+      --line LINE --from 2026-11-01 --to 2026-12-01
+    earwitness holds create TENANT --title Complaint --reason 'open matter'
       --filter 'party.number:"01632 960001"'
     """
     with box(context) as services:
