@@ -45,8 +45,8 @@ def number_of(sentence: str) -> int:
 
 
 def environment() -> dict[str, str]:
-    """What a command gets of ours."""
-    return {"LC_ALL": "C", "PATH": PATH}
+    """What a command gets of ours. In the locale C its JSON would end at the first letter beyond ASCII."""
+    return {"LC_ALL": "C.UTF-8", "PATH": PATH}
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,9 +183,9 @@ class Datasets:
 
     # Parents.
 
-    def make_parent(self, name: str, kind: str, more: dict[str, str | int] | None = None) -> None:
+    def make_parent(self, name: str, kind: str) -> None:
         """An unencrypted, empty dataset that is never mounted; success where it is there."""
-        properties = {**PARENT, KIND: kind, **(more or {})}
+        properties = {**PARENT, KIND: kind}
         try:
             self._worker.call("create", changes=[name], name=name, properties=properties)
         except Trouble as trouble:

@@ -13,9 +13,9 @@ from appliance.storage.vault.zfs.datasets import BUCKET_WORDS, Datasets
 from appliance.storage.vault.zfs.programs import KIND
 from appliance.storage.vault.zfs.trouble import Trouble
 
-RESERVE: Final = 256 << 20  # bytes
-REARM: Final = 4 * RESERVE  # bytes that are free again before it is taken back
-_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+RESERVE: Final = 256 << 20  # bytes; less in a small pool
+RESERVE_PART: Final = 16  # of what is free when it is made
+REARM: Final = 4  # times as much must be free again before it is taken back
 
 
 def _values(found: dict[str, Any], name: str) -> dict[str, str]:
@@ -34,6 +34,8 @@ class Medium:
         self._lock = threading.Lock()
         self._ready = False
         self.relieved = False
+        self.freeing = True
+        """Something was destroyed whose space may still be on its way back."""
 
     # Making ready.
 
@@ -56,7 +58,10 @@ class Medium:
                 words = [word for word in BUCKET_WORDS if not word.startswith("canmount")]
                 self._commands.run("zfs", "set", *words, "canmount=off", f"{KIND}=root", root.name)
             if self._tree.reserve not in there:
-                self._make_reserve()
+                self._reserve()
+            else:  # a process before this one may have given it away
+                values = _values(self._get(self._tree.reserve, "refreservation"), self._tree.reserve)
+                self.relieved = int(values["refreservation"]) == 0
             self._ready = True
 
     def forget(self) -> None:
@@ -66,11 +71,14 @@ class Medium:
 
     # The reserve.
 
-    def _make_reserve(self) -> None:
+    def _reserve(self) -> None:
+        size = min(RESERVE, self.free().free // RESERVE_PART)
         try:
-            self._datasets.make_parent(self._tree.reserve, "reserve", {"refreservation": RESERVE})
+            self._datasets.make_parent(self._tree.reserve, "reserve")
+            self._commands.run("zfs", "set", f"refreservation={size}", self._tree.reserve)
+            self.relieved = False
         except Trouble as trouble:
-            if trouble.number not in _NO_ROOM:
+            if trouble.number not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             self.relieved = True  # it is full already; `rearm` comes back to it
 
@@ -82,18 +90,10 @@ class Medium:
         self.relieved = True
         return True
 
-    def rearm(self, free: int) -> None:
-        """Takes the reserve back when there is room again. `free`: bytes."""
-        if not self.relieved or free < REARM:
-            return
-        try:
-            self._datasets.make_parent(self._tree.reserve, "reserve")
-            self._commands.run("zfs", "set", f"refreservation={RESERVE}", self._tree.reserve)
-        except Trouble as trouble:
-            if trouble.number not in _NO_ROOM:
-                raise
-        else:
-            self.relieved = False
+    def rearm(self, space: Space) -> None:
+        """Takes the reserve back when there is room again."""
+        if self.relieved and space.free > REARM * min(RESERVE, space.total // RESERVE_PART):
+            self._reserve()
 
     # Space.
 
@@ -107,13 +107,17 @@ class Medium:
 
     def space(self) -> Space:
         """Waits for space that is being given back, within the deadline; then as it is."""
-        try:
-            self._commands.run("zpool", "wait", "-t", "free", self._tree.pool, deadline_s=self._deadline_s)
-        except StoreUnavailableError as error:
-            if error.data.get("errno") != errno.ETIMEDOUT:
-                raise
+        if self.freeing:
+            try:
+                self._commands.run(
+                    "zpool", "wait", "-t", "free", self._tree.pool, deadline_s=self._deadline_s
+                )
+                self.freeing = False
+            except StoreUnavailableError as error:
+                if error.data.get("errno") != errno.ETIMEDOUT:
+                    raise
         found = self.free()
-        self.rearm(found.free)
+        self.rearm(found)
         return found
 
     def usage(self, tenant_id: str) -> Usage:

@@ -15,7 +15,8 @@ from appliance.storage.vault.zfs.worker import Worker
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-PIECE: Final = 256 << 10
+PIECE: Final = 1 << 20  # bytes of one request
+BUFFER: Final = 256 << 10
 
 
 class RemoteFile(io.RawIOBase):
@@ -72,6 +73,13 @@ class RemoteFile(io.RawIOBase):
         self._at += len(piece)
         return len(piece)
 
+    def readall(self) -> bytes:
+        """See RawIOBase, which asks for a few kilobytes at a time."""
+        pieces = []
+        while piece := self.read(PIECE):
+            pieces.append(piece)
+        return b"".join(pieces)
+
     def close(self) -> None:
         """See IOBase."""
         if not self.closed:
@@ -83,4 +91,4 @@ def open_remote(
     worker: Worker, handle: int, size: int, recording_id: str, closed: Callable[[], None]
 ) -> BinaryIO:
     """`closed` is called once when the reader closes it."""
-    return io.BufferedReader(RemoteFile(worker, handle, size, recording_id, closed), PIECE)
+    return io.BufferedReader(RemoteFile(worker, handle, size, recording_id, closed), BUFFER)

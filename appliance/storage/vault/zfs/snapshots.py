@@ -10,11 +10,12 @@ from appliance.storage.names import GUARD, GUARD_TAG, BucketId, SnapshotId, Snap
 from appliance.storage.vault.errors import (
     BucketBusyError,
     BucketLockedError,
+    BucketMissingError,
     SnapshotHeldError,
     SnapshotMissingError,
 )
-from appliance.storage.vault.stored import Snapshot
-from appliance.storage.vault.zfs.datasets import Datasets, Fault
+from appliance.storage.vault.stored import BucketState, Snapshot
+from appliance.storage.vault.zfs.datasets import Datasets, Fault, state_of
 from appliance.storage.vault.zfs.programs import NAMES, Facts, SnapshotFacts
 from appliance.storage.vault.zfs.trouble import Trouble
 from appliance.storage.vault.zfs.worker import Worker
@@ -64,7 +65,10 @@ class Snapshots:
 
         `replay`: sees to it that a bucket has nothing left in its intent log; false where its key is not loaded.
         """
-        facts = {bucket: self._datasets.require(bucket, snapshots=True) for bucket in buckets}
+        facts = self._facts(buckets)
+        for bucket in buckets:
+            if state_of(facts.get(bucket)) is BucketState.ABSENT:
+                raise BucketMissingError("there is no such bucket", bucket=bucket.path)
         wanted = [bucket for bucket in facts if facts[bucket].snapshot(name) is None]
         for bucket in wanted:
             if not replay(bucket, facts[bucket]):

@@ -37,6 +37,7 @@ from appliance.storage.vault.zfs.commands import Commands
 from appliance.storage.vault.zfs.datasets import Datasets, Fault, Tree, state_of
 from appliance.storage.vault.zfs.doors import Doors
 from appliance.storage.vault.zfs.health import Health
+from appliance.storage.vault.zfs.listed import Listed
 from appliance.storage.vault.zfs.medium import Medium
 from appliance.storage.vault.zfs.mounts import Mounts
 from appliance.storage.vault.zfs.pool import Pool
@@ -74,6 +75,7 @@ class ZfsStore(BucketStore):
         self._copies = Copies(self._datasets, self._snapshots, self._commands, self._pool, deadline_s)
         self._medium = Medium(self._datasets, self._commands, deadline_s)
         self._health = Health(self._pool, self._look, self._stuck, lambda: self._medium.relieved)
+        self._listed = Listed()
         self._gate = threading.Lock()
         self._passed = False
         self._refused: StoreRefusedError | None = None
@@ -123,7 +125,10 @@ class ZfsStore(BucketStore):
                 raise
             self._medium.prepare()
             with self._doors.hand_on(*buckets):
-                yield
+                try:
+                    yield
+                finally:
+                    self._listed.drop(buckets)
 
     def _relieving(self, do: Callable[[], None]) -> None:
         """What gives space back needs a little first: where there is none, the reserve goes."""
@@ -142,7 +147,8 @@ class ZfsStore(BucketStore):
             mount = self._mounts.get(self._tree.dataset(bucket))
             if mount and self._mounts.is_there(mount):
                 return BucketState.OPEN
-            return state_of(self._datasets.bucket(bucket))
+            listed = self._listed.get(bucket)
+            return listed if listed is not None else state_of(self._datasets.bucket(bucket))
 
     def create(self, bucket: BucketId, key: bytes) -> None:
         """See BucketStore."""
@@ -186,13 +192,15 @@ class ZfsStore(BucketStore):
     def buckets(self) -> Iterator[BucketId]:
         """See BucketStore."""
         with self._at():
-            found = [bucket for bucket, _ in self._datasets.buckets()]
-        yield from found
+            found = list(self._datasets.buckets())
+            self._listed.put({bucket: state_of(facts) for bucket, facts in found})
+        yield from (bucket for bucket, _ in found)
 
     def destroy(self, bucket: BucketId) -> None:
         """See BucketStore. A dataset of this name that is not marked as ours is absent here: it stays."""
         with self._at(bucket):
             self._relieving(lambda: self._destroy(bucket))
+            self._medium.freeing = True
 
     def _destroy(self, bucket: BucketId) -> None:
         facts = self._datasets.bucket(bucket, snapshots=True)
@@ -297,6 +305,7 @@ class ZfsStore(BucketStore):
         """See BucketStore."""
         with self._at(*(one.bucket for one in snapshots)):
             self._relieving(lambda: self._snapshots.destroy(snapshots, self._unmount_snapshot))
+            self._medium.freeing = True
 
     def _unmount_snapshot(self, snapshot: SnapshotId) -> None:
         self._mounts.unmount_snapshot(snapshot.bucket, self._tree.snapshot(snapshot), snapshot.name)

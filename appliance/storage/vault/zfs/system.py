@@ -39,22 +39,36 @@ def _mount(source: str, target: str, flags: int, readonly: bool) -> None:
 
 
 def mount(source: str, target: str, readonly: bool) -> dict[str, Any]:
-    """Mounts a dataset or a snapshot, or finds it mounted there: its device number, and whether it is read-only."""
-    there = [one for one in mounts(target) if one["target"] == target]
-    if there and there[-1]["source"] != source:
-        raise OSError(errno.EBUSY, "something else is mounted there", target)
-    if not there:
+    """Mounts a dataset or a snapshot, or finds it mounted there: its device number, and whether it is read-only.
+
+    EBUSY where another dataset is mounted there, ESTALE where something else is mounted over it.
+    """
+    there = _top(target)
+    if there is None:
         os.makedirs(target, mode=0o700, exist_ok=True)
         _mount(source, target, 0, readonly)
-        there = [one for one in mounts(target) if one["target"] == target]
-        if not there:
-            raise OSError(errno.ESTALE, "what was mounted is not there", target)
-    return there[-1]
+        there = _top(target)
+    return _checked(there, source, target)
 
 
 def remount(source: str, target: str, readonly: bool) -> None:
     """Makes a mount read-only, or writable."""
+    _checked(_top(target), source, target)
     _mount(source, target, _REMOUNT, readonly)
+
+
+def _checked(there: dict[str, Any] | None, source: str, target: str) -> dict[str, Any]:
+    if there is None or there["kind"] != "zfs":
+        raise OSError(errno.ESTALE, "something else is mounted there", target)
+    if there["source"] != source:
+        raise OSError(errno.EBUSY, "another dataset is mounted there", target)
+    return there
+
+
+def _top(target: str) -> dict[str, Any] | None:
+    """What was mounted last at a path, of whatever kind; None where it is no mount point."""
+    found = [one for one in map(parse_mount, _mountinfo()) if one["target"] == target]
+    return found[-1] if found else None
 
 
 def unmount(target: str) -> None:
@@ -74,23 +88,26 @@ def unmount(target: str) -> None:
 
 def mounts(under: str) -> list[dict[str, Any]]:
     """What of ZFS is mounted at a path or below, in order of mounting."""
-    found = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        one = parse_mount(line)
-        if one and (one["target"] == under or one["target"].startswith(under.rstrip("/") + "/")):
-            found.append(one)
-    return found
+    inside = under.rstrip("/") + "/"
+    return [
+        one
+        for one in map(parse_mount, _mountinfo())
+        if one["kind"] == "zfs" and (one["target"] == under or one["target"].startswith(inside))
+    ]
 
 
-def parse_mount(line: str) -> dict[str, Any] | None:
-    """One line of mountinfo; None where it is not of ZFS. Device numbers are as in st_dev."""
+def _mountinfo() -> list[str]:
+    return Path("/proc/self/mountinfo").read_text().splitlines()
+
+
+def parse_mount(line: str) -> dict[str, Any]:
+    """One line of mountinfo. Device numbers are as in st_dev."""
     before, _, after = line.partition(" - ")
     kind, source, *_ = after.split(" ")
-    if kind != "zfs":
-        return None
     fields = before.split(" ")
     major, _, minor = fields[2].partition(":")
     return {
+        "kind": kind,
         "device": os.makedev(int(major), int(minor)),
         "target": _unescape(fields[4]),
         "readonly": "ro" in fields[5].split(","),

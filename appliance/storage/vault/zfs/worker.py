@@ -59,7 +59,7 @@ class Agent:
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment | {"LC_ALL": "C"},
+            env=environment | {"LC_ALL": "C.UTF-8"},
         )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]

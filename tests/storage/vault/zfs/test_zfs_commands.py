@@ -26,7 +26,7 @@ def test_output_and_errors(pool: Pool) -> None:
     run = Commands(pool, 10.0)
     assert run.run("printf", "%s", "a; $HOME") == "a; $HOME", "no shell is between"
     assert run.json("printf", "%s", '{"a": 1}') == {"a": 1}
-    assert "LC_ALL=C" in run.run("env").split()
+    assert "LC_ALL=C.UTF-8" in run.run("env").split()
     with pytest.raises(Trouble) as trouble:
         run.run("sh", "-c", "echo \"cannot open 'x': dataset does not exist\" >&2; exit 1")
     assert trouble.value.number == errno.ENOENT and "dataset" not in str(trouble.value)

@@ -171,10 +171,11 @@ def test_an_open_file_outlives_its_name(place: dict[str, Any]) -> None:
 def test_lines_of_mountinfo() -> None:
     line = "412 29 0:57 / /run/mounts/a\\040b rw,nosuid,nodev,noexec,noatime shared:1 - zfs tank/rec/a@g-1 ro,xattr,noacl"
     assert system.parse_mount(line) == {
+        "kind": "zfs",
         "device": os.makedev(0, 57),
         "target": "/run/mounts/a b",
         "readonly": False,
         "source": "tank/rec/a@g-1",
     }
-    assert system.parse_mount("29 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw") is None
-    assert system.parse_mount("412 29 0:57 / /m ro,nosuid - zfs tank/rec/a rw")["readonly"]  # type: ignore[index]
+    assert system.parse_mount("29 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw")["kind"] == "ext4"
+    assert system.parse_mount("412 29 0:57 / /m ro,nosuid - zfs tank/rec/a rw")["readonly"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from appliance.storage.vault.errors import StoredFileCorruptError, StoreUnavailableError
-from appliance.storage.vault.zfs.reading import PIECE, open_remote
+from appliance.storage.vault.zfs.reading import BUFFER, PIECE, open_remote
 from appliance.storage.vault.zfs.trouble import Trouble
 from appliance.storage.vault.zfs.worker import Answer
 
@@ -20,9 +20,11 @@ class Agent:
     def __init__(self) -> None:
         self.broken = len(RAW)
         self.number = errno.EIO
+        self.calls = 0
 
     def call(self, op: str, *, handle: int, size: int, at: int) -> Answer:
         assert (op, handle) == ("pread", 5) and size <= PIECE
+        self.calls += 1
         if at >= self.broken:
             raise Trouble(self.number)
         return Answer(None, RAW[at : at + size])
@@ -34,9 +36,10 @@ def reader(agent: Agent, closed: list[int]) -> Any:
 
 def test_it_reads_from_anywhere_and_is_closed_once() -> None:
     closed: list[int] = []
-    with reader(Agent(), closed) as file:
-        assert file.read() == RAW
-        for at in (0, 1, PIECE - 1, PIECE, len(RAW) - 1, len(RAW), len(RAW) + 9):
+    agent = Agent()
+    with reader(agent, closed) as file:
+        assert file.read() == RAW and agent.calls == 3, "in large pieces"
+        for at in (0, 1, BUFFER - 1, BUFFER, PIECE, len(RAW) - 1, len(RAW), len(RAW) + 9):
             assert file.seek(at) == at and file.read(PIECE + 3) == RAW[at : at + PIECE + 3]
         assert file.seek(-7, os.SEEK_END) == len(RAW) - 7 and file.read(3) == RAW[-7:-4]
         with pytest.raises(ValueError, match="negative"):
