@@ -232,7 +232,7 @@ def show_verification(totals: pb.VaultVerification, findings: list[pb.VaultFindi
         [
             (
                 "Verdict",
-                f"{totals.damaged_count} recordings are NOT intact" if totals.damaged_count else "intact",
+                f"{totals.damaged_count} NOT intact" if totals.damaged_count else "intact",
             ),
             ("Checked", f"{totals.checked_count} recordings, {output.size(totals.checked_bytes)}"),
             (

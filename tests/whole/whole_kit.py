@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -82,6 +83,21 @@ def cli(box: EmbeddedBox, *words: str, code: int = 0) -> Any:
     done = subprocess.run(command, capture_output=True, text=True, timeout=90)
     assert done.returncode == code, f"exit code {done.returncode}: {done.stderr}"
     return json.loads(done.stdout) if not code else done.stderr + done.stdout
+
+
+def text(box: EmbeddedBox, *words: str) -> str:
+    """What the command line says to people."""
+    command = [sys.executable, "-m", "appliance.cli.main", "--data", str(box.data), *words]
+    environment = {**os.environ, "COLUMNS": "200"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def cli_ok(box: EmbeddedBox, *words: str) -> bool:
+    """Whether a command succeeds."""
+    command = [sys.executable, "-m", "appliance.cli.main", "--data", str(box.data), *words]
+    return subprocess.run(command, capture_output=True, timeout=90).returncode == 0
 
 
 def status(box: EmbeddedBox) -> Any:
