@@ -28,6 +28,7 @@ test-system: $(STAMP)  ## real peers: sipp and tshark (installed from Debian; wa
 
 test-box: $(STAMP)  ## inside an emulated Debian with OpenZFS (built once, in minutes; wants root)
 	@sh tests/box/install-host.sh
+	@$(BIN)/python -m image.guest build
 	@$(BIN)/python -m pytest tests/box
 
 lint: $(STAMP)  ## ruff, mypy, import walls, buf, generated code up to date

@@ -41,7 +41,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def guest_image() -> Path:
-    """The built image; building it from nothing takes minutes."""
+    """The built image. Building it from nothing takes longer than a test may: `make test-box` does it before."""
     return Recipe(Cache(), ROOT / "requirements" / "dev.lock").get()
 
 
