@@ -18,7 +18,7 @@ from appliance.api.renders import MemoryFile, Progress, Rendered
 from appliance.catalog import recordings
 from appliance.catalog.errors import EtagMismatchError
 from appliance.catalog.records import Recording, State
-from appliance.model import ErasedError
+from appliance.model import EarwitnessError, ErasedError, Kind
 from appliance.storage.sealed import Report, verify
 from earwitness.v1 import recordings_pb2 as pb
 
@@ -152,12 +152,16 @@ class Reading:
             while not (await asyncio.wait({task}, timeout=PROGRESS_EVERY_S))[0]:
                 fraction = min(1.0, stream.bytes_read / max(1, row.size))
                 yield pb.VerifyRecordingResponse(progress=pb.VerifyProgress(fraction=fraction))
-            report = await task
+            report = _report(await task, stream.bytes_read, row.recording_id)
+        except EarwitnessError as error:
+            if error.kind is not Kind.CORRUPT:
+                raise
+            report = _unread(error, stream.bytes_read)
         finally:
             stream.cancel()  # a caller that goes away ends the work in the thread, too
             if not task.done():
                 task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        yield pb.VerifyRecordingResponse(report=_report(report, stream.bytes_read, row.recording_id))
+        yield pb.VerifyRecordingResponse(report=report)
 
     async def GetWaveform(self, request: pb.GetWaveformRequest, context: Any) -> pb.GetWaveformResponse:
         if not 0 <= request.columns <= MAX_COLUMNS:
@@ -202,6 +206,18 @@ async def _chunks(pieces: AsyncIterator[bytes], offset: int) -> AsyncIterator[pb
 def _chunk(data: bytes, offset: int) -> pb.DownloadRecordingResponse:
     return pb.DownloadRecordingResponse(
         chunk=pb.DownloadChunk(offset=offset, data=data, crc32=zlib.crc32(data))
+    )
+
+
+def _unread(error: EarwitnessError, bytes_checked: int) -> pb.VerificationReport:
+    """Of a file that the store itself finds damaged, and does not give out."""
+    offset = error.data.get("offset", -1)
+    found = pb.Finding(code=error.reason, message=error.message, offset=int(str(offset)), frame=-1)
+    return pb.VerificationReport(
+        verdict=pb.VERDICT_DAMAGED,
+        bytes_checked=bytes_checked,
+        findings=[found],
+        time=convert.timestamp(time.time_ns()),
     )
 
 

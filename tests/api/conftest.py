@@ -41,7 +41,7 @@ from appliance.process import rpc
 from appliance.process.interceptors import ErrorInterceptor
 from appliance.process.status import Status
 from appliance.storage import sealed
-from appliance.storage.vault.errors import RecordingDeletedError, RecordingErasedError
+from appliance.storage.vault.errors import RecordingDeletedError, RecordingErasedError, StoredFileCorruptError
 from earwitness.internal.v1 import (
     retention_pb2_grpc,
     signaling_pb2,
@@ -139,6 +139,8 @@ class VaultServer(vault_pb2_grpc.VaultServiceServicer):
         self.leases: list[tuple[str, str, str]] = []
         self.changed = threading.Condition()
         self.tenant_keys: dict[str, bytes] = {}
+        self.spoiled: dict[str, int] = {}
+        """From which byte on the store does not give out a file."""
         self.retention = RetentionServer(layout.vault, self.holdings, self._erase)
         self._server: grpc.Server | None = None
         self._stopped = threading.Event()
@@ -242,6 +244,8 @@ class VaultServer(vault_pb2_grpc.VaultServiceServicer):
     def ReadSealed(self, request, context):
         data = self.files[request.recording_id].data
         for offset in range(request.offset, len(data), 65536):
+            if offset >= self.spoiled.get(request.recording_id, len(data)):
+                raise StoredFileCorruptError("a file is not what was written", offset=offset)
             yield vault_pb2.ReadSealedResponse(data=data[offset : offset + 65536])
 
     def DeleteRecording(self, request, context):

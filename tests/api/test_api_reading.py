@@ -226,6 +226,13 @@ def test_verification_says_where_a_byte_was_flipped(box, recording, place):
         assert any(abs(finding.offset - at) < 40_000 for finding in report.findings)
 
 
+def test_a_file_that_the_store_itself_finds_damaged_is_a_finding(box, recording):
+    box.vault.spoiled[recording.info.recording_id] = 65536
+    report = verify(box, recording)
+    assert report.verdict == pb.VERDICT_DAMAGED and not report.signature_valid
+    assert [(one.code, one.offset) for one in report.findings] == [("FILE_CORRUPT", 65536)]
+
+
 def test_verification_tells_another_recording(box, recording, sealing):
     other = sealing(recording.info.tenant_id, recording.info.line_id)
     recording.data, recording.key = other.data, other.key

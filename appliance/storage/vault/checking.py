@@ -10,13 +10,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
-from appliance.model import EarwitnessError, id_text
+from appliance.model import EarwitnessError, Kind, id_text
 from appliance.storage.names import HOLD_LINE
 from appliance.storage.sealed import Report, verify
 from appliance.storage.vault.contract import BucketId, BucketState
 from appliance.storage.vault.core import Vault
-from appliance.storage.vault.errors import BucketBusyError, BucketMissingError
+from appliance.storage.vault.errors import BucketBusyError, BucketLockedError, BucketMissingError
 from appliance.storage.vault.holding import Holding, HoldingState
 
 _KEPT = (HoldingState.FILED, HoldingState.DELETED)
@@ -50,7 +51,10 @@ class Found:
 
 
 class Checker:
-    """See the module. `sample`: so many, chosen at random; 0: all. `tenant_id` empty: of all tenants."""
+    """See the module. `sample`: so many, chosen at random; 0: all. `tenant_id` empty: of all tenants.
+
+    StoreUnavailableError where the medium does not answer: then nothing can be said of anything.
+    """
 
     def __init__(self, vault: Vault, *, sample: int = 0, tenant_id: str = "") -> None:
         self._vault = vault
@@ -106,6 +110,8 @@ class Checker:
         try:
             report = self._verify(held)
         except (EarwitnessError, OSError) as error:
+            if isinstance(error, EarwitnessError) and error.kind is Kind.UNAVAILABLE:
+                raise  # nothing can be said of anything
             if not vault.unchanged([held]):
                 self.totals = replace(totals, gone=totals.gone + 1)
                 return
@@ -124,10 +130,18 @@ class Checker:
     def _verify(self, held: Holding) -> Report:
         """A deleted recording that is parked is read in its snapshot."""
         vault = self._vault
-        vault.buckets.open(held.bucket)
         key = vault.keystore.data_key(held.recording_id)
-        with vault.store.read(held.bucket, held.recording_id, snapshot=held.parked) as file:
+        with self._file(held) as file:
             return verify(file, vault.keystore.device_public_key, key)
+
+    def _file(self, held: Holding) -> BinaryIO:
+        vault = self._vault
+        vault.buckets.open(held.bucket)
+        try:
+            return vault.store.read(held.bucket, held.recording_id, snapshot=held.parked)
+        except BucketLockedError:  # somebody locked it between the two
+            vault.buckets.open(held.bucket)
+            return vault.store.read(held.bucket, held.recording_id, snapshot=held.parked)
 
 
 def _bucket(tenant: str, line: str, slice_: str, case: str) -> BucketId:
@@ -136,7 +150,9 @@ def _bucket(tenant: str, line: str, slice_: str, case: str) -> BucketId:
 
 def _unread(held: Holding, error: EarwitnessError | OSError) -> Found:
     if isinstance(error, EarwitnessError):
-        return Found(held.recording_id, held.bucket, error.reason, error.message)
+        offset = error.data.get("offset")
+        at = offset if isinstance(offset, int) else -1
+        return Found(held.recording_id, held.bucket, error.reason, error.message, at)
     return Found(held.recording_id, held.bucket, "IO_ERROR", f"it cannot be read: {error.strerror}")
 
 

@@ -453,6 +453,7 @@ def test_everything_stored_is_checked_and_damage_is_named(service: Service) -> N
     findings, totals = service.verify()
     assert {one.recording_id for one in findings} == {names[2]} and totals.damaged == 1
     assert findings[0].code and findings[0].message and findings[0].bucket.slice == bucket.slice
+    assert findings[0].offset >= 0
     assert store.state(bucket) is BucketState.LOCKED, "locked again"
     findings, totals = service.verify(sample=3)
     assert totals.checked == totals.recordings == 3
@@ -476,6 +477,21 @@ def test_what_goes_while_it_is_checked_is_no_finding(
     monkeypatch.setattr(vault.store, "read", erased_meanwhile)
     findings, totals = service.verify()
     assert not findings and (totals.checked, totals.gone) == (2, 1)
+
+
+def test_a_medium_that_does_not_answer_is_no_finding(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from appliance.storage.vault.errors import StoreSuspendedError
+
+    service.filed(2)
+
+    def ill(*place: object, **how: object) -> None:
+        raise StoreSuspendedError("the pool has stopped")
+
+    monkeypatch.setattr(service.house.vault.store, "read", ill)
+    call = service.stub.VerifyStored(pb.VerifyStoredRequest())
+    assert refused(list, call) == ("UNAVAILABLE", "STORE_SUSPENDED")
 
 
 # At a glance.
