@@ -5,6 +5,8 @@ import stat
 import threading
 
 import alembic.autogenerate
+import alembic.command
+import alembic.config
 import alembic.migration
 import pytest
 import sqlalchemy as sa
@@ -12,9 +14,10 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from appliance.catalog import database as module
-from appliance.catalog import state, tables
+from appliance.catalog import linepolicies, recordings, state, tables, tenants
 from appliance.catalog.database import Database
 from appliance.catalog.errors import CatalogueVersionError
+from appliance.catalog.records import Certificate
 
 
 def test_migrations_make_exactly_the_tables(database):
@@ -43,6 +46,44 @@ def test_migrating_twice_changes_nothing(tmp_path):
     again.close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_what_lines_were_made_with_before_waits_for_the_vault(tmp_path):
+    path = tmp_path / "catalogue.db"
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(module._MIGRATIONS))
+    old = Database(sa.URL.create("sqlite", database=str(path)))
+    with old.write() as connection:
+        config.attributes["connection"] = connection
+        alembic.command.upgrade(config, "0001")
+        connection.exec_driver_sql("INSERT INTO tenants VALUES ('t', 'x', x'00', 1)")
+        for name, grain, grace in (("a", "day", 30), ("b", "week", 30), ("c", "day", 0), ("d", "month", 7)):
+            connection.exec_driver_sql(
+                "INSERT INTO lines VALUES (?, 't', 'x', '[]', '[]', 0, '[]', '[]', ?, ?, 1)",
+                (name, grain, grace),
+            )
+        connection.exec_driver_sql(
+            "INSERT INTO recordings (id, seq, position, tenant_id, line_id, slice, state, state_ns, state_reason,"
+            " etag, size, whole, created_ns, start_ns, described, duration_ns, call_id, part, direction, source,"
+            " sip_call_id, sha256) VALUES ('r', 1, 1, 't', 'a', 's', 'erased', 1, '', 'e', 0, 0, 1, 1, 0, 0, '',"
+            " 1, 'unknown', '', '', '')"
+        )
+        connection.exec_driver_sql("INSERT INTO tombstones VALUES ('r', 3, 4, 'asked', x'01', x'02')")
+    old.close()
+    new = Database.at(path)
+    with new.read() as connection:
+        found = {one.line_id: (one.grain, one.grace_days) for one in linepolicies.waiting(connection)}
+        assert found == {"b": ("week", None), "c": ("", 0), "d": ("month", 7)}
+        assert [line.line_id for line in tenants.list_lines(connection)] == ["a", "b", "c", "d"]
+        proof = recordings.get(connection, "r").certificate
+        assert proof == Certificate(3, 4, "asked", b"\x01", b"\x02", 1, 0, ())
+        context = alembic.migration.MigrationContext.configure(connection)
+        assert alembic.autogenerate.compare_metadata(context, tables.metadata) == []
+    with new.write() as connection:
+        config.attributes["connection"] = connection
+        alembic.command.downgrade(config, "0001")
+        assert connection.exec_driver_sql("SELECT grain, grace_days FROM lines").first() == ("day", 30)
+    new.close()
 
 
 def test_a_catalogue_of_a_newer_release_is_refused(tmp_path, database):
