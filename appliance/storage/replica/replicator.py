@@ -129,8 +129,8 @@ class Replicator:
         done = Round()
         with self.progress.alone():
             try:
-                self._follow(done)
                 self.progress.absorb()
+                self._follow(done)
                 if not buckets:
                     return done
                 if self._monotonic() - self._swept >= sweep_after_s:

@@ -1,7 +1,8 @@
 """What the vault's tests stand on: a store of buckets on a medium, by backend, that can crash, fill up and be looked into.
 
 `pytest --backend zfs` wants root, OpenZFS, and in EARWITNESS_TEST_POOL the name of a pool that may be written to: each
-test gets a dataset of its own in it. The directory backend wants nothing.
+test gets a dataset of its own in it; EARWITNESS_TEST_COPIES names a second pool for copies, else they lie in the same one.
+In the test guest both are made on its empty disks. The directory backend wants nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from appliance.storage.vault.contract import BucketId, BucketStore, SnapshotId
 from appliance.storage.vault.directory import DirectoryStore
 
 POOL = os.environ.get("EARWITNESS_TEST_POOL", "")
+COPIES = os.environ.get("EARWITNESS_TEST_COPIES", "")
+_GUESTS = {"tests": ("mirror", "virtio-d1", "virtio-d2"), "copies": ("virtio-d3",)}
 Fault = Callable[[str], None]
 
 
@@ -50,8 +53,8 @@ class Ground(ABC):
         """A file changes on the medium behind the store's back, as far as the medium lets that happen."""
 
     @abstractmethod
-    def second(self) -> BucketStore:
-        """An empty store elsewhere, for copies."""
+    def second(self, fault: Fault = calm, name: str = "second") -> BucketStore:
+        """A store elsewhere, for copies, empty at first."""
 
     @abstractmethod
     def close(self) -> None:
@@ -62,6 +65,7 @@ class DirectoryGround(Ground):
     """A directory."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.root = folder / "store"
         self.other = folder / "second"
         for path in (self.root, self.other):
@@ -91,8 +95,8 @@ class DirectoryGround(Ground):
         raw[-1] ^= 1
         path.write_bytes(raw)
 
-    def second(self) -> BucketStore:
-        return DirectoryStore(self.other)
+    def second(self, fault: Fault = calm, name: str = "second") -> BucketStore:
+        return DirectoryStore(self.folder / name, fault=fault)
 
     def close(self) -> None:
         for path in (self.root, self.other):
@@ -103,12 +107,11 @@ class ZfsGround(Ground):
     """Datasets in a pool."""
 
     def __init__(self, folder: Path) -> None:
-        assert POOL, "EARWITNESS_TEST_POOL names no pool"
+        pool, self.copies = pools()
         self.folder = folder
-        self.root = f"{POOL}/{new_id()}"
+        self.root = f"{pool}/{new_id()}"
         self.stores: list[BucketStore] = []
-        for name in (self.root, f"{self.root}/second"):
-            self._zfs("create", "-o", "canmount=off", "-o", "mountpoint=none", name)
+        self._zfs("create", "-o", "canmount=off", "-o", "mountpoint=none", self.root)
 
     @staticmethod
     def _zfs(*arguments: str) -> str:
@@ -147,15 +150,17 @@ class ZfsGround(Ground):
         raw[-1] ^= 1
         path.write_bytes(raw)
 
-    def second(self) -> BucketStore:
+    def second(self, fault: Fault = calm, name: str = "second") -> BucketStore:
         from appliance.storage.vault.zfs import open_store
 
-        store = open_store(f"{self.root}/second/rec", self.folder / "second")
+        place = self.root.replace(self.root.partition("/")[0], self.copies, 1)
+        self._zfs("create", "-p", "-o", "canmount=off", "-o", "mountpoint=none", f"{place}/{name}")
+        store = open_store(f"{place}/{name}/rec", self.folder / name, fault=fault)
         self.stores.append(store)
         return store
 
-    def _datasets(self) -> list[str]:
-        found = json.loads(self._zfs("list", "-j", "-r", "-t", "snapshot", "-o", "name", self.root))
+    def _snapshots(self, root: str) -> list[str]:
+        found = json.loads(self._zfs("list", "-j", "-r", "-t", "snapshot", "-o", "name", root))
         return list(found["datasets"])
 
     def close(self) -> None:
@@ -166,13 +171,31 @@ class ZfsGround(Ground):
         ).stdout.split():
             if line.startswith(str(self.folder)):
                 subprocess.run(["umount", "--lazy", line], check=True)
-        names = self._datasets()
+        name = self.root.partition("/")[2]
+        for root in dict.fromkeys((self.root, f"{self.copies}/{name}")):
+            if subprocess.run(["zfs", "list", "-H", root], capture_output=True).returncode == 0:
+                self._take_away(root)
+
+    def _take_away(self, root: str) -> None:
+        names = self._snapshots(root)
         for first in range(0, len(names), 50):
             held = self._zfs("holds", "-H", *names[first : first + 50])
             for row in held.splitlines():
                 name, tag, *_ = row.split("\t")
                 self._zfs("release", tag, name)
-        self._zfs("destroy", "-r", "-f", self.root)
+        self._zfs("destroy", "-r", "-f", root)
+
+
+def pools() -> tuple[str, str]:
+    """The pool for buckets, and the one for copies; in the test guest they are made where they are not there."""
+    if POOL:
+        return POOL, COPIES or POOL
+    assert "EARWITNESS_GUEST" in os.environ, "EARWITNESS_TEST_POOL names no pool"
+    for name, disks in _GUESTS.items():
+        if subprocess.run(["zpool", "list", "-H", name], capture_output=True).returncode:
+            options = ["-f", "-o", "ashift=12", "-O", "canmount=off", "-O", "mountpoint=none"]
+            subprocess.run(["zpool", "create", *options, name, *disks], check=True, timeout=120)
+    return "tests", "copies"
 
 
 def grounds(backend: str, folder: Path) -> Iterator[Ground]:
