@@ -29,7 +29,7 @@ from appliance.api.audit import Trail
 from appliance.api.errors import AuditUnavailableError, RequestMalformedError, wire_status
 from appliance.api.limits import RateLimit
 from appliance.api.store import Store
-from appliance.model import EarwitnessError, new_id
+from appliance.model import EarwitnessError, is_id, new_id
 from appliance.process import rpc
 
 log = structlog.get_logger()
@@ -226,6 +226,8 @@ def _describe(call: Call, request: Any) -> None:
     for text in (getattr(request, "name", ""), getattr(request, "parent", ""), getattr(changed, "name", "")):
         if isinstance(text, str) and text:
             call.subject = text if names.is_name(text) else "malformed"
+    if is_id(getattr(request, "copy_id", "")):
+        call.subject = request.copy_id
     purpose = getattr(request, "purpose", "")
     call.purpose = purpose[:200] if isinstance(purpose, str) else ""
 

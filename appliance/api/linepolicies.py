@@ -38,18 +38,20 @@ class LinePolicies:
         self._status = status
         self._lock = asyncio.Lock()
 
-    async def push(self) -> None:
-        """Gives the vault what it has not taken yet. Errors of the vault; what is left is pushed again."""
+    async def push(self, line_id: str = "") -> None:
+        """Gives the vault what it has not taken yet, of one line or of all. Errors of the vault; it is tried again."""
         async with self._lock:
             for one in await self._store.read(linepolicies.waiting):
+                if line_id not in ("", one.line_id):
+                    continue
                 await self._retention.begin_policy(_request(one))
                 await self._store.write(functools.partial(linepolicies.done, line_id=one.line_id))
-            self._status.clear_condition(WAITING)
 
     async def try_push(self) -> None:
-        """The same; a condition says where it cannot be done."""
+        """All of it; a condition says where it cannot be done."""
         try:
             await self.push()
+            self._status.clear_condition(WAITING)
         except EarwitnessError as error:
             self._status.raise_condition(
                 WAITING,

@@ -100,9 +100,11 @@ class Tenants(tenants_pb2_grpc.TenantsServiceServicer):
             return line.line_id
 
         line_id = await self._parts.once("CreateLine", request, act)
-        # Before anything can be recorded under it: then nothing is shortened, and no cooling-off is due.
-        await self._parts.line_policies.push()
-        await self._parts.routing.publish()
+        try:
+            # Before anything can be recorded under it: then nothing is shortened, and no cooling-off is due.
+            await self._parts.line_policies.push(line_id)
+        finally:
+            await self._parts.routing.publish()  # recording waits for nobody
         return pb.CreateLineResponse(line=await self._line(tenant_id, line_id))
 
     async def GetLine(self, request: pb.GetLineRequest, context: Any) -> pb.GetLineResponse:

@@ -158,12 +158,13 @@ def test_a_policy_that_the_vault_could_not_take_is_pushed_again(box):
     box.vault.stop()
     found = refused(lambda: line(client, name, {"request_id": "l"}, grace_days=3))
     assert (found.code, found.reason) == (grpc.StatusCode.UNAVAILABLE, "VAULT_UNAVAILABLE")
-    assert len(routing(box).lines) == lines, "nothing is recorded on it before its policy is there"
+    assert len(routing(box).lines) == lines + 1, "recording waits for nobody"
+    assert line(client, name, {"request_id": "other"}).name, "nor do other lines"
     box.stop()
     box.vault.start()
     box.start()
     client = box.client()
-    box.wait(lambda: len(routing(box).lines) == lines + 1)
+    box.wait(lambda: not box.run(box.control.parts.store.read(linepolicies.waiting)))
     made = line(client, name, {"request_id": "l"}, grace_days=3)
     assert made.grace_days == 3 and len(box.vault.retention.began) == 1
     # Crashed after the vault took it and before that was noted: what was changed since stays.

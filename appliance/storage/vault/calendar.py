@@ -32,7 +32,7 @@ class Calendar:
 
     def look(self) -> None:
         """Does what is due. What fails is told and tried again."""
-        parts, vault = self._parts, self._parts.vault
+        parts = self._parts
         parts.eraser.resume()
         if not self._settled:
             self._settled = self._told(

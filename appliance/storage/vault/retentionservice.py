@@ -166,16 +166,16 @@ class RetentionServicer(HoldMethods, BucketMethods, retention_pb2_grpc.Retention
     ) -> pb.ListExpiringResponse:
         """See retention.proto."""
         limit = max(1, min(request.limit, MAX_ASKED))
-        after: tuple[int, BucketId, bytes] | None = None
+        place: tuple[int, BucketId] | None = None
         if request.HasField("after"):
-            at = request.after
-            bucket = BucketId(at.bucket.tenant_id, at.bucket.line_id, at.bucket.slice)
-            after = (at.when_ns, bucket, id_bytes(at.recording_id))
+            at = request.after.bucket
+            place = (request.after.when_ns, BucketId(at.tenant_id, at.line_id, at.slice))
         found: list[pb.Expiring] = []
         for each in self._upcoming(request):
-            for held in self._going(each):
-                if after is not None and (each.when_ns, each.bucket, id_bytes(held.recording_id)) <= after:
-                    continue
+            here = (each.when_ns, each.bucket)
+            if place is not None and here < place:
+                continue
+            for held in self._going(each, request.after.recording_id if here == place else ""):
                 if len(found) == limit:
                     return pb.ListExpiringResponse(expiring=found, more=True)
                 found.append(
@@ -190,13 +190,19 @@ class RetentionServicer(HoldMethods, BucketMethods, retention_pb2_grpc.Retention
                 )
         return pb.ListExpiringResponse(expiring=found)
 
-    def _going(self, each: Upcoming) -> Iterator[Holding]:
-        """What is filed in a bucket and goes with it; of a legal hold's bucket, at that time."""
-        rules = self._keeper.rules()
-        for held in self._vault.holdings.in_bucket(each.bucket):
-            if held.state is not HoldingState.FILED or self._vault.rules.cases_of(held):
+    def _going(self, each: Upcoming, after: str) -> Iterator[Holding]:
+        """What is filed in a bucket and goes with it, after that recording; of a legal hold's bucket, at that time."""
+        rules, bucket = self._keeper.rules(), each.bucket
+        where = "tenant = ? AND line = ? AND slice = ? AND held_in = ''"
+        values: tuple[object, ...] = (bucket.tenant_id, bucket.line_id, bucket.slice)
+        if bucket.of_hold:
+            where, values = "tenant = ? AND held_in = ?", (bucket.tenant_id, bucket.slice)
+        if after:
+            where, values = f"{where} AND recording > ?", (*values, id_bytes(after))
+        for held in self._vault.holdings.where(f"{where} AND state = 'filed'", values):
+            if self._vault.rules.cases_of(held):
                 continue
-            if not each.bucket.of_hold or each.when_ns == _due(rules, held):
+            if not bucket.of_hold or each.when_ns == _due(rules, held):
                 yield held
 
     # Single recordings.
