@@ -118,10 +118,11 @@ class VaultSettings(StoreSettings):
     @model_validator(mode="after")
     def _places(self) -> Self:
         names = [one.name for one in self.replicas]
+        places: tuple[StoreSettings, ...] = (self, *self.replicas)
         for one in self.replicas:
             if names.count(one.name) > 1:
                 raise ValueError(f"two replicas are named {one.name}")
-            for other in (self, *self.replicas):
+            for other in places:
                 if other is not one and other.root and one.meets(other):
                     raise ValueError(f"the replica {one.name} lies where something else does")
         return self
