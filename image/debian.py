@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from image.commands import run
+from image.commands import CONTAINED, run
 from image.errors import BuildError
 
 SUITE = "trixie"
@@ -132,7 +132,7 @@ def make_tree(
     if lean:
         options += [f"--dpkgopt=path-exclude={pattern}" for pattern in UNWANTED]
     run(
-        ["mmdebstrap", "--mode=root", "--variant=apt", "--format=directory", f"--architectures={ARCHITECTURE}",
+        [*CONTAINED, "mmdebstrap", "--mode=root", "--variant=apt", "--format=directory", f"--architectures={ARCHITECTURE}",
          f"--components={','.join(COMPONENTS)}", *options, f"--include={','.join(map(str, packages))}",
          SUITE, tree, listed],
     )  # fmt: skip

@@ -2,7 +2,7 @@
 # What builds and runs the test guest, from Debian's packages. Does nothing where it is there.
 set -eu
 missing=
-for program in qemu-system-x86_64 qemu-img mmdebstrap mke2fs setpriv git; do
+for program in qemu-system-x86_64 qemu-img mmdebstrap mke2fs setpriv unshare git; do
     command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
 done
 [ -n "$missing" ] || exit 0
