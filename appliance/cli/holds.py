@@ -166,8 +166,8 @@ def add(
             output.print_json(output.as_dict(found))
             return
         if filter_:
-            gone = f"; {found.erased_count} were erased before" if found.erased_count else ""
-            output.console.print(f"{found.matched_count} recordings match the filter{gone}.")
+            gone = f"; {found.erased_count} erased before" if found.erased_count else ""
+            output.console.print(f"Match the filter: {output.count(found.matched_count, 'recording')}{gone}.")
         _show(services, found.legal_hold, False)
 
 
@@ -269,7 +269,7 @@ def show(
             output.print_json({"legalHold": output.as_dict(hold), "recordings": held})
             return
         _show(services, hold, False)
-        output.console.print(f"\n[bold]{len(held)} recordings[/bold]")
+        output.console.print(f"\n[bold]{output.count(len(held), 'recording')}[/bold]")
         for one in held:
             output.console.print(bare(one), markup=False)
 
@@ -289,7 +289,7 @@ def _show(services: Box, hold: pb.LegalHold, json: bool) -> None:
             *(("Holds", _words(one, lines)) for one in hold.scopes),
             (
                 "Names",
-                f"{hold.named_recording_count} recordings" if hold.named_recording_count else "",
+                output.count(hold.named_recording_count, "recording") if hold.named_recording_count else "",
             ),
             (
                 "Released",

@@ -121,6 +121,16 @@ def size(count: int) -> str:
     return f"{value:.1f} TiB"
 
 
+def count(number: int, noun: str) -> str:
+    """1 recording, 2 recordings."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def some(number: int, noun: str) -> str:
+    """The same; nothing where there is none."""
+    return count(number, noun) if number else ""
+
+
 def enum_word(message_enum: Any, value: int) -> str:
     """An enum value as people read it: RECORDING_STATE_FILED becomes filed."""
     name = str(message_enum.Name(value))

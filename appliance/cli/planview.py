@@ -56,7 +56,7 @@ def show(found: pb.PlanHeader, items: Sequence[pb.PlanItem], lines: Titles, *, e
                 _where(item, lines),
                 str(item.recording_count or ""),
                 output.size(item.size_bytes) if item.size_bytes else "",
-                _why(item),
+                _why(item, lines),
             )
             for item in shown
         ),
@@ -74,7 +74,7 @@ def show(found: pb.PlanHeader, items: Sequence[pb.PlanItem], lines: Titles, *, e
                     _where(item, lines),
                     str(item.recording_count or ""),
                     output.size(item.size_bytes) if item.size_bytes else "",
-                    item.reason.sentence,
+                    titles.sentence(item.reason.sentence, lines),
                 )
                 for item in kept
             ),
@@ -115,9 +115,10 @@ def _where(item: pb.PlanItem, lines: Titles) -> str:
     return f"{place} ({', '.join(item.snapshots)})" if item.snapshots and not item.whole else place
 
 
-def _why(item: pb.PlanItem) -> str:
+def _why(item: pb.PlanItem, lines: Titles) -> str:
     moved = sum(len(each.recordings) for each in item.evacuations)
-    return item.reason.sentence + (f"; {moved} held recordings move to their hold first" if moved else "")
+    why = titles.sentence(item.reason.sentence, lines)
+    return f"{why}; first {output.count(moved, 'held recording')} to the hold's own bucket" if moved else why
 
 
 def _rule(item: pb.PlanItem, lines: Titles) -> str:
@@ -130,7 +131,7 @@ def _rule(item: pb.PlanItem, lines: Titles) -> str:
         if reason.HasField("grace_days"):
             return f"grace of {reason.grace_days} days, as {whose} says"
         return f"kept for {reason.retention}, as {whose} says"
-    return reason.sentence
+    return titles.sentence(reason.sentence, lines)
 
 
 def _until(items: Sequence[pb.PlanItem]) -> str:
@@ -156,16 +157,16 @@ def run(found: pb.RetentionRun) -> None:
             ("", found.message),
             (
                 "Destroyed",
-                f"{found.recording_count} recordings, {output.size(found.size_bytes)}"
+                f"{output.count(found.recording_count, 'recording')}, {output.size(found.size_bytes)}"
                 if found.recording_count
                 else "",
             ),
             ("Buckets", f"{found.bucket_count} destroyed" if found.bucket_count else ""),
-            ("Erased", f"{found.erased_count} deleted ones, their grace over" if found.erased_count else ""),
             (
-                "Moved",
-                f"{found.evacuated_count} held recordings, to their hold" if found.evacuated_count else "",
+                "Erased",
+                f"{found.erased_count} of them deleted, their grace over" if found.erased_count else "",
             ),
+            ("Moved to the hold", output.some(found.evacuated_count, "recording")),
             ("Confirmed by", found.confirmer),
             *(
                 ("Failed", f"{one.item} at {one.step}: {one.message} [{one.reason}]")

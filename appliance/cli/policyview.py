@@ -100,9 +100,9 @@ def impact(found: retention_pb2.PolicyImpact, lines: Titles, *, everything: bool
     if not any(part.shortens for part in found.differences):
         return
     output.console.print(
-        f"Due by it: {found.recording_count} recordings, {output.size(found.size_bytes)}"
-        + (f", {found.deleted_count} of them deleted ones" if found.deleted_count else "")
-        + (f"; {found.held_count} more stay, under legal hold" if found.held_count else "")
+        f"Due by it: {output.count(found.recording_count, 'recording')}, {output.size(found.size_bytes)}"
+        + (f", {found.deleted_count} of them deleted" if found.deleted_count else "")
+        + (f"; {found.held_count} more under legal hold, kept" if found.held_count else "")
         + "."
     )
     shown = found.expirations if everything else found.expirations[:LISTED]

@@ -270,7 +270,10 @@ def _done(recording: recordings_pb2.Recording, json: bool) -> None:
     state = output.enum_word(recordings_pb2.RecordingState, recording.state)
     text = f"{bare(recording.name)}: {state}"
     if recording.HasField("purge_time"):
-        text += f", can be brought back until {output.when(recording.purge_time)}"
+        over = recording.purge_time.seconds <= recording.state_time.seconds
+        text += (
+            ", without grace" if over else f", can be brought back until {output.when(recording.purge_time)}"
+        )
     output.console.print(text, soft_wrap=True)
     if recording.certificate.epoch:
         output.facts(certificate_facts(recording.certificate))

@@ -107,7 +107,7 @@ def run(
                 planview.show(header, items, titles.titles(services), everything=False)
             count = sum(item.recording_count for item in doomed)
             confirm(
-                f"{count} recordings will be destroyed for ever. Type the first 8 characters of the digest",
+                f"{output.count(count, 'recording')} will be destroyed for ever. Type the first 8 characters of the digest",
                 header.digest,
                 undone="nothing was destroyed",
                 shortest=SHORTEST_DIGEST,
@@ -206,7 +206,9 @@ def upcoming(
             count, size = (
                 sum(getattr(one, name) for one in found) for name in ("recording_count", "size_bytes")
             )
-            output.console.print(f"{count} recordings, {output.size(size)}, within {days} days.")
+            output.console.print(
+                f"{output.count(count, 'recording')}, {output.size(size)}, within {output.count(days, 'day')}."
+            )
 
 
 def _expiring(services: Box, parent: str, days: int) -> list[pb.ExpiringRecording]:
@@ -256,7 +258,7 @@ def explain(
             ("Bucket", titles.bucket(found.bucket, lines) if found.bucket else "quarantine"),
             ("Expires", titles.day(found.expire_time)),
             ("Undelete until", output.when(found.purge_time)),
-            *(("Kept", reason.sentence) for reason in found.reasons),
+            *(("Kept", titles.sentence(reason.sentence, lines)) for reason in found.reasons),
             ("", "" if found.reasons else "nothing keeps it: the next run destroys it"),
         ]
     )

@@ -33,6 +33,13 @@ def bucket(name: str, lines: Titles) -> str:
     return f"{lines.get(line, line.rsplit('/', 1)[-1])} {slice_}".strip()
 
 
+def sentence(text: str, lines: Titles) -> str:
+    """A reason with lines called as people call them."""
+    for name, title in lines.items():
+        text = text.replace(f"line {name.rsplit('/', 1)[-1]}", f"line {title}")
+    return text
+
+
 def policy(name: str, lines: Titles) -> str:
     """The box, tenant X, line Reception."""
     scope = name.removesuffix("retentionPolicy").rstrip("/")

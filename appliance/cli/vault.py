@@ -63,8 +63,8 @@ def show(vault: pb.Vault) -> None:
         forecast = vault.forecast
         line(
             "",
-            f"{output.size(forecast.daily_bytes)} come in a day (measured over {forecast.measured_days}),"
-            f" {output.size(forecast.expiring_bytes)} expire within 30: {vaultpicture.lasting(forecast)}",
+            f"{output.size(forecast.daily_bytes)} a day (by the last {output.count(forecast.measured_days, 'day')}),"
+            f" {output.size(forecast.expiring_bytes)} expire within 30 days: {vaultpicture.lasting(forecast)}",
         )
         counts = vault.buckets
         line("Buckets", vaultpicture.buckets(counts, WIDTH, unicode=unicode))
@@ -85,7 +85,12 @@ def show(vault: pb.Vault) -> None:
             ("Shredded", output.when(vault.last_shred_time) or "never"),
             ("Clock", clock(vault)),
             ("Last run", last_run(vault) if vault.HasField("last_run") else "none yet"),
-            ("Policies", f"{vault.pending_change_count} changes wait" if vault.pending_change_count else ""),
+            (
+                "Policies",
+                f"{output.count(vault.pending_change_count, 'change')} waiting"
+                if vault.pending_change_count
+                else "",
+            ),
             *(("Keystore", copy(one, vault.epoch)) for one in vault.keystore_copies),
             *(
                 ("Replica", f"{one.replica}: has followed up to {one.confirmed_number}")
@@ -109,7 +114,7 @@ def clock(vault: pb.Vault) -> str:
 def last_run(vault: pb.Vault) -> str:
     """What the last run came to."""
     run = vault.last_run
-    count = f", {run.recording_count} recordings destroyed" if run.recording_count else ""
+    count = f", {output.count(run.recording_count, 'recording')} destroyed" if run.recording_count else ""
     message = f": {run.message}" if run.message else ""
     return f"{output.when(run.end_time)}, {planview.outcome(run)}{count}{message}"
 
@@ -234,7 +239,10 @@ def show_verification(totals: pb.VaultVerification, findings: list[pb.VaultFindi
                 "Verdict",
                 f"{totals.damaged_count} NOT intact" if totals.damaged_count else "intact",
             ),
-            ("Checked", f"{totals.checked_count} recordings, {output.size(totals.checked_bytes)}"),
+            (
+                "Checked",
+                f"{output.count(totals.checked_count, 'recording')}, {output.size(totals.checked_bytes)}",
+            ),
             (
                 "Recovered",
                 f"{totals.recovered_count} were cut short once, and are as they were then"

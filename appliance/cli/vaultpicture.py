@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from appliance.cli import output
 from earwitness.v1 import box_pb2
 
 AHEAD_DAYS = 30
@@ -52,5 +53,4 @@ def lasting(forecast: box_pb2.SpaceForecast) -> str:
     """How long the space lasts, in words."""
     if not forecast.HasField("days_until_full"):
         return "not full within 400 days"
-    days = forecast.days_until_full
-    return f"full in {days} day{'' if days == 1 else 's'}"
+    return f"full in {output.count(forecast.days_until_full, 'day')}"
