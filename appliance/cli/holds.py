@@ -287,10 +287,7 @@ def _show(services: Box, hold: pb.LegalHold, json: bool) -> None:
             ("Owner", hold.owner),
             ("Since", output.when(hold.create_time)),
             *(("Holds", _words(one, lines)) for one in hold.scopes),
-            (
-                "Names",
-                output.count(hold.named_recording_count, "recording") if hold.named_recording_count else "",
-            ),
+            ("Names", output.some(hold.named_recording_count, "recording")),
             (
                 "Released",
                 f"{output.when(hold.release_time)} by {hold.releaser}: {hold.release_reason}"

@@ -85,12 +85,7 @@ def show(vault: pb.Vault) -> None:
             ("Shredded", output.when(vault.last_shred_time) or "never"),
             ("Clock", clock(vault)),
             ("Last run", last_run(vault) if vault.HasField("last_run") else "none yet"),
-            (
-                "Policies",
-                f"{output.count(vault.pending_change_count, 'change')} waiting"
-                if vault.pending_change_count
-                else "",
-            ),
+            ("Waiting", output.some(vault.pending_change_count, "policy change")),
             *(("Keystore", copy(one, vault.epoch)) for one in vault.keystore_copies),
             *(
                 ("Replica", f"{one.replica}: has followed up to {one.confirmed_number}")
