@@ -24,6 +24,7 @@ from image.guest.spec import Disk, Spec
 
 BOOT_S = 120.0  # emulated, on a machine that also does other things
 HELLO_S = 2.0
+BOOTS = 3  # before a machine that does not come up is given up
 STOP_S = 30.0
 PANIC = "Kernel panic - not syncing"
 
@@ -64,12 +65,28 @@ class Machine:
         (self.folder / "guest.json").write_text(json.dumps(said))
 
     def start(self, timeout: float = BOOT_S) -> float:
-        """Starts QEMU and waits for the agent; gives the seconds that took."""
+        """Starts QEMU and waits for the agent; gives the seconds that took.
+
+        An emulated kernel sometimes panics while it patches its own code at boot, before anything of ours runs: then it
+        is booted again, up to BOOTS times in all.
+        """
+        began = time.monotonic()
+        for again in range(BOOTS - 1, -1, -1):
+            try:
+                self._launch(timeout)
+                break
+            except GuestDied as error:
+                if not again:
+                    raise
+                log.warning("the guest died before its agent answered, and is started again: %s", error)
+                self.kill()
+        return time.monotonic() - began
+
+    def _launch(self, timeout: float) -> None:
         if self.pid() is not None:
             raise GuestError("the guest is already running")
         if not self.image.is_dir():
             raise GuestError(f"the guest's image is no longer in the cache: {self.image}")
-        began = time.monotonic()
         (self.folder / "initrd").write_bytes(initrd.build(self.image / "boot"))
         self._mark_console()
         words = spec_module.command(self.spec, self.image / "vmlinux")
@@ -87,7 +104,6 @@ class Machine:
             )
         (self.folder / "qemu.pid").write_text(str(self._process.pid))
         self._await_agent(timeout)
-        return time.monotonic() - began
 
     def reset(self, timeout: float = BOOT_S) -> None:
         """Presses the reset button: nothing is written any more; the guest boots again."""
@@ -95,7 +111,12 @@ class Machine:
         with self.monitor() as monitor:
             self._mark_console()
             monitor.command("system_reset")
-        self._await_agent(timeout, other_than=before)
+        try:
+            self._await_agent(timeout, other_than=before)
+        except GuestDied as error:  # as in `start`
+            log.warning("the guest died before its agent answered, and is started again: %s", error)
+            self.kill()
+            self.start(timeout)
 
     def kill(self) -> None:
         """Cuts the power. What the guest had sent to its disks is there, and nothing else; `start` boots it again."""
