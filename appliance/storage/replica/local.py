@@ -21,7 +21,7 @@ from appliance.storage.replica.identity import Identity
 from appliance.storage.replica.ledger import Ledger, bucket_at
 from appliance.storage.replica.papers import Mark, Notice, Receipt, check_name, mark_of, number_in
 from appliance.storage.replica.target import Copy, ReplicaTarget
-from appliance.storage.vault.contract import BucketStore, Snapshot, Stream
+from appliance.storage.vault.contract import Ailment, BucketStore, Snapshot, Stream
 from appliance.storage.vault.deletionlog import Deletion, DeletionKind
 from appliance.storage.vault.errors import BucketMissingError
 
@@ -249,6 +249,10 @@ class LocalTarget(ReplicaTarget):
     def send(self, bucket: BucketId, snapshot: str, *, base: str = "", resume: str = "") -> Stream:
         """See ReplicaTarget."""
         return self._store.send(bucket, snapshot, base=base, resume=resume)
+
+    def health(self) -> list[Ailment]:
+        """See ReplicaTarget."""
+        return self._store.health()
 
     def erased(self, recording_ids: Collection[str]) -> set[str]:
         """See ReplicaTarget."""

@@ -50,30 +50,59 @@ class Replication:
         self._vault = vault
         self._monotonic = monotonic
         self._stopping = threading.Event()
-        self._wake = threading.Event()
+        self._telling = threading.Lock()
         self._looked = float("-inf")
-        self._rounded = float("-inf")
+        self._wakes = {name: threading.Event() for name in replicas}
+        self._rounded = dict.fromkeys(replicas, float("-inf"))
+        self._broken: BaseException | None = None
         self._replicators = {
             name: Replicator(vault, name, connect, stopping=self._stopping.is_set, monotonic=monotonic)
             for name, connect in replicas.items()
         }
         self._standings = {name: Standing(name) for name in replicas}
         vault.replicas = tuple(replicas)
-        vault.deletions.woken = self._wake.set
+        vault.deletions.woken = self._wake
 
-    # In a thread of its own.
+    def _wake(self) -> None:
+        for wake in self._wakes.values():
+            wake.set()
+
+    # In a thread of its own, with one for each replica: none waits for another.
 
     def run(self) -> None:
-        """Until `stop`. What fails is told and tried again."""
+        """Until `stop`. What fails is told and tried again; what nobody foresaw is raised."""
+        threads = [
+            threading.Thread(target=self._follow, args=(name,), name=f"replica {name}", daemon=True)
+            for name in self._replicators
+        ]
+        for thread in threads:
+            thread.start()
         while not self._stopping.is_set():
-            self._wake.clear()
-            self.look(buckets=self._monotonic() - self._rounded >= EVERY_S)
-            self._wake.wait(max(0.0, EVERY_S - (self._monotonic() - self._rounded)))
+            self._look_for_strays()
+            self._stopping.wait(EVERY_S)
+        for thread in threads:
+            thread.join()
+        if self._broken is not None:
+            raise self._broken
+
+    def _follow(self, name: str) -> None:
+        wake = self._wakes[name]
+        try:
+            while not self._stopping.is_set():
+                wake.clear()
+                self._round(name, buckets=self._monotonic() - self._rounded[name] >= EVERY_S)
+                wake.wait(max(0.0, EVERY_S - (self._monotonic() - self._rounded[name])))
+        except ReplicationStoppedError:
+            return
+        except BaseException as error:
+            self._broken = error
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Ends `run` soon: what is being sent breaks off, and goes on at the next start."""
         self._stopping.set()
-        self._wake.set()
+        self._wake()
 
     def close(self) -> None:
         """Lets go of the replicas."""
@@ -86,25 +115,28 @@ class Replication:
 
         Replicas that another one works with, and what fails, are left to the next.
         """
-        done: dict[str, Round] = {}
-        if buckets:
-            self._rounded = self._monotonic()
-        for name, replicator in self._replicators.items():
-            try:
-                done[name] = replicator.round(buckets=buckets, sweep_after_s=SWEEP_S)
-            except ReplicationStoppedError:
-                return done
-            except ReplicaBusyError as error:
-                log.info("another one is at work", replica=name, reason=error.reason)
-                continue
-            except OSError as error:
-                log.error("replication cannot be noted", replica=name, error=type(error).__name__)
-                continue
-            behind = self._vault.deletions.number - self._vault.confirmed.get(name, 0)
-            self._standings[name].take(done[name], behind, self._vault.clock(), whole=buckets)
-            self._count(name, done[name])
-        tell(self._vault.status, list(self._standings.values()), self._vault.clock())
+        found = {name: self._round(name, buckets=buckets) for name in self._replicators}
         self._look_for_strays()
+        return {name: done for name, done in found.items() if done is not None}
+
+    def _round(self, name: str, *, buckets: bool) -> Round | None:
+        """ReplicationStoppedError."""
+        if buckets:
+            self._rounded[name] = self._monotonic()
+        try:
+            done = self._replicators[name].round(buckets=buckets, sweep_after_s=SWEEP_S)
+        except ReplicaBusyError as error:
+            log.info("another one is at work", replica=name, reason=error.reason)
+            return None
+        except OSError as error:
+            log.error("replication cannot be noted", replica=name, error=type(error).__name__)
+            return None
+        vault = self._vault
+        behind = vault.deletions.number - vault.confirmed.get(name, 0)
+        with self._telling:
+            self._standings[name].take(done, behind, vault.clock(), whole=buckets)
+            self._count(name, done)
+            tell(vault.status, list(self._standings.values()), vault.clock())
         return done
 
     def _count(self, name: str, done: Round) -> None:
@@ -142,8 +174,8 @@ class Replication:
     def start_over(self, name: str, buckets: tuple[BucketId, ...] = ()) -> list[BucketId]:
         """Copies that do not go on from what is here, or those named, come anew; which. ReplicaUnknownError."""
         begun = self._replicator(name).start_over(buckets)
-        self._rounded = float("-inf")
-        self._wake.set()
+        self._rounded[name] = float("-inf")
+        self._wakes[name].set()
         return begun
 
     @contextmanager

@@ -23,7 +23,7 @@ from appliance.storage.replica.progress import Dirt, Progress
 from appliance.storage.replica.route import Leg, route
 from appliance.storage.replica.sweep import sweep
 from appliance.storage.replica.target import ReplicaTarget
-from appliance.storage.vault.contract import BucketId, BucketState, Snapshot, SnapshotId
+from appliance.storage.vault.contract import Ailment, BucketId, BucketState, Snapshot, SnapshotId
 from appliance.storage.vault.core import Vault
 from appliance.storage.vault.errors import (
     BucketBusyError,
@@ -37,6 +37,8 @@ TRIES: Final = 3
 """Of a stream, and of taking hold of what it needs, in one round."""
 GIVE_UP: Final = 3
 """Buckets in a row that failed because something does not answer: the round ends."""
+LOG_WAITS_S: Final = 30.0
+"""How long an entry of the log waits for a stream: then the stream breaks off, and goes on when the entry is told."""
 POSITION: Final = "ew:position"
 _AT_ONCE: Final = 500
 
@@ -67,12 +69,18 @@ class Round:
     stale: bool = False
     leftovers: int = 0
     """Copies of buckets that are not here and that no hold keeps."""
+    ailments: list[Ailment] = field(default_factory=list)
+    """Of the replica's medium."""
     failures: list[Failure] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
         """Whether the replica is as the box is."""
         return not self.failures and not self.left and not self.gave_way
+
+
+class _LogWaits(Exception):
+    """A stream is broken off for the log."""
 
 
 class Replicator:
@@ -131,6 +139,7 @@ class Replicator:
             try:
                 self.progress.absorb()
                 self._follow(done)
+                done.ailments += self.target.health()
                 if not buckets:
                     return done
                 if self._monotonic() - self._swept >= sweep_after_s:
@@ -298,8 +307,8 @@ class Replicator:
 
     def _send(self, bucket: BucketId, leg: Leg, notice: Notice, done: Round) -> None:
         """One stream; gone on with where it broke off, or begun anew where that does not work."""
-        used = False
-        for attempt in range(TRIES):
+        used, tries = False, TRIES
+        while True:
             resume = "" if used else self.target.copy(bucket).resume
             used = bool(resume)
             try:
@@ -308,20 +317,29 @@ class Replicator:
                 with closing(pieces):
                     self.target.receive(replace(stream, pieces=pieces), notice)
                 return
+            except _LogWaits:
+                used = False
+                done.entries += self._following.bring(self.target, self._go_on)
             except (ReplicationStoppedError, BucketBusyError, BucketMissingError):
                 raise
             except EarwitnessError as error:
-                if attempt == TRIES - 1 or (isinstance(error, ReplicaDivergedError) and not used):
+                tries -= 1
+                if not tries or (isinstance(error, ReplicaDivergedError) and not used):
                     raise
                 log.warning("a stream broke off", replica=self.name, bucket=bucket.path, reason=error.reason)
 
     def _counted(
         self, bucket: BucketId, pieces: Iterator[bytes], done: Round
     ) -> Generator[bytes, None, None]:
-        """Ends where the process stops, or somebody wants the bucket."""
+        """Ends where the process stops, somebody wants the bucket, or the log has waited for long enough."""
+        waits_from = self._monotonic()
         try:
             for piece in pieces:
                 self._go_on()
+                if self._vault.deletions.number == self._following.number:
+                    waits_from = self._monotonic()
+                elif self._monotonic() - waits_from >= LOG_WAITS_S:
+                    raise _LogWaits
                 if self._vault.is_shut(bucket):
                     raise BucketBusyError("the bucket is wanted by somebody else", bucket=bucket.path)
                 done.bytes += len(piece)

@@ -61,6 +61,8 @@ def tell(status: Status, standings: Sequence[Standing], now_ns: int) -> None:
     diverged: list[str] = []
     stale: list[str] = []
     leftovers: list[str] = []
+    ill: list[str] = []
+    alarm = False
     for one in standings:
         done = one.last or Round()
         status.gauge(f"replica_{one.name}_lag_entries", one.behind)
@@ -75,6 +77,8 @@ def tell(status: Status, standings: Sequence[Standing], now_ns: int) -> None:
         diverged += [f"{one.name}: {words}" for words in _apart(done.failures)]
         if one.stale_since_ns:
             stale.append(one.name)
+        ill += [f"{one.name}: {item.message}" for item in done.ailments]
+        alarm = alarm or any(item.alarm for item in done.ailments)
         if done.leftovers:
             leftovers.append(f"{one.name} has {done.leftovers}")
     _set(
@@ -93,6 +97,7 @@ def tell(status: Status, standings: Sequence[Standing], now_ns: int) -> None:
         "An older state of a replica was put back: {}. It is told again what was erased; copies that do not go on are "
         "started over when somebody says so.",
     )
+    _set(status, "ReplicaIll", ALARM if alarm else WARNING, ill, "A replica's medium is not well. {}")
     _set(
         status,
         "ReplicaLeftovers",

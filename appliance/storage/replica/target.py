@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from appliance.storage.names import BucketId
 from appliance.storage.replica.papers import Mark, Notice, Receipt
-from appliance.storage.vault.contract import Stream
+from appliance.storage.vault.contract import Ailment, Stream
 from appliance.storage.vault.deletionlog import Deletion
 
 
@@ -74,6 +74,10 @@ class ReplicaTarget(ABC):
     @abstractmethod
     def erased(self, recording_ids: Collection[str]) -> set[str]:
         """Which of these the log has called erased or expired: whoever brings copies back must not bring these."""
+
+    @abstractmethod
+    def health(self) -> list[Ailment]:
+        """What is wrong with its medium."""
 
     @abstractmethod
     def close(self) -> None:

@@ -17,9 +17,14 @@ from appliance.storage.replica.errors import (
     ReplicaConfiguredError,
     ReplicaUnknownError,
 )
+from appliance.storage.replica.local import LocalTarget
 from appliance.storage.replica.replication import Replication
-from appliance.storage.vault.contract import SnapshotId, Stream
-from appliance.storage.vault.errors import ReplicaDivergedError, SnapshotHeldError
+from appliance.storage.vault.contract import Ailment, SnapshotId, Stream
+from appliance.storage.vault.errors import (
+    ReplicaDivergedError,
+    SnapshotHeldError,
+    StoreUnavailableError,
+)
 from appliance.storage.vault.holding import HoldingState
 
 WHO = "officer"
@@ -321,6 +326,81 @@ def test_a_replica_that_was_put_back_is_told_the_log_again_before_any_stream(pai
     pair.look(minutes=25 * 60)
     assert "ReplicaStale" not in pair.conditions()
     assert vault.holding(house_record).state is HoldingState.FILED
+
+
+def test_the_log_does_not_wait_for_a_long_stream(pair: Pair) -> None:
+    vault = pair.open()
+    changes(pair)
+    (name, other) = pair.house.filed(2)
+    send, erased, kinds = vault.store.send, [], []
+
+    def long(*args: object, **words: object) -> Stream:
+        stream = send(*args, **words)  # type: ignore[arg-type]
+
+        def pieces() -> Iterator[bytes]:
+            for number, piece in enumerate(stream.pieces):
+                if number == 3 and not erased and not stream.snapshot.startswith("g"):
+                    erased.extend(pair.house.eraser.erase([name], "asked"))
+                    assert not vault.erased_everywhere(erased[0])
+                elif erased and number == 4:
+                    pair.house.clock.now += 31
+                    kinds.append("a piece")
+                yield piece
+
+        return replace(stream, pieces=pieces())
+
+    vault.store.send = long  # type: ignore[method-assign]
+    apply = pair.target.apply
+
+    def applied(entries: object) -> object:
+        kinds.append("log")
+        return apply(entries)  # type: ignore[arg-type]
+
+    pair.target.apply = applied  # type: ignore[method-assign, assignment]
+    done = pair.look()
+    assert kinds[:3] == ["log", "a piece", "log"] and not done.failures
+    assert vault.erased_everywhere(erased[0])
+    pair.go()
+    settled(pair)
+    pair.house.check_readable(other)
+
+
+def test_no_replica_waits_for_another(pair: Pair) -> None:
+    vault = pair.open()
+    pair.replication.close()
+    names = pair.house.filed(2)
+    stuck, let_go = threading.Event(), threading.Event()
+
+    def hanging() -> LocalTarget:
+        stuck.set()
+        assert let_go.wait(60)
+        raise StoreUnavailableError("the replica is away", errno=5)
+
+    pair.replication = replication = Replication(vault, {"south": hanging, NAME: pair.connect})
+    assert vault.replicas == ("south", NAME)
+    thread = threading.Thread(target=replication.run)
+    thread.start()
+    assert stuck.wait(60)
+    (certificate,) = pair.house.eraser.erase(names[:1], "asked")
+    waiting = threading.Event()
+    for _ in range(600):
+        if vault.confirmed[NAME] == certificate.log_number:
+            break
+        waiting.wait(0.1)
+    assert vault.confirmed == {"south": 0, NAME: certificate.log_number}
+    assert not vault.erased_everywhere(certificate), "the other has not said so"
+    let_go.set()
+    replication.stop()
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+def test_what_is_wrong_with_the_replicas_medium_is_told(pair: Pair) -> None:
+    pair.open()
+    pair.far.health = lambda: [Ailment("PoolDegraded", "The pool cold is degraded.", alarm=True)]  # type: ignore[method-assign]
+    pair.go()
+    (told,) = pair.house.status.conditions()
+    assert (told.type, told.severity) == ("ReplicaIll", ALARM) and "north: The pool cold" in told.message
 
 
 # Two at once.
