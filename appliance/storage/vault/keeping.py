@@ -89,8 +89,9 @@ class Keeper:
         """GraceOverError where the grace is over and nothing else keeps it; else what `parking.undelete` would raise."""
         found = self._vault.changeable(recording_id)
         if found.state is HoldingState.DELETED:
+            now = self._parts.timekeeper.tick().clock_ns  # as it is now, not as of the last minute
             kept = self._kept(found, self.rules())
-            if not kept.cases and kept.purge_ns <= self._parts.timekeeper.state.clock_ns:
+            if not kept.cases and kept.purge_ns <= now:
                 raise GraceOverError("the time to bring it back is over", recording_id=recording_id)
         return found
 
