@@ -386,6 +386,19 @@ def test_another_keystore_in_one_directory_is_refused_and_not_touched(
     assert box.held() == box.keys and lost(box) == []
 
 
+def test_ids_of_another_keystore_than_the_content_are_refused(box: Box, tmp_path: Path) -> None:
+    other = foreign(tmp_path)
+    box.open()
+    box.fill(2)
+    box.close()
+    for directory, source in zip(box.directories, other.directories, strict=True):
+        shutil.copy(source / "copy", directory / "copy")
+    before = box.files()
+    with pytest.raises(KeystoreForeignError):
+        box.open(create=False)
+    assert box.files() == before
+
+
 def test_another_keystore_that_comes_while_open_is_refused_and_not_touched(box: Box, tmp_path: Path) -> None:
     other = foreign(tmp_path)
     box.open()
@@ -403,6 +416,22 @@ def test_another_keystore_that_comes_while_open_is_refused_and_not_touched(box: 
     back(box, path)
     box.store.shred(names[:1])
     assert lost(box) == [] and box.store.degraded == []
+
+
+def test_nothing_is_written_into_a_journal_that_is_another_than_before(box: Box) -> None:
+    box.open()
+    box.fill(2)
+    journal = box.directories[1] / "epoch-0000000001.journal"
+    journal.write_bytes(journal.read_bytes()[:-40])
+    before = journal.read_bytes()
+    box.fill(1)
+    assert journal.read_bytes() == before and box.store.degraded
+    assert box.store.scrub() and box.store.degraded == []
+    box.fill(1)
+    box.close()
+    shutil.rmtree(box.directories[0])
+    box.open(create=False)
+    assert box.held() == box.keys
 
 
 def test_a_later_epoch_that_comes_while_open_is_not_overwritten(box: Box) -> None:

@@ -90,6 +90,18 @@ def test_a_merged_journal_keeps_pins(box: Box, monkeypatch: pytest.MonkeyPatch) 
     assert box.store.pinned() == sorted(names[3:7])
 
 
+def test_a_pin_let_go_does_not_come_back_with_the_next_turn(box: Box) -> None:
+    box.open()
+    names = box.fill(4)
+    box.store.pin(names[:2])
+    box.store.shred(names[3:])
+    box.store.unpin(names[:1])
+    box.store.shred(names[2:3])
+    box.open(create=False)
+    assert box.store.pinned() == names[1:2] and not box.store.is_pinned(names[0])
+    box.store.shred(names[:1])
+
+
 def test_a_pin_that_cannot_be_written_is_told_and_not_there(box: Box, monkeypatch) -> None:
     from test_keystore_store import failing_pwrite
 
