@@ -33,13 +33,15 @@ log = structlog.get_logger()
 class Dirt:
     """What is to be done of a bucket: `position` of the last journal entry of it, `bytes` that came since, since when.
 
-    `changed`: it wants a new snapshot; else only snapshots and holds are to be arranged.
+    `changed`: it wants a new snapshot; else only snapshots and holds are to be arranged. `forced`: what changed is not in
+    the journal, so that no older snapshot is known to have it.
     """
 
     position: int
     bytes: int
     since_ns: int
     changed: bool = True
+    forced: bool = False
 
 
 @dataclass(slots=True)
@@ -107,12 +109,15 @@ class Progress:
         """By bucket."""
         return {bucket_at(path): dirt for path, dirt in self._kept.dirty.items()}
 
-    def mark(self, bucket: BucketId, *, changed: bool, position: int = 0, size: int = 0) -> None:
+    def mark(
+        self, bucket: BucketId, *, changed: bool, forced: bool = False, position: int = 0, size: int = 0
+    ) -> None:
         """There is something to be done of it."""
         found = self._kept.dirty.setdefault(bucket.path, Dirt(0, 0, self._vault.clock(), False))
         found.position = max(found.position, position)
         found.bytes += size
         found.changed = found.changed or changed
+        found.forced = found.forced or forced
 
     def clean(self, bucket: BucketId) -> None:
         """Nothing is to be done of it."""

@@ -21,8 +21,9 @@ from appliance.storage.replica.errors import (
 )
 from appliance.storage.replica.papers import Receipt, number_in, tag_of
 from appliance.storage.replica.progress import Progress, forget, remembered
-from appliance.storage.replica.replicator import Replicator, Round
+from appliance.storage.replica.replicator import Replicator
 from appliance.storage.replica.report import Standing, tell
+from appliance.storage.replica.rounds import Round
 from appliance.storage.replica.target import ReplicaTarget
 from appliance.storage.vault.contract import BucketId, Snapshot
 from appliance.storage.vault.core import Vault

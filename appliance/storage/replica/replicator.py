@@ -8,9 +8,10 @@ goes on from.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -20,10 +21,11 @@ from appliance.storage.replica.errors import ReplicationStoppedError
 from appliance.storage.replica.following import Following
 from appliance.storage.replica.papers import Notice, check_name, mark_of, notice_of, number_in, tag_of
 from appliance.storage.replica.progress import Dirt, Progress
+from appliance.storage.replica.rounds import Failure, Round
 from appliance.storage.replica.route import Leg, route
 from appliance.storage.replica.sweep import sweep
 from appliance.storage.replica.target import ReplicaTarget
-from appliance.storage.vault.contract import Ailment, BucketId, BucketState, Snapshot, SnapshotId
+from appliance.storage.vault.contract import BucketId, BucketState, Snapshot, SnapshotId
 from appliance.storage.vault.core import Vault
 from appliance.storage.vault.errors import (
     BucketBusyError,
@@ -43,40 +45,6 @@ POSITION: Final = "ew:position"
 _AT_ONCE: Final = 500
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A bucket, or the log (no bucket), that could not be brought up to date."""
-
-    bucket: str
-    reason: str
-    message: str
-
-
-@dataclass(slots=True)
-class Round:
-    """What one round came to: entries told, buckets brought up to date, bytes sent; what is left and what failed."""
-
-    entries: int = 0
-    buckets: int = 0
-    bytes: int = 0
-    gave_way: int = 0
-    left: int = 0
-    left_bytes: int = 0
-    left_since_ns: int = 0
-    """Since when the oldest of what is left waits; 0: nothing is left."""
-    stale: bool = False
-    leftovers: int = 0
-    """Copies of buckets that are not here and that no hold keeps."""
-    ailments: list[Ailment] = field(default_factory=list)
-    """Of the replica's medium."""
-    failures: list[Failure] = field(default_factory=list)
-
-    @property
-    def complete(self) -> bool:
-        """Whether the replica is as the box is."""
-        return not self.failures and not self.left and not self.gave_way
 
 
 class _LogWaits(Exception):
@@ -104,6 +72,7 @@ class Replicator:
         self._target: ReplicaTarget | None = None
         self._swept = float("-inf")
         self._leftovers = 0
+        self._rearranged: Counter[BucketId] = Counter()
         self.progress = Progress(vault, name)
         self._following = Following(vault, self.progress, name)
         vault.confirmed[name] = self._following.number
@@ -137,7 +106,7 @@ class Replicator:
         done = Round()
         with self.progress.alone():
             try:
-                self.progress.absorb()
+                self._absorb()
                 self._follow(done)
                 done.ailments += self.target.health()
                 if not buckets:
@@ -154,6 +123,14 @@ class Replicator:
                 self._sum_up(done)
                 self.progress.save()
         return done
+
+    def _absorb(self) -> None:
+        """What changed since the last round."""
+        self.progress.absorb()
+        for bucket, count in self._vault.rearranged.copy().items():
+            if count != self._rearranged[bucket]:
+                self.progress.mark(bucket, changed=True, forced=True)
+                self._rearranged[bucket] = count
 
     def _follow(self, done: Round) -> None:
         try:
@@ -209,9 +186,9 @@ class Replicator:
                     return False
                 if self._vault.store.state(bucket) is BucketState.ABSENT:
                     return True  # it expired: the log tells
-                newest = self._newest(bucket, dirt)
+                newest, fresh = self._newest(bucket, dirt)
                 self._bring_up_to(bucket, newest.id.name, done)
-                if _position(newest) >= dirt.position:
+                if fresh or (not dirt.forced and _position(newest) >= dirt.position):
                     break
             return True
         except BucketBusyError:
@@ -223,16 +200,14 @@ class Replicator:
                 raise
             return True
 
-    def _newest(self, bucket: BucketId, dirt: Dirt) -> Snapshot:
-        """The snapshot that the copy shall have: one that is not there yet, or has all that is to be sent, or a new one."""
+    def _newest(self, bucket: BucketId, dirt: Dirt) -> tuple[Snapshot, bool]:
+        """The snapshot that the copy shall have: one that is not there yet, or has all that is to be sent; or a new one."""
         store, position = self._vault.store, self._vault.holdings.position
         own = self._own(list(store.snapshots(bucket)))
         there = self.target.copy(bucket).snapshots
-        if own and (
-            mark_of(own[-1]) not in there or not dirt.changed or _position(own[-1]) >= dirt.position > 0
-        ):
+        if own and (mark_of(own[-1]) not in there or not dirt.changed or _has_all(own[-1], dirt)):
             store.hold([own[-1].id], tag_of(self.name))
-            return own[-1]
+            return own[-1], False
         numbers = [number_in(self.name, mark.name) for mark in there]
         numbers += [number_in(self.name, one.id.name) for one in own]
         taken = SnapshotId(bucket, f"r-{self.name}-{max(numbers, default=0) + 1}")
@@ -241,7 +216,7 @@ class Replicator:
         store.hold([taken], tag_of(self.name))
         self._vault.fault("replica snapshot held")
         (found,) = [one for one in store.snapshots(bucket) if one.id == taken]
-        return found
+        return found, True
 
     def _take(self, taken: SnapshotId, position: int) -> None:
         properties = {"ew:kind": "replica", POSITION: str(position)}
@@ -378,6 +353,10 @@ class Replicator:
     def _astray(self, bucket: BucketId, there: Sequence[object]) -> bool:
         here = [mark_of(one) for one in self._vault.store.snapshots(bucket)]
         return bool(there) and there[-1] not in here
+
+
+def _has_all(snapshot: Snapshot, dirt: Dirt) -> bool:
+    return not dirt.forced and _position(snapshot) >= dirt.position > 0
 
 
 def _position(snapshot: Snapshot) -> int:

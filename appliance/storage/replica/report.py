@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from appliance.process.status import ALARM, WARNING, Status
-from appliance.storage.replica.replicator import Failure, Round
+from appliance.storage.replica.rounds import Failure, Round
 
 LATE_NS: Final = 15 * 60 * 10**9
 """A replica that is behind for so long is told of."""

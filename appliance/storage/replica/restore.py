@@ -147,7 +147,7 @@ class _Restoring:
         if number_in(self._target.name, newest.name):
             store.hold([SnapshotId(bucket, newest.name)], tag_of(self._target.name))
         self._unpark(bucket)
-        self._progress.mark(bucket, changed=True)  # what is erased goes from it now
+        self._progress.mark(bucket, changed=True, forced=True)  # what is erased goes from it now
         return came
 
     def _stream(self, store: BucketStore, bucket: BucketId, copy: Copy, here: list[Mark]) -> bool:

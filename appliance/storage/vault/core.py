@@ -117,6 +117,8 @@ class Vault:
         """What policies and legal holds say; `retention` sets it."""
         self.unknown_files: dict[BucketId, int] = {}
         """Files that no holding tells of, by bucket, as the last `reconcile` found them."""
+        self.rearranged: Counter[BucketId] = Counter()
+        """How often `reconcile` changed files of a bucket of which nothing is to be journalled."""
         self._filing = threading.Condition()
         self._shut: set[BucketId] = set()
         self._busy: Counter[BucketId] = Counter()

@@ -127,7 +127,7 @@ def _file(vault: Vault, bucket: BucketId, name: str, size: int, result: Reconcil
         # Its key is gone and its certificate written: only the removal of the file had not happened.
         if held.certificate is not None and bucket in (held.bucket, held.home):
             vault.store.remove(bucket, [name])
-            result.moved += 1
+            _moved(vault, bucket, result)
         else:
             result.unknown += 1
     elif held.state is HoldingState.QUARANTINED or held.bucket != bucket:
@@ -135,7 +135,13 @@ def _file(vault: Vault, bucket: BucketId, name: str, size: int, result: Reconcil
         result.unknown += bucket != held.home or held.state is HoldingState.QUARANTINED
     elif held.parked and vault.store.find(bucket, name, snapshot=held.parked) is not None:
         vault.store.remove(bucket, [name])  # a bringing back that broke off
-        result.moved += 1
+        _moved(vault, bucket, result)
+
+
+def _moved(vault: Vault, bucket: BucketId, result: Reconciled) -> None:
+    """A bucket's files changed, and no entry in the journal tells copies elsewhere."""
+    vault.rearranged[bucket] += 1
+    result.moved += 1
 
 
 def _parked(vault: Vault, snapshot: SnapshotId, result: Reconciled) -> None:
@@ -206,7 +212,7 @@ def _file_of(vault: Vault, held: Holding, snapshots: list[Snapshot], result: Rec
         for item in reversed(snapshots):
             if vault.store.find(held.bucket, held.recording_id, snapshot=item.id.name) is not None:
                 vault.store.restore(held.bucket, item.id.name, [held.recording_id])
-                result.moved += 1
+                _moved(vault, held.bucket, result)
                 return
     elif not held.parked and any(
         vault.store.find(held.bucket, held.recording_id, snapshot=item.id.name) for item in snapshots

@@ -11,7 +11,8 @@ from ground import Ground, calm
 
 from appliance.storage.replica.local import LocalTarget
 from appliance.storage.replica.replication import Replication
-from appliance.storage.replica.replicator import Replicator, Round
+from appliance.storage.replica.replicator import Replicator
+from appliance.storage.replica.rounds import Round
 from appliance.storage.vault.contract import BucketId, BucketState, BucketStore, SnapshotId
 from appliance.storage.vault.core import Vault
 from appliance.storage.vault.errors import StoreUnavailableError

@@ -239,6 +239,21 @@ def test_a_hold_on_what_is_not_there_yet_is_put_on_when_it_comes(pair: Pair) -> 
     }
 
 
+def test_what_is_put_right_without_an_entry_in_the_journal_follows(pair: Pair) -> None:
+    vault = pair.open()
+    names = filed(pair, 3)
+    bucket = vault.holding(names[0]).bucket
+    legal = pair.house.parts.legal
+    legal.add(legal.create(pair.house.tenant, "inquiry", "asked for", WHO).case_id, WHO, names[:1])
+    vault.store.remove(bucket, names[:1])  # somebody's doing; the hold's snapshot has it
+    filed(pair, 1)
+    pair.go()
+    assert names[0] not in pair.names_there(bucket, pair.there(bucket)[-1])
+    assert pair.house.settle().moved == 1
+    pair.go()
+    pair.check_same()
+
+
 def test_an_expired_bucket_is_destroyed_there(pair: Pair) -> None:
     vault = pair.open()
     keep(pair)

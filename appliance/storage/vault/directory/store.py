@@ -7,7 +7,6 @@ can read the files from the medium alone.
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,10 +26,10 @@ from appliance.storage.names import (
     check_tag,
 )
 from appliance.storage.vault.contract import BucketStore
-from appliance.storage.vault.directory import streams
-from appliance.storage.vault.directory.cipherfile import encrypt, open_plain, plain_size
+from appliance.storage.vault.directory import shelf, streams
+from appliance.storage.vault.directory.cipherfile import open_plain, plain_size
 from appliance.storage.vault.directory.doors import Doors
-from appliance.storage.vault.directory.medium import Fault, dispose, same, sweep, told
+from appliance.storage.vault.directory.medium import Fault, dispose, sweep, told
 from appliance.storage.vault.directory.place import Place, listing
 from appliance.storage.vault.directory.quota import Quotas
 from appliance.storage.vault.directory.snapshots import Snapshots, said
@@ -39,7 +38,6 @@ from appliance.storage.vault.errors import (
     SnapshotHeldError,
     SnapshotMissingError,
     SnapshotsRemainError,
-    StoredFileCorruptError,
     StoredFileExistsError,
     StoredFileMissingError,
     StoreFullError,
@@ -184,66 +182,30 @@ class DirectoryStore(BucketStore):
             key = self._key(bucket)
             target = self._place(bucket).file(recording_id)
             if target.exists():
-                if source.exists() and not self._has(target, key, recording_id, source):
+                if source.exists() and not shelf.has(target, key, recording_id, source):
                     raise StoredFileExistsError(
                         "the bucket has another file of this recording", recording_id=recording_id
                     )
                 sync_directory(target.parent)
             else:
                 self._quotas.refuse_over(bucket.tenant_id, source.stat().st_size)
-                self._bring(source, target, key, recording_id)
+                shelf.bring(source, target, key, recording_id, self._fault)
             self._fault("file in its bucket")
             source.unlink(missing_ok=True)
             sync_directory(source.parent)
             return plain_size(target.stat().st_size)
 
-    @staticmethod
-    def _has(target: Path, key: bytes, recording_id: str, source: Path) -> bool:
-        with open_plain(target, key, recording_id) as one, open(source, "rb") as two:
-            return same(one, two)
-
-    def _bring(self, source: Path, target: Path, key: bytes, recording_id: str) -> None:
-        aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            with open(source, "rb") as reading, open(aside, "xb") as writing:
-                encrypt(reading, writing, key, recording_id)
-                writing.flush()
-                os.fsync(writing.fileno())
-                os.posix_fadvise(writing.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            if not self._has(aside, key, recording_id, source):
-                raise StoredFileCorruptError(
-                    "a copy into the bucket came out otherwise", recording_id=recording_id, offset=0
-                )
-            self._fault("file copied")
-            os.link(aside, target)  # unlike rename, never over a file that is there
-        finally:
-            aside.unlink(missing_ok=True)
-        sync_directory(target.parent)
-
     def read(self, bucket: BucketId, recording_id: str, *, snapshot: str = "") -> BinaryIO:
         """See BucketStore."""
         with self._hand_on(bucket):
             key = self._key(bucket)
-            path = self._find(self._place(bucket), recording_id, snapshot)
+            path = shelf.find(self._place(bucket), recording_id, snapshot)
             self._doors.enter(bucket)
             try:
                 return open_plain(path, key, recording_id, lambda: self._doors.leave(bucket))
             except BaseException:
                 self._doors.leave(bucket)
                 raise
-
-    @staticmethod
-    def _find(place: Place, recording_id: str, snapshot: str) -> Path:
-        path = place.file(recording_id, snapshot)
-        if snapshot and not path.parent.is_dir():
-            raise SnapshotMissingError(
-                "there is no such snapshot", snapshots=[said(SnapshotId(place.bucket, snapshot))]
-            )
-        if not path.is_file():
-            raise StoredFileMissingError(
-                "the bucket has no file of this recording", recording_id=recording_id
-            )
-        return path
 
     def remove(self, bucket: BucketId, recording_ids: Sequence[str]) -> None:
         """See BucketStore."""
@@ -258,25 +220,7 @@ class DirectoryStore(BucketStore):
     def restore(self, bucket: BucketId, snapshot: str, recording_ids: Sequence[str]) -> None:
         """See BucketStore."""
         with self._hand_on(bucket):
-            key, place = self._key(bucket), self._place(bucket)
-            pairs = []
-            for recording_id in recording_ids:
-                source, target = self._find(place, recording_id, snapshot), place.file(recording_id)
-                with open_plain(source, key, recording_id) as plain:
-                    if target.exists():
-                        with open_plain(target, key, recording_id) as there:
-                            if not same(plain, there):
-                                raise StoredFileExistsError(
-                                    "the bucket has another file of this recording", recording_id=recording_id
-                                )
-                    else:
-                        while plain.read(1 << 20):
-                            pass  # every chunk is authentic, or this raises
-                        pairs.append((source, target))
-            for source, target in pairs:
-                os.link(source, target)
-                self._fault("file restored")
-            sync_directory(place.files)
+            shelf.restore(self._place(bucket), self._key(bucket), snapshot, recording_ids, self._fault)
 
     def files(self, bucket: BucketId, *, snapshot: str = "") -> Iterator[Stored]:
         """See BucketStore."""
@@ -296,7 +240,7 @@ class DirectoryStore(BucketStore):
         with self._hand_on(bucket):
             self._key(bucket)
             try:
-                path = self._find(self._place(bucket), recording_id, snapshot)
+                path = shelf.find(self._place(bucket), recording_id, snapshot)
             except StoredFileMissingError:
                 return None
             return Stored(bucket, recording_id, plain_size(path.stat().st_size))
