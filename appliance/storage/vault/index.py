@@ -32,9 +32,9 @@ CREATE TABLE holdings (
     slice TEXT NOT NULL, created INTEGER NOT NULL, since INTEGER NOT NULL,
     parked TEXT NOT NULL, held_in TEXT NOT NULL, epoch INTEGER NOT NULL, erased INTEGER NOT NULL, body TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX by_bucket ON holdings (tenant, line, slice, state, size);
+CREATE INDEX by_bucket ON holdings (tenant, line, slice, held_in, state, size, since);
 CREATE INDEX by_time ON holdings (tenant, created);
-CREATE INDEX out_of_sight ON holdings (state) WHERE state IN ('deleted', 'quarantined');
+CREATE INDEX by_state ON holdings (state);
 CREATE INDEX by_epoch ON holdings (epoch) WHERE epoch > 0;
 CREATE INDEX by_erasure ON holdings (erased) WHERE erased > 0;
 CREATE INDEX out_of_place ON holdings (held_in) WHERE held_in <> '';
