@@ -41,6 +41,6 @@ def build(boot: Path) -> bytes:
         files[f"boot/{file.name}"] = (0o644, file.read_bytes())
     for file in sorted([*INSIDE.glob("*.py"), *INSIDE.glob("*.rules")]):
         files[f"inside/{file.name}"] = (0o644, file.read_bytes())
-    for folder in ("dev", "proc", "root"):
+    for folder in ("dev", "proc", "sysroot"):
         files[f"{folder}/.keep"] = (0o644, b"")
     return cpio(files)

@@ -38,11 +38,11 @@ def test_more_output_than_one_answer_holds_comes_back_whole(guest: Guest) -> Non
 
 def test_files_go_in_and_out_unchanged(guest: Guest) -> None:
     data = os.urandom(1_500_000)
-    guest.put(data, "/root/deep/down/file", mode=0o600)
-    assert guest.get("/root/deep/down/file") == data
-    assert guest.run(["stat", "-c", "%a", "/root/deep/down/file"]).text == "600"
-    guest.put(b"", "/root/deep/down/file")
-    assert guest.get("/root/deep/down/file") == b""
+    guest.put(data, "/var/deep/down/file", mode=0o600)
+    assert guest.get("/var/deep/down/file") == data
+    assert guest.run(["stat", "-c", "%a", "/var/deep/down/file"]).text == "600"
+    guest.put(b"", "/var/deep/down/file")
+    assert guest.get("/var/deep/down/file") == b""
 
 
 def test_a_command_that_takes_too_long_is_killed_with_its_children(guest: Guest) -> None:

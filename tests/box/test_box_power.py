@@ -39,7 +39,7 @@ def test_what_was_synced_survives_and_what_was_not_is_gone(
         [
             "sh",
             "-c",
-            "echo lost > /synced/lost; echo kept > /root/kept; sync -f /root; echo lost > /root/lost",
+            "echo lost > /synced/lost; echo kept > /var/kept; sync -f /var; echo lost > /var/lost",
         ]
     )
     stop(guest)
@@ -48,8 +48,8 @@ def test_what_was_synced_survives_and_what_was_not_is_gone(
     guest.run(["zpool", "import", "-d", "/dev/disk/by-id", pool])
     assert guest.get("/synced/kept") == b"kept" * 1000
     assert guest.run(["ls", "/synced"]).text == "kept"
-    assert guest.get("/root/kept") == b"kept\n"
-    assert guest.run(["ls", "-A", "/root/lost"], check=False).code != 0
+    assert guest.get("/var/kept") == b"kept\n"
+    assert guest.run(["ls", "-A", "/var/lost"], check=False).code != 0
 
 
 def test_the_disks_are_the_same_after_a_start(guest: Guest) -> None:

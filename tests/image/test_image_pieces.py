@@ -217,7 +217,7 @@ def test_the_initrd_has_the_modules_and_our_programs(tmp_path: Path) -> None:
     assert found["init"][0] == stat.S_IFREG | 0o755
     assert found["inside/agent.py"][1] == (initrd.INSIDE / "agent.py").read_bytes()
     assert any(name.endswith(".rules") for name in found)
-    assert {"dev", "proc", "root"} <= set(found)
+    assert {"dev", "proc", "sysroot"} <= set(found)
 
 
 def test_zfs_is_not_loaded_before_its_options_can_be_read() -> None:
