@@ -26,6 +26,7 @@ log = structlog.get_logger()
 
 _MARK_EVERY = 128  # entries between two places that Watch can begin to read at
 _VERSION = 2
+_PAGE = 500
 _SCHEMA = """
 CREATE TABLE holdings (
     recording BLOB PRIMARY KEY, state TEXT NOT NULL, size INTEGER NOT NULL, tenant TEXT NOT NULL, line TEXT NOT NULL,
@@ -201,16 +202,18 @@ class Holdings:
 
     def where(self, condition: str = "1", values: Sequence[object] = ()) -> Iterator[Holding]:
         """Holdings that fit a condition in SQL over the index's columns, as `all`. `values`: its parameters."""
-        last = b""
-        while True:
-            rows = self.rows(
-                f"SELECT recording, body FROM holdings WHERE recording > ? AND ({condition}) ORDER BY recording LIMIT 500",
-                (last, *values),
+        # Which first, in one pass; a page at a time would be sorted anew for each page.
+        names = sorted(
+            row[0] for row in self.rows(f"SELECT recording FROM holdings WHERE {condition}", values)
+        )
+        for first in range(0, len(names), _PAGE):
+            some = names[first : first + _PAGE]
+            marks = ",".join("?" * len(some))
+            found = self.rows(
+                f"SELECT recording, body FROM holdings WHERE recording IN ({marks}) AND ({condition}) ORDER BY recording",
+                (*some, *values),
             )
-            if not rows:
-                return
-            last = rows[-1][0]
-            for _, body in rows:
+            for _, body in found:
                 yield HOLDING.validate_json(body)
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
