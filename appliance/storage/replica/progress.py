@@ -19,12 +19,13 @@ from appliance.storage.keystore.files import make_directory, remove_durably, wri
 from appliance.storage.names import BucketId, BucketNameError
 from appliance.storage.replica.identity import lock_file
 from appliance.storage.replica.ledger import bucket_at
-from appliance.storage.replica.papers import Receipt
+from appliance.storage.replica.papers import RECEIPT, Receipt
 from appliance.storage.vault.core import Vault
 from appliance.storage.vault.holding import HoldingState
 
 FOLDER: Final = "replicas"
 _SUFFIX: Final = ".json"
+_RECEIPT: Final = ".receipt"
 
 log = structlog.get_logger()
 
@@ -172,8 +173,26 @@ def remembered(vault: Vault) -> set[str]:
 
 
 def forget(vault: Vault, replica: str) -> None:
-    """As if it had never been."""
+    """Of it only its last receipt is kept: what it has confirmed it has confirmed."""
+    receipt = Progress(vault, replica).receipt
+    if receipt is not None:
+        write_durably(folder_of(vault) / f"{replica}{_RECEIPT}", RECEIPT.dump_json(receipt))
     for suffix in (_SUFFIX, ".lock"):
         path = folder_of(vault) / f"{replica}{suffix}"
         if path.exists():
             remove_durably(path)
+
+
+def confirmed(vault: Vault) -> dict[str, int]:
+    """What replicas that were here at some time have confirmed, by their last receipts."""
+    found = {}
+    for path in folder_of(vault).glob(f"*{_RECEIPT}"):
+        try:
+            found[path.stem] = RECEIPT.validate_json(path.read_bytes()).number
+        except ValidationError:
+            log.error("a receipt cannot be read", replica=path.stem)
+    for name in remembered(vault):
+        receipt = Progress(vault, name).receipt
+        if receipt is not None:
+            found[name] = receipt.number
+    return found

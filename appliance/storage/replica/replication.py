@@ -20,7 +20,7 @@ from appliance.storage.replica.errors import (
     ReplicaUnknownError,
 )
 from appliance.storage.replica.papers import Receipt, number_in, tag_of
-from appliance.storage.replica.progress import Progress, forget, remembered
+from appliance.storage.replica.progress import Progress, confirmed, forget, remembered
 from appliance.storage.replica.replicator import Replicator
 from appliance.storage.replica.report import Standing, tell
 from appliance.storage.replica.rounds import Round
@@ -56,6 +56,7 @@ class Replication:
         self._wakes = {name: threading.Event() for name in replicas}
         self._rounded = dict.fromkeys(replicas, float("-inf"))
         self._broken: BaseException | None = None
+        vault.confirmed.update(confirmed(vault))
         self._replicators = {
             name: Replicator(vault, name, connect, stopping=self._stopping.is_set, monotonic=monotonic)
             for name, connect in replicas.items()
@@ -222,7 +223,6 @@ class Replication:
                 vault.store.destroy_snapshots(own[first : first + _AT_ONCE])
                 vault.fault("replica's snapshots destroyed")
             forget(vault, name)
-        vault.confirmed.pop(name, None)
         self._looked = float("-inf")
         log.info("replica forgotten", replica=name, snapshots=len(own))
         return len(own)

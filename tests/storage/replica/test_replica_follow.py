@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from ground import DirectoryGround
 from replica_kit import NAME, TAG, Pair
 
 from appliance.storage.retention.period import Period
@@ -57,6 +58,15 @@ def test_everything_is_there_and_cannot_be_read_there(pair: Pair) -> None:
     pair.check_same()
     assert pair.kept_here(bucket) == {f"r-{NAME}-1": {TAG}}
     assert not pair.conditions()
+    if isinstance(pair.ground, DirectoryGround):
+        secrets = [vault.keystore.data_key(name) for name in names]
+        secrets += [vault.keystore.bucket_key(bucket.tenant_id, bucket.line_id, bucket.slice)]
+        secrets += [pair.house.stored(name)[:64] for name in names]
+        paths = [path for top in (pair.ground.other, pair.state) for path in top.rglob("*") if path.is_file()]
+        assert len(paths) > 6
+        for path in paths:
+            raw = path.read_bytes()
+            assert not any(secret in raw or secret.hex().encode() in raw for secret in secrets)
 
 
 def test_only_what_changed_is_sent(pair: Pair) -> None:

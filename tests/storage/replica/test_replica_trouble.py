@@ -497,9 +497,13 @@ def test_what_is_kept_for_a_replica_that_is_no_more_is_told_and_let_go_when_some
         pair.replication.forget("south")
     foreign = SnapshotId(bucket, next(iter(pair.kept_here(bucket))))
     pair.ground.foreign_hold(foreign, "backup")
+    (held,) = vault.holdings.where("state = 'erased'")
+    assert held.certificate is not None and vault.erased_everywhere(held.certificate)
     assert pair.replication.forget(NAME) == 0
     names = [item.id.name for item in vault.store.snapshots(bucket)]
     assert foreign.name in names, "what somebody else holds stays"
     with pytest.raises(SnapshotHeldError):
         vault.store.destroy_snapshots([foreign])
-    assert not pair.kept_here(bucket) and NAME not in vault.confirmed
+    assert not pair.kept_here(bucket)
+    vault = pair.open(replicas=())
+    assert vault.erased_everywhere(held.certificate), "what it has confirmed it has confirmed"
