@@ -1,6 +1,6 @@
 """Power cuts and resets at any moment under load: nothing that was said to be durable is lost, and all is clean again.
 
-EARWITNESS_BOX_ROUNDS says how often (4 where nobody says; 30 is what a release is held to).
+EARWITNESS_BOX_ROUNDS says how often (3 where nobody says; 30 is what a release is held to).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 
 from image.guest.session import Guest, Job
 
-ROUNDS = int(os.environ.get("EARWITNESS_BOX_ROUNDS", "4"))
+ROUNDS = int(os.environ.get("EARWITNESS_BOX_ROUNDS", "3"))
 LOAD = "/srv/earwitness/tests/box/scenes/load.py"
 STATE = "/dev/disk/by-id/virtio-d3"
 

@@ -1,6 +1,7 @@
 """Many buckets and snapshots: everything answers, and what is filed meanwhile is whole. Figures are printed, not judged.
 
-EARWITNESS_BOX_BUCKETS says how many (60 where nobody says; 2,000 with ten snapshots each is what a release is held to).
+EARWITNESS_BOX_BUCKETS says how many, each with ten snapshots; 2,000 is what a release is held to. It takes too long to be
+part of every run.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ import pytest
 
 from image.guest.session import Guest
 
-BUCKETS = int(os.environ.get("EARWITNESS_BOX_BUCKETS", "60"))
+BUCKETS = int(os.environ.get("EARWITNESS_BOX_BUCKETS", "0"))
 LIMIT_S = 300 + 4 * BUCKETS
 STATE = "/dev/disk/by-id/virtio-d2"
 
-pytestmark = pytest.mark.timeout(LIMIT_S + 120)
+pytestmark = [
+    pytest.mark.timeout(LIMIT_S + 120),
+    pytest.mark.skipif(not BUCKETS, reason="asked for by EARWITNESS_BOX_BUCKETS"),
+]
 
 
 def test_many_buckets_and_snapshots(boot: Callable[[int], Guest], capsys: pytest.CaptureFixture[str]) -> None:
