@@ -1,7 +1,7 @@
 """Runs in the guest: calls a store again and again and says how each call ended, or looks at what a power cut left.
 
-`pool_trouble.py POOL watch` until /run/trouble/stop is there; `pool_trouble.py POOL fill` and `… check` around a cut. One
-JSON object a line.
+`pool_trouble.py POOL watch` goes on until /run/trouble/stop is there, and does nothing while /run/trouble/pause is;
+`pool_trouble.py POOL fill` and `pool_trouble.py POOL check` are for before and after a cut. One JSON object a line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.model import EarwitnessError, new_id
-from appliance.storage.names import BucketId
+from appliance.storage.names import BucketId, SnapshotId
 from appliance.storage.vault.errors import BucketLockedError
 from appliance.storage.vault.zfs import open_store
 from appliance.storage.vault.zfs.store import ZfsStore
@@ -56,15 +56,21 @@ def watch(store: ZfsStore) -> None:
     """Until told to stop."""
     store.create(BUCKET, KEY)
     first = put(store, new_id())
+    for part in (store._worker, store._commands, store._doors):
+        part._deadline_s = DEADLINE_S
     say(ready=first)
-    number = 0
     while not (FOLDER / "stop").exists():
-        number += 1
+        if (FOLDER / "pause").exists():
+            say(paused=True)
+            time.sleep(1)
+            continue
         timed("health", lambda: [one.name for one in store.health()])
-        timed("write", lambda: put(store, new_id()))
-        timed("snapshot", lambda: store.snapshot([BUCKET], f"g-{time.time_ns() // 1000 % 10**12}"))
+        timed("write", lambda: len(put(store, new_id())))
+        timed("snapshot", lambda: store.snapshot([BUCKET], "g-1"))
+        timed("destroy", lambda: store.destroy_snapshots([SnapshotId(BUCKET, "g-1")]))
         timed("state", lambda: store.state(BUCKET).value)
         timed("read", lambda: store.read(BUCKET, first).close())
+        time.sleep(0.2)
     began = time.monotonic()
     store.close()
     say(closed=round(time.monotonic() - began, 2))
@@ -91,7 +97,7 @@ def main() -> None:
     """See the module."""
     pool, what = sys.argv[1:]
     FOLDER.mkdir(exist_ok=True)
-    store = open_store(f"{pool}/rec", FOLDER / "mounts", deadline_s=DEADLINE_S if what == "watch" else 60.0)
+    store = open_store(f"{pool}/rec", FOLDER / "mounts", deadline_s=60.0)
     if what == "watch":
         watch(store)
     elif what == "fill":

@@ -78,8 +78,8 @@ class Health:
         if stuck:
             yield Ailment(
                 "PoolStuck",
-                f"{stuck} calls into the pool {name} have not come back. If it is not suspended, a disk answers very "
-                "slowly: look at the kernel's log.",
+                f"{stuck} calls into the pool {name} have not come back: a disk answers very slowly, or is gone. "
+                "Look at the kernel's log.",
                 alarm=state != SUSPENDED,
             )
         if state == SUSPENDED:

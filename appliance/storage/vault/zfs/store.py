@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 
 import structlog
 
@@ -48,6 +48,8 @@ from appliance.storage.vault.zfs.snapshots import Snapshots, described
 from appliance.storage.vault.zfs.strangers import strangers
 from appliance.storage.vault.zfs.trouble import Trouble, told
 from appliance.storage.vault.zfs.worker import Worker
+
+START_S: Final = 60.0  # for an agent that starts
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -100,7 +102,9 @@ class ZfsStore(BucketStore):
                 said_version = self._commands.run("zfs", "version")
             except (Trouble, StoreUnavailableError):
                 said_version = ""  # told below as what it is: no commands
-            found = gate.gather(self._worker.call("library", on_pool=False).value, said_version)
+            found = gate.gather(
+                self._worker.call("library", on_pool=False, deadline_s=START_S).value, said_version
+            )
             try:
                 gate.check(found)
             except StoreRefusedError as error:

@@ -17,7 +17,7 @@ MAGIC: Final = 0x2FC12FC1
 _RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _NOATIME = 1, 2, 4, 8, 32, 1024
 _NOFOLLOW: Final = 8  # of umount2
 _FLAGS: Final = _NOSUID | _NODEV | _NOEXEC | _NOATIME
-_OPTIONS: Final = "nosuid,nodevices,noexec,noatime"  # ZFS reads them from here, the kernel from the flags
+_OPTIONS: Final = "nosuid,nodev,noexec,noatime"  # ZFS reads them from here, the kernel from the flags
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 _libc = ctypes.CDLL(None, use_errno=True)
