@@ -165,7 +165,8 @@ class BucketStore(ABC):
         """Takes a snapshot of that name of all these buckets at one instant, or of none.
 
         `properties`: see `check_properties`. Of buckets that have one of that name the old one stays and only the others
-        are taken. BucketMissingError, SnapshotNameError.
+        are taken. BucketMissingError, SnapshotNameError; BucketLockedError where a locked bucket was not closed in good
+        order: unlock it once first.
         """
 
     @abstractmethod
