@@ -166,7 +166,7 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--disks", type=int, default=4, help="data disks (default 4)")
             sub.add_argument("--size", type=size, default=size("4G"), help="of each, sparse (default 4G)")
             sub.add_argument("--memory", type=int, default=2048, help="MiB (default 2048)")
-            sub.add_argument("--cpus", type=int, default=2)
+            sub.add_argument("--cpus", type=int, default=1)
         if name not in ("build", "run"):
             sub.add_argument("--name", default="dev", help="of the guest (default dev)")
         if name in ("run", "exec"):
