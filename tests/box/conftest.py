@@ -17,7 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DISK = 1 << 30  # bytes, sparse
 
 IN_GUEST = "EARWITNESS_GUEST" in os.environ
+FULL = os.environ.get("EARWITNESS_BOX_FULL", "") not in ("", "0")
 collect_ignore = [] if IN_GUEST else ["inside"]
+if not FULL:
+    collect_ignore.append("test_pool_trouble.py")  # waits for deadlines that a busy emulated machine misses
 
 Boot = Callable[[int], Guest]
 RAN = pytest.StashKey[dict[str, str]]()
