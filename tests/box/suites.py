@@ -24,10 +24,10 @@ class Suite:
     name: str
     words: tuple[str, ...]
     disks: int = 2
-    timeout: float = 900.0
+    timeout: float = 1200.0
 
 
-def _vault(name: str, *words: str, timeout: float = 1500.0) -> Suite:
+def _vault(name: str, *words: str, timeout: float = 2400.0) -> Suite:
     return Suite(name, (*_ZFS, *words), disks=3, timeout=timeout if not FULL else 4 * timeout)
 
 

@@ -15,7 +15,7 @@ PLANTED = b"the patient said that nobody must ever hear of this"
 STATE = "/dev/disk/by-id/virtio-d3"
 MARK = b"this is on the disk, so that a search that finds nothing is known to look"
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 
 
 def found_in(disks: list[Path], wanted: bytes) -> Iterator[str]:
@@ -34,7 +34,7 @@ def test_neither_keys_nor_words_are_on_any_disk(boot: Callable[[int], Guest]) ->
     guest.run(["zfs", "create", "-o", "compression=off", "-o", "mountpoint=/mark", "tank/mark"])
     for place in ("/mark/mark", "/state/mark"):
         guest.put(MARK * 100, place)
-    result = guest.run(["python", "/srv/earwitness/tests/box/scenes/erase.py"], 300)
+    result = guest.run(["python", "/srv/earwitness/tests/box/scenes/erase.py"], 600)
     (line,) = [line for line in result.text.splitlines() if line.startswith("planted ")]
     planted = json.loads(line.removeprefix("planted "))
     guest.run(["sh", "-c", "umount /state && zpool export tank && sync"])
