@@ -177,7 +177,7 @@ def test_policies_holds_plan_and_run_against_the_real_vault(vault, sealing):
     assert seen.filed_count == 2 and seen.deleted_count == 1 and len(seen.keystore_copies) == 2
     assert seen.buckets.open_count == 1 and not seen.retention_clock.HasField("freeze")
     (bucket,) = client.box.ListBuckets(box_pb2.ListBucketsRequest(parent=tenant)).buckets
-    assert {one.snapshot for one in bucket.snapshots} == {"guard", "g-1"}
+    assert [one.snapshot.partition("-")[0] for one in bucket.snapshots] == ["guard", "g"]
     totals = list(client.box.VerifyVault(box_pb2.VerifyVaultRequest(parent="tenants/-")))[-1].totals
     assert (totals.checked_count, totals.damaged_count) == (3, 0)
     erase = pb.EraseRecordingRequest(name=names[1], force=True, reason="asked")

@@ -206,9 +206,7 @@ class LocalTarget(ReplicaTarget):
             guards = [one for one in here if one.id.name == GUARD]
             self._tag(guards, GUARD_TAG)
             self._hold_newest(bucket, here)
-            newest = [mark for mark in notice.snapshots if number_in(self.name, mark.name)][-1:]
-            if newest == [mark_of(here[-1])]:
-                self._let_go(bucket, frozenset(notice.snapshots), newest[0])
+            self._let_go(bucket, notice)
 
     def _hold_newest(self, bucket: BucketId, here: Sequence[Snapshot]) -> None:
         """What a case holds lies in the newest as in those before, since it cannot be deleted: the newest is enough."""
@@ -220,14 +218,22 @@ class LocalTarget(ReplicaTarget):
             for case in self._ledger.cases_of(bucket.path, one.id.name):
                 self._tag([one], _CASE + case)
 
-    def _let_go(self, bucket: BucketId, wanted: frozenset[Mark], newest: Mark) -> None:
-        """Of its own all but the newest, and what the box has no more; not what is held."""
+    def _let_go(self, bucket: BucketId, notice: Notice) -> None:
+        """Of its own all but the newest, and what the box has no more; not what is held, nor what streams go on from.
+
+        Of a copy that is not as new as the notice: only what is in the way of another of its name.
+        """
+        here = self._snapshots(bucket)
+        wanted = {mark.name: mark for mark in notice.snapshots}
+        newest = [mark for mark in notice.snapshots if number_in(self.name, mark.name)][-1:]
+        complete = newest == [mark_of(here[-1])]
         gone = []
-        for one in self._snapshots(bucket):
+        for one in here[:-1]:
             mark = mark_of(one)
-            ours = number_in(self.name, mark.name) > 0 or mark.name.startswith("g-")
-            old = mark != newest if number_in(self.name, mark.name) else mark not in wanted
-            if ours and old and not one.holds:
+            own = number_in(self.name, mark.name) > 0
+            if one.holds or not (own or mark.name.startswith("g-")):
+                continue
+            if (own and complete) or mark != wanted.get(mark.name, None if complete else mark):
                 gone.append(one.id)
         self._drop(gone)
 

@@ -237,6 +237,9 @@ class Replicator:
         older = [one for one in here if number_in(self.name, one.id.name) and one.id.name != newest]
         sent = [one for one in here if one.id.name not in {item.id.name for item in older}]
         notice = notice_of(self.name, bucket, self._following.number, sent, self._vault.keystore.device_key)
+        there = {mark.name for mark in target.copy(bucket).snapshots}
+        if any(leg.snapshot in there for leg in legs):
+            target.arrange(notice)  # one was let go here since, and another has its name
         for leg in legs:
             self._send(bucket, leg, notice, done)
             self._vault.fault("snapshot replicated")

@@ -61,7 +61,10 @@ class ReplicaTarget(ABC):
 
     @abstractmethod
     def arrange(self, notice: Notice) -> None:
-        """Brings holds up to the log, and lets go what the box has no more of a copy that is as new as the notice."""
+        """Brings holds up to the log, and lets go what the box has no more, where the copy is as new as the notice.
+
+        Where it is older, only a snapshot that is in the way of another of its name.
+        """
 
     @abstractmethod
     def discard(self, notice: Notice) -> None:

@@ -68,10 +68,14 @@ class Parker:
             return len(parked)
 
     def _take(self, bucket: BucketId, count: int) -> str:
-        """The next grace snapshot of a bucket, held."""
+        """The next grace snapshot of a bucket, held.
+
+        No name comes twice, also when the one before is gone: a copy elsewhere may still have that, and holds go by names.
+        So the number is that of the journal, which has grown since then.
+        """
         vault = self._vault
         numbers = [number_of(item.id.name) for item in grace_snapshots(vault, bucket)]
-        name = f"g-{max(numbers, default=0) + 1}"
+        name = f"g-{max(vault.holdings.position, max(numbers, default=0) + 1)}"
         vault.store.snapshot([bucket], name, {"ew:kind": "grace", "ew:count": str(count)})
         vault.fault("grace snapshot taken")
         vault.store.hold([SnapshotId(bucket, name)], GRACE_TAG)

@@ -15,6 +15,7 @@ from appliance.storage.replica.replicator import Replicator
 from appliance.storage.replica.rounds import Round
 from appliance.storage.vault.contract import BucketId, BucketState, BucketStore, SnapshotId
 from appliance.storage.vault.core import Vault
+from appliance.storage.vault.directory import DirectoryStore
 from appliance.storage.vault.errors import StoreUnavailableError
 
 NAME = "north"
@@ -48,6 +49,9 @@ class Pair:
         self.close()
         self.fault = fault
         vault = self.house.open(fault)
+        if isinstance(vault.store, DirectoryStore):
+            # A snapshot is told from another of its name by its second: here the tests' seconds pass, not the machine's.
+            vault.store._snapshots._clock = lambda: self.house.clocks.wall_ns
         self.replication = Replication(
             vault, dict.fromkeys(replicas, self.connect), monotonic=self.house.clock
         )

@@ -10,7 +10,7 @@ from replica_kit import NAME, TAG, Pair
 
 from appliance.storage.retention.period import Period
 from appliance.storage.retention.terms import Policy, PolicyChange, PolicyField, PolicyScope
-from appliance.storage.vault.contract import BucketState
+from appliance.storage.vault.contract import BucketState, SnapshotId
 from appliance.storage.vault.errors import BucketLockedError
 from appliance.storage.vault.holding import HoldingState
 from appliance.storage.vault.parking import undelete
@@ -130,28 +130,50 @@ def test_what_is_in_grace_lies_there_too(pair: Pair) -> None:
     for name in names[:2]:
         vault.delete(name, "asked")
     pair.house.poll()
+    parked = vault.holding(names[0]).parked
     pair.go()
-    assert pair.there(bucket) == ["g-1", f"r-{NAME}-2"]
-    assert pair.names_there(bucket, "g-1") == set(names)
+    assert pair.there(bucket) == [parked, f"r-{NAME}-2"]
+    assert pair.names_there(bucket, parked) == set(names)
     assert pair.names_there(bucket, f"r-{NAME}-2") == {names[2]}
     assert pair.kept_here(bucket) == {f"r-{NAME}-2": {TAG}}, "the one of the grace is the grace's alone again"
     undelete(vault, names[0])
     pair.go()
-    assert pair.there(bucket) == ["g-1", f"r-{NAME}-3"]
+    assert pair.there(bucket) == [parked, f"r-{NAME}-3"]
     days(pair, 6)
     assert run(pair) == "done"
     assert vault.holding(names[1]).state is HoldingState.ERASED
     run(pair)
-    assert "g-1" not in [item.id.name for item in vault.store.snapshots(bucket)]
+    assert parked not in [item.id.name for item in vault.store.snapshots(bucket)]
     pair.sweep()
     assert pair.there(bucket) == [f"r-{NAME}-4"]
     pair.check_same()
-    # The next one may have the same name, and is another.
+    # A hold goes by the name, so that none comes twice.
     vault.delete(names[2], "asked")
     pair.house.poll()
+    assert vault.holding(names[2]).parked not in ("", parked)
     pair.go()
-    assert pair.there(bucket)[0] == "g-1" and names[1] not in pair.names_there(bucket, "g-1")
     pair.check_same()
+
+
+def test_a_grace_snapshot_whose_name_is_used_again_is_another(pair: Pair) -> None:
+    """As after a journal was lost, and begun anew."""
+    vault = pair.open()
+    names = filed(pair, 3)
+    bucket = vault.holding(names[0]).bucket
+    for remove in (names[:1], names[1:2]):
+        vault.store.snapshot([bucket], "g-77")
+        vault.store.remove(bucket, remove)
+        pair.go()
+        filed(pair, 1)
+        pair.go()
+        vault.store.destroy_snapshots([SnapshotId(bucket, "g-77")])
+        days(pair, 1)
+    vault.store.snapshot([bucket], "g-77")
+    pair.go()
+    filed(pair, 1)
+    pair.go()
+    assert pair.there(bucket) == ["g-77", pair.there(bucket)[-1]]
+    assert not {names[0], names[1]} & pair.names_there(bucket, "g-77")
 
 
 def test_a_grace_snapshot_that_is_being_sent_stays(pair: Pair) -> None:
@@ -178,8 +200,9 @@ def test_a_grace_snapshot_that_is_being_sent_stays(pair: Pair) -> None:
     pair.target.receive = broken  # type: ignore[method-assign]
     assert not pair.look().complete
     assert len(asked) == 3, "tried again, and not for ever"
-    assert pair.there(bucket)[-1] == "g-1"
-    assert pair.kept_here(bucket)["g-1"] >= {TAG}
+    parked = vault.holding(names[0]).parked
+    assert pair.there(bucket)[-1] == parked
+    assert pair.kept_here(bucket)[parked] >= {TAG}
     pair.target.receive = receive  # type: ignore[method-assign]
     pair.go()
     pair.check_same()
@@ -220,18 +243,19 @@ def test_a_hold_on_what_was_deleted_holds_where_it_is_parked(pair: Pair) -> None
     case = legal.create(pair.house.tenant, "inquiry", "asked for", WHO).case_id
     legal.add(case, WHO, names[:1])
     pair.go()
-    assert pair.tags_there(bucket) == {"g-1": {f"ew.case.{case}"}}
+    parked = vault.holding(names[0]).parked
+    assert pair.tags_there(bucket) == {parked: {f"ew.case.{case}"}}
     days(pair, 30)
     run(pair)
     filed(pair, 1)
     pair.sweep()
-    assert pair.there(bucket)[0] == "g-1" and names[0] in pair.names_there(bucket, "g-1")
+    assert pair.there(bucket)[0] == parked and names[0] in pair.names_there(bucket, parked)
     legal.release(case, WHO, "over")
     run(pair)
     run(pair)
     assert vault.holding(names[0]).state is HoldingState.ERASED
     pair.sweep()
-    assert "g-1" not in pair.there(bucket)
+    assert parked not in pair.there(bucket)
 
 
 def test_a_hold_on_what_is_not_there_yet_is_put_on_when_it_comes(pair: Pair) -> None:
@@ -244,7 +268,7 @@ def test_a_hold_on_what_is_not_there_yet_is_put_on_when_it_comes(pair: Pair) -> 
     legal.add(case, WHO, names)
     pair.go()
     assert pair.tags_there(bucket) == {
-        "g-1": {f"ew.case.{case}"},
+        vault.holding(names[0]).parked: {f"ew.case.{case}"},
         f"r-{NAME}-1": {f"ew.case.{case}"},
     }
 

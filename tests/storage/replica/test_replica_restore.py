@@ -81,7 +81,7 @@ def test_everything_comes_back_and_later_streams_go_on(pair: Pair) -> None:
     undelete(vault, names[0])
     pair.house.check_readable(names[0])
     tags = {item.id.name: set(item.holds) for item in vault.store.snapshots(bucket)}
-    assert tags["guard"] == {"ew.guard"} and "ew.grace" in tags["g-1"]
+    assert tags["guard"] == {"ew.guard"} and any("ew.grace" in some for some in tags.values())
     assert tags[f"h-{case}-1"] == {f"ew.case.{case}"}, "the hold is in force again"
     assert tags[pair.there(bucket)[-1]] == {TAG}
     more = filed(pair, 1)
@@ -207,13 +207,14 @@ def test_what_was_deleted_and_not_parked_there_yet_comes_back_as_deleted(pair: P
     pair.go()
     vault.delete(names[0], "asked")
     pair.house.poll()
-    assert vault.holding(names[0]).parked == "g-1"
+    before = vault.holding(names[0]).parked
+    assert before
     lose(pair)
     restore(pair)
     vault = pair.vault
     pair.house.poll()
     held = vault.holding(names[0])
-    assert held.state is HoldingState.DELETED and held.parked == "g-1"
+    assert held.state is HoldingState.DELETED and held.parked not in ("", before)
     undelete(vault, names[0])
     pair.house.check_readable(names[0])
 
@@ -288,6 +289,7 @@ def test_a_crash_at_every_step_of_bringing_back(pair: Pair) -> None:
     pair.vault.delete(names[0], "asked")
     pair.house.poll()
     pair.house.eraser.erase(names[1:2], "asked")
+    parked = pair.vault.holding(names[0]).parked
     pair.go()
     for at in range(MOST_STEPS):
         lose(pair)
@@ -306,7 +308,7 @@ def test_a_crash_at_every_step_of_bringing_back(pair: Pair) -> None:
         assert done.reconciled is not None and done.reconciled.missing == 0
         pair.house.check_readable(names[2])
         check_erased(pair, names[1])
-        assert pair.vault.holding(names[0]).parked == "g-1"
+        assert pair.vault.holding(names[0]).parked == parked
         pair.go()
         pair.check_same()
         if not crashed:

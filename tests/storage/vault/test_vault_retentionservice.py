@@ -429,7 +429,8 @@ def test_buckets_say_who_holds_their_snapshots(service: Service) -> None:
     assert (found.state, found.recordings, found.deleted, found.held) == ("open", 2, 1, 1)
     assert found.bucket.slice == bucket.slice and found.expire_ns == service.keeping(names[2])[0].expire_ns
     holds = {one.name: {hold.tag: hold for hold in one.holds} for one in found.snapshots}
-    assert holds["guard"]["ew.guard"].owner == "vault" and holds["g-1"]["ew.grace"].reason
+    parked = service.house.vault.holding(names[0]).parked
+    assert holds["guard"]["ew.guard"].owner == "vault" and holds[parked]["ew.grace"].reason
     mine = holds[f"h-{case}-1"][f"ew.case.{case}"]
     assert (mine.owner, mine.reason, mine.case_id) == ("records office", "the coroner asked", case)
     assert holds["guard"]["mine"].owner == ""

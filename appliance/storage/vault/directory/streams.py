@@ -161,8 +161,11 @@ def receive(place: Place, pieces: Iterator[bytes], fault: Fault) -> None:
     if begin.base and not place.snapshot(begin.base).is_dir():
         raise pull.diverged("the snapshot it goes on from is not here")
     place.make()
-    if place.snapshot(begin.snapshot).is_dir():
-        return  # it is here already
+    there = place.snapshot(begin.snapshot)
+    if there.is_dir():
+        if (there / ABOUT).read_bytes() != begin.about.encode():
+            raise pull.diverged("another snapshot of this name is here")
+        return
     incoming = place.snapshots / _INCOMING
     make_directory(incoming)
     _begin_token(incoming, begin.snapshot, begin.base)
