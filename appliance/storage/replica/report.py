@@ -8,6 +8,7 @@ from typing import Final
 
 from appliance.process.status import ALARM, WARNING, Status
 from appliance.storage.replica.rounds import Failure, Round
+from earwitness.internal.v1 import process_pb2
 
 LATE_NS: Final = 15 * 60 * 10**9
 """A replica that is behind for so long is told of."""
@@ -107,9 +108,15 @@ def tell(status: Status, standings: Sequence[Standing], now_ns: int) -> None:
     )
 
 
-def _set(status: Status, condition: str, severity: int, found: Sequence[str], words: str) -> None:
+def _set(
+    status: Status,
+    condition: str,
+    severity: process_pb2.Severity.ValueType,
+    found: Sequence[str],
+    words: str,
+) -> None:
     if found:
-        status.raise_condition(condition, severity, words.format("; ".join(found)))  # type: ignore[arg-type]
+        status.raise_condition(condition, severity, words.format("; ".join(found)))
     else:
         status.clear_condition(condition)
 
