@@ -116,15 +116,16 @@ class Health:
             return self._looked
 
     def _refresh(self) -> None:
+        found = None
         try:
             status, space = self._look()
-            found: Looked | None = Looked(status, space, self._clock())
+            found = Looked(status, space, self._clock())
         except (EarwitnessError, Trouble):
-            found = None  # what was known stays; that calls do not come back is told from their number
-        with self._lock:
-            if found:
-                self._looked = found
-            self._looking = None
+            pass  # what was known stays; that calls do not come back is told from their number
+        finally:
+            with self._lock:
+                self._looked = found or self._looked
+                self._looking = None
 
 
 def disks(name: str, status: dict[str, Any]) -> Iterator[Ailment]:

@@ -373,7 +373,7 @@ class ZfsStore(BucketStore):
 
     def _look(self) -> tuple[dict[str, Any], Space]:
         name = self._pool.name
-        status = self._commands.json("zpool", "status", "-j", name)["pools"][name]
+        status = self._commands.json("zpool", "status", "-j", name)["pools"].get(name, {})
         return status, self._medium.free()
 
     def _stuck(self) -> int:

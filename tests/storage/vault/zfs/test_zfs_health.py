@@ -14,6 +14,7 @@ from appliance.storage.vault.errors import StoreUnavailableError
 from appliance.storage.vault.stored import Space
 from appliance.storage.vault.zfs.health import Health, disks
 from appliance.storage.vault.zfs.pool import Pool
+from appliance.storage.vault.zfs.trouble import Trouble
 
 ROOM = Space(60, 100)
 
@@ -104,8 +105,10 @@ def test_an_answer_within_a_second_where_the_pool_gives_none(house: House) -> No
     assert house.names() == []
 
 
-def test_a_look_that_fails_is_no_end(house: House) -> None:
-    house.found = StoreUnavailableError("not now", errno=5)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("error", [StoreUnavailableError("not now", errno=5), Trouble(5), KeyError("pools")])
+def test_a_look_that_fails_is_no_end(house: House, error: Exception) -> None:
+    house.found = error
     assert house.names() == []
     house.found = (status("DEGRADED"), ROOM)
     assert house.names() == ["PoolDegraded"]
