@@ -46,6 +46,13 @@ class Layout:
         return self.root / "state" / "routing.json"
 
     @property
+    def prompts(self) -> Path:
+        """Prompts, a folder each, named by its id: `prompt.json`, and one file for each codec it is rendered in,
+        `<ENCODING>-<clock rate>-<channels>.packets`: one RTP payload of 20 ms after the other, each behind its length
+        (16 bits, big-endian). Written by control, whole (renamed into place), never changed; read by capture."""
+        return self.root / "prompts"
+
+    @property
     def deposit_key(self) -> Path:
         """The vault's public deposit key, for capture. Written by the vault, atomically."""
         return self.root / "state" / "deposit.pub"

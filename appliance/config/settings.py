@@ -20,6 +20,17 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class SipAccount(_Section):
+    """How the box proves itself to a provider or a switchboard (digest), and whether it registers there."""
+
+    domain: str = Field(min_length=1, max_length=255)  # of the targets it is for, as in their URIs
+    username: str = Field(min_length=1, max_length=255)
+    password_file: Path  # one line; read at start and when it is asked for
+    realm: str = ""  # empty: any
+    register_uri: str = ""  # such as sip:provider.example;transport=tls; empty: no registration
+    expires_s: int = Field(600, ge=60, le=86400)
+
+
 class SipSettings(_Section):
     """Where signaling listens. Port 0: the system chooses (tests). `tls_port` -1: no TLS."""
 
@@ -28,6 +39,10 @@ class SipSettings(_Section):
     tcp_port: int = Field(5060, ge=0, le=65535)
     tls_port: int = Field(5061, ge=-1, le=65535)
     advertised_address: str = ""  # in Contact and SDP; empty: the address listened on
+    # Numbers of inline calls that go straight through: no announcement, no delay.
+    emergency: tuple[Annotated[str, Field(pattern=r"^\+?[0-9*#]{2,32}$")], ...] = ("999", "112")
+    accounts: tuple[SipAccount, ...] = ()
+    trust: Path | None = None  # certificates of those we call over TLS (PEM); absent: the box's own authority
 
 
 class MediaSettings(_Section):

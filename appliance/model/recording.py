@@ -21,6 +21,7 @@ class Role(enum.StrEnum):
     CALLER = "caller"
     AGENT = "agent"
     UNKNOWN = "unknown"
+    BOX = "box"  # the box itself: announcements, as the caller heard them
 
 
 class Direction(enum.StrEnum):

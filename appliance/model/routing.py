@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+import enum
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from appliance.model.recording import Direction
 
@@ -22,6 +24,73 @@ class Tenant(_Frozen):
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_bytes="base64", val_json_bytes="base64")
 
 
+class PromptRef(_Frozen):
+    """A prompt as a line uses it. The words themselves stay with the prompt; their hash says which they were."""
+
+    prompt_id: str
+    language: str = ""  # BCP 47, such as en-GB
+    text_sha256: str = ""  # lower-case hexadecimal, of the text in UTF-8
+    audio_sha256: str = ""  # of the samples it was made from
+    purposes: tuple[str, ...] = ()  # what it says that recordings are used for
+    duration_ms: int = 0
+
+
+class AnnounceWhen(enum.StrEnum):
+    """When the announcement is played: as early media, or after the caller's call is answered."""
+
+    BEFORE_ANSWER = "before-answer"
+    AFTER_ANSWER = "after-answer"
+
+
+class Announcement(_Frozen):
+    """What the outside party hears before it is joined to the agent (terms 3.1)."""
+
+    prompts: tuple[PromptRef, ...]  # one a language; the first where the caller's language is not known
+    when: AnnounceWhen = AnnounceWhen.BEFORE_ANSWER
+    interruptible: bool = False  # any key ends it
+
+
+class Rights(enum.StrEnum):
+    """What an agent may do to a recording (terms 3.3). `END` includes `PAUSE`."""
+
+    NONE = "none"
+    PAUSE = "pause"
+    END = "end"
+
+
+class AgentRights(_Frozen):
+    """Rights of the agents whose number fits: digits with an optional leading +; a trailing * matches any rest."""
+
+    number: str
+    may: Rights
+
+
+class Target(_Frozen):
+    """Where an inline call goes on to."""
+
+    uri: str  # SIP or SIPS URI; without a user part the number that was called is put in
+    srtp: bool = False  # offer RTP/SAVP with SDES there
+
+
+class KeyCodes(_Frozen):
+    """What the agent keys in. Empty: not by keypad."""
+
+    pause: str = "*2"
+    resume: str = "*3"
+    end: str = "*4"
+
+
+class InlineRules(_Frozen):
+    """How the box stands in the path of a line's calls. Without targets a direction is not carried."""
+
+    inbound: tuple[Target, ...] = ()  # towards the switchboard, in the order they are tried
+    outbound: tuple[Target, ...] = ()  # towards the trunk
+    ring_s: int = Field(30, ge=1, le=300)  # for one target
+    announcement: Announcement | None = None
+    whisper: PromptRef | None = None  # to the agent, before the parties are joined (terms 3.2)
+    tone_s: int = Field(0, ge=0, le=3600)  # "this call is recorded" every so often; 0: never
+
+
 class Line(_Frozen):
     """What a tenant contracted."""
 
@@ -39,6 +108,12 @@ class Line(_Frozen):
     )
     do_not_record: tuple[str, ...] = ()  # numbers whose calls are noted, not recorded
     create_ns: int = 0
+    inline: InlineRules | None = None
+    keys: KeyCodes = KeyCodes()
+    rights: Rights = Rights.NONE  # of agents that `agents` does not name
+    agents: tuple[AgentRights, ...] = ()
+    auto_resume_s: int = 0  # a pause ends by itself; 0: it does not
+    reminder_s: int = 30  # a tone to the agent while paused, this often; 0: never
 
 
 class RoutingTable(_Frozen):

@@ -39,6 +39,12 @@ class _CallStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CallState.V
     """Connected but not recorded; the detail says why."""
     CALL_STATE_ENDED: _CallState.ValueType  # 5
     """Over. Only seen in a watch."""
+    CALL_STATE_ANNOUNCING: _CallState.ValueType  # 6
+    """An announcement is played to the caller."""
+    CALL_STATE_RINGING: _CallState.ValueType  # 7
+    """The other side is being called."""
+    CALL_STATE_WHISPERING: _CallState.ValueType  # 8
+    """A whisper is played to the agent."""
 
 class CallState(_CallState, metaclass=_CallStateEnumTypeWrapper):
     """What a live call is doing."""
@@ -55,6 +61,12 @@ CALL_STATE_NOT_RECORDED: CallState.ValueType  # 4
 """Connected but not recorded; the detail says why."""
 CALL_STATE_ENDED: CallState.ValueType  # 5
 """Over. Only seen in a watch."""
+CALL_STATE_ANNOUNCING: CallState.ValueType  # 6
+"""An announcement is played to the caller."""
+CALL_STATE_RINGING: CallState.ValueType  # 7
+"""The other side is being called."""
+CALL_STATE_WHISPERING: CallState.ValueType  # 8
+"""A whisper is played to the agent."""
 Global___CallState: _TypeAlias = CallState  # noqa: Y015
 
 @_typing.final

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Protocol, TypeVar
@@ -224,3 +224,19 @@ class CaptureServicer(capture_pb2_grpc.CaptureServiceServicer):
         """See capture.proto."""
         figures = _awaited(self._loop.call(lambda: self._recorder.figures(request.brief)), context)
         return pb.ListSessionsResponse(sessions=[_state(item) for item in figures])
+
+    def Play(self, request: pb.PlayRequest, context: grpc.ServicerContext) -> pb.PlayResponse:
+        """See capture.proto."""
+        raise context.abort(grpc.StatusCode.UNIMPLEMENTED, "nothing is played yet")
+
+    def StopPlaying(
+        self, request: pb.StopPlayingRequest, context: grpc.ServicerContext
+    ) -> pb.StopPlayingResponse:
+        """See capture.proto."""
+        raise context.abort(grpc.StatusCode.UNIMPLEMENTED, "nothing is played yet")
+
+    def WatchMedia(
+        self, request: pb.WatchMediaRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.WatchMediaResponse]:
+        """See capture.proto."""
+        raise context.abort(grpc.StatusCode.UNIMPLEMENTED, "nothing is told yet")

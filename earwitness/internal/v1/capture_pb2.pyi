@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +18,42 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Tone:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ToneEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Tone.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TONE_UNSPECIFIED: _Tone.ValueType  # 0
+    """Not said."""
+    TONE_RINGING: _Tone.ValueType  # 1
+    """What a caller hears while it rings at the other end (400 and 450 Hz, 0.4 s on, 0.2 s off, 0.4 s on, 2 s off)."""
+    TONE_CONFIRMED: _Tone.ValueType  # 2
+    """Done as asked: two short rising beeps."""
+    TONE_REFUSED: _Tone.ValueType  # 3
+    """Refused: one low beep."""
+    TONE_REMINDER: _Tone.ValueType  # 4
+    """Still paused: one short beep."""
+    TONE_RECORDING: _Tone.ValueType  # 5
+    """This call is recorded: 1,400 Hz for 0.2 s, 20 dB below speech."""
+
+class Tone(_Tone, metaclass=_ToneEnumTypeWrapper):
+    """Tones of the box."""
+
+TONE_UNSPECIFIED: Tone.ValueType  # 0
+"""Not said."""
+TONE_RINGING: Tone.ValueType  # 1
+"""What a caller hears while it rings at the other end (400 and 450 Hz, 0.4 s on, 0.2 s off, 0.4 s on, 2 s off)."""
+TONE_CONFIRMED: Tone.ValueType  # 2
+"""Done as asked: two short rising beeps."""
+TONE_REFUSED: Tone.ValueType  # 3
+"""Refused: one low beep."""
+TONE_REMINDER: Tone.ValueType  # 4
+"""Still paused: one short beep."""
+TONE_RECORDING: Tone.ValueType  # 5
+"""This call is recorded: 1,400 Hz for 0.2 s, 20 dB below speech."""
+Global___Tone: _TypeAlias = Tone  # noqa: Y015
 
 @_typing.final
 class TrackSpec(_message.Message):
@@ -30,6 +67,10 @@ class TrackSpec(_message.Message):
     SRTP_FIELD_NUMBER: _builtins.int
     RTCP_MUX_FIELD_NUMBER: _builtins.int
     PORT_FIELD_NUMBER: _builtins.int
+    REMOTE_FIELD_NUMBER: _builtins.int
+    HEARS_FIELD_NUMBER: _builtins.int
+    CODES_FIELD_NUMBER: _builtins.int
+    BOX_VOICE_FIELD_NUMBER: _builtins.int
     track: _builtins.int
     """Number of the track in the recording, from 0, never used again."""
     active: _builtins.bool
@@ -38,6 +79,10 @@ class TrackSpec(_message.Message):
     """RTCP comes to the RTP port."""
     port: _builtins.int
     """Port to take up again after a restart of capture; 0: the worker chooses."""
+    hears: _builtins.int
+    """Whom this participant hears: the track whose packets are relayed to `remote` as they came; absent: nobody."""
+    box_voice: _builtins.bool
+    """The box's own voice: a track without sockets, which holds the prompts that are played with `record_track`."""
     @_builtins.property
     def payload_types(self) -> _containers.RepeatedCompositeFieldContainer[Global___PayloadType]:
         """Payload types offered, with what they mean."""
@@ -45,6 +90,16 @@ class TrackSpec(_message.Message):
     @_builtins.property
     def srtp(self) -> Global___SrtpKey:
         """SDES crypto of the sender, where the media line is RTP/SAVP."""
+
+    @_builtins.property
+    def remote(self) -> Global___Remote:
+        """Where to send what this participant is to hear; absent: nothing is sent."""
+
+    @_builtins.property
+    def codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Key sequences that are the box's own (RFC 4733): taken out of what others hear, and told as codes. A key that may
+        begin one waits; where it turns out to be none, all its keys are relayed.
+        """
 
     def __init__(
         self,
@@ -55,14 +110,56 @@ class TrackSpec(_message.Message):
         srtp: Global___SrtpKey | None = ...,
         rtcp_mux: _builtins.bool = ...,
         port: _builtins.int = ...,
+        remote: Global___Remote | None = ...,
+        hears: _builtins.int | None = ...,
+        codes: _abc.Iterable[_builtins.str] | None = ...,
+        box_voice: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_hears", b"_hears", "hears", b"hears", "remote", b"remote", "srtp", b"srtp"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hears", b"_hears", "active", b"active", "box_voice", b"box_voice", "codes", b"codes", "hears", b"hears", "payload_types", b"payload_types", "port", b"port", "remote", b"remote", "rtcp_mux", b"rtcp_mux", "srtp", b"srtp", "track", b"track"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__hears: _TypeAlias = _typing.Literal["hears"]  # noqa: Y015
+    _WhichOneofArgType__hears: _TypeAlias = _typing.Literal["_hears", b"_hears"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hears) -> _WhichOneofReturnType__hears | None: ...
+
+Global___TrackSpec: _TypeAlias = TrackSpec  # noqa: Y015
+
+@_typing.final
+class Remote(_message.Message):
+    """Where a participant receives."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    RTP_PORT_FIELD_NUMBER: _builtins.int
+    RTCP_PORT_FIELD_NUMBER: _builtins.int
+    SRTP_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    """Numeric address. Where the participant's own packets come from elsewhere, they are followed (symmetric RTP)."""
+    rtp_port: _builtins.int
+    """Its RTP port; 0: nothing is sent."""
+    rtcp_port: _builtins.int
+    """Its RTCP port; equal to rtp_port with rtcp-mux."""
+    @_builtins.property
+    def srtp(self) -> Global___SrtpKey:
+        """Our own key, where the line is RTP/SAVP."""
+
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        rtp_port: _builtins.int = ...,
+        rtcp_port: _builtins.int = ...,
+        srtp: Global___SrtpKey | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["srtp", b"srtp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "payload_types", b"payload_types", "port", b"port", "rtcp_mux", b"rtcp_mux", "srtp", b"srtp", "track", b"track"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "rtcp_port", b"rtcp_port", "rtp_port", b"rtp_port", "srtp", b"srtp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___TrackSpec: _TypeAlias = TrackSpec  # noqa: Y015
+Global___Remote: _TypeAlias = Remote  # noqa: Y015
 
 @_typing.final
 class PayloadType(_message.Message):
@@ -201,6 +298,7 @@ class OpenSessionRequest(_message.Message):
     CONTEXT_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     KEEP_FROM_NS_FIELD_NUMBER: _builtins.int
+    RELAY_ONLY_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The recording's id (26 characters, base32)."""
     tenant_id: _builtins.str
@@ -219,6 +317,8 @@ class OpenSessionRequest(_message.Message):
     """Packets received before this time (nanoseconds since the Unix epoch) are dropped; 0: none are. After a restart of
     capture, what waits in the sockets may have been sent during a pause or a hold that is over by now.
     """
+    relay_only: _builtins.bool
+    """Nothing is recorded, no file is made: media is relayed only. Needs no tenant and no key."""
     @_builtins.property
     def tracks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrackSpec]:
         """The tracks to open; may be empty (no media at all still yields a recording)."""
@@ -245,10 +345,11 @@ class OpenSessionRequest(_message.Message):
         context: _builtins.bytes = ...,
         address: _builtins.str = ...,
         keep_from_ns: _builtins.int = ...,
+        relay_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "context", b"context", "evidence", b"evidence", "info_json", b"info_json", "keep_from_ns", b"keep_from_ns", "line_id", b"line_id", "marks", b"marks", "session_id", b"session_id", "tenant_id", b"tenant_id", "tenant_public_key", b"tenant_public_key", "tracks", b"tracks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "context", b"context", "evidence", b"evidence", "info_json", b"info_json", "keep_from_ns", b"keep_from_ns", "line_id", b"line_id", "marks", b"marks", "relay_only", b"relay_only", "session_id", b"session_id", "tenant_id", b"tenant_id", "tenant_public_key", b"tenant_public_key", "tracks", b"tracks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -558,12 +659,15 @@ class CloseSessionRequest(_message.Message):
     MARKS_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
     AT_NS_FIELD_NUMBER: _builtins.int
+    KEEP_RELAYING_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The recording's id."""
     reason: _builtins.str
     """Why: bye, stopped, no-media, shutdown, replaced."""
     at_ns: _builtins.int
     """End of the call, nanoseconds since the Unix epoch; 0: now. Later packets are dropped."""
+    keep_relaying: _builtins.bool
+    """The recording ends, the call does not: sockets stay and relay on as with relay_only, until the session is closed again."""
     @_builtins.property
     def marks(self) -> _containers.RepeatedCompositeFieldContainer[Global___MarkJson]:
         """Last marks."""
@@ -580,10 +684,11 @@ class CloseSessionRequest(_message.Message):
         marks: _abc.Iterable[Global___MarkJson] | None = ...,
         evidence: _abc.Iterable[Global___Evidence] | None = ...,
         at_ns: _builtins.int = ...,
+        keep_relaying: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ns", b"at_ns", "evidence", b"evidence", "marks", b"marks", "reason", b"reason", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ns", b"at_ns", "evidence", b"evidence", "keep_relaying", b"keep_relaying", "marks", b"marks", "reason", b"reason", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -672,6 +777,7 @@ class SessionState(_message.Message):
     PAUSED_FIELD_NUMBER: _builtins.int
     TRACKS_FIELD_NUMBER: _builtins.int
     OPENED_NS_FIELD_NUMBER: _builtins.int
+    RELAY_ONLY_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The recording's id."""
     context: _builtins.bytes
@@ -680,6 +786,8 @@ class SessionState(_message.Message):
     """True while paused."""
     opened_ns: _builtins.int
     """When it was opened, nanoseconds since the Unix epoch."""
+    relay_only: _builtins.bool
+    """Nothing is recorded: opened so, or its recording has ended."""
     @_builtins.property
     def tracks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrackState]:
         """One entry per track."""
@@ -692,10 +800,11 @@ class SessionState(_message.Message):
         paused: _builtins.bool = ...,
         tracks: _abc.Iterable[Global___TrackState] | None = ...,
         opened_ns: _builtins.int = ...,
+        relay_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "opened_ns", b"opened_ns", "paused", b"paused", "session_id", b"session_id", "tracks", b"tracks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "opened_ns", b"opened_ns", "paused", b"paused", "relay_only", b"relay_only", "session_id", b"session_id", "tracks", b"tracks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -714,6 +823,7 @@ class TrackState(_message.Message):
     REFUSED_FIELD_NUMBER: _builtins.int
     OVERFLOWED_FIELD_NUMBER: _builtins.int
     LAST_PACKET_NS_FIELD_NUMBER: _builtins.int
+    SENT_FIELD_NUMBER: _builtins.int
     track: _builtins.int
     """Number of the track."""
     port: _builtins.int
@@ -728,6 +838,8 @@ class TrackState(_message.Message):
     """Packets the kernel dropped for want of buffer."""
     last_packet_ns: _builtins.int
     """Kernel receive time of the last packet of any kind, nanoseconds since the Unix epoch; 0: none yet."""
+    sent: _builtins.int
+    """Packets sent to this participant."""
     def __init__(
         self,
         *,
@@ -738,11 +850,241 @@ class TrackState(_message.Message):
         refused: _builtins.int = ...,
         overflowed: _builtins.int = ...,
         last_packet_ns: _builtins.int = ...,
+        sent: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "last_packet_ns", b"last_packet_ns", "overflowed", b"overflowed", "packets", b"packets", "port", b"port", "refused", b"refused", "track", b"track"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "last_packet_ns", b"last_packet_ns", "overflowed", b"overflowed", "packets", b"packets", "port", b"port", "refused", b"refused", "sent", b"sent", "track", b"track"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrackState: _TypeAlias = TrackState  # noqa: Y015
+
+@_typing.final
+class PlayRequest(_message.Message):
+    """What to play to whom."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    PLAY_ID_FIELD_NUMBER: _builtins.int
+    TRACK_FIELD_NUMBER: _builtins.int
+    PROMPT_ID_FIELD_NUMBER: _builtins.int
+    TONE_FIELD_NUMBER: _builtins.int
+    PAYLOAD_TYPE_FIELD_NUMBER: _builtins.int
+    REPEAT_FIELD_NUMBER: _builtins.int
+    RECORD_TRACK_FIELD_NUMBER: _builtins.int
+    INTERRUPTIBLE_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The session's id."""
+    play_id: _builtins.str
+    """Chosen by the caller, unique in the session; comes back with the end."""
+    track: _builtins.int
+    """The participant that hears it: number of its track."""
+    prompt_id: _builtins.str
+    """A prompt: opaque id of a folder in the data directory's prompts/, rendered once per codec."""
+    tone: Global___Tone.ValueType
+    """A tone of the box."""
+    repeat: _builtins.bool
+    """Over and over, until stopped (ringing)."""
+    record_track: _builtins.int
+    """The box_voice track that keeps it; absent: it is not recorded."""
+    interruptible: _builtins.bool
+    """A key pressed by this participant ends it; the key is told, and not relayed."""
+    @_builtins.property
+    def payload_type(self) -> Global___PayloadType:
+        """How this participant takes it: one of the payload types it accepts."""
+
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        play_id: _builtins.str = ...,
+        track: _builtins.int = ...,
+        prompt_id: _builtins.str = ...,
+        tone: Global___Tone.ValueType = ...,
+        payload_type: Global___PayloadType | None = ...,
+        repeat: _builtins.bool = ...,
+        record_track: _builtins.int | None = ...,
+        interruptible: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_record_track", b"_record_track", "payload_type", b"payload_type", "prompt_id", b"prompt_id", "record_track", b"record_track", "sound", b"sound", "tone", b"tone"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_record_track", b"_record_track", "interruptible", b"interruptible", "payload_type", b"payload_type", "play_id", b"play_id", "prompt_id", b"prompt_id", "record_track", b"record_track", "repeat", b"repeat", "session_id", b"session_id", "sound", b"sound", "tone", b"tone", "track", b"track"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__record_track: _TypeAlias = _typing.Literal["record_track"]  # noqa: Y015
+    _WhichOneofArgType__record_track: _TypeAlias = _typing.Literal["_record_track", b"_record_track"]  # noqa: Y015
+    _WhichOneofReturnType_sound: _TypeAlias = _typing.Literal["prompt_id", "tone"]  # noqa: Y015
+    _WhichOneofArgType_sound: _TypeAlias = _typing.Literal["sound", b"sound"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__record_track) -> _WhichOneofReturnType__record_track | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_sound) -> _WhichOneofReturnType_sound | None: ...
+
+Global___PlayRequest: _TypeAlias = PlayRequest  # noqa: Y015
+
+@_typing.final
+class PlayResponse(_message.Message):
+    """It plays."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_NS_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    at_ns: _builtins.int
+    """When its first packet goes out, nanoseconds since the Unix epoch."""
+    duration_ms: _builtins.int
+    """How long it is, milliseconds; 0 where it repeats."""
+    def __init__(
+        self,
+        *,
+        at_ns: _builtins.int = ...,
+        duration_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ns", b"at_ns", "duration_ms", b"duration_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlayResponse: _TypeAlias = PlayResponse  # noqa: Y015
+
+@_typing.final
+class StopPlayingRequest(_message.Message):
+    """Ends something that plays."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    PLAY_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The session's id."""
+    play_id: _builtins.str
+    """As given to Play."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        play_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["play_id", b"play_id", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StopPlayingRequest: _TypeAlias = StopPlayingRequest  # noqa: Y015
+
+@_typing.final
+class StopPlayingResponse(_message.Message):
+    """It does not play any more, or did not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StopPlayingResponse: _TypeAlias = StopPlayingResponse  # noqa: Y015
+
+@_typing.final
+class WatchMediaRequest(_message.Message):
+    """Asks for what happens in the media."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchMediaRequest: _TypeAlias = WatchMediaRequest  # noqa: Y015
+
+@_typing.final
+class WatchMediaResponse(_message.Message):
+    """One thing that happened."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    TRACK_FIELD_NUMBER: _builtins.int
+    AT_NS_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    PLAY_ENDED_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The session's id; empty in the first message, which says that the watch has begun."""
+    track: _builtins.int
+    """The participant's track."""
+    at_ns: _builtins.int
+    """When, nanoseconds since the Unix epoch."""
+    key: _builtins.str
+    """A key was pressed and relayed: 0 to 9, *, #, A to D."""
+    code: _builtins.str
+    """One of the track's codes was entered; nobody else hears of it."""
+    @_builtins.property
+    def play_ended(self) -> Global___PlayEnded:
+        """Something has been played."""
+
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        track: _builtins.int = ...,
+        at_ns: _builtins.int = ...,
+        key: _builtins.str = ...,
+        code: _builtins.str = ...,
+        play_ended: Global___PlayEnded | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "key", b"key", "play_ended", b"play_ended", "what", b"what"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ns", b"at_ns", "code", b"code", "key", b"key", "play_ended", b"play_ended", "session_id", b"session_id", "track", b"track", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["key", "code", "play_ended"]  # noqa: Y015
+    _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
+
+Global___WatchMediaResponse: _TypeAlias = WatchMediaResponse  # noqa: Y015
+
+@_typing.final
+class PlayEnded(_message.Message):
+    """Something has been played."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAY_ID_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
+    PLAYED_MS_FIELD_NUMBER: _builtins.int
+    INTERRUPTED_FIELD_NUMBER: _builtins.int
+    play_id: _builtins.str
+    """As given to Play."""
+    whole: _builtins.bool
+    """True: to its end. False: stopped, interrupted by a key, or the session is over."""
+    played_ms: _builtins.int
+    """How much of it was sent, milliseconds."""
+    interrupted: _builtins.bool
+    """A key of the participant ended it."""
+    def __init__(
+        self,
+        *,
+        play_id: _builtins.str = ...,
+        whole: _builtins.bool = ...,
+        played_ms: _builtins.int = ...,
+        interrupted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interrupted", b"interrupted", "play_id", b"play_id", "played_ms", b"played_ms", "whole", b"whole"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlayEnded: _TypeAlias = PlayEnded  # noqa: Y015

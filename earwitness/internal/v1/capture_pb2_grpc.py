@@ -71,6 +71,21 @@ class CaptureServiceStub:
                 request_serializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.ListSessionsRequest.SerializeToString,
                 response_deserializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.ListSessionsResponse.FromString,
                 _registered_method=True)
+        self.Play = channel.unary_unary(
+                '/earwitness.internal.v1.CaptureService/Play',
+                request_serializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.PlayRequest.SerializeToString,
+                response_deserializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.PlayResponse.FromString,
+                _registered_method=True)
+        self.StopPlaying = channel.unary_unary(
+                '/earwitness.internal.v1.CaptureService/StopPlaying',
+                request_serializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.StopPlayingRequest.SerializeToString,
+                response_deserializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.StopPlayingResponse.FromString,
+                _registered_method=True)
+        self.WatchMedia = channel.unary_stream(
+                '/earwitness.internal.v1.CaptureService/WatchMedia',
+                request_serializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.WatchMediaRequest.SerializeToString,
+                response_deserializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.WatchMediaResponse.FromString,
+                _registered_method=True)
 
 
 class CaptureServiceServicer:
@@ -127,6 +142,28 @@ class CaptureServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Play(self, request, context):
+        """Plays a prompt or a tone to one participant. What it hears of others waits (prompts) or is mixed (tones, where the
+        codec allows it without decoding more than a table).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StopPlaying(self, request, context):
+        """Ends something that plays, as if it had come to its end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchMedia(self, request, context):
+        """What happens in the media of all sessions, from now on, until the caller goes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CaptureServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -164,6 +201,21 @@ def add_CaptureServiceServicer_to_server(servicer, server):
                     servicer.ListSessions,
                     request_deserializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.ListSessionsRequest.FromString,
                     response_serializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'Play': grpc.unary_unary_rpc_method_handler(
+                    servicer.Play,
+                    request_deserializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.PlayRequest.FromString,
+                    response_serializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.PlayResponse.SerializeToString,
+            ),
+            'StopPlaying': grpc.unary_unary_rpc_method_handler(
+                    servicer.StopPlaying,
+                    request_deserializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.StopPlayingRequest.FromString,
+                    response_serializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.StopPlayingResponse.SerializeToString,
+            ),
+            'WatchMedia': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchMedia,
+                    request_deserializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.WatchMediaRequest.FromString,
+                    response_serializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.WatchMediaResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -357,6 +409,87 @@ class CaptureService:
             '/earwitness.internal.v1.CaptureService/ListSessions',
             earwitness_dot_internal_dot_v1_dot_capture__pb2.ListSessionsRequest.SerializeToString,
             earwitness_dot_internal_dot_v1_dot_capture__pb2.ListSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Play(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/earwitness.internal.v1.CaptureService/Play',
+            earwitness_dot_internal_dot_v1_dot_capture__pb2.PlayRequest.SerializeToString,
+            earwitness_dot_internal_dot_v1_dot_capture__pb2.PlayResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StopPlaying(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/earwitness.internal.v1.CaptureService/StopPlaying',
+            earwitness_dot_internal_dot_v1_dot_capture__pb2.StopPlayingRequest.SerializeToString,
+            earwitness_dot_internal_dot_v1_dot_capture__pb2.StopPlayingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchMedia(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/earwitness.internal.v1.CaptureService/WatchMedia',
+            earwitness_dot_internal_dot_v1_dot_capture__pb2.WatchMediaRequest.SerializeToString,
+            earwitness_dot_internal_dot_v1_dot_capture__pb2.WatchMediaResponse.FromString,
             options,
             channel_credentials,
             insecure,

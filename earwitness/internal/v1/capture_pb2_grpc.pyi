@@ -49,6 +49,14 @@ class CaptureServiceStub:
     """Drains what has arrived, ends the recording, lets the ports cool down."""
     ListSessions: _grpc.UnaryUnaryMultiCallable[_capture_pb2.ListSessionsRequest, _capture_pb2.ListSessionsResponse]
     """All open sessions with their contexts and figures: how signaling finds its calls after a restart."""
+    Play: _grpc.UnaryUnaryMultiCallable[_capture_pb2.PlayRequest, _capture_pb2.PlayResponse]
+    """Plays a prompt or a tone to one participant. What it hears of others waits (prompts) or is mixed (tones, where the
+    codec allows it without decoding more than a table).
+    """
+    StopPlaying: _grpc.UnaryUnaryMultiCallable[_capture_pb2.StopPlayingRequest, _capture_pb2.StopPlayingResponse]
+    """Ends something that plays, as if it had come to its end."""
+    WatchMedia: _grpc.UnaryStreamMultiCallable[_capture_pb2.WatchMediaRequest, _capture_pb2.WatchMediaResponse]
+    """What happens in the media of all sessions, from now on, until the caller goes."""
 
 @_typing.type_check_only
 class CaptureServiceAsyncStub(CaptureServiceStub):
@@ -71,6 +79,14 @@ class CaptureServiceAsyncStub(CaptureServiceStub):
     """Drains what has arrived, ends the recording, lets the ports cool down."""
     ListSessions: _aio.UnaryUnaryMultiCallable[_capture_pb2.ListSessionsRequest, _capture_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """All open sessions with their contexts and figures: how signaling finds its calls after a restart."""
+    Play: _aio.UnaryUnaryMultiCallable[_capture_pb2.PlayRequest, _capture_pb2.PlayResponse]  # type: ignore[assignment]
+    """Plays a prompt or a tone to one participant. What it hears of others waits (prompts) or is mixed (tones, where the
+    codec allows it without decoding more than a table).
+    """
+    StopPlaying: _aio.UnaryUnaryMultiCallable[_capture_pb2.StopPlayingRequest, _capture_pb2.StopPlayingResponse]  # type: ignore[assignment]
+    """Ends something that plays, as if it had come to its end."""
+    WatchMedia: _aio.UnaryStreamMultiCallable[_capture_pb2.WatchMediaRequest, _capture_pb2.WatchMediaResponse]  # type: ignore[assignment]
+    """What happens in the media of all sessions, from now on, until the caller goes."""
 
 class CaptureServiceServicer(metaclass=_abc_1.ABCMeta):
     """A capture worker: sockets in, sealed frames out. Served on capture-<n>.sock; called by signaling.
@@ -132,5 +148,31 @@ class CaptureServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_capture_pb2.ListSessionsResponse, _abc.Awaitable[_capture_pb2.ListSessionsResponse]]:
         """All open sessions with their contexts and figures: how signaling finds its calls after a restart."""
+
+    @_abc_1.abstractmethod
+    def Play(
+        self,
+        request: _capture_pb2.PlayRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_capture_pb2.PlayResponse, _abc.Awaitable[_capture_pb2.PlayResponse]]:
+        """Plays a prompt or a tone to one participant. What it hears of others waits (prompts) or is mixed (tones, where the
+        codec allows it without decoding more than a table).
+        """
+
+    @_abc_1.abstractmethod
+    def StopPlaying(
+        self,
+        request: _capture_pb2.StopPlayingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_capture_pb2.StopPlayingResponse, _abc.Awaitable[_capture_pb2.StopPlayingResponse]]:
+        """Ends something that plays, as if it had come to its end."""
+
+    @_abc_1.abstractmethod
+    def WatchMedia(
+        self,
+        request: _capture_pb2.WatchMediaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_capture_pb2.WatchMediaResponse], _abc.AsyncIterator[_capture_pb2.WatchMediaResponse]]:
+        """What happens in the media of all sessions, from now on, until the caller goes."""
 
 def add_CaptureServiceServicer_to_server(servicer: CaptureServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
