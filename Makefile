@@ -22,7 +22,7 @@ demo: $(STAMP)  ## three calls recorded, shown, verified, rendered, one erased
 test: $(STAMP)  ## unit and integration tests, no root and no network but loopback
 	@$(BIN)/python -m pytest -n 2 --dist worksteal tests --ignore tests/system --ignore tests/box
 
-test-system: $(STAMP)  ## real peers: sipp and tshark (installed from Debian; wants root)
+test-system: $(STAMP)  ## real peers: sipp, baresip and tshark (installed from Debian; wants root)
 	@sh tests/system/install-peers.sh
 	@$(BIN)/python -m pytest tests/system
 

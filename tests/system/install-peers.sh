@@ -1,8 +1,13 @@
 #!/bin/sh
-# The peers that the system tests meet, from Debian's packages. Does nothing where they are there.
+# The peers that the system tests and the figures meet, from Debian's packages. Does nothing where they are there.
 set -eu
-command -v sipp >/dev/null 2>&1 && command -v tshark >/dev/null 2>&1 && exit 0
-[ "$(id -u)" = 0 ] || { echo "make test-system installs sipp and tshark: run it as root" >&2; exit 1; }
+missing=
+for pair in sipp:sip-tester tshark:tshark baresip:baresip-core rtpengine:rtpengine-daemon; do
+  command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
+done
+[ -n "$missing" ] || exit 0
+[ "$(id -u)" = 0 ] || { echo "make test-system installs$missing: run it as root" >&2; exit 1; }
 export DEBIAN_FRONTEND=noninteractive
+export RUNLEVEL=1 # no daemon of theirs is started
 apt-get update -q
-apt-get install -y -q --no-install-recommends sip-tester tshark
+apt-get install -y -q --no-install-recommends $missing
