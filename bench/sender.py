@@ -92,6 +92,12 @@ class Sender:
         self._position[part] = (self._position[part] + 1) % self._length[part]
         rows = self._begin[part] + self._position[part]
         self._iovecs["base"][part, 1] = self._frames.ctypes.data + rows * 160
+        self.dispatch(first, last)
+        self.sent += last - first
+        self._counter[:8] = self.sent.to_bytes(8, "little")
+
+    def dispatch(self, first: int, last: int) -> None:
+        """Sends what is prepared, to every copy's ports."""
         for copy in range(len(self._messages)):
             done = first
             while done < last:
@@ -100,17 +106,11 @@ class Sender:
                 if count < 0:
                     raise OSError(ctypes.get_errno(), "sendmmsg")
                 done += count
-        self.sent += last - first
-        self._counter[:8] = self.sent.to_bytes(8, "little")
 
 
-def main() -> None:
-    """See the module."""
-    order = json.loads(sys.stdin.readline())
-    with Path(order["counter"]).open("r+b") as file:
-        counter = memoryview(mmap.mmap(file.fileno(), 8))
-    sender = Sender(order["address"], order["copies"], counter)
-    frames = int(order["seconds"] * 1e9) // FRAME_NS
+def run(sender: Sender, seconds: float) -> dict[str, int]:
+    """Sends at the pace of the media and says how that went."""
+    frames = int(seconds * 1e9) // FRAME_NS
     edges = [sender.streams * phase // PHASES for phase in range(PHASES + 1)]
     started = time.monotonic_ns()
     print(json.dumps({"started": True}), flush=True)
@@ -124,7 +124,16 @@ def main() -> None:
             late = max(late, -wait)
         phase = step % PHASES
         sender.send(edges[phase], edges[phase + 1])
-    print(json.dumps({"sent": sender.sent, "ns": time.monotonic_ns() - started, "late_ns": late}), flush=True)
+    return {"sent": sender.sent, "ns": time.monotonic_ns() - started, "late_ns": late}
+
+
+def main() -> None:
+    """See the module."""
+    order = json.loads(sys.stdin.readline())
+    with Path(order["counter"]).open("r+b") as file:
+        counter = memoryview(mmap.mmap(file.fileno(), 8))
+    sender = Sender(order["address"], order["copies"], counter)
+    print(json.dumps(run(sender, order["seconds"])), flush=True)
     os._exit(0)  # the counter's map has views; nothing is left to clean up
 
 
