@@ -13,6 +13,7 @@ from earwitness.v1 import (
     box_pb2_grpc,
     calls_pb2_grpc,
     events_pb2_grpc,
+    prompts_pb2_grpc,
     recordings_pb2_grpc,
     retention_pb2_grpc,
     tenants_pb2_grpc,
@@ -49,6 +50,7 @@ _SAFE: Final = {
         "AddToLegalHold",
     ),
     "earwitness.v1.TenantsService": ("GetTenant", "ListTenants", "GetLine", "ListLines"),
+    "earwitness.v1.PromptsService": ("GetPrompt", "ListPrompts", "DownloadPrompt"),
     "earwitness.v1.BoxService": (
         "GetBoxStatus",
         "GetVault",
@@ -81,6 +83,7 @@ class Client:
         self.recordings = recordings_pb2_grpc.RecordingsServiceStub(channel)
         self.retention = retention_pb2_grpc.RetentionServiceStub(channel)
         self.tenants = tenants_pb2_grpc.TenantsServiceStub(channel)
+        self.prompts = prompts_pb2_grpc.PromptsServiceStub(channel)
         self.events = events_pb2_grpc.EventsServiceStub(channel)
         self.box = box_pb2_grpc.BoxServiceStub(channel)
 

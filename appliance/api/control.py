@@ -32,10 +32,13 @@ from appliance.api.limits import RateLimit
 from appliance.api.linepolicies import LinePolicies
 from appliance.api.parts import Parts
 from appliance.api.processes import Processes
+from appliance.api.prompts import Prompts
+from appliance.api.promptstore import PromptStore
 from appliance.api.recordings import Recordings
 from appliance.api.renders import Renders
 from appliance.api.retention import Retention
 from appliance.api.routing import Routing
+from appliance.api.samples import Samples
 from appliance.api.store import ShuttingDownError, Store
 from appliance.api.taking import Taker
 from appliance.api.tenants import Tenants
@@ -53,6 +56,7 @@ from earwitness.v1 import (
     box_pb2_grpc,
     calls_pb2_grpc,
     events_pb2_grpc,
+    prompts_pb2_grpc,
     recordings_pb2_grpc,
     retention_pb2_grpc,
     tenants_pb2_grpc,
@@ -65,10 +69,11 @@ SERVICES: Final = {
     "earwitness.v1.RecordingsService": recordings_pb2_grpc.add_RecordingsServiceServicer_to_server,
     "earwitness.v1.RetentionService": retention_pb2_grpc.add_RetentionServiceServicer_to_server,
     "earwitness.v1.TenantsService": tenants_pb2_grpc.add_TenantsServiceServicer_to_server,
+    "earwitness.v1.PromptsService": prompts_pb2_grpc.add_PromptsServiceServicer_to_server,
     "earwitness.v1.EventsService": events_pb2_grpc.add_EventsServiceServicer_to_server,
     "earwitness.v1.BoxService": box_pb2_grpc.add_BoxServiceServicer_to_server,
 }
-MAX_REQUEST: Final = 1 << 20  # bytes; the largest request is a line with its numbers
+MAX_REQUEST: Final = 1 << 20  # bytes; the largest are a line with its agents, and a part of an upload
 MAX_CALLS: Final = 1000  # at once, over all clients
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_REQUEST),
@@ -172,6 +177,8 @@ class Control:
         trail = self.trail = Trail(layout.control / "audit.jsonl", self._status)
         self._exit.callback(trail.close)
         self.parts = await self._assemble(store)
+        self._samples = Samples(store, self.parts.prompts, self._status, self._clock_ns)
+        await self._samples.settle()
         await self.parts.routing.restore()
         server = grpc.aio.server(
             interceptors=[Gate(store, trail, self._rate)], options=OPTIONS, maximum_concurrent_rpcs=MAX_CALLS
@@ -228,6 +235,7 @@ class Control:
             routing=Routing(layout.routing, store),
             retention=retention,
             line_policies=LinePolicies(store, retention, self._status),
+            prompts=PromptStore(layout.prompts),
             clock_ns=self._clock_ns,
         )
 
@@ -238,6 +246,7 @@ class Control:
             "earwitness.v1.RecordingsService": Recordings(parts),
             "earwitness.v1.RetentionService": Retention(parts),
             "earwitness.v1.TenantsService": Tenants(parts),
+            "earwitness.v1.PromptsService": Prompts(parts),
             "earwitness.v1.EventsService": Events(parts, self._heartbeat_s),
             "earwitness.v1.BoxService": Box(parts),
         }
@@ -271,7 +280,8 @@ class Control:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _provision(self) -> None:
-        """Until signaling has tenants to decide by."""
+        """Until signaling has tenants to decide by, and lines the prompts that come with the box."""
+        await self._samples.install()
         delay = 0.1
         while True:
             try:

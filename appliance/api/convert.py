@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from google.protobuf import duration_pb2, timestamp_pb2
 
@@ -13,7 +13,7 @@ from appliance.catalog.records import Certificate as CertificateRow
 from appliance.catalog.records import Held, MarkRow, Recording, State
 from appliance.catalog.values import number_of
 from appliance.model import Direction, MarkKind, Role
-from appliance.model.routing import Line, Tenant
+from appliance.model.routing import Tenant
 from earwitness.internal.v1 import retention_pb2, signaling_pb2, vault_pb2
 from earwitness.v1 import calls_pb2, events_pb2, party_pb2, recordings_pb2, tenants_pb2
 
@@ -212,28 +212,6 @@ def tenant(row: Tenant) -> tenants_pb2.Tenant:
         create_time=timestamp(row.create_ns),
         etag=tenant_rows.tenant_etag(row),
     )
-
-
-def line(row: Line, effective: retention_pb2.EffectivePolicy | None) -> tenants_pb2.Line:
-    """`effective`: the policy that holds for it; None while the vault does not answer."""
-    unit = retention_pb2.SliceUnit.Name(effective.unit) if effective is not None else "SLICE_UNIT_UNSPECIFIED"
-    return tenants_pb2.Line(
-        name=names.line(row.tenant_id, row.line_id),
-        display_name=row.display_name,
-        numbers=row.numbers,
-        trunks=row.trunks,
-        catch_all=row.catch_all,
-        directions=_directions(row.directions),
-        do_not_record=row.do_not_record,
-        grain=tenants_pb2.Grain.Value(unit.replace("SLICE_UNIT", "GRAIN")),
-        grace_days=effective.grace_days if effective is not None else None,
-        create_time=timestamp(row.create_ns),
-        etag=tenant_rows.line_etag(row),
-    )
-
-
-def _directions(some: Iterable[Direction]) -> list[party_pb2.Direction.ValueType]:
-    return [direction(one) for one in some]
 
 
 def event(row: Event, resume_token: str) -> events_pb2.Event:

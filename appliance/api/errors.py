@@ -40,6 +40,12 @@ class FieldInvalidError(InvalidError):
     reason = "FIELD_INVALID"
 
 
+class UploadTooSlowError(UnavailableError):
+    """An upload, or its next part, takes too long."""
+
+    reason = "UPLOAD_TOO_SLOW"
+
+
 class CallNotFoundError(NotFoundError):
     """No such live call: it is over, or never was."""
 

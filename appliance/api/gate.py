@@ -26,7 +26,12 @@ from appliance.access.errors import NoCertificateError
 from appliance.access.identities import Identity
 from appliance.api import names
 from appliance.api.audit import Trail
-from appliance.api.errors import AuditUnavailableError, RequestMalformedError, wire_status
+from appliance.api.errors import (
+    AuditUnavailableError,
+    RequestMalformedError,
+    UploadTooSlowError,
+    wire_status,
+)
 from appliance.api.limits import RateLimit
 from appliance.api.store import Store
 from appliance.model import EarwitnessError, is_id, new_id
@@ -35,6 +40,7 @@ from appliance.process import rpc
 log = structlog.get_logger()
 
 REQUEST_ID: Final = "x-request-id"
+UPLOAD_WAIT_S: Final = 20.0  # for the next message of a client's stream
 RECHECK_S: Final = 10.0  # how long a stream may outlive the revocation of its identity
 _REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _UNAUDITED: Final = (
@@ -54,6 +60,37 @@ class Call:
     subject: str = ""
     purpose: str = ""
     started_s: float = field(default_factory=time.monotonic)
+
+
+class Upload:
+    """The messages of a client's stream, read as they are asked for. The first says what the call is about."""
+
+    def __init__(self, raw: AsyncIterator[bytes], read: Callable[[bytes], Any] | None) -> None:
+        self._raw = aiter(raw)
+        self._read = read or (lambda raw: raw)  # gRPC has none where bytes are meant
+        self._first: Any = None
+
+    async def first(self) -> Any:
+        """The first message; RequestMalformedError where there is none, UploadTooSlowError."""
+        if self._first is None:
+            self._first = await self._next()
+            if self._first is None:
+                raise RequestMalformedError("the stream holds no message")
+        return self._first
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        message = await self.first()
+        while message is not None:
+            yield message
+            message = await self._next()
+
+    async def _next(self) -> Any:
+        try:
+            async with asyncio.timeout(UPLOAD_WAIT_S):
+                raw = await anext(self._raw, None)
+        except TimeoutError:
+            raise UploadTooSlowError("the next part of the upload does not come") from None
+        return None if raw is None else _parse(self._read, raw)
 
 
 _current: contextvars.ContextVar[Call] = contextvars.ContextVar("call")
@@ -95,6 +132,10 @@ class Gate(grpc.aio.ServerInterceptor):
         async def pass_unary(request: Any, context: Any) -> Any:
             return await self._pass(method, request, read, context, lambda message: inner(message, context))
 
+        async def pass_upload(request: Any, context: Any) -> Any:
+            upload = Upload(request, read)
+            return await self._pass(method, upload, None, context, lambda _: inner(upload, context))
+
         async def pass_stream(request: Any, context: Any) -> None:
             def handle(message: Any) -> Awaitable[None]:
                 return self._stream(inner, message, context)
@@ -102,10 +143,11 @@ class Gate(grpc.aio.ServerInterceptor):
             await self._pass(method, request, None if handler.request_streaming else read, context, handle)
 
         make = getattr(grpc, f"{kind}_rpc_method_handler")
+        passes = {"stream_unary": pass_upload, "unary_unary": pass_unary}
         return make(
-            pass_stream if handler.response_streaming else pass_unary,
+            passes.get(kind, pass_stream),
             # What a request holds is looked at once it is known who sent it.
-            request_deserializer=read if handler.request_streaming else None,
+            request_deserializer=read if kind == "stream_stream" else None,
             response_serializer=handler.response_serializer,
         )
 
@@ -127,7 +169,7 @@ class Gate(grpc.aio.ServerInterceptor):
             call.identity = await self._identify(context)
             self._limit.take(call.identity.name, call.started_s)
             message = request if read is None else _parse(read, request)
-            _describe(call, message)
+            _describe(call, await message.first() if isinstance(message, Upload) else message)
             policy.check(call.identity, method)
             if audited:
                 await self._audit(call, "asked", durable=not _LISTS.fullmatch(method))

@@ -1,4 +1,4 @@
-"""Resource names: tenants/{tenant}, and lines, recordings, calls, legal holds and policies below it.
+"""Resource names: tenants/{tenant}, and lines, recordings, calls, prompts, legal holds and policies below it.
 
 "-" stands for any tenant.
 """
@@ -15,6 +15,7 @@ from appliance.storage.names import HOLD_LINE
 ANY: Final = "-"
 _PARENT = re.compile(r"tenants/([a-z2-7]{26}|-)")
 _CHILD = re.compile(r"tenants/([a-z2-7]{26}|-)/(lines|recordings|calls|legalHolds)/([a-z2-7]{26})")
+_PROMPT = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/)?prompts/([a-z2-7]{26})")
 _POLICY = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/(?:lines/([a-z2-7]{26})/)?)?retentionPolicy")
 
 
@@ -69,9 +70,17 @@ def policy_scope(text: str, field: str = "name") -> tuple[str | None, str]:
     return None if tenant_id == ANY else tenant_id, line_id
 
 
+def prompt(text: str, field: str = "name") -> tuple[str | None, str]:
+    """Whose prompt is named: the tenant's id (empty: the box's; None: any tenant's), and its id."""
+    found = _PROMPT.fullmatch(text)
+    if found is None or not is_id(found[2]) or not (found[1] is None or _known(found[1])):
+        raise NameInvalidError("should be tenants/{tenant}/prompts/{prompt} or prompts/{prompt}", field=field)
+    return None if found[1] == ANY else found[1] or "", found[2]
+
+
 def is_name(text: str) -> bool:
     """Whether this is a resource name, and so holds no personal data."""
-    return any(form.fullmatch(text) for form in (_PARENT, _CHILD, _POLICY))
+    return any(form.fullmatch(text) for form in (_PARENT, _CHILD, _PROMPT, _POLICY))
 
 
 def tenant(tenant_id: str) -> str:
@@ -89,6 +98,11 @@ def recording(tenant_id: str, recording_id: str) -> str:
 
 def call(tenant_id: str, call_id: str) -> str:
     return f"tenants/{tenant_id}/calls/{call_id}" if tenant_id and call_id else ""
+
+
+def prompt_name(tenant_id: str, prompt_id: str) -> str:
+    """Without a tenant: a sample of the box."""
+    return f"tenants/{tenant_id}/prompts/{prompt_id}" if tenant_id else f"prompts/{prompt_id}"
 
 
 def policy(tenant_id: str, line_id: str) -> str:

@@ -20,6 +20,7 @@ from appliance.api.follow import Follower
 from appliance.api.gate import caller
 from appliance.api.linepolicies import LinePolicies
 from appliance.api.processes import Processes
+from appliance.api.promptstore import PromptStore
 from appliance.api.renders import Renders
 from appliance.api.routing import Routing
 from appliance.api.store import Store
@@ -72,6 +73,7 @@ class Parts:
     routing: Routing
     retention: VaultRetention
     line_policies: LinePolicies
+    prompts: PromptStore
     clock_ns: Callable[[], int] = time.time_ns
     locks: Locks = field(default_factory=Locks)
 

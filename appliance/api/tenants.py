@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from typing import Any, Final
 
 import sqlalchemy as sa
+from google.protobuf.field_mask_pb2 import FieldMask
 
-from appliance.api import convert, names
+from appliance.api import convert, linefields, names
 from appliance.api.errors import FieldInvalidError
 from appliance.api.gate import caller
 from appliance.api.parts import Note, Parts, check_text, page_size, query_of
-from appliance.catalog import linepolicies, tenants
-from appliance.catalog.errors import PageTokenError
+from appliance.catalog import linepolicies, prompts, tenants
+from appliance.catalog.errors import EtagMismatchError, PageTokenError
 from appliance.catalog.linepolicies import LinePolicy
-from appliance.model import Direction, new_id
+from appliance.model import new_id
 from appliance.model.routing import Line, Tenant
 from appliance.storage.retention.terms import MAX_GRACE_DAYS
-from earwitness.v1 import party_pb2, tenants_pb2_grpc
 from earwitness.v1 import tenants_pb2 as pb
+from earwitness.v1 import tenants_pb2_grpc
 
-MAX_NUMBERS: Final = 1000
-MAX_TRUNKS: Final = 100
-_NUMBER = re.compile(r"\+?[0-9]{1,32}\*?|\+?\*")
-_PEER_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9*](?:[A-Za-z0-9.*-]*[A-Za-z0-9])?")
+# What UpdateLine changes; what it takes parts of is below.
+FIELDS: Final = (
+    "display_name",
+    "numbers",
+    "trunks",
+    "catch_all",
+    "directions",
+    "do_not_record",
+    "inline",
+    "keys",
+    "rights",
+    "agents",
+    "auto_resume_delay",
+    "reminder_interval",
+)
 
 
 class Tenants(tenants_pb2_grpc.TenantsServiceServicer):
@@ -75,11 +85,15 @@ class Tenants(tenants_pb2_grpc.TenantsServiceServicer):
 
     async def CreateLine(self, request: pb.CreateLineRequest, context: Any) -> pb.CreateLineResponse:
         tenant_id = names.one_tenant(request.parent, "parent")
-        line = _line(request.line, tenant_id, self._parts.clock_ns())
+        line = _new(request.line, tenant_id, self._parts.clock_ns())
         policy = _policy(request.line, line)
         if request.validate_only:
-            await self._parts.store.read(lambda connection: tenants.check_line(connection, line))
-            answer = await self._message(line)
+
+            def check(connection: sa.Connection) -> Line:
+                tenants.check_line(connection, line)
+                return prompts.resolved(connection, line)
+
+            answer = await self._message(await self._parts.store.read(check))
             answer.ClearField("name")  # chosen when it is made
             answer.ClearField("create_time")
             answer.ClearField("etag")
@@ -91,7 +105,7 @@ class Tenants(tenants_pb2_grpc.TenantsServiceServicer):
 
         async def act(note: Note) -> str:
             def work(connection: sa.Connection) -> None:
-                tenants.add_line(connection, line)
+                tenants.add_line(connection, prompts.resolved(connection, line))
                 if policy is not None:
                     linepolicies.add(connection, policy)
                 note(connection, line.line_id)
@@ -122,13 +136,48 @@ class Tenants(tenants_pb2_grpc.TenantsServiceServicer):
 
         found = await self._parts.store.read(work)
         holds = await self._parts.line_policies.of(found[:size])
+        samples = await self._parts.store.read(prompts.sample_ids)
         answer = pb.ListLinesResponse(
-            lines=[convert.line(row, holds.get(row.line_id)) for row in found[:size]]
+            lines=[linefields.message(row, holds.get(row.line_id), samples) for row in found[:size]]
         )
         if len(found) > size:
             last = found[size - 1]
             answer.next_page_token = self._token("ListLines", request, last.create_ns, last.line_id)
         return answer
+
+    async def UpdateLine(self, request: pb.UpdateLineRequest, context: Any) -> pb.UpdateLineResponse:
+        tenant_id, line_id = names.child(request.line.name, "lines", "line.name")
+        paths = _paths(request)
+
+        def changed(connection: sa.Connection) -> Line:
+            before = tenants.get_line(connection, line_id, tenant_id)
+            if request.line.etag not in ("", tenants.line_etag(before)):
+                raise EtagMismatchError("the line changed since", field="line.etag")
+            shown = linefields.message(before, None, prompts.sample_ids(connection))
+            wanted = _merged(shown, request.line, paths)
+            after = linefields.read(wanted, line_id, before.tenant_id, before.create_ns)
+            return prompts.resolved(connection, after, before)
+
+        if request.validate_only:
+
+            def check(connection: sa.Connection) -> Line:
+                line = changed(connection)
+                tenants.check_update(connection, line)
+                return line
+
+            return pb.UpdateLineResponse(line=await self._message(await self._parts.store.read(check)))
+
+        async def act(note: Note) -> str:
+            def work(connection: sa.Connection) -> None:
+                tenants.update_line(connection, changed(connection))
+                note(connection, line_id)
+
+            await self._parts.store.write(work)
+            return line_id
+
+        await self._parts.once("UpdateLine", request, act)
+        await self._parts.routing.publish()
+        return pb.UpdateLineResponse(line=await self._line(tenant_id, line_id))
 
     async def _tenant(self, tenant_id: str) -> pb.Tenant:
         return convert.tenant(
@@ -141,7 +190,10 @@ class Tenants(tenants_pb2_grpc.TenantsServiceServicer):
         )
 
     async def _message(self, line: Line) -> pb.Line:
-        return convert.line(line, (await self._parts.line_policies.of([line])).get(line.line_id))
+        samples = await self._parts.store.read(prompts.sample_ids)
+        return linefields.message(
+            line, (await self._parts.line_policies.of([line])).get(line.line_id), samples
+        )
 
     def _after(self, method: str, request: Any) -> tuple[int, str] | None:
         if not request.page_token:
@@ -158,27 +210,12 @@ class Tenants(tenants_pb2_grpc.TenantsServiceServicer):
         return self._parts.tokens.page(query_of(method, request), [create_ns, last], now_s)
 
 
-def _line(asked: pb.Line, tenant_id: str, now_ns: int) -> Line:
-    if len(asked.trunks) > MAX_TRUNKS:
-        raise FieldInvalidError(f"at most {MAX_TRUNKS}", field="line.trunks")
-    for number, trunk in enumerate(asked.trunks):
-        _check_trunk(trunk, f"line.trunks[{number}]")
+def _new(asked: pb.Line, tenant_id: str, now_ns: int) -> Line:
     if not 0 <= asked.grace_days <= MAX_GRACE_DAYS:
         raise FieldInvalidError(f"should be 0 to {MAX_GRACE_DAYS}", field="line.grace_days")
-    directions = tuple(dict.fromkeys(_direction(one) for one in asked.directions))
     if asked.grain not in pb.Grain.values():
         raise FieldInvalidError("should be DAY, WEEK or MONTH", field="line.grain")
-    return Line(
-        line_id=new_id(),
-        tenant_id=tenant_id,
-        display_name=check_text(asked.display_name, "line.display_name", 100, 1),
-        numbers=_numbers(asked.numbers, "line.numbers"),
-        trunks=tuple(asked.trunks),
-        catch_all=asked.catch_all,
-        do_not_record=_numbers(asked.do_not_record, "line.do_not_record"),
-        create_ns=now_ns,
-        **({"directions": directions} if directions else {}),
-    )
+    return linefields.read(asked, new_id(), tenant_id, now_ns)
 
 
 def _policy(asked: pb.Line, line: Line) -> LinePolicy | None:
@@ -194,28 +231,37 @@ def _policy(asked: pb.Line, line: Line) -> LinePolicy | None:
     )
 
 
-def _numbers(asked: Any, field: str) -> tuple[str, ...]:
-    if len(asked) > MAX_NUMBERS:
-        raise FieldInvalidError(f"at most {MAX_NUMBERS}", field=field)
-    for position, number in enumerate(asked):
-        if not _NUMBER.fullmatch(number):
+def _paths(request: pb.UpdateLineRequest) -> list[str]:
+    """What to change, by field path; FieldInvalidError where something else is named."""
+    paths = list(dict.fromkeys(request.update_mask.paths))
+    if "*" in paths:
+        if len(paths) > 1:
+            raise FieldInvalidError("* stands alone", field="update_mask")
+        return list(FIELDS)
+    if not paths:
+        return [field.name for field, _ in request.line.ListFields() if field.name in FIELDS]
+    for path in paths:
+        if path.partition(".")[0] in ("grain", "grace_days"):
+            raise FieldInvalidError("is changed by UpdateRetentionPolicy", field="update_mask")
+        if path.partition(".")[0] not in FIELDS or not FieldMask(paths=[path]).IsValidForDescriptor(
+            pb.Line.DESCRIPTOR
+        ):
             raise FieldInvalidError(
-                "should be digits with an optional leading +; a trailing * stands for any rest",
-                field=f"{field}[{position}]",
+                "names what is no field of a line that can be changed", field="update_mask"
             )
-    return tuple(dict.fromkeys(asked))
+    return paths
 
 
-def _check_trunk(trunk: str, field: str) -> None:
-    try:
-        ipaddress.ip_network(trunk, strict=False)
-    except ValueError:
-        if not _PEER_NAME.fullmatch(trunk) or "/" in trunk:
-            raise FieldInvalidError("should be an address, a network or a host name", field=field) from None
-
-
-def _direction(value: int) -> Direction:
-    try:
-        return Direction[party_pb2.Direction.Name(value).removeprefix("DIRECTION_")]  # type: ignore[arg-type]
-    except (ValueError, KeyError):
-        raise FieldInvalidError("not a direction", field="line.directions") from None
+def _merged(now: pb.Line, said: pb.Line, paths: list[str]) -> pb.Line:
+    """The line as it is, with what was said in the place of what the paths name."""
+    source = pb.Line()
+    source.CopyFrom(said)
+    for path in paths:
+        # A message on the way that was not said: what is named in it is to be cleared, not left.
+        *way, _ = path.split(".")
+        message: Any = source
+        for name in way:
+            message = getattr(message, name)
+            message.SetInParent()
+    FieldMask(paths=paths).MergeMessage(source, now, replace_message_field=True, replace_repeated_field=True)
+    return now

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from appliance.model import ConflictError, InvalidError, NotFoundError, PreconditionError, UnavailableError
+from appliance.model import (
+    ConflictError,
+    ExhaustedError,
+    InvalidError,
+    NotFoundError,
+    PreconditionError,
+    UnavailableError,
+)
 
 
 class FilterError(InvalidError):
@@ -57,6 +64,42 @@ class CatchAllTakenError(PreconditionError):
     """Another line takes what no other line takes; `data['line']` names it."""
 
     reason = "CATCH_ALL_TAKEN"
+
+
+class NumberTakenError(PreconditionError):
+    """Another line has this number; `data['line']` names it where it is the same tenant's."""
+
+    reason = "NUMBER_TAKEN"
+
+
+class PromptNotFoundError(NotFoundError):
+    """There is no such prompt, or it is another tenant's."""
+
+    reason = "PROMPT_NOT_FOUND"
+
+
+class PromptInUseError(PreconditionError):
+    """A line uses the prompt; `data['line']` names it."""
+
+    reason = "PROMPT_IN_USE"
+
+
+class PromptShippedError(PreconditionError):
+    """The prompt comes with the box, and cannot be removed."""
+
+    reason = "PROMPT_SHIPPED"
+
+
+class PromptLimitError(ExhaustedError):
+    """The tenant has as many prompts as it may have; `data['limit']`."""
+
+    reason = "PROMPT_LIMIT"
+
+
+class LanguageTwiceError(InvalidError):
+    """An announcement has two prompts of one language; `data['language']`."""
+
+    reason = "PROMPT_LANGUAGE_TWICE"
 
 
 class EtagMismatchError(ConflictError):

@@ -42,6 +42,22 @@ lines = sa.Table(
     sa.Column("directions", sa.JSON, nullable=False),
     sa.Column("do_not_record", sa.JSON, nullable=False),
     sa.Column("create_ns", sa.BigInteger, nullable=False),
+    sa.Column("rules", sa.JSON, nullable=False),  # inline, keys, rights and the rest of model.routing.Line
+)
+
+prompts = sa.Table(
+    "prompts",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("tenant_id", sa.String(26), nullable=False, index=True),  # empty: a sample of the box
+    sa.Column("display_name", sa.String(100), nullable=False),
+    sa.Column("language", sa.String(35), nullable=False),
+    sa.Column("text", sa.String(2000), nullable=False),
+    sa.Column("text_sha256", sa.String(64), nullable=False),
+    sa.Column("audio_sha256", sa.String(64), nullable=False),
+    sa.Column("purposes", sa.JSON, nullable=False),
+    sa.Column("duration_ms", sa.Integer, nullable=False),
+    sa.Column("create_ns", sa.BigInteger, nullable=False),
 )
 
 # What lines were made with and the vault, whose the policies are, has not taken yet.

@@ -6,15 +6,21 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from appliance.catalog import state, tables
-from appliance.catalog.errors import CatchAllTakenError, LineNotFoundError, TenantNotFoundError
+from appliance.catalog import claims, state, tables
+from appliance.catalog.errors import (
+    CatchAllTakenError,
+    EtagMismatchError,
+    LineNotFoundError,
+    NumberTakenError,
+    TenantNotFoundError,
+)
 from appliance.catalog.records import etag_of
-from appliance.model import Direction
 from appliance.model.routing import Line, RoutingTable, Tenant
 
 _t = tables.tenants
 _l = tables.lines
 _VERSION = "routing-version"
+_RULES = frozenset({"inline", "keys", "rights", "agents", "auto_resume_s", "reminder_s"})
 
 
 def add_tenant(connection: sa.Connection, tenant: Tenant) -> None:
@@ -30,35 +36,67 @@ def add_tenant(connection: sa.Connection, tenant: Tenant) -> None:
 
 
 def add_line(connection: sa.Connection, line: Line) -> None:
-    """TenantNotFoundError, CatchAllTakenError."""
+    """TenantNotFoundError, CatchAllTakenError, NumberTakenError."""
     check_line(connection, line)
-    connection.execute(
-        sa.insert(_l).values(
-            id=line.line_id,
-            tenant_id=line.tenant_id,
-            display_name=line.display_name,
-            numbers=list(line.numbers),
-            trunks=list(line.trunks),
-            catch_all=line.catch_all,
-            directions=[direction.value for direction in line.directions],
-            do_not_record=list(line.do_not_record),
-            create_ns=line.create_ns,
-        )
-    )
+    _insert(connection, line)
+
+
+def _insert(connection: sa.Connection, line: Line) -> None:
+    connection.execute(sa.insert(_l).values(id=line.line_id, **_columns(line)))
     _changed(connection)
+
+
+def update_line(connection: sa.Connection, line: Line, etag: str = "") -> None:
+    """LineNotFoundError, EtagMismatchError, CatchAllTakenError, NumberTakenError."""
+    check_update(connection, line, etag)
+    connection.execute(sa.update(_l).where(_l.c.id == line.line_id).values(**_columns(line)))
+    _changed(connection)
+
+
+def check_update(connection: sa.Connection, line: Line, etag: str = "") -> None:
+    """What `update_line` would refuse, without changing anything."""
+    before = get_line(connection, line.line_id, line.tenant_id)
+    if etag and etag != line_etag(before):
+        raise EtagMismatchError("the line changed since", field="line.etag")
+    if line.catch_all and not before.catch_all:
+        _check_catch_all(connection)
+    # Lines of before numbers were one line's alone can be changed in all else.
+    if (line.numbers, line.trunks) != (before.numbers, before.trunks):
+        _check_numbers(connection, line)
 
 
 def check_line(connection: sa.Connection, line: Line) -> None:
     """What `add_line` would refuse, without adding."""
     get_tenant(connection, line.tenant_id)
     if line.catch_all:
-        other = connection.execute(sa.select(_l.c.id, _l.c.tenant_id).where(_l.c.catch_all.is_(True))).first()
-        if other is not None:
-            raise CatchAllTakenError(
-                "another line takes what no other line takes",
-                line=f"tenants/{other.tenant_id}/lines/{other.id}",
-                field="line.catch_all",
-            )
+        _check_catch_all(connection)
+    _check_numbers(connection, line)
+
+
+def _check_catch_all(connection: sa.Connection) -> None:
+    other = connection.execute(sa.select(_l.c.id, _l.c.tenant_id).where(_l.c.catch_all.is_(True))).first()
+    if other is not None:
+        raise CatchAllTakenError(
+            "another line takes what no other line takes",
+            line=f"tenants/{other.tenant_id}/lines/{other.id}",
+            field="line.catch_all",
+        )
+
+
+def _check_numbers(connection: sa.Connection, line: Line) -> None:
+    if not line.numbers:
+        return
+    claim = claims.conflict(line, list_lines(connection))
+    if claim is None:
+        return
+    field = f"line.numbers[{claim.position}]"
+    if claim.other.tenant_id != line.tenant_id:
+        raise NumberTakenError("a line of another tenant has this number", field=field)
+    raise NumberTakenError(
+        "another line has this number",
+        field=field,
+        line=f"tenants/{claim.other.tenant_id}/lines/{claim.other.line_id}",
+    )
 
 
 def get_tenant(connection: sa.Connection, tenant_id: str) -> Tenant:
@@ -114,7 +152,7 @@ def restore(connection: sa.Connection, table: RoutingTable) -> None:
     for tenant in table.tenants:
         add_tenant(connection, tenant)
     for line in table.lines:
-        add_line(connection, line)
+        _insert(connection, line)  # as they were: what would be refused today was in force
     state.put_int(connection, _VERSION, max(table.version, state.get_int(connection, _VERSION)))
 
 
@@ -144,15 +182,32 @@ def _tenant(row: sa.Row[Any]) -> Tenant:
     )
 
 
+def _columns(line: Line) -> dict[str, Any]:
+    return {
+        "tenant_id": line.tenant_id,
+        "display_name": line.display_name,
+        "numbers": list(line.numbers),
+        "trunks": list(line.trunks),
+        "catch_all": line.catch_all,
+        "directions": [direction.value for direction in line.directions],
+        "do_not_record": list(line.do_not_record),
+        "create_ns": line.create_ns,
+        "rules": line.model_dump(mode="json", include=set(_RULES), exclude_defaults=True),
+    }
+
+
 def _line(row: sa.Row[Any]) -> Line:
-    return Line(
-        line_id=row.id,
-        tenant_id=row.tenant_id,
-        display_name=row.display_name,
-        numbers=tuple(row.numbers),
-        trunks=tuple(row.trunks),
-        catch_all=row.catch_all,
-        directions=tuple(Direction(value) for value in row.directions),
-        do_not_record=tuple(row.do_not_record),
-        create_ns=row.create_ns,
+    return Line.model_validate(
+        {
+            **{name: value for name, value in row.rules.items() if name in _RULES},
+            "line_id": row.id,
+            "tenant_id": row.tenant_id,
+            "display_name": row.display_name,
+            "numbers": row.numbers,
+            "trunks": row.trunks,
+            "catch_all": row.catch_all,
+            "directions": row.directions,
+            "do_not_record": row.do_not_record,
+            "create_ns": row.create_ns,
+        }
     )

@@ -42,6 +42,7 @@ def prepare(layout: Layout) -> None:
             layout.spool_keys,
             layout.spool_recordings,
             layout.control,
+            layout.prompts,
             layout.capture,
             log_directory(layout),
         ):

@@ -23,46 +23,66 @@ _sym_db = _symbol_database.Default()
 
 
 from earwitness.v1 import party_pb2 as earwitness_dot_v1_dot_party__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x65\x61rwitness/v1/tenants.proto\x12\rearwitness.v1\x1a\x19\x65\x61rwitness/v1/party.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"k\n\x06Tenant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"\xaf\x02\n\x04Line\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0f\n\x07numbers\x18\x03 \x03(\t\x12\x0e\n\x06trunks\x18\x04 \x03(\t\x12\x11\n\tcatch_all\x18\x05 \x01(\x08\x12,\n\ndirections\x18\x06 \x03(\x0e\x32\x18.earwitness.v1.Direction\x12\x15\n\rdo_not_record\x18\x07 \x03(\t\x12#\n\x05grain\x18\x08 \x01(\x0e\x32\x14.earwitness.v1.Grain\x12\x17\n\ngrace_days\x18\t \x01(\x05H\x00\x88\x01\x01\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x0b \x01(\tB\r\n\x0b_grace_days\"g\n\x13\x43reateTenantRequest\x12%\n\x06tenant\x18\x01 \x01(\x0b\x32\x15.earwitness.v1.Tenant\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"=\n\x14\x43reateTenantResponse\x12%\n\x06tenant\x18\x01 \x01(\x0b\x32\x15.earwitness.v1.Tenant\" \n\x10GetTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11GetTenantResponse\x12%\n\x06tenant\x18\x01 \x01(\x0b\x32\x15.earwitness.v1.Tenant\";\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x13ListTenantsResponse\x12&\n\x07tenants\x18\x01 \x03(\x0b\x32\x15.earwitness.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"q\n\x11\x43reateLineRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12!\n\x04line\x18\x02 \x01(\x0b\x32\x13.earwitness.v1.Line\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"7\n\x12\x43reateLineResponse\x12!\n\x04line\x18\x01 \x01(\x0b\x32\x13.earwitness.v1.Line\"\x1e\n\x0eGetLineRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"4\n\x0fGetLineResponse\x12!\n\x04line\x18\x01 \x01(\x0b\x32\x13.earwitness.v1.Line\"I\n\x10ListLinesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"P\n\x11ListLinesResponse\x12\"\n\x05lines\x18\x01 \x03(\x0b\x32\x13.earwitness.v1.Line\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*N\n\x05Grain\x12\x15\n\x11GRAIN_UNSPECIFIED\x10\x00\x12\r\n\tGRAIN_DAY\x10\x01\x12\x0e\n\nGRAIN_WEEK\x10\x02\x12\x0f\n\x0bGRAIN_MONTH\x10\x03\x32\xfc\x03\n\x0eTenantsService\x12W\n\x0c\x43reateTenant\x12\".earwitness.v1.CreateTenantRequest\x1a#.earwitness.v1.CreateTenantResponse\x12N\n\tGetTenant\x12\x1f.earwitness.v1.GetTenantRequest\x1a .earwitness.v1.GetTenantResponse\x12T\n\x0bListTenants\x12!.earwitness.v1.ListTenantsRequest\x1a\".earwitness.v1.ListTenantsResponse\x12Q\n\nCreateLine\x12 .earwitness.v1.CreateLineRequest\x1a!.earwitness.v1.CreateLineResponse\x12H\n\x07GetLine\x12\x1d.earwitness.v1.GetLineRequest\x1a\x1e.earwitness.v1.GetLineResponse\x12N\n\tListLines\x12\x1f.earwitness.v1.ListLinesRequest\x1a .earwitness.v1.ListLinesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x65\x61rwitness/v1/tenants.proto\x12\rearwitness.v1\x1a\x19\x65\x61rwitness/v1/party.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"k\n\x06Tenant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"#\n\x06Target\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0c\n\x04srtp\x18\x02 \x01(\x08\"a\n\x0c\x41nnouncement\x12\x0f\n\x07prompts\x18\x01 \x03(\t\x12)\n\x04when\x18\x02 \x01(\x0e\x32\x1b.earwitness.v1.AnnounceWhen\x12\x15\n\rinterruptible\x18\x03 \x01(\x08\"\x82\x02\n\x0bInlineRules\x12&\n\x07inbound\x18\x01 \x03(\x0b\x32\x15.earwitness.v1.Target\x12\'\n\x08outbound\x18\x02 \x03(\x0b\x32\x15.earwitness.v1.Target\x12,\n\tring_time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0c\x61nnouncement\x18\x04 \x01(\x0b\x32\x1b.earwitness.v1.Announcement\x12\x0f\n\x07whisper\x18\x05 \x01(\t\x12\x30\n\rtone_interval\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"b\n\x08KeyCodes\x12\x12\n\x05pause\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06resume\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x10\n\x03\x65nd\x18\x03 \x01(\tH\x02\x88\x01\x01\x42\x08\n\x06_pauseB\t\n\x07_resumeB\x06\n\x04_end\"A\n\x0b\x41gentRights\x12\x0e\n\x06number\x18\x01 \x01(\t\x12\"\n\x03may\x18\x02 \x01(\x0e\x32\x15.earwitness.v1.Rights\"\xc1\x04\n\x04Line\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0f\n\x07numbers\x18\x03 \x03(\t\x12\x0e\n\x06trunks\x18\x04 \x03(\t\x12\x11\n\tcatch_all\x18\x05 \x01(\x08\x12,\n\ndirections\x18\x06 \x03(\x0e\x32\x18.earwitness.v1.Direction\x12\x15\n\rdo_not_record\x18\x07 \x03(\t\x12#\n\x05grain\x18\x08 \x01(\x0e\x32\x14.earwitness.v1.Grain\x12\x17\n\ngrace_days\x18\t \x01(\x05H\x00\x88\x01\x01\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x0b \x01(\t\x12*\n\x06inline\x18\x0c \x01(\x0b\x32\x1a.earwitness.v1.InlineRules\x12%\n\x04keys\x18\r \x01(\x0b\x32\x17.earwitness.v1.KeyCodes\x12%\n\x06rights\x18\x0e \x01(\x0e\x32\x15.earwitness.v1.Rights\x12*\n\x06\x61gents\x18\x0f \x03(\x0b\x32\x1a.earwitness.v1.AgentRights\x12\x34\n\x11\x61uto_resume_delay\x18\x10 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x11reminder_interval\x18\x11 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\n\x0b_grace_days\"g\n\x13\x43reateTenantRequest\x12%\n\x06tenant\x18\x01 \x01(\x0b\x32\x15.earwitness.v1.Tenant\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"=\n\x14\x43reateTenantResponse\x12%\n\x06tenant\x18\x01 \x01(\x0b\x32\x15.earwitness.v1.Tenant\" \n\x10GetTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11GetTenantResponse\x12%\n\x06tenant\x18\x01 \x01(\x0b\x32\x15.earwitness.v1.Tenant\";\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x13ListTenantsResponse\x12&\n\x07tenants\x18\x01 \x03(\x0b\x32\x15.earwitness.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"q\n\x11\x43reateLineRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12!\n\x04line\x18\x02 \x01(\x0b\x32\x13.earwitness.v1.Line\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"7\n\x12\x43reateLineResponse\x12!\n\x04line\x18\x01 \x01(\x0b\x32\x13.earwitness.v1.Line\"\x1e\n\x0eGetLineRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"4\n\x0fGetLineResponse\x12!\n\x04line\x18\x01 \x01(\x0b\x32\x13.earwitness.v1.Line\"I\n\x10ListLinesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"P\n\x11ListLinesResponse\x12\"\n\x05lines\x18\x01 \x03(\x0b\x32\x13.earwitness.v1.Line\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x92\x01\n\x11UpdateLineRequest\x12!\n\x04line\x18\x01 \x01(\x0b\x32\x13.earwitness.v1.Line\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"7\n\x12UpdateLineResponse\x12!\n\x04line\x18\x01 \x01(\x0b\x32\x13.earwitness.v1.Line*N\n\x05Grain\x12\x15\n\x11GRAIN_UNSPECIFIED\x10\x00\x12\r\n\tGRAIN_DAY\x10\x01\x12\x0e\n\nGRAIN_WEEK\x10\x02\x12\x0f\n\x0bGRAIN_MONTH\x10\x03*S\n\x06Rights\x12\x16\n\x12RIGHTS_UNSPECIFIED\x10\x00\x12\x0f\n\x0bRIGHTS_NONE\x10\x01\x12\x10\n\x0cRIGHTS_PAUSE\x10\x02\x12\x0e\n\nRIGHTS_END\x10\x03*n\n\x0c\x41nnounceWhen\x12\x1d\n\x19\x41NNOUNCE_WHEN_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x41NNOUNCE_WHEN_BEFORE_ANSWER\x10\x01\x12\x1e\n\x1a\x41NNOUNCE_WHEN_AFTER_ANSWER\x10\x02\x32\xcf\x04\n\x0eTenantsService\x12W\n\x0c\x43reateTenant\x12\".earwitness.v1.CreateTenantRequest\x1a#.earwitness.v1.CreateTenantResponse\x12N\n\tGetTenant\x12\x1f.earwitness.v1.GetTenantRequest\x1a .earwitness.v1.GetTenantResponse\x12T\n\x0bListTenants\x12!.earwitness.v1.ListTenantsRequest\x1a\".earwitness.v1.ListTenantsResponse\x12Q\n\nCreateLine\x12 .earwitness.v1.CreateLineRequest\x1a!.earwitness.v1.CreateLineResponse\x12H\n\x07GetLine\x12\x1d.earwitness.v1.GetLineRequest\x1a\x1e.earwitness.v1.GetLineResponse\x12N\n\tListLines\x12\x1f.earwitness.v1.ListLinesRequest\x1a .earwitness.v1.ListLinesResponse\x12Q\n\nUpdateLine\x12 .earwitness.v1.UpdateLineRequest\x1a!.earwitness.v1.UpdateLineResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'earwitness.v1.tenants_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GRAIN']._serialized_start=1347
-  _globals['_GRAIN']._serialized_end=1425
-  _globals['_TENANT']._serialized_start=106
-  _globals['_TENANT']._serialized_end=213
-  _globals['_LINE']._serialized_start=216
-  _globals['_LINE']._serialized_end=519
-  _globals['_CREATETENANTREQUEST']._serialized_start=521
-  _globals['_CREATETENANTREQUEST']._serialized_end=624
-  _globals['_CREATETENANTRESPONSE']._serialized_start=626
-  _globals['_CREATETENANTRESPONSE']._serialized_end=687
-  _globals['_GETTENANTREQUEST']._serialized_start=689
-  _globals['_GETTENANTREQUEST']._serialized_end=721
-  _globals['_GETTENANTRESPONSE']._serialized_start=723
-  _globals['_GETTENANTRESPONSE']._serialized_end=781
-  _globals['_LISTTENANTSREQUEST']._serialized_start=783
-  _globals['_LISTTENANTSREQUEST']._serialized_end=842
-  _globals['_LISTTENANTSRESPONSE']._serialized_start=844
-  _globals['_LISTTENANTSRESPONSE']._serialized_end=930
-  _globals['_CREATELINEREQUEST']._serialized_start=932
-  _globals['_CREATELINEREQUEST']._serialized_end=1045
-  _globals['_CREATELINERESPONSE']._serialized_start=1047
-  _globals['_CREATELINERESPONSE']._serialized_end=1102
-  _globals['_GETLINEREQUEST']._serialized_start=1104
-  _globals['_GETLINEREQUEST']._serialized_end=1134
-  _globals['_GETLINERESPONSE']._serialized_start=1136
-  _globals['_GETLINERESPONSE']._serialized_end=1188
-  _globals['_LISTLINESREQUEST']._serialized_start=1190
-  _globals['_LISTLINESREQUEST']._serialized_end=1263
-  _globals['_LISTLINESRESPONSE']._serialized_start=1265
-  _globals['_LISTLINESRESPONSE']._serialized_end=1345
-  _globals['_TENANTSSERVICE']._serialized_start=1428
-  _globals['_TENANTSSERVICE']._serialized_end=1936
+  _globals['_GRAIN']._serialized_start=2457
+  _globals['_GRAIN']._serialized_end=2535
+  _globals['_RIGHTS']._serialized_start=2537
+  _globals['_RIGHTS']._serialized_end=2620
+  _globals['_ANNOUNCEWHEN']._serialized_start=2622
+  _globals['_ANNOUNCEWHEN']._serialized_end=2732
+  _globals['_TENANT']._serialized_start=172
+  _globals['_TENANT']._serialized_end=279
+  _globals['_TARGET']._serialized_start=281
+  _globals['_TARGET']._serialized_end=316
+  _globals['_ANNOUNCEMENT']._serialized_start=318
+  _globals['_ANNOUNCEMENT']._serialized_end=415
+  _globals['_INLINERULES']._serialized_start=418
+  _globals['_INLINERULES']._serialized_end=676
+  _globals['_KEYCODES']._serialized_start=678
+  _globals['_KEYCODES']._serialized_end=776
+  _globals['_AGENTRIGHTS']._serialized_start=778
+  _globals['_AGENTRIGHTS']._serialized_end=843
+  _globals['_LINE']._serialized_start=846
+  _globals['_LINE']._serialized_end=1423
+  _globals['_CREATETENANTREQUEST']._serialized_start=1425
+  _globals['_CREATETENANTREQUEST']._serialized_end=1528
+  _globals['_CREATETENANTRESPONSE']._serialized_start=1530
+  _globals['_CREATETENANTRESPONSE']._serialized_end=1591
+  _globals['_GETTENANTREQUEST']._serialized_start=1593
+  _globals['_GETTENANTREQUEST']._serialized_end=1625
+  _globals['_GETTENANTRESPONSE']._serialized_start=1627
+  _globals['_GETTENANTRESPONSE']._serialized_end=1685
+  _globals['_LISTTENANTSREQUEST']._serialized_start=1687
+  _globals['_LISTTENANTSREQUEST']._serialized_end=1746
+  _globals['_LISTTENANTSRESPONSE']._serialized_start=1748
+  _globals['_LISTTENANTSRESPONSE']._serialized_end=1834
+  _globals['_CREATELINEREQUEST']._serialized_start=1836
+  _globals['_CREATELINEREQUEST']._serialized_end=1949
+  _globals['_CREATELINERESPONSE']._serialized_start=1951
+  _globals['_CREATELINERESPONSE']._serialized_end=2006
+  _globals['_GETLINEREQUEST']._serialized_start=2008
+  _globals['_GETLINEREQUEST']._serialized_end=2038
+  _globals['_GETLINERESPONSE']._serialized_start=2040
+  _globals['_GETLINERESPONSE']._serialized_end=2092
+  _globals['_LISTLINESREQUEST']._serialized_start=2094
+  _globals['_LISTLINESREQUEST']._serialized_end=2167
+  _globals['_LISTLINESRESPONSE']._serialized_start=2169
+  _globals['_LISTLINESRESPONSE']._serialized_end=2249
+  _globals['_UPDATELINEREQUEST']._serialized_start=2252
+  _globals['_UPDATELINEREQUEST']._serialized_end=2398
+  _globals['_UPDATELINERESPONSE']._serialized_start=2400
+  _globals['_UPDATELINERESPONSE']._serialized_end=2455
+  _globals['_TENANTSSERVICE']._serialized_start=2735
+  _globals['_TENANTSSERVICE']._serialized_end=3326
 # @@protoc_insertion_point(module_scope)

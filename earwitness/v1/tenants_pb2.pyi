@@ -6,6 +6,8 @@ isort:skip_file
 from collections import abc as _abc
 from earwitness.v1 import party_pb2 as _party_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -49,6 +51,58 @@ GRAIN_MONTH: Grain.ValueType  # 3
 """A month."""
 Global___Grain: _TypeAlias = Grain  # noqa: Y015
 
+class _Rights:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RightsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rights.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RIGHTS_UNSPECIFIED: _Rights.ValueType  # 0
+    """Not said."""
+    RIGHTS_NONE: _Rights.ValueType  # 1
+    """Nothing."""
+    RIGHTS_PAUSE: _Rights.ValueType  # 2
+    """Pause and resume."""
+    RIGHTS_END: _Rights.ValueType  # 3
+    """End it for good; pause and resume, too."""
+
+class Rights(_Rights, metaclass=_RightsEnumTypeWrapper):
+    """What an agent may do to a recording while it is made."""
+
+RIGHTS_UNSPECIFIED: Rights.ValueType  # 0
+"""Not said."""
+RIGHTS_NONE: Rights.ValueType  # 1
+"""Nothing."""
+RIGHTS_PAUSE: Rights.ValueType  # 2
+"""Pause and resume."""
+RIGHTS_END: Rights.ValueType  # 3
+"""End it for good; pause and resume, too."""
+Global___Rights: _TypeAlias = Rights  # noqa: Y015
+
+class _AnnounceWhen:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AnnounceWhenEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AnnounceWhen.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ANNOUNCE_WHEN_UNSPECIFIED: _AnnounceWhen.ValueType  # 0
+    """Not said: before the answer."""
+    ANNOUNCE_WHEN_BEFORE_ANSWER: _AnnounceWhen.ValueType  # 1
+    """As early media, before the caller's call is answered."""
+    ANNOUNCE_WHEN_AFTER_ANSWER: _AnnounceWhen.ValueType  # 2
+    """After the caller's call is answered, before the agent is joined."""
+
+class AnnounceWhen(_AnnounceWhen, metaclass=_AnnounceWhenEnumTypeWrapper):
+    """When an announcement is played."""
+
+ANNOUNCE_WHEN_UNSPECIFIED: AnnounceWhen.ValueType  # 0
+"""Not said: before the answer."""
+ANNOUNCE_WHEN_BEFORE_ANSWER: AnnounceWhen.ValueType  # 1
+"""As early media, before the caller's call is answered."""
+ANNOUNCE_WHEN_AFTER_ANSWER: AnnounceWhen.ValueType  # 2
+"""After the caller's call is answered, before the agent is joined."""
+Global___AnnounceWhen: _TypeAlias = AnnounceWhen  # noqa: Y015
+
 @_typing.final
 class Tenant(_message.Message):
     """A data controller whose calls are recorded."""
@@ -86,6 +140,187 @@ class Tenant(_message.Message):
 Global___Tenant: _TypeAlias = Tenant  # noqa: Y015
 
 @_typing.final
+class Target(_message.Message):
+    """Where an inline call goes on to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URI_FIELD_NUMBER: _builtins.int
+    SRTP_FIELD_NUMBER: _builtins.int
+    uri: _builtins.str
+    """SIP or SIPS URI without headers and password, at most 255 characters. Without a user part the number that was called is
+    put in.
+    """
+    srtp: _builtins.bool
+    """Offer encrypted media (RTP/SAVP, RFC 4568) there."""
+    def __init__(
+        self,
+        *,
+        uri: _builtins.str = ...,
+        srtp: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["srtp", b"srtp", "uri", b"uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Target: _TypeAlias = Target  # noqa: Y015
+
+@_typing.final
+class Announcement(_message.Message):
+    """What the outside party hears before it is joined to the agent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPTS_FIELD_NUMBER: _builtins.int
+    WHEN_FIELD_NUMBER: _builtins.int
+    INTERRUPTIBLE_FIELD_NUMBER: _builtins.int
+    when: Global___AnnounceWhen.ValueType
+    """When it is played."""
+    interruptible: _builtins.bool
+    """Any key of the caller ends it."""
+    @_builtins.property
+    def prompts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of prompts, 1 to 16, of the line's tenant or samples of the box, one a language; the first where the caller's
+        language is not known.
+        """
+
+    def __init__(
+        self,
+        *,
+        prompts: _abc.Iterable[_builtins.str] | None = ...,
+        when: Global___AnnounceWhen.ValueType = ...,
+        interruptible: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interruptible", b"interruptible", "prompts", b"prompts", "when", b"when"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Announcement: _TypeAlias = Announcement  # noqa: Y015
+
+@_typing.final
+class InlineRules(_message.Message):
+    """How the box stands in the path of a line's calls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INBOUND_FIELD_NUMBER: _builtins.int
+    OUTBOUND_FIELD_NUMBER: _builtins.int
+    RING_TIME_FIELD_NUMBER: _builtins.int
+    ANNOUNCEMENT_FIELD_NUMBER: _builtins.int
+    WHISPER_FIELD_NUMBER: _builtins.int
+    TONE_INTERVAL_FIELD_NUMBER: _builtins.int
+    whisper: _builtins.str
+    """Name of the prompt that the agent alone hears before the parties are joined; empty: none."""
+    @_builtins.property
+    def inbound(self) -> _containers.RepeatedCompositeFieldContainer[Global___Target]:
+        """Where inbound calls go on to (the switchboard), in the order they are tried; at most 8. Empty: they are not carried."""
+
+    @_builtins.property
+    def outbound(self) -> _containers.RepeatedCompositeFieldContainer[Global___Target]:
+        """The same of outbound calls (the trunk). One of the two must be there."""
+
+    @_builtins.property
+    def ring_time(self) -> _duration_pb2.Duration:
+        """How long one target may ring: 1 to 300 whole seconds; not said: 30."""
+
+    @_builtins.property
+    def announcement(self) -> Global___Announcement:
+        """What the outside party hears before it is joined to the agent; absent: nothing."""
+
+    @_builtins.property
+    def tone_interval(self) -> _duration_pb2.Duration:
+        """"This call is recorded" as a tone every so often: 5 s to 1 h; not said or 0: never."""
+
+    def __init__(
+        self,
+        *,
+        inbound: _abc.Iterable[Global___Target] | None = ...,
+        outbound: _abc.Iterable[Global___Target] | None = ...,
+        ring_time: _duration_pb2.Duration | None = ...,
+        announcement: Global___Announcement | None = ...,
+        whisper: _builtins.str = ...,
+        tone_interval: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["announcement", b"announcement", "ring_time", b"ring_time", "tone_interval", b"tone_interval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["announcement", b"announcement", "inbound", b"inbound", "outbound", b"outbound", "ring_time", b"ring_time", "tone_interval", b"tone_interval", "whisper", b"whisper"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InlineRules: _TypeAlias = InlineRules  # noqa: Y015
+
+@_typing.final
+class KeyCodes(_message.Message):
+    """What agents key in: 1 to 8 of 0-9, *, #, A-D; none may be the beginning of another. Empty: not by keypad."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAUSE_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    pause: _builtins.str
+    """Pauses the recording; not said: *2."""
+    resume: _builtins.str
+    """Resumes it; not said: *3."""
+    end: _builtins.str
+    """Ends it for good; not said: *4."""
+    def __init__(
+        self,
+        *,
+        pause: _builtins.str | None = ...,
+        resume: _builtins.str | None = ...,
+        end: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_end", b"_end", "_pause", b"_pause", "_resume", b"_resume", "end", b"end", "pause", b"pause", "resume", b"resume"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end", b"_end", "_pause", b"_pause", "_resume", b"_resume", "end", b"end", "pause", b"pause", "resume", b"resume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__end: _TypeAlias = _typing.Literal["end"]  # noqa: Y015
+    _WhichOneofArgType__end: _TypeAlias = _typing.Literal["_end", b"_end"]  # noqa: Y015
+    _WhichOneofReturnType__pause: _TypeAlias = _typing.Literal["pause"]  # noqa: Y015
+    _WhichOneofArgType__pause: _TypeAlias = _typing.Literal["_pause", b"_pause"]  # noqa: Y015
+    _WhichOneofReturnType__resume: _TypeAlias = _typing.Literal["resume"]  # noqa: Y015
+    _WhichOneofArgType__resume: _TypeAlias = _typing.Literal["_resume", b"_resume"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end) -> _WhichOneofReturnType__end | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pause) -> _WhichOneofReturnType__pause | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__resume) -> _WhichOneofReturnType__resume | None: ...
+
+Global___KeyCodes: _TypeAlias = KeyCodes  # noqa: Y015
+
+@_typing.final
+class AgentRights(_message.Message):
+    """Rights of the agents whose number fits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    MAY_FIELD_NUMBER: _builtins.int
+    number: _builtins.str
+    """Form as in Line.numbers."""
+    may: Global___Rights.ValueType
+    """What they may do."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.str = ...,
+        may: Global___Rights.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["may", b"may", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgentRights: _TypeAlias = AgentRights  # noqa: Y015
+
+@_typing.final
 class Line(_message.Message):
     """What a tenant contracted: which calls, in which directions."""
 
@@ -102,6 +337,12 @@ class Line(_message.Message):
     GRACE_DAYS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    INLINE_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    RIGHTS_FIELD_NUMBER: _builtins.int
+    AGENTS_FIELD_NUMBER: _builtins.int
+    AUTO_RESUME_DELAY_FIELD_NUMBER: _builtins.int
+    REMINDER_INTERVAL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/lines/{line}; the box chooses it."""
     display_name: _builtins.str
@@ -116,9 +357,13 @@ class Line(_message.Message):
     """Days in which a deleted recording can be brought back, 0 to 3650. As grain."""
     etag: _builtins.str
     """Changes with everything that can change here."""
+    rights: Global___Rights.ValueType
+    """What agents may do whom `agents` does not name; not said: nothing."""
     @_builtins.property
     def numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Its numbers: digits with an optional leading plus sign; a trailing * stands for any rest."""
+        """Its numbers: digits with an optional leading plus sign; a trailing * stands for any rest. A number is one line's alone,
+        unless both name trunks and have none in common. FAILED_PRECONDITION, reason NUMBER_TAKEN.
+        """
 
     @_builtins.property
     def trunks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -136,6 +381,26 @@ class Line(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
 
+    @_builtins.property
+    def inline(self) -> Global___InlineRules:
+        """How the box stands in the path of its calls; absent: it does not, or is beside it (SIPREC)."""
+
+    @_builtins.property
+    def keys(self) -> Global___KeyCodes:
+        """What agents key in to pause, resume and end."""
+
+    @_builtins.property
+    def agents(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgentRights]:
+        """What single agents may do; at most 5000. The most specific number counts."""
+
+    @_builtins.property
+    def auto_resume_delay(self) -> _duration_pb2.Duration:
+        """A pause ends by itself after 10 s to 1 h; not said or 0: it does not."""
+
+    @_builtins.property
+    def reminder_interval(self) -> _duration_pb2.Duration:
+        """A tone to the agent while paused, every 5 s to 1 h; 0: never; not said: 30 s."""
+
     def __init__(
         self,
         *,
@@ -150,10 +415,16 @@ class Line(_message.Message):
         grace_days: _builtins.int | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        inline: Global___InlineRules | None = ...,
+        keys: Global___KeyCodes | None = ...,
+        rights: Global___Rights.ValueType = ...,
+        agents: _abc.Iterable[Global___AgentRights] | None = ...,
+        auto_resume_delay: _duration_pb2.Duration | None = ...,
+        reminder_interval: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_grace_days", b"_grace_days", "create_time", b"create_time", "grace_days", b"grace_days"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_grace_days", b"_grace_days", "auto_resume_delay", b"auto_resume_delay", "create_time", b"create_time", "grace_days", b"grace_days", "inline", b"inline", "keys", b"keys", "reminder_interval", b"reminder_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_grace_days", b"_grace_days", "catch_all", b"catch_all", "create_time", b"create_time", "directions", b"directions", "display_name", b"display_name", "do_not_record", b"do_not_record", "etag", b"etag", "grace_days", b"grace_days", "grain", b"grain", "name", b"name", "numbers", b"numbers", "trunks", b"trunks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_grace_days", b"_grace_days", "agents", b"agents", "auto_resume_delay", b"auto_resume_delay", "catch_all", b"catch_all", "create_time", b"create_time", "directions", b"directions", "display_name", b"display_name", "do_not_record", b"do_not_record", "etag", b"etag", "grace_days", b"grace_days", "grain", b"grain", "inline", b"inline", "keys", b"keys", "name", b"name", "numbers", b"numbers", "reminder_interval", b"reminder_interval", "rights", b"rights", "trunks", b"trunks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__grace_days: _TypeAlias = _typing.Literal["grace_days"]  # noqa: Y015
     _WhichOneofArgType__grace_days: _TypeAlias = _typing.Literal["_grace_days", b"_grace_days"]  # noqa: Y015
@@ -482,3 +753,71 @@ class ListLinesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListLinesResponse: _TypeAlias = ListLinesResponse  # noqa: Y015
+
+@_typing.final
+class UpdateLineRequest(_message.Message):
+    """Changes a line."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """As in CreateTenantRequest."""
+    validate_only: _builtins.bool
+    """Check everything, change nothing."""
+    @_builtins.property
+    def line(self) -> Global___Line:
+        """Its name, and what it shall say; with an etag only if nothing changed since that was read (ABORTED, reason
+        ETAG_MISMATCH).
+        """
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """What to change: display_name, numbers, trunks, catch_all, directions, do_not_record, inline, keys, rights, agents,
+        auto_resume_delay, reminder_interval, or parts of inline and keys such as inline.announcement.when. What is named here
+        and not said in the line is as in a new line that does not say it. Empty: all that is said there; "*": all. grain and
+        grace_days are changed by UpdateRetentionPolicy.
+        """
+
+    def __init__(
+        self,
+        *,
+        line: Global___Line | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "request_id", b"request_id", "update_mask", b"update_mask", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateLineRequest: _TypeAlias = UpdateLineRequest  # noqa: Y015
+
+@_typing.final
+class UpdateLineResponse(_message.Message):
+    """The line after a change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def line(self) -> Global___Line:
+        """The line; with validate_only as it would be."""
+
+    def __init__(
+        self,
+        *,
+        line: Global___Line | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["line", b"line"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["line", b"line"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateLineResponse: _TypeAlias = UpdateLineResponse  # noqa: Y015

@@ -65,6 +65,11 @@ class TenantsServiceStub:
                 request_serializer=earwitness_dot_v1_dot_tenants__pb2.ListLinesRequest.SerializeToString,
                 response_deserializer=earwitness_dot_v1_dot_tenants__pb2.ListLinesResponse.FromString,
                 _registered_method=True)
+        self.UpdateLine = channel.unary_unary(
+                '/earwitness.v1.TenantsService/UpdateLine',
+                request_serializer=earwitness_dot_v1_dot_tenants__pb2.UpdateLineRequest.SerializeToString,
+                response_deserializer=earwitness_dot_v1_dot_tenants__pb2.UpdateLineResponse.FromString,
+                _registered_method=True)
 
 
 class TenantsServiceServicer:
@@ -113,6 +118,13 @@ class TenantsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateLine(self, request, context):
+        """Changes a line. It holds for calls that begin after the answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TenantsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +157,11 @@ def add_TenantsServiceServicer_to_server(servicer, server):
                     servicer.ListLines,
                     request_deserializer=earwitness_dot_v1_dot_tenants__pb2.ListLinesRequest.FromString,
                     response_serializer=earwitness_dot_v1_dot_tenants__pb2.ListLinesResponse.SerializeToString,
+            ),
+            'UpdateLine': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateLine,
+                    request_deserializer=earwitness_dot_v1_dot_tenants__pb2.UpdateLineRequest.FromString,
+                    response_serializer=earwitness_dot_v1_dot_tenants__pb2.UpdateLineResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +327,33 @@ class TenantsService:
             '/earwitness.v1.TenantsService/ListLines',
             earwitness_dot_v1_dot_tenants__pb2.ListLinesRequest.SerializeToString,
             earwitness_dot_v1_dot_tenants__pb2.ListLinesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateLine(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/earwitness.v1.TenantsService/UpdateLine',
+            earwitness_dot_v1_dot_tenants__pb2.UpdateLineRequest.SerializeToString,
+            earwitness_dot_v1_dot_tenants__pb2.UpdateLineResponse.FromString,
             options,
             channel_credentials,
             insecure,

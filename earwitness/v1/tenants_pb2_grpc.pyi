@@ -45,6 +45,8 @@ class TenantsServiceStub:
     """Gets one line."""
     ListLines: _grpc.UnaryUnaryMultiCallable[_tenants_pb2.ListLinesRequest, _tenants_pb2.ListLinesResponse]
     """Lists lines, oldest first."""
+    UpdateLine: _grpc.UnaryUnaryMultiCallable[_tenants_pb2.UpdateLineRequest, _tenants_pb2.UpdateLineResponse]
+    """Changes a line. It holds for calls that begin after the answer."""
 
 @_typing.type_check_only
 class TenantsServiceAsyncStub(TenantsServiceStub):
@@ -63,6 +65,8 @@ class TenantsServiceAsyncStub(TenantsServiceStub):
     """Gets one line."""
     ListLines: _aio.UnaryUnaryMultiCallable[_tenants_pb2.ListLinesRequest, _tenants_pb2.ListLinesResponse]  # type: ignore[assignment]
     """Lists lines, oldest first."""
+    UpdateLine: _aio.UnaryUnaryMultiCallable[_tenants_pb2.UpdateLineRequest, _tenants_pb2.UpdateLineResponse]  # type: ignore[assignment]
+    """Changes a line. It holds for calls that begin after the answer."""
 
 class TenantsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tenants, whose calls are recorded, and their lines, which say what is recorded."""
@@ -114,5 +118,13 @@ class TenantsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tenants_pb2.ListLinesResponse, _abc.Awaitable[_tenants_pb2.ListLinesResponse]]:
         """Lists lines, oldest first."""
+
+    @_abc_1.abstractmethod
+    def UpdateLine(
+        self,
+        request: _tenants_pb2.UpdateLineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenants_pb2.UpdateLineResponse, _abc.Awaitable[_tenants_pb2.UpdateLineResponse]]:
+        """Changes a line. It holds for calls that begin after the answer."""
 
 def add_TenantsServiceServicer_to_server(servicer: TenantsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

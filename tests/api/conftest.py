@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +23,10 @@ from retention_fake import RetentionServer
 
 import earwitness
 from appliance.access import identities, pki
+from appliance.api import samples
 from appliance.api.control import Control
 from appliance.api.limits import RateLimit
+from appliance.api.promptstore import PromptStore
 from appliance.config.settings import ApiSettings, MediaSettings, Settings
 from appliance.model import (
     Direction,
@@ -534,11 +537,27 @@ def loop():
     thread.join()
 
 
+@pytest.fixture(scope="session")
+def sample_prompts(tmp_path_factory):
+    """The samples of the product, rendered once for all boxes of this test process."""
+    shelf = PromptStore(tmp_path_factory.mktemp("samples") / "prompts")
+    for entry in samples.shipped():
+        samples.make(entry, shelf, START)
+    return shelf._root
+
+
 @pytest.fixture
-def make_box(tmp_path, loop):
+def make_box(tmp_path, loop, sample_prompts):
     made: list[Box] = []
 
-    def make(*, vault: bool = True, signaling: bool = True, rate: RateLimit | None = None) -> Box:
+    def make(
+        *,
+        vault: bool = True,
+        signaling: bool = True,
+        rate: RateLimit | None = None,
+        rendered: bool = True,
+    ) -> Box:
+        """`rendered`: the samples are in the data directory already, as after a first start."""
         settings = Settings(
             data=tmp_path / f"box{len(made)}", api=ApiSettings(port=0), media=MediaSettings(workers=1)
         )
@@ -546,6 +565,8 @@ def make_box(tmp_path, loop):
             settings, VaultServer(settings.layout), SignalingServer(settings.layout), Clock(), loop, rate=rate
         )
         made.append(box)
+        if rendered:
+            shutil.copytree(sample_prompts, settings.layout.prompts)
         if vault:
             box.vault.start()
         if signaling:

@@ -1,0 +1,286 @@
+"""PromptsService."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import sqlalchemy as sa
+import structlog
+
+from appliance.api import convert, names
+from appliance.api.errors import FieldInvalidError, UploadTooSlowError
+from appliance.api.gate import Upload
+from appliance.api.parts import Note, Parts, check_text, page_size, query_of
+from appliance.api.promptstore import PromptUnwrittenError
+from appliance.catalog import prompts, tenants
+from appliance.catalog.errors import PageTokenError
+from appliance.media.audio.encode import wav_header
+from appliance.media.audio.prompts import Checked, check, render
+from appliance.media.audio.sound import MAX_BYTES, PromptTooLargeError, Sound, read_sound
+from appliance.model import EarwitnessError, new_id
+from appliance.model.prompt import Prompt
+from earwitness.v1 import prompts_pb2 as pb
+from earwitness.v1 import prompts_pb2_grpc
+
+log = structlog.get_logger()
+
+UPLOAD_S: Final = 120.0
+UPLOADS: Final = 2  # held in memory and worked on at once
+CHUNK: Final = 512 * 1024
+MAX_TEXT: Final = 2000
+MAX_PURPOSES: Final = 16
+_LANGUAGE = re.compile(r"([A-Za-z]{2,3})(-[A-Za-z]{4})?(-(?:[A-Za-z]{2}|[0-9]{3}))?((?:-[A-Za-z0-9]{5,8})*)")
+_PURPOSE = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+
+
+class Prompts(prompts_pb2_grpc.PromptsServiceServicer):
+    """See prompts.proto."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._uploads = asyncio.Semaphore(UPLOADS)
+
+    async def CreatePrompt(  # type: ignore[override]  # the gate gives every upload so
+        self, requests: Upload, context: Any
+    ) -> pb.CreatePromptResponse:
+        first: pb.CreatePromptRequest = await requests.first()
+        tenant_id = names.one_tenant(first.parent, "parent")
+        asked = _asked(first.prompt)
+        await self._parts.store.read(lambda connection: tenants.get_tenant(connection, tenant_id))
+        async with self._uploads:
+            data = await _received(requests)
+            if first.validate_only:
+                made, _, shown = await self._looked_at(asked, tenant_id, data)
+                answer = pb.CreatePromptResponse(prompt=message(made), sound=shown)
+                answer.prompt.ClearField("name")  # chosen when it is made
+                answer.prompt.ClearField("create_time")
+                return answer
+            found: list[pb.PromptSound] = []
+
+            async def act(note: Note) -> str:
+                made, checked, shown = await self._looked_at(asked, tenant_id, data)
+                found.append(shown)
+                await self._add(made, checked, note)
+                return made.prompt_id
+
+            # What a request_id stands for is the sound, too.
+            request = pb.CreatePromptRequest()
+            request.CopyFrom(first)
+            request.audio = hashlib.sha256(data).digest()
+            # Shielded: who goes away does not leave half a prompt behind.
+            prompt_id = await asyncio.shield(self._parts.once("CreatePrompt", request, act))
+        made = await self._prompt(tenant_id, prompt_id)
+        return pb.CreatePromptResponse(prompt=message(made), sound=found[0] if found else None)
+
+    async def _looked_at(
+        self, asked: Prompt, tenant_id: str, data: bytes
+    ) -> tuple[Prompt, Checked, pb.PromptSound]:
+        """The prompt that a sound would be; what sound.py, media's prompts.py and catalog's prompts.py refuse."""
+        sound, checked = await asyncio.to_thread(_checked, data)
+        await self._parts.store.read(lambda connection: prompts.check_room(connection, tenant_id))
+        made = asked.model_copy(
+            update={
+                "prompt_id": new_id(),
+                "tenant_id": tenant_id,
+                "audio_sha256": sound.sha256,
+                "duration_ms": checked.duration_ms,
+                "create_ns": self._parts.clock_ns(),
+            }
+        )
+        return made, checked, _sound(sound, checked)
+
+    async def _add(self, made: Prompt, checked: Checked, note: Note) -> None:
+        """Files first: a line may use the prompt as soon as the catalogue has it."""
+        payloads = await asyncio.to_thread(render, checked)
+        await asyncio.to_thread(self._parts.prompts.add, made, payloads)
+
+        def work(connection: sa.Connection) -> None:
+            prompts.add(connection, made)
+            note(connection, made.prompt_id)
+
+        try:
+            await self._parts.store.write(work)
+        except EarwitnessError:
+            await self._forget(made.prompt_id)
+            raise
+
+    async def GetPrompt(self, request: pb.GetPromptRequest, context: Any) -> pb.GetPromptResponse:
+        return pb.GetPromptResponse(prompt=message(await self._prompt(*names.prompt(request.name))))
+
+    async def ListPrompts(self, request: pb.ListPromptsRequest, context: Any) -> pb.ListPromptsResponse:
+        tenant_id = names.parent(request.parent) if request.parent else ""
+        size = page_size(request.page_size)
+        query = query_of("ListPrompts", request)
+        now_s = self._parts.clock_ns() / 1e9
+        after: tuple[int, str] | None = None
+        if request.page_token:
+            match self._parts.tokens.read_page(request.page_token, query, now_s):
+                case [int(create_ns), str(last_id)]:
+                    after = create_ns, last_id
+                case _:
+                    raise PageTokenError("not a page token of this query", field="page_token")
+
+        def work(connection: sa.Connection) -> list[Prompt]:
+            if tenant_id:
+                tenants.get_tenant(connection, tenant_id)
+            return prompts.list_prompts(connection, size + 1, after, tenant_id)
+
+        found = await self._parts.store.read(work)
+        answer = pb.ListPromptsResponse(prompts=map(message, found[:size]))
+        if len(found) > size:
+            last = found[size - 1]
+            answer.next_page_token = self._parts.tokens.page(query, [last.create_ns, last.prompt_id], now_s)
+        return answer
+
+    async def DeletePrompt(self, request: pb.DeletePromptRequest, context: Any) -> pb.DeletePromptResponse:
+        tenant_id, prompt_id = names.prompt(request.name)
+        if request.validate_only:
+            await self._parts.store.read(
+                lambda connection: prompts.check_unused(connection, prompt_id, tenant_id)
+            )
+            return pb.DeletePromptResponse()
+
+        async def act(note: Note) -> str:
+            def work(connection: sa.Connection) -> None:
+                prompts.remove(connection, prompt_id, tenant_id)
+                note(connection, prompt_id)
+
+            await self._parts.store.write(work)
+            await self._forget(prompt_id)
+            return prompt_id
+
+        await self._parts.once("DeletePrompt", request, act)
+        return pb.DeletePromptResponse()
+
+    async def DownloadPrompt(
+        self, request: pb.DownloadPromptRequest, context: Any
+    ) -> AsyncIterator[pb.DownloadPromptResponse]:
+        prompt = await self._prompt(*names.prompt(request.name))
+        pcm = await asyncio.to_thread(self._parts.prompts.pcm, prompt.prompt_id)
+        data = wav_header(16000, 1, len(pcm) // 2) + pcm
+        yield pb.DownloadPromptResponse(
+            header=pb.PromptHeader(
+                size_bytes=len(data),
+                file_name=f"{prompt.prompt_id}.wav",
+                sha256=hashlib.sha256(data).digest(),
+            )
+        )
+        for at in range(0, len(data), CHUNK):
+            yield pb.DownloadPromptResponse(chunk=data[at : at + CHUNK])
+
+    async def _prompt(self, tenant_id: str | None, prompt_id: str) -> Prompt:
+        return await self._parts.store.read(lambda connection: prompts.get(connection, prompt_id, tenant_id))
+
+    async def _forget(self, prompt_id: str) -> None:
+        """The folder of a prompt that the catalogue does not have any more, or never had."""
+        try:
+            await asyncio.to_thread(self._parts.prompts.remove, prompt_id)
+        except PromptUnwrittenError as error:
+            log.warning("prompt stays on disk until the next start", prompt=prompt_id, reason=error.reason)
+
+
+def message(row: Prompt) -> pb.Prompt:
+    """The public message."""
+    return pb.Prompt(
+        name=names.prompt_name(row.tenant_id, row.prompt_id),
+        display_name=row.display_name,
+        language=row.language,
+        text=row.text,
+        purposes=row.purposes,
+        duration=convert.duration(row.duration_ms * 10**6),
+        text_sha256=bytes.fromhex(row.text_sha256),
+        audio_sha256=bytes.fromhex(row.audio_sha256),
+        create_time=convert.timestamp(row.create_ns),
+    )
+
+
+async def _received(requests: Upload) -> bytes:
+    """All bytes of an upload; PromptTooLargeError, UploadTooSlowError, FieldInvalidError."""
+    data = bytearray()
+    try:
+        async with asyncio.timeout(UPLOAD_S):
+            async for position, one in _numbered(requests):
+                if position and (one.parent or one.HasField("prompt") or one.request_id or one.validate_only):
+                    raise FieldInvalidError("should hold audio alone after the first message", field="audio")
+                data += one.audio
+                if len(data) > MAX_BYTES:
+                    raise PromptTooLargeError(
+                        f"at most {MAX_BYTES >> 20} MiB", field="audio", limit=MAX_BYTES
+                    )
+    except TimeoutError:
+        raise UploadTooSlowError(f"an upload may take {UPLOAD_S:.0f} s") from None
+    return bytes(data)
+
+
+async def _numbered(requests: Upload) -> AsyncIterator[tuple[int, pb.CreatePromptRequest]]:
+    position = 0
+    async for one in requests:
+        yield position, one
+        position += 1
+
+
+def _checked(data: bytes) -> tuple[Sound, Checked]:
+    sound = read_sound(data)
+    return sound, check(sound)
+
+
+def _sound(sound: Sound, checked: Checked) -> pb.PromptSound:
+    return pb.PromptSound(
+        format=sound.format,
+        sample_rate=sound.rate,
+        channels=sound.samples.shape[1],
+        peak_dbfs=round(checked.peak_dbfs, 1),
+        speech_dbfs=round(checked.speech_dbfs, 1),
+        gain_db=round(checked.gain_db, 1),
+    )
+
+
+def _asked(asked: pb.Prompt) -> Prompt:
+    """What was said of a prompt; ids, times and sound come later. FieldInvalidError."""
+    text = asked.text
+    if not text.strip() or len(text) > MAX_TEXT or any(map(_is_control, text)):
+        raise FieldInvalidError(
+            f"should have 1 to {MAX_TEXT} characters; of control characters only line breaks",
+            field="prompt.text",
+        )
+    if len(asked.purposes) > MAX_PURPOSES:
+        raise FieldInvalidError(f"at most {MAX_PURPOSES}", field="prompt.purposes")
+    for position, purpose in enumerate(asked.purposes):
+        if not _PURPOSE.fullmatch(purpose):
+            raise FieldInvalidError(
+                "should be 1 to 40 lower-case letters, digits, dashes", field=f"prompt.purposes[{position}]"
+            )
+    return Prompt(
+        prompt_id="",
+        display_name=check_text(asked.display_name, "prompt.display_name", 100, 1),
+        language=_language(asked.language),
+        text=text,
+        text_sha256=hashlib.sha256(text.encode()).hexdigest(),
+        audio_sha256="",
+        purposes=tuple(dict.fromkeys(asked.purposes)),
+        duration_ms=0,
+        create_ns=0,
+    )
+
+
+def _is_control(letter: str) -> bool:
+    return (ord(letter) < 32 and letter != "\n") or ord(letter) == 127
+
+
+def _language(text: str) -> str:
+    """A language tag in the usual case: en-GB, zh-Hant-TW (RFC 5646 section 2.1.1)."""
+    found = _LANGUAGE.fullmatch(text)
+    if found is None or len(text) > 35:
+        raise FieldInvalidError("should be a language tag (BCP 47), such as en-GB", field="prompt.language")
+    return "".join(
+        [
+            found[1].lower(),
+            (found[2] or "").title(),
+            (found[3] or "").upper(),
+            (found[4] or "").lower(),
+        ]
+    )

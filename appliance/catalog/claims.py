@@ -1,0 +1,100 @@
+"""Whether two lines claim one number. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from appliance.model.routing import Line
+
+_NATIONAL = 6  # digits that a number without its prefix has at least
+_COUNTRY_CODE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """`position` in the line's numbers is also `other`'s."""
+
+    position: int
+    other: Line
+
+
+def conflict(line: Line, others: Iterable[Line]) -> Claim | None:
+    """The first number that another line has, too.
+
+    National and international spelling are one number (+441632960100, 00441632960100, 01632960100); prefixes are the same
+    where they are written alike, as a longer one beats a shorter one. Lines that both name trunks, with none in common,
+    may share numbers: two switchboards that both have an extension 200.
+    """
+    mine: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for position, number in enumerate(line.numbers):
+        normal = _normal(number)
+        mine[_bin(normal)].append((position, normal))
+    if not mine:
+        return None
+    for other in others:
+        if other.line_id == line.line_id or _apart(line, other):
+            continue
+        for number in other.numbers:
+            normal = _normal(number)
+            for position, own in mine.get(_bin(normal), ()):
+                if _same(own, normal):
+                    return Claim(position, other)
+    return None
+
+
+def _normal(number: str) -> str:
+    return f"+{number[2:]}" if number.startswith("00") and len(number) > 9 else number
+
+
+def _bin(number: str) -> str:
+    """Numbers that are the same have this in common."""
+    return number if number.endswith("*") else number[-_NATIONAL:]
+
+
+def _same(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    if one.endswith("*") or other.endswith("*"):
+        return False
+    if len(one) < len(other):
+        one, other = other, one
+    if not one.startswith("+"):
+        return False
+    digits = one[1:]
+    if other == digits and len(digits) >= _NATIONAL + 2:
+        return True
+    national = other[1:]
+    return (
+        other.startswith("0")
+        and len(national) >= _NATIONAL
+        and digits.endswith(national)
+        and 1 <= len(digits) - len(national) <= _COUNTRY_CODE
+    )
+
+
+def _apart(one: Line, other: Line) -> bool:
+    """Whether each is told by trunks of its own."""
+    if not one.trunks or not other.trunks:
+        return False
+    return not any(_overlap(mine, theirs) for mine in one.trunks for theirs in other.trunks)
+
+
+def _overlap(one: str, other: str) -> bool:
+    first, second = _network(one), _network(other)
+    if first is None or second is None:
+        return first is second and one.lower().rstrip(".") == other.lower().rstrip(".")
+    if isinstance(first, ipaddress.IPv4Network) and isinstance(second, ipaddress.IPv4Network):
+        return first.overlaps(second)
+    if isinstance(first, ipaddress.IPv6Network) and isinstance(second, ipaddress.IPv6Network):
+        return first.overlaps(second)
+    return False
+
+
+def _network(trunk: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(trunk.strip(), strict=False)
+    except ValueError:
+        return None

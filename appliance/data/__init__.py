@@ -1,0 +1,1 @@
+"""What comes with the product: sample prompts, made by tools/make_prompts.py."""
