@@ -63,7 +63,8 @@ class ClientAnswers:
 
     def _authenticate(self, outbound: OutboundRequest, response: SipResponse, now: float) -> bool:
         """Answer a challenge, once for each nonce (section 22.2)."""
-        core, credentials = self.core, self.core.config.credentials
+        core, chosen = self.core, self.core.config.credentials
+        credentials = chosen(outbound.request) if callable(chosen) else chosen
         proxy = response.status == 407
         name = "Proxy-Authorization" if proxy else "Authorization"
         challenges = response.headers.get_all("Proxy-Authenticate" if proxy else "WWW-Authenticate")

@@ -59,16 +59,18 @@ class ClientSide:
         route: Iterable[str],
         target: Target | None,
         call_id: str | None,
+        contact_params: str | None = None,
     ) -> SipSession:
         """See `SipEndpoint.invite`."""
         core = self.core
         if len(core.sessions) >= core.config.max_sessions:
             raise TooManySessionsError("too many SIP sessions")
         request, targets = self._first_request("INVITE", uri, from_, to, route, target, call_id)
-        core.finish_request(request, targets[0], sips=request.uri.scheme == "sips")
+        sips = request.uri.scheme == "sips"
+        core.finish_request(request, targets[0], sips=sips, params=contact_params)
         self._ask_for_timer(request, None)
         core.extend(request, headers, body, content_type)
-        session = SipSession(core.token(), uas=False)
+        session = SipSession(core.token(), uas=False, contact_params=contact_params)
         core.remember_description(session, request)
         outbound = core.send(request, targets, now, session=session)
         outbound.targets = targets
@@ -157,7 +159,7 @@ class ClientSide:
             raise SessionStateError("the session has no dialog yet", state=str(session.state))
         request = dialog.request(method)
         targets = core.targets(dialog.next_hop, session.flow)
-        core.finish_request(request, targets[0], sips=dialog.secure)
+        core.finish_request(request, targets[0], sips=dialog.secure, params=session.contact_params)
         if method in ("INVITE", "UPDATE"):
             self._ask_for_timer(request, session)
         core.extend(request, headers, body, content_type)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
 from appliance.media.sip.dialog import Dialog
@@ -77,7 +77,8 @@ class EndpointConfig:
     answer_within: float = (
         300.0  # an INVITE the application leaves without a final response gets 480 after that
     )
-    credentials: Credentials | None = None
+    # One for every peer, or chosen by the request that was challenged.
+    credentials: Credentials | Callable[[SipRequest], Credentials | None] | None = None
     replaces_must_match: bool = True  # 481 to a Replaces that names no session of ours (RFC 3891, section 3)
     max_transactions: int = 10_000
     max_sessions: int = 5_000
@@ -139,9 +140,15 @@ class Core:
         return (listener.host, port)
 
     def contact(
-        self, transport: Transport, host: str, local: tuple[str, int] | None, *, sips: bool = False
+        self,
+        transport: Transport,
+        host: str,
+        local: tuple[str, int] | None,
+        *,
+        sips: bool = False,
+        params: str | None = None,
     ) -> str:
-        """Our Contact towards a peer at `host`."""
+        """Our Contact towards a peer at `host`; `params` in place of the configured ones."""
         listener = self._listener(transport, host, local)
         if listener is None:
             address, parameter = "localhost.invalid", ""
@@ -151,12 +158,13 @@ class Core:
                 "" if listener.transport is Transport.UDP else f";transport={listener.transport.lower()}"
             )
         user = f"{self.config.contact_user}@" if self.config.contact_user else ""
-        params = f";{self.config.contact_params}" if self.config.contact_params else ""
+        params = self.config.contact_params if params is None else params
+        params = f";{params}" if params else ""
         scheme, parameter = ("sips", "") if sips else ("sip", parameter)
         return f"<{scheme}:{user}{address}{parameter}>{params}"
 
-    def contact_for_flow(self, flow: Flow, *, sips: bool = False) -> str:
-        return self.contact(flow.transport, flow.remote[0], flow.local, sips=sips)
+    def contact_for_flow(self, flow: Flow, *, sips: bool = False, params: str | None = None) -> str:
+        return self.contact(flow.transport, flow.remote[0], flow.local, sips=sips, params=params)
 
     def targets(self, uri: str, flow: Flow | None = None) -> list[Target]:
         """Where a request to `uri` goes, the best first. `flow` is the way the dialog's last request came, if any.
@@ -213,7 +221,9 @@ class Core:
             for route in request.headers.get_all("Record-Route"):
                 add("Record-Route", route)
         if forms_dialog or (request.method in ("UPDATE", "OPTIONS") and 200 <= status < 300):
-            add("Contact", self.contact_for_flow(inbound.flow, sips=bool(dialog and dialog.secure)))
+            params = session.contact_params if session else None
+            sips = bool(dialog and dialog.secure)
+            add("Contact", self.contact_for_flow(inbound.flow, sips=sips, params=params))
         if (200 <= status < 300 and request.method in ("INVITE", "UPDATE", "OPTIONS")) or status == 405:
             add("Allow", ", ".join(self.config.methods))
             add("Supported", ", ".join(self.config.extensions))
@@ -239,12 +249,13 @@ class Core:
             message.headers.set("Content-Type", content_type or "application/sdp")
             message.body = body
 
-    def finish_request(self, request: SipRequest, target: Target, *, sips: bool = False) -> None:
+    def finish_request(
+        self, request: SipRequest, target: Target, *, sips: bool = False, params: str | None = None
+    ) -> None:
         """Add what all our requests carry: Contact where it refreshes a target, Allow, Supported, User-Agent."""
         if request.method in ("INVITE", "UPDATE", "OPTIONS", "SUBSCRIBE", "REFER"):
-            request.headers.add(
-                "Contact", self.contact(target.transport, target.host, target.local, sips=sips)
-            )
+            contact = self.contact(target.transport, target.host, target.local, sips=sips, params=params)
+            request.headers.add("Contact", contact)
         if request.method in ("INVITE", "UPDATE", "OPTIONS"):
             request.headers.add("Allow", ", ".join(self.config.methods))
             request.headers.add("Supported", ", ".join(self.config.extensions))

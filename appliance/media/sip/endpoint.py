@@ -212,6 +212,7 @@ class SipEndpoint:
         route: Iterable[str] = (),
         target: Target | None = None,
         call_id: str | None = None,
+        contact_params: str | None = None,
     ) -> SipSession:
         """Send an INVITE to `uri`. `from_` and `to` are name-addr or addr-spec without tag; `to` is `uri` by default.
 
@@ -230,6 +231,7 @@ class SipEndpoint:
             route=route,
             target=target,
             call_id=call_id,
+            contact_params=contact_params,
         )
 
     def ack(

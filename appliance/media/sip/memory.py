@@ -34,6 +34,7 @@ def snapshot(session: SipSession) -> dict[str, Any]:
         "supported": sorted(session.remote_supported),
         "timer": [timer.interval, timer.refresher] if timer else None,
         "min_se": session.min_se,
+        "contact_params": session.contact_params,
         "description": [description[0], _text(description[1])] if description else None,
         "first_cseq": session.server.first_cseq,
         "unacked": [
@@ -84,6 +85,8 @@ def _read(state: Mapping[str, Any]) -> SipSession:
     session.remote_supported = frozenset(map(str, state["supported"]))
     session.timer = SessionTimer(max(1, int(timer[0])), bool(timer[1])) if timer else None
     session.min_se = int(state["min_se"])
+    params = state["contact_params"]
+    session.contact_params = None if params is None else str(params)
     session.description = (str(description[0]), _bytes(description[1])) if description else None
     session.server = ServerPart(first_cseq=int(state["first_cseq"]))
     for number, data, target, offered in state["unacked"]:

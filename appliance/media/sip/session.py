@@ -183,6 +183,7 @@ class SipSession:
     remote_supported: frozenset[str] = frozenset()
     timer: SessionTimer | None = None
     min_se: int = 0
+    contact_params: str | None = None  # of our Contact here; None: those of the endpoint
     description: tuple[str, bytes] | None = None  # content type and body of the last SDP we sent
     server: ServerPart = field(default_factory=ServerPart)
     client: ClientPart = field(default_factory=ClientPart)

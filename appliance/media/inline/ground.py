@@ -1,0 +1,394 @@
+"""What the parts of an inline call share: its participants, what it asks of capture, its timers, how it ends."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from appliance.media.inline.media import (
+    Change,
+    Close,
+    Command,
+    Done,
+    Evidence,
+    Failed,
+    Far,
+    Opened,
+    Outcome,
+    Play,
+    PlayEnded,
+    StopPlaying,
+    Tone,
+    TrackPlan,
+)
+from appliance.media.inline.negotiation import Place, Side
+from appliance.media.inline.plan import Plan, codes_of
+from appliance.media.sip.core import Fields, SessionStateError
+from appliance.media.sip.endpoint import UNREACHABLE, SipEndpoint
+from appliance.media.sip.session import InboundRequest, SipSession
+from appliance.model import Mark, Role
+from appliance.model.routing import Line
+
+NO_LONGER = 32  # play ids remembered after their end: a late word of them says nothing
+SDP = "application/sdp"
+Then = Callable[[Outcome], None]
+Ended = Callable[[PlayEnded], None]
+
+
+class Clock(Protocol):
+    """Two clocks: seconds that never go back, for timers; nanoseconds since the Unix epoch, for the timeline."""
+
+    def now(self) -> float: ...
+
+    def wall_ns(self) -> int: ...
+
+
+class Life(enum.StrEnum):
+    """What the call is doing."""
+
+    OPENING = "opening"
+    ANNOUNCING = "announcing"
+    RINGING = "ringing"
+    WHISPERING = "whispering"
+    TALKING = "talking"
+    ENDED = "ended"
+
+
+@dataclass(eq=False, slots=True)
+class Participant:
+    """One end of the call. `raw` is the last description they sent, for a call whose media does not go through us.
+
+    `settled`: offer and answer are complete, media can flow. `answered`: its call is up (200).
+    """
+
+    track: int
+    agent: bool
+    side: Side
+    aor: str = field(default="", repr=False)
+    name: str = field(default="", repr=False)
+    number: str = field(default="", repr=False)
+    sip: SipSession | None = None
+    place: Place | None = None
+    settled: bool = False
+    answered: bool = False
+    gone: bool = False
+    held: bool = False
+    raw: bytes = field(default=b"", repr=False)
+
+    @property
+    def role(self) -> Role:
+        return Role.AGENT if self.agent else Role.CALLER
+
+
+class Ground:
+    """See the module. One thread calls everything; the endpoint is pumped by whoever calls."""
+
+    def __init__(
+        self, call_id: str, line: Line, plan: Plan, endpoint: SipEndpoint, clock: Clock, started_ns: int
+    ) -> None:
+        self.call_id, self.line, self.plan = call_id, line, plan
+        self.endpoint, self.clock = endpoint, clock
+        self.started_ns = started_ns
+        self.life = Life.OPENING
+        self.participants: dict[int, Participant] = {}
+        self.pair: tuple[int, int] | None = None  # tracks of those who talk, or are about to
+        self.joined = False
+        self.bypass = False  # no capture: descriptions go through as they are
+        self.relay_only = bool(plan.withheld)
+        self.why_not = plan.withheld  # not recorded, and why
+        self.paused = self.stopped = False
+        self.paused_by = self.stopped_by = ""
+        self.voice = -1  # the box's own track
+        self.open = False  # capture has a session, or is asked for one
+        self.closing = False
+        self.over = False
+        self.commands: deque[tuple[Command, Then]] = deque()
+        self.timers: dict[str, float] = {}
+        self.changed = True
+        self.notes: list[str] = []  # for the log: what a person should know, without personal data
+        self._plays: dict[str, Ended] = {}
+        self._plays_made = 0
+        self._told: dict[int, TrackPlan] = {}
+        self._next_track = 0
+
+    # -- participants ------------------------------------------------------------------------------------------------
+
+    def join_in(self, *, agent: bool, srtp: bool = False) -> Participant:
+        """A new participant, with a track of its own."""
+        participant = Participant(self.take_track(), agent, Side(srtp))
+        self.participants[participant.track] = participant
+        return participant
+
+    def take_track(self) -> int:
+        number = self._next_track
+        self._next_track += 1
+        return number
+
+    def skip_tracks(self, number: int) -> None:
+        """Tracks below are taken (a call taken up again)."""
+        self._next_track = max(self._next_track, number)
+
+    def of(self, session: SipSession) -> Participant | None:
+        return next((one for one in self.participants.values() if one.sip is session), None)
+
+    def partner(self, participant: Participant) -> Participant | None:
+        """With whom it talks, or is about to."""
+        if self.pair is None or participant.track not in self.pair:
+            return None
+        other = self.pair[0] if self.pair[1] == participant.track else self.pair[1]
+        return self.participants.get(other)
+
+    @property
+    def caller(self) -> Participant:
+        """Who is on the first side of the call now."""
+        assert self.pair is not None
+        return self.participants[self.pair[0]]
+
+    @property
+    def callee(self) -> Participant | None:
+        return self.participants.get(self.pair[1]) if self.pair is not None else None
+
+    @property
+    def agent(self) -> Participant | None:
+        return next((one for one in self.present if one.agent), None)
+
+    @property
+    def present(self) -> list[Participant]:
+        return [one for one in self.participants.values() if not one.gone]
+
+    # -- media -------------------------------------------------------------------------------------------------------
+
+    def ask(self, command: Command, then: Then | None = None) -> None:
+        """Asks capture, in order. `then` gets the outcome."""
+        self.commands.append((command, then or self._noted))
+
+    def _noted(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Failed):
+            self.notes.append(f"media: {outcome.reason}")
+
+    def tracks(self) -> list[TrackPlan]:
+        """All tracks as they ought to be."""
+        codes = codes_of(self.line) if self.recording else ()
+        plans = [self._track(one, codes) for one in self.present]
+        if self.voice >= 0:
+            codecs = tuple(codec for one in self.present for codec in one.side.codecs if one.settled)
+            plans.append(TrackPlan(self.voice, active=True, codecs=codecs, box_voice=True))
+        return plans
+
+    def _track(self, one: Participant, codes: tuple[str, ...]) -> TrackPlan:
+        partner = self.partner(one)
+        side, remote = one.side, one.side.remote
+        far = None
+        if remote is not None and remote.port and one.side.direction.receives:
+            key = side.local_crypto
+            far = Far(
+                remote.address,
+                remote.port,
+                remote.port if side.mux else remote.rtcp_port,
+                (key.suite, key.key_salt) if key is not None else None,
+            )
+        hears = -1
+        if partner is not None and self._flows(partner, one):
+            hears = partner.track
+        theirs = side.remote_crypto
+        return TrackPlan(
+            one.track,
+            active=side.direction.sends,
+            codecs=side.codecs,
+            srtp=(theirs.suite, theirs.key_salt) if theirs is not None else None,
+            mux=side.mux,
+            far=far,
+            hears=hears,
+            codes=codes if one.agent else (),
+        )
+
+    def _flows(self, source: Participant, sink: Participant) -> bool:
+        """Whether one hears the other: joined, or the callee's early media before that."""
+        if not (source.settled and sink.settled and source.side.direction.sends):
+            return False
+        early = self.life is Life.RINGING and source is self.callee and not source.answered
+        return self.joined or early
+
+    def sync(
+        self, marks: Iterable[Mark] = (), evidence: Iterable[Evidence] = (), then: Then | None = None
+    ) -> None:
+        """Tells capture what has changed, if anything."""
+        marks, evidence = tuple(marks), tuple(evidence)
+        if not self.open or self.closing:
+            return
+        fresh = [plan for plan in self.tracks() if self._told.get(plan.number) != plan]
+        if not fresh and not marks and not evidence and then is None:
+            return
+        self._told.update({plan.number: plan for plan in fresh})
+        if not self.recording:
+            marks = evidence = ()
+        self.ask(Change(tuple(fresh), marks, evidence), then or self._placed)
+
+    def told(self, plans: Iterable[TrackPlan]) -> None:
+        """Capture has been told this by another command."""
+        self._told.update({plan.number: plan for plan in plans})
+
+    def _placed(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Opened):
+            self.places(outcome)
+        else:
+            self._noted(outcome)
+
+    def places(self, opened: Opened) -> None:
+        """Where each participant's media comes in."""
+        for track, place in opened.places.items():
+            if track in self.participants:
+                self.participants[track].place = place
+
+    @property
+    def recording(self) -> bool:
+        """Whether a recording is under way, paused or not."""
+        return self.open and not (self.relay_only or self.bypass or self.stopped)
+
+    # -- sounds ------------------------------------------------------------------------------------------------------
+
+    def play(
+        self,
+        participant: Participant,
+        sound: str | Tone,
+        ended: Ended | None = None,
+        *,
+        repeat: bool = False,
+        record: bool = False,
+        interruptible: bool = False,
+    ) -> str:
+        """Plays to one participant; its play id. `ended` comes once, also where it could not be played at all."""
+        self._plays_made += 1
+        play_id = f"{self._plays_made}"
+        done = ended or (lambda outcome: None)
+        codec = participant.side.speech
+        far = participant.settled and participant.side.direction.receives
+        if not self.open or self.bypass or codec is None or not far:
+            done(PlayEnded(play_id, False, 0, False, self.clock.wall_ns()))
+            return play_id
+        self._plays[play_id] = done
+        command = Play(
+            play_id,
+            participant.track,
+            sound,
+            codec,
+            repeat,
+            self.voice if record and self.recording else -1,
+            interruptible,
+        )
+
+        def begun(outcome: Outcome) -> None:
+            if isinstance(outcome, Failed):
+                self.notes.append(f"not played: {outcome.reason}")
+                self.play_ended(PlayEnded(play_id, False, 0, False, self.clock.wall_ns()))
+            elif isinstance(outcome, Done) and not repeat and outcome.duration_ms and play_id in self._plays:
+                # Its end is told; where that word is lost the call goes on all the same.
+                self.timer(f"play {play_id}", outcome.duration_ms / 1000 + 3.0)
+
+        self.ask(command, begun)
+        return play_id
+
+    def stop_playing(self, play_id: str) -> None:
+        """Ends it, unless it has ended."""
+        if self._plays.pop(play_id, None) is not None:
+            self.cancel_timer(f"play {play_id}")
+            if not self.closing:
+                self.ask(StopPlaying(play_id))
+
+    def play_ended(self, ended: PlayEnded) -> None:
+        """Something has been played."""
+        done = self._plays.pop(ended.play_id, None)
+        self.cancel_timer(f"play {ended.play_id}")
+        if done is not None and not self.over:
+            done(ended)
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def timer(self, name: str, seconds: float) -> None:
+        self.timers[name] = self.clock.now() + seconds
+
+    def cancel_timer(self, name: str) -> None:
+        self.timers.pop(name, None)
+
+    # -- SIP ---------------------------------------------------------------------------------------------------------
+
+    def respond(
+        self,
+        inbound: InboundRequest,
+        status: int,
+        *,
+        headers: Fields = (),
+        body: bytes = b"",
+        reliable: bool = False,
+    ) -> bool:
+        """Answers, where it still can be answered."""
+        if inbound.answered or (inbound.session is not None and not inbound.session.live):
+            return False
+        return self.endpoint.respond(
+            inbound,
+            status,
+            now=self.clock.now(),
+            headers=headers,
+            body=body,
+            content_type=SDP if body else None,
+            reliable=reliable,
+        )
+
+    def hang_up(self, participant: Participant, reason: str = "") -> None:
+        """Ends a participant's session, whatever it is in; an INVITE of theirs is answered by whoever knows how."""
+        session = participant.sip
+        if session is None or not session.live or session.ending is not None:
+            return
+        headers = [("Reason", f'SIP;text="{reason}"')] if reason else []
+        now = self.clock.now()
+        if session.uas and not session.confirmed:
+            return
+        try:
+            if session.confirmed:
+                self.endpoint.bye(session, now=now, headers=headers)
+            else:
+                self.endpoint.cancel(session, now=now)
+        except (SessionStateError, *UNREACHABLE) as error:
+            self.notes.append(f"not hung up: {error.reason}")
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def be(self, life: Life) -> None:
+        if self.life is not life:
+            self.life = life
+            self.changed = True
+
+    def finish(self, reason: str, marks: Iterable[Mark] = (), evidence: Iterable[Evidence] = ()) -> None:
+        """Everybody is hung up, the recording is closed. Once."""
+        if self.over:
+            return
+        at_ns = self.clock.wall_ns()
+        self.be(Life.ENDED)
+        self.over = True
+        self.timers.clear()
+        self._plays.clear()
+        for participant in self.present:
+            self.hang_up(participant)
+        if self.open and not self.closing:
+            self.closing = True
+            recorded = self.recording
+            self.ask(
+                Close(reason, tuple(marks) if recorded else (), tuple(evidence) if recorded else (), at_ns),
+                self._closed,
+            )
+
+    def _closed(self, outcome: Outcome) -> None:
+        self.open = False
+        self._noted(outcome)
+
+    @property
+    def ended(self) -> bool:
+        """Nothing is left: no session of SIP, none of capture, nothing asked."""
+        return (
+            self.over
+            and not self.open
+            and all(one.sip is None or not one.sip.live for one in self.participants.values())
+        )
