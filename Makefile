@@ -47,7 +47,8 @@ format: $(STAMP)  ## put the code into the house style
 proto: $(STAMP)  ## generate the stubs from proto/
 	@PATH="$(BIN):$$PATH" $(BIN)/python tools/generate_proto.py
 
-bench: $(STAMP)  ## figures as ratios: capture at 100, 500 and 1,000 calls, rendering, stored bytes
+bench: $(STAMP)  ## figures as ratios: capture, inline calls beside rtpengine (Debian), rendering, stored bytes
+	@sh tests/system/install-peers.sh
 	@$(BIN)/python -m bench
 
 lock: $(STAMP)  ## resolve requirements/dev.lock anew

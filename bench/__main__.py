@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import keystore, rendering
+from bench import inline, keystore, rendering
 from bench.capture import CaptureResult, measure
 from bench.machine import describe
 
@@ -78,8 +78,45 @@ def keys(arguments: argparse.Namespace, console: Console) -> object:
     return found
 
 
+def bridged(arguments: argparse.Namespace, console: Console) -> object:
+    """Inline calls, by capture and by rtpengine side by side."""
+    with console.status(f"{arguments.bridged} bridged calls for {arguments.seconds:.0f} s"):
+        found = inline.measure(arguments.bridged, arguments.seconds)
+    shown = Table(title="Inline calls: bridged and recorded, same packets, same time", title_justify="left")
+    heads = (
+        "engine",
+        "calls",
+        "CPU ms a call-second",
+        "packets",
+        "lost",
+        "delay p50",
+        "p99",
+        "most",
+        "stored B/s",
+    )
+    for head in heads:
+        shown.add_column(head, justify="right")
+    for one in found.engines:
+        delays = (one.delay_p50_us, one.delay_p99_us, one.delay_max_us)
+        shown.add_row(
+            one.engine,
+            f"{one.calls:,}",
+            f"{one.cpu_ms_per_call_second:.2f}",
+            f"{one.packets:,}",
+            f"{one.lost:,}",
+            *(f"{delay / 1000:.2f}" for delay in delays),
+            f"{one.stored_bytes_per_call_second:,.0f}",
+        )
+    console.print(shown)
+    console.print("CPU of the engine; delay added, against a copy of each packet that goes past the engines.")
+    if found.sender_late_ms > 200 or found.reference_missing:
+        console.print("The machine was overloaded: read these figures as an upper bound.")
+    return found.as_json()
+
+
 SECTIONS: dict[str, Callable[[argparse.Namespace, Console], object]] = {
     "capture": capture,
+    "inline": bridged,
     "rendering": render,
     "keystore": keys,
 }
@@ -93,6 +130,7 @@ def main() -> None:
         "--only", choices=list(SECTIONS), action="append", help="one section; may be repeated"
     )
     parser.add_argument("--calls", type=int, nargs="*", default=[100, 500, 1000])
+    parser.add_argument("--bridged", type=int, default=100, help="inline calls at once")
     parser.add_argument("--seconds", type=float, default=16.0, help="of sending, for each number of calls")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()

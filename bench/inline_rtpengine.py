@@ -129,7 +129,9 @@ class RtpEngine:
             "from-tag": tags[0],
             "replace": ["origin", "session-connection"],
             "ICE": "remove",
-        } | ({"record-call": "yes"} if record else {})
+        }
+        if record:
+            common["record-call"] = "yes"
         offered = self.ask(command="offer", sdp=_sdp(address, ports[0]), **common)
         answered = self.ask(command="answer", sdp=_sdp(address, ports[1]), **common, **{"to-tag": tags[1]})
         # What the offer became tells the second party where to send, and the answer tells the first.
