@@ -83,19 +83,8 @@ def bridged(arguments: argparse.Namespace, console: Console) -> object:
     with console.status(f"{arguments.bridged} bridged calls for {arguments.seconds:.0f} s"):
         found = inline.measure(arguments.bridged, arguments.seconds)
     shown = Table(title="Inline calls: bridged and recorded, same packets, same time", title_justify="left")
-    heads = (
-        "engine",
-        "calls",
-        "CPU ms a call-second",
-        "packets",
-        "lost",
-        "delay p50",
-        "p99",
-        "most",
-        "stored B/s",
-    )
-    for head in heads:
-        shown.add_column(head, justify="right")
+    for head in ("", "calls", "CPU ms/call s", "packets", "lost", "p50 ms", "p99 ms", "most", "B/call s"):
+        shown.add_column(head, justify="right", no_wrap=True)
     for one in found.engines:
         delays = (one.delay_p50_us, one.delay_p99_us, one.delay_max_us)
         shown.add_row(
