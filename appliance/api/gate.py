@@ -264,8 +264,8 @@ def _request_id(context: Any) -> str:
 
 def _describe(call: Call, request: Any) -> None:
     """What the call is about. A text that is no resource name may be anything, so it is not repeated."""
-    changed = getattr(request, "retention_policy", None)
-    for text in (getattr(request, "name", ""), getattr(request, "parent", ""), getattr(changed, "name", "")):
+    said = (request, getattr(request, "retention_policy", None), getattr(request, "line", None))
+    for text in (*(getattr(one, "name", "") for one in said), getattr(request, "parent", "")):
         if isinstance(text, str) and text:
             call.subject = text if names.is_name(text) else "malformed"
     if is_id(getattr(request, "copy_id", "")):

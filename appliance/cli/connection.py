@@ -77,6 +77,11 @@ def resource(kind: str, text: str) -> str:
     )
 
 
+def prompt(text: str) -> str:
+    """The full name of a prompt, a tenant's or one of the box, that was given as a name or as a bare id."""
+    return text if text.startswith("prompts/") else resource("prompts", text)
+
+
 def tenant_parent(text: str) -> str:
     """The parent of a list: a tenant's name or id; nothing for all tenants."""
     if not text:

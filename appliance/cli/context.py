@@ -15,6 +15,7 @@ from earwitness.v1 import (
     box_pb2_grpc,
     calls_pb2_grpc,
     events_pb2_grpc,
+    prompts_pb2_grpc,
     recordings_pb2_grpc,
     retention_pb2_grpc,
     tenants_pb2_grpc,
@@ -38,6 +39,7 @@ class Box:
     recordings: recordings_pb2_grpc.RecordingsServiceStub
     retention: retention_pb2_grpc.RetentionServiceStub
     tenants: tenants_pb2_grpc.TenantsServiceStub
+    prompts: prompts_pb2_grpc.PromptsServiceStub
     events: events_pb2_grpc.EventsServiceStub
     box: box_pb2_grpc.BoxServiceStub
     channel: grpc.Channel
@@ -58,6 +60,7 @@ def services_of(channel: grpc.Channel) -> Box:
         recordings_pb2_grpc.RecordingsServiceStub(channel),
         retention_pb2_grpc.RetentionServiceStub(channel),
         tenants_pb2_grpc.TenantsServiceStub(channel),
+        prompts_pb2_grpc.PromptsServiceStub(channel),
         events_pb2_grpc.EventsServiceStub(channel),
         box_pb2_grpc.BoxServiceStub(channel),
         channel,

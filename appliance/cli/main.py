@@ -13,7 +13,20 @@ from typing import Annotated, Any
 import grpc
 import typer
 
-from appliance.cli import box, calls, events, holds, output, recordings, retention, serve, tenants, vault
+from appliance.cli import (
+    box,
+    calls,
+    events,
+    holds,
+    lines,
+    output,
+    prompts,
+    recordings,
+    retention,
+    serve,
+    tenants,
+    vault,
+)
 from appliance.cli.connection import Connection, default_data
 from appliance.cli.exits import Exit, Failure, from_error, from_rpc
 from appliance.model import EarwitnessError
@@ -31,7 +44,8 @@ app.add_typer(retention.app, name="retention")
 app.add_typer(holds.app, name="holds")
 app.add_typer(vault.app, name="vault")
 app.add_typer(tenants.tenants, name="tenants")
-app.add_typer(tenants.lines, name="lines")
+app.add_typer(lines.app, name="lines")
+app.add_typer(prompts.app, name="prompts")
 app.add_typer(events.app, name="events")
 app.add_typer(box.app, name="box")
 app.command("serve")(serve.serve)
