@@ -133,21 +133,22 @@ class Office:
             time.sleep(0.1)
 
     def recording(self) -> tuple[recordings_pb2.Recording, np.ndarray]:
-        """The tenant's one recording, once it is filed, and its channels: a track each, by its number."""
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            request = recordings_pb2.ListRecordingsRequest(parent=self.tenant)
-            found = self.client.recordings.ListRecordings(request, timeout=10).recordings
-            if found:
-                assert len(found) == 1, "one call, one recording"
-                return self.shown(found[0].name), self._sound_of(found[0].name)
-            time.sleep(0.2)
-        raise AssertionError("no recording was filed in time")
+        """The tenant's one recording, once it is filed, and its channels: caller left, agent right."""
+        (found,) = self.recordings_with_sound(1)
+        return found
 
-    def recordings(self) -> int:
-        """How many recordings the tenant has."""
+    def recordings_with_sound(self, count: int) -> list[tuple[recordings_pb2.Recording, np.ndarray]]:
+        """As `recording`, where there are `count`."""
+        deadline = time.monotonic() + PATIENCE_S
         request = recordings_pb2.ListRecordingsRequest(parent=self.tenant)
-        return len(self.client.recordings.ListRecordings(request, timeout=10).recordings)
+        while True:
+            found = self.client.recordings.ListRecordings(request, timeout=10).recordings
+            if len(found) >= count:
+                break
+            assert time.monotonic() < deadline, f"{len(found)} of {count} recordings were filed in time"
+            time.sleep(0.2)
+        assert len(found) == count, [one.name for one in found]
+        return [(self.shown(one.name), self._sound_of(one.name)) for one in found]
 
     def shown(self, name: str) -> recordings_pb2.Recording:
         """A recording with all that is known of it."""

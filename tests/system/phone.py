@@ -108,6 +108,7 @@ class Phone:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 ["baresip", "-4", "-s", "-f", str(self._folder)],
+                cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -240,12 +241,14 @@ class Phone:
         """Its SIP messages so far, in order."""
         return list(_messages(self._log.read_text("utf-8", "replace"), self._own_addresses()))
 
-    def wait_message(self, first: str, timeout_s: float = PATIENCE_S, *, sent: bool = False) -> Message:
-        """The first SIP message, taken or `sent`, whose first line begins so."""
+    def wait_message(
+        self, first: str, timeout_s: float = PATIENCE_S, *, sent: bool = False, body: str = ""
+    ) -> Message:
+        """The first SIP message, taken or `sent`, whose first line begins so and whose body holds `body`."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             for message in self.messages:
-                if message.sent is sent and message.first.startswith(first):
+                if message.sent is sent and message.first.startswith(first) and body in message.body:
                     return message
             time.sleep(0.1)
         raise self._error(f"no {first!r} within {timeout_s:.0f} s")
@@ -270,11 +273,12 @@ class Phone:
     def _error(self, what: str) -> PhoneError:
         return PhoneError(f"{self.name}: {what}\n{self.log()[-3000:]}")
 
-    def _sound(self, samples: np.ndarray) -> Path:
+    def _sound(self, samples: np.ndarray) -> str:
+        """A file for baresip to play, by its short name: long paths are cut there."""
         self._says += 1
-        return speech.write_wav(self._folder / f"says-{self._says}.wav", samples, SILENCE_S)
+        return speech.write_wav(self._folder / f"says-{self._says}.wav", samples, SILENCE_S).name
 
-    def _config(self, source: Path, tls: bool) -> str:
+    def _config(self, source: str, tls: bool) -> str:
         here = Path("/usr/lib/baresip/modules")
         modules = here if here.is_dir() else next(Path("/usr/lib").glob("*/baresip/modules"))
         low = random.choice(MEDIA_PORTS)
