@@ -17,7 +17,7 @@ from earwitness.v1 import calls_pb2 as pb
 from earwitness.v1 import calls_pb2_grpc
 
 HEARTBEAT_S: Final = 15.0
-_STATES: Final = {"RECORDING", "PAUSED", "HELD", "NOT_RECORDED", "ENDED"}
+_STATES: Final = {word.removeprefix("CALL_STATE_") for word in signaling_pb2.CallState.keys()[1:]}
 
 
 def _state(text: str) -> str:

@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x65\x61rwitness/v1/party.proto\x12\rearwitness.v1\"v\n\x05Party\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12&\n\x04role\x18\x04 \x01(\x0e\x32\x18.earwitness.v1.PartyRole\x12\x0e\n\x06tracks\x18\x05 \x03(\x05*l\n\tPartyRole\x12\x1a\n\x16PARTY_ROLE_UNSPECIFIED\x10\x00\x12\x15\n\x11PARTY_ROLE_CALLER\x10\x01\x12\x14\n\x10PARTY_ROLE_AGENT\x10\x02\x12\x16\n\x12PARTY_ROLE_UNKNOWN\x10\x03*\x84\x01\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44IRECTION_INBOUND\x10\x01\x12\x16\n\x12\x44IRECTION_OUTBOUND\x10\x02\x12\x16\n\x12\x44IRECTION_INTERNAL\x10\x03\x12\x15\n\x11\x44IRECTION_UNKNOWN\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x65\x61rwitness/v1/party.proto\x12\rearwitness.v1\"v\n\x05Party\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12&\n\x04role\x18\x04 \x01(\x0e\x32\x18.earwitness.v1.PartyRole\x12\x0e\n\x06tracks\x18\x05 \x03(\x05*\x80\x01\n\tPartyRole\x12\x1a\n\x16PARTY_ROLE_UNSPECIFIED\x10\x00\x12\x15\n\x11PARTY_ROLE_CALLER\x10\x01\x12\x14\n\x10PARTY_ROLE_AGENT\x10\x02\x12\x16\n\x12PARTY_ROLE_UNKNOWN\x10\x03\x12\x12\n\x0ePARTY_ROLE_BOX\x10\x04*\x84\x01\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44IRECTION_INBOUND\x10\x01\x12\x16\n\x12\x44IRECTION_OUTBOUND\x10\x02\x12\x16\n\x12\x44IRECTION_INTERNAL\x10\x03\x12\x15\n\x11\x44IRECTION_UNKNOWN\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'earwitness.v1.party_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PARTYROLE']._serialized_start=164
-  _globals['_PARTYROLE']._serialized_end=272
-  _globals['_DIRECTION']._serialized_start=275
-  _globals['_DIRECTION']._serialized_end=407
+  _globals['_PARTYROLE']._serialized_start=165
+  _globals['_PARTYROLE']._serialized_end=293
+  _globals['_DIRECTION']._serialized_start=296
+  _globals['_DIRECTION']._serialized_end=428
   _globals['_PARTY']._serialized_start=44
   _globals['_PARTY']._serialized_end=162
 # @@protoc_insertion_point(module_scope)

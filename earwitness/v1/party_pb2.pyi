@@ -33,6 +33,8 @@ class _PartyRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PartyRole.V
     """The tenant's own party; rendered on the right channel."""
     PARTY_ROLE_UNKNOWN: _PartyRole.ValueType  # 3
     """Could not be told."""
+    PARTY_ROLE_BOX: _PartyRole.ValueType  # 4
+    """The box itself: announcements, as they were heard."""
 
 class PartyRole(_PartyRole, metaclass=_PartyRoleEnumTypeWrapper):
     """Which side of the conversation a party is on."""
@@ -45,6 +47,8 @@ PARTY_ROLE_AGENT: PartyRole.ValueType  # 2
 """The tenant's own party; rendered on the right channel."""
 PARTY_ROLE_UNKNOWN: PartyRole.ValueType  # 3
 """Could not be told."""
+PARTY_ROLE_BOX: PartyRole.ValueType  # 4
+"""The box itself: announcements, as they were heard."""
 Global___PartyRole: _TypeAlias = PartyRole  # noqa: Y015
 
 class _Direction:

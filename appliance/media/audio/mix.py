@@ -55,7 +55,8 @@ def channels_of(tracks: list[Track], layout: str) -> list[list[Track]]:
     if len(tracks) == 1 and tracks[0].role is Role.UNKNOWN:
         return [tracks]  # a recorder that gets one mix has no sides
     left = [track for track in tracks if track.role is Role.CALLER]
-    right = [track for track in tracks if track.role is Role.AGENT]
+    # What the box says is heard by the caller, as what the agent says.
+    right = [track for track in tracks if track.role in (Role.AGENT, Role.BOX)]
     for track in tracks:
         if track.role is Role.UNKNOWN:
             (left if len(left) <= len(right) else right).append(track)

@@ -127,9 +127,28 @@ class Ground:
         self._next_track += 1
         return number
 
-    def skip_tracks(self, number: int) -> None:
-        """Tracks below are taken (a call taken up again)."""
-        self._next_track = max(self._next_track, number)
+    @property
+    def track_count(self) -> int:
+        """Tracks taken so far; a number is never used again."""
+        return self._next_track
+
+    def take_up(
+        self,
+        pair: tuple[int, int],
+        *,
+        voice: int,
+        tracks: int,
+        started_ns: int,
+        relay_only: bool,
+        why_not: str,
+    ) -> None:
+        """A call that talked already when its process died; its participants are there."""
+        self.pair, self.voice, self.started_ns = pair, voice, started_ns
+        self.relay_only, self.why_not = relay_only, why_not
+        self._next_track = tracks
+        self.joined = self.open = True
+        self.life = Life.TALKING
+        self.told(self.tracks())
 
     def of(self, session: SipSession) -> Participant | None:
         return next((one for one in self.participants.values() if one.sip is session), None)

@@ -49,6 +49,12 @@ class Keeping:
         if self.ground.plan.tone_s and self.ground.recording:
             self.ground.timer("tone", FIRST_TONE_S)
 
+    def taken_up(self) -> None:
+        """The call goes on after a restart: its timers begin anew."""
+        self.begin()
+        if self.ground.paused:
+            self._remind()
+
     # -- asked -------------------------------------------------------------------------------------------------------
 
     def act(self, action: str, actor: str, reason: str = "", told: Told | None = None) -> None:
@@ -84,7 +90,10 @@ class Keeping:
             done(answer if isinstance(answer, Failed) else None)
 
         ground.ask(Pause(mark), outcome)
-        line = ground.line
+        self._remind()
+
+    def _remind(self) -> None:
+        ground, line = self.ground, self.ground.line
         if line.auto_resume_s:
             ground.timer("resume", line.auto_resume_s)
         if line.reminder_s:

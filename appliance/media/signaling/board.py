@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Protocol
 
-from appliance.media.signaling.calls import Call
 from appliance.media.signaling.errors import CallNotFoundError, WatcherTooSlowError
 from earwitness.internal.v1 import signaling_pb2 as pb
 
@@ -30,22 +30,30 @@ class _Watcher:
         self.wake.set()
 
 
+class Shown(Protocol):
+    """A live call, as it is shown."""
+
+    call_id: str
+
+    def message(self, now_ns: int) -> pb.LiveCall: ...
+
+
 class Board:
     """All live calls by id."""
 
     def __init__(self) -> None:
-        self.calls: dict[str, Call] = {}
+        self.calls: dict[str, Shown] = {}
         self._watchers: set[_Watcher] = set()
         self._told: dict[str, pb.LiveCall] = {}
 
-    def call(self, call_id: str) -> Call:
+    def call(self, call_id: str) -> Shown:
         """CallNotFoundError where there is no live call of this id."""
         found = self.calls.get(call_id)
         if found is None:
             raise CallNotFoundError("no such live call", call=call_id)
         return found
 
-    def publish(self, call: Call) -> pb.LiveCall:
+    def publish(self, call: Shown) -> pb.LiveCall:
         """Tells watchers of a call as it is now, where that is news. A call that has ended is forgotten."""
         message = call.message(time.time_ns())
         if message.state == pb.CALL_STATE_ENDED:

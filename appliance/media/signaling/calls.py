@@ -163,6 +163,11 @@ class Leg:
             flags=tuple(dict.fromkeys((*self.srs.flags, *self.flags))),
         )
 
+    @property
+    def awaited(self) -> list[int]:
+        """Tracks on which media should come now."""
+        return [track.number for track in self.srs.tracks if track.active and track.line >= 0]
+
     def context(self, snapshot: dict[str, object] | None) -> SessionContext:
         """What capture keeps for us; `snapshot` is that of the dialog."""
         return SessionContext(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -48,6 +48,16 @@ class Worker:
         """One command. Raises the error that capture raised, CaptureUnavailableError where it does not answer."""
         try:
             return await getattr(self._stub, method)(request, timeout=timeout)
+        except grpc.RpcError as error:
+            if error.code() in _AWAY:
+                raise CaptureUnavailableError(f"{self.name} does not answer", worker=self.number) from error
+            raise rpc.from_rpc_error(error) from error
+
+    async def watch(self, request: pb.WatchMediaRequest) -> AsyncIterator[pb.WatchMediaResponse]:
+        """What happens in its media. Raises as `ask`."""
+        try:
+            async for message in self._stub.WatchMedia(request):
+                yield message
         except grpc.RpcError as error:
             if error.code() in _AWAY:
                 raise CaptureUnavailableError(f"{self.name} does not answer", worker=self.number) from error

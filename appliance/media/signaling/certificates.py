@@ -59,6 +59,26 @@ def load_certificate(context: ssl.SSLContext, pki: Path) -> None:
         raise CertificateMissingError("the certificate for SIP over TLS cannot be used") from error
 
 
+def client_context(pki: Path, trust: Path | None) -> ssl.SSLContext:
+    """Our side of calls over TLS that we begin: the peer must show a certificate of an authority that we know.
+
+    Known are the box's own, those in `sip-ca.crt`, and those in `trust`. We show our own certificate where asked.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    for path in (pki / "ca.crt", pki / "sip-ca.crt", *([trust] if trust is not None else [])):
+        try:
+            if path.exists():
+                context.load_verify_locations(path)
+        except (ssl.SSLError, OSError):
+            log.error("authority unusable", file=path.name)
+    try:
+        load_certificate(context, pki)
+    except CertificateMissingError as error:
+        log.warning("calls over TLS go without a certificate of ours", reason=error.reason)
+    return context
+
+
 def certificate_stamp(pki: Path) -> tuple[int, ...]:
     """Changes when the certificate does."""
     found = [path.stat() for path in (pki / "sip.crt", pki / "sip.key") if path.exists()]

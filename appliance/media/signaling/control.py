@@ -12,6 +12,7 @@ from appliance.media.signaling.board import Board
 from appliance.media.signaling.calls import Call, Leg
 from appliance.media.signaling.desk import Desk
 from appliance.media.signaling.errors import ActionError, CallNotRecordedError, CaptureUnavailableError
+from appliance.media.signaling.inline.live import LiveInline
 from appliance.model import Mark, MarkKind
 from earwitness.internal.v1 import signaling_pb2 as pb
 from earwitness.internal.v1 import signaling_pb2_grpc
@@ -42,6 +43,10 @@ class Control:
                 "actor or reason is too long", field="reason" if len(actor) <= MAX_ACTOR else "actor"
             )
         call = self._desk.board.call(call_id)
+        if isinstance(call, LiveInline):
+            await call.act(action, actor, reason)
+            return self._desk.board.publish(call)
+        assert isinstance(call, Call)
         lock = self._locks.setdefault(call_id, asyncio.Lock())
         try:
             async with lock:

@@ -13,6 +13,9 @@ from appliance.media.signaling.capture import CLOSE_S, Worker
 from appliance.media.signaling.context import CallContext, SessionContext, unpack
 from appliance.media.signaling.desk import Desk
 from appliance.media.signaling.errors import ContextError
+from appliance.media.signaling.inline import memory
+from appliance.media.signaling.inline.desk import InlineDesk
+from appliance.media.signaling.inline.live import LiveInline
 from appliance.media.siprec.srs import RecordingSession
 from appliance.model import EarwitnessError, Kind, Mark, MarkKind
 from appliance.model.routing import Line, Tenant
@@ -33,8 +36,9 @@ log = structlog.get_logger()
 class Keeper:
     """`listed` is called with what a worker has open."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, inline: InlineDesk) -> None:
         self._desk = desk
+        self._inline = inline
         self._strays: dict[str, float] = {}  # sessions nobody knows, since when
         self._good: dict[int, int] = {}  # by worker: when it last had everything, for the gap's beginning
         self._probed: dict[Leg, float] = {}
@@ -48,18 +52,26 @@ class Keeper:
             self._adopt(worker, sessions)
         await self._close_strays(worker, open_there)
         mine = [leg for leg in self._desk.legs if leg.worker is worker and leg.open]
+        inline = self._inline.lost(worker, set(open_there), asked)
         lost = [
             leg for leg in mine if leg.recording_id not in open_there and leg.opened < asked and not leg.over
         ]
-        if lost:
+        if lost or inline:
             limit = asyncio.Semaphore(SIDE_BY_SIDE)
             since_ns = self._good.get(worker.number, now_ns)
-            await asyncio.gather(*(self._reopen(leg, worker, since_ns, limit) for leg in lost))
+            await asyncio.gather(
+                *(self._reopen_inline(live, worker, since_ns, limit) for live in inline),
+                *(self._reopen(leg, worker, since_ns, limit) for leg in lost),
+            )
         self._good[worker.number] = now_ns
         for leg in mine:
             state = open_there.get(leg.recording_id)
             if state is not None and not leg.over and not leg.withheld:
                 self._look(leg, state, now_ns)
+        for live in self._inline.calls.values():
+            state = open_there.get(live.recording_id) if live.worker is worker and live.recordings else None
+            if state is not None and not live.core.over:
+                self._look_inline(live, state, now_ns)
         self._gauges()
 
     def _gauges(self) -> None:
@@ -94,6 +106,18 @@ class Keeper:
             )
         desk.publish(leg.call)
 
+    async def _reopen_inline(
+        self, live: LiveInline, worker: Worker, since_ns: int, limit: asyncio.Semaphore
+    ) -> None:
+        async with limit:
+            try:
+                await self._inline.reopen(live, worker, since_ns, CAPTURE_RESTARTED)
+            except EarwitnessError as error:
+                # The next list tries again.
+                log.error("media not resumed", reason=error.reason, call=live.call_id)
+                if error.kind is Kind.UNAVAILABLE:
+                    raise
+
     def _tell(self) -> None:
         self._interrupted = {leg for leg in self._interrupted if not leg.over}
         status, count = self._desk.status, len(self._interrupted)
@@ -108,12 +132,15 @@ class Keeper:
 
     def _adopt(self, worker: Worker, sessions: list[pb.SessionState]) -> None:
         """Takes up the sessions of our earlier life."""
-        known = {leg.recording_id for leg in self._desk.legs}
+        known = {leg.recording_id for leg in self._desk.legs} | self._inline.sessions()
         for state in sessions:
             if state.session_id in known:
                 continue
             try:
-                self._restore(worker, state, unpack(state.context))
+                if state.context.startswith(memory.MARK):
+                    self._inline.adopt(worker, state)
+                else:
+                    self._restore(worker, state, unpack(state.context))
             except EarwitnessError as error:
                 # Nobody can end this session any more; it is closed as a stray.
                 log.warning("session not taken up", reason=error.reason, recording=state.session_id)
@@ -175,7 +202,7 @@ class Keeper:
 
     async def _close_strays(self, worker: Worker, open_there: Iterable[str]) -> None:
         """Ends sessions that nobody knows: opened although the answer was lost, or of a call that nobody can end."""
-        known = {leg.recording_id for leg in self._desk.legs}
+        known = {leg.recording_id for leg in self._desk.legs} | self._inline.sessions()
         strays = [one for one in open_there if one not in known]
         # Seen twice, so that one which is being opened or closed at this moment is left alone.
         old = [one for one in strays if one in self._strays]
@@ -217,6 +244,13 @@ class Keeper:
             desk.probe(leg)
         if len(self._probed) > 2 * len(desk.legs) + 16:
             self._probed = {one: when for one, when in self._probed.items() if not one.over}
+
+    def _look_inline(self, live: LiveInline, state: pb.SessionState, now_ns: int) -> None:
+        marks, changed = self._desk.watch.look(live, state.tracks, now_ns)
+        if marks:
+            live.drive(lambda: live.core.ground.sync(marks))
+        if changed:
+            self._inline.published(live)
 
     async def _annotate(self, leg: Leg, marks: list[Mark]) -> None:
         async with leg.lock:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
-from appliance.media.signaling.calls import Leg
 from appliance.model import Mark, MarkKind
 from appliance.process.status import ALARM, WARNING, Status
 from earwitness.internal.v1 import capture_pb2 as pb
@@ -23,21 +23,31 @@ class _Track:
     told: bool = False  # the timeline has a mark of this silence
 
 
+class Watched(Protocol):
+    """Something whose media is watched. `silent` are tracks without media."""
+
+    silent: set[int]
+
+    @property
+    def awaited(self) -> list[int]:
+        """Tracks on which media should come now."""
+
+
 class MediaWatch:
     """Looks at one list of figures after the other. Held tracks await nothing, however long that lasts."""
 
     def __init__(self, alarm_s: float, status: Status) -> None:
         self._alarm_ns = int(alarm_s * 1e9)
         self._status = status
-        self._tracks: dict[Leg, dict[int, _Track]] = {}
-        self._without: set[Leg] = set()
-        self._one_sided: set[Leg] = set()
+        self._tracks: dict[Watched, dict[int, _Track]] = {}
+        self._without: set[Watched] = set()
+        self._one_sided: set[Watched] = set()
 
-    def look(self, leg: Leg, figures: Iterable[pb.TrackState], now_ns: int) -> tuple[list[Mark], bool]:
+    def look(self, leg: Watched, figures: Iterable[pb.TrackState], now_ns: int) -> tuple[list[Mark], bool]:
         """Marks to add to the recording, and whether `leg.silent` has changed."""
         known = self._tracks.setdefault(leg, {})
         last = {one.track: one.last_packet_ns for one in figures}
-        awaited = [track.number for track in leg.srs.tracks if track.active and track.line >= 0]
+        awaited = leg.awaited
         for number in [number for number in known if number not in awaited]:
             del known[number]
         silent: set[int] = set()
@@ -62,12 +72,12 @@ class MediaWatch:
         leg.silent = silent
         return marks, changed
 
-    def quiet_since(self, leg: Leg) -> int:
+    def quiet_since(self, leg: Watched) -> int:
         """When media last came, or has been awaited in vain from; 0 where none is awaited."""
         tracks = self._tracks.get(leg, {}).values()
         return max((max(track.last_ns, track.awaited_ns) for track in tracks), default=0)
 
-    def forget(self, leg: Leg) -> None:
+    def forget(self, leg: Watched) -> None:
         """The session is over."""
         self._tracks.pop(leg, None)
         self._without.discard(leg)
@@ -95,7 +105,7 @@ class MediaWatch:
         ]
 
     @staticmethod
-    def _note(group: set[Leg], leg: Leg, member: bool) -> None:
+    def _note(group: set[Watched], leg: Watched, member: bool) -> None:
         if member:
             group.add(leg)
         else:

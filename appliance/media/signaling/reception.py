@@ -16,6 +16,8 @@ from appliance.media.signaling.certificates import certificate_names
 from appliance.media.signaling.conversions import Evidence, request_evidence
 from appliance.media.signaling.desk import Desk
 from appliance.media.signaling.errors import CaptureUnavailableError
+from appliance.media.signaling.inline.accounts import Registrar
+from appliance.media.signaling.inline.desk import InlineDesk
 from appliance.media.signaling.routing import Decision, Facts
 from appliance.media.sip.events import (
     Acked,
@@ -62,11 +64,19 @@ log = structlog.get_logger()
 class Reception:
     """`on_event` is what `SipTransports` calls."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, inline: InlineDesk, registrar: Registrar) -> None:
         self.desk = desk
+        self.inline = inline
+        self.registrar = registrar
 
     def on_event(self, event: Event) -> None:
         """Sorts what the endpoint tells."""
+        if isinstance(event, SessionEnded):
+            self.desk.ended.set()
+        if self.inline.event(event) or self.registrar.event(event):
+            return
+        if isinstance(event, IncomingInvite) and not self.desk.stopping and self.inline.takes(event):
+            return
         match event:
             case IncomingInvite():
                 self.desk.spawn(self._guard(self._invite(event), event.inbound), "INVITE")
@@ -77,7 +87,6 @@ class Reception:
             case Bye(session, request) if isinstance(session.user, Leg):
                 session.user.bye.append(request_evidence(request, time.time_ns()))
             case SessionEnded(session, cause):
-                self.desk.ended.set()
                 if isinstance(session.user, Leg):
                     self.desk.spawn(self.desk.end(session.user, _REASONS.get(cause, "bye")), "end")
             case Prack(_, _, InboundRequest() as inbound):
@@ -221,7 +230,8 @@ class Reception:
         match = self.desk.stitcher.find(srs.fingerprint(tenant.tenant_id), now_ns)
         if match is None:
             return Call(new_id(), tenant, line, now_ns), ()
-        found = self.desk.board.calls.get(match.call_id) or self.desk.recent.get(match.call_id, (0, None))[1]
+        live = self.desk.board.calls.get(match.call_id)
+        found = live if isinstance(live, Call) else self.desk.recent.get(match.call_id, (0, None))[1]
         if found is None:
             return Call(match.call_id, tenant, line, now_ns), ()
         self.desk.status.count(f"sessions_{match.relation}")

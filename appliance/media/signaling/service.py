@@ -14,12 +14,15 @@ from appliance.media.signaling.capture import LIST_INTERVAL_S, Workers
 from appliance.media.signaling.certificates import (
     ask_for_names,
     certificate_stamp,
+    client_context,
     load_certificate,
     server_context,
 )
 from appliance.media.signaling.control import Control, SignalingServicer
 from appliance.media.signaling.desk import Desk
 from appliance.media.signaling.errors import CertificateMissingError
+from appliance.media.signaling.inline.accounts import Accounts, Registrar
+from appliance.media.signaling.inline.desk import InlineDesk
 from appliance.media.signaling.keeper import Keeper
 from appliance.media.signaling.reception import Reception
 from appliance.media.signaling.recordings import Recordings
@@ -40,6 +43,18 @@ WAIT_S = 0.1
 CERTIFICATE_LOOK_S = 5.0
 NO_CERTIFICATE = "SipCertificateMissing"
 ACCEPT = ("application/sdp", "application/rs-metadata", "application/rs-metadata+xml", "multipart/mixed")
+METHODS = (
+    "INVITE",
+    "ACK",
+    "CANCEL",
+    "BYE",
+    "OPTIONS",
+    "PRACK",
+    "UPDATE",
+    "INFO",
+    "REFER",
+    "NOTIFY",
+)
 EXTENSIONS = ("siprec", "timer", "100rel", "replaces", "norefersub", "histinfo")
 
 log = structlog.get_logger()
@@ -55,18 +70,23 @@ class Signaling:
         self.settings = child.settings
         self.board = Board()
         self.table = TableFile(child.layout.routing, child.status, self._table_changed)
+        self.accounts = Accounts(self.settings.sip.accounts)
         self.endpoint = SipEndpoint(
             EndpointConfig(
                 contact_user="recorder",
                 contact_params="+sip.srs",
                 extensions=EXTENSIONS,
+                methods=METHODS,
                 accept=ACCEPT,
                 max_sessions=20_000,
                 max_transactions=60_000,
+                credentials=self.accounts.credentials,
             )
         )
         self.desk = Desk(self.settings, child.status, self.table, self.endpoint, self.board)
-        self.keeper = Keeper(self.desk)
+        self.inline = InlineDesk(self.desk)
+        self.registrar = Registrar(self.settings.sip.accounts, self.endpoint, child.status)
+        self.keeper = Keeper(self.desk, self.inline)
         self.listeners: dict[Transport, Listener] = {}
         self._list_interval_s = list_interval_s
         self._farewell_s = farewell_s
@@ -96,7 +116,12 @@ class Signaling:
     async def start(self) -> bool:
         """Comes up; gives False where it was asked to stop meanwhile."""
         media = self.settings.media
-        transports = SipTransports(self.endpoint, Reception(self.desk).on_event)
+        reception = Reception(self.desk, self.inline, self.registrar)
+        transports = SipTransports(
+            self.endpoint,
+            reception.on_event,
+            tls_client=client_context(self.child.layout.pki, self.settings.sip.trust),
+        )
         workers = Workers(
             self.child.layout,
             media.worker_count,
@@ -122,6 +147,8 @@ class Signaling:
             async with asyncio.timeout(MEET_S):
                 await asyncio.gather(*(worker.up.wait() for worker in workers.all))
         await self._listen(transports)
+        self.inline.follow()
+        self.registrar.start(transports)
         self._tasks.append(asyncio.create_task(self.table.follow()))
         if self._tls is not None:
             self._tasks.append(asyncio.create_task(self._follow_certificate(self._tls)))
@@ -212,6 +239,8 @@ class Signaling:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._server is not None and self.listeners:
             await desk.idle()
+            await self.registrar.close(desk.transports)
+            await self.inline.close()
             legs = list(desk.legs)
             ends = asyncio.gather(*(desk.end(leg, "shutdown") for leg in legs), return_exceptions=True)
             with desk.transports.acting() as now:

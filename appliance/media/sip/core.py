@@ -6,7 +6,7 @@ import random
 import secrets
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from appliance.media.sip.dialog import Dialog
 from appliance.media.sip.events import EndCause, Event, InboundRequest, OutboundRequest, SessionEnded
@@ -18,6 +18,7 @@ from appliance.media.sip.session_timer import SessionTimer
 from appliance.media.sip.timers import DEFAULT_TIMERS, TimerQueue, TimerValues
 from appliance.media.sip.transactions import TransactionLayer
 from appliance.media.sip.uri import SipUri, bracketed, parse_uri
+from appliance.media.sip.values import NameAddr
 from appliance.model import ExhaustedError, InvalidError, PreconditionError
 
 Fields = Iterable[tuple[str, str]]  # extra headers, in order
@@ -163,6 +164,13 @@ class Core:
         scheme, parameter = ("sips", "") if sips else ("sip", parameter)
         return f"<{scheme}:{user}{address}{parameter}>{params}"
 
+    def contact_for(self, uri: str, user: str) -> str:
+        """Our Contact with another user part, towards `uri`."""
+        target = self.targets(uri)[0]
+        where = NameAddr.parse(self.contact(target.transport, target.host, target.local, params="")).uri
+        assert isinstance(where, SipUri)
+        return f"<{replace(where, user=user)}>"
+
     def contact_for_flow(self, flow: Flow, *, sips: bool = False, params: str | None = None) -> str:
         return self.contact(flow.transport, flow.remote[0], flow.local, sips=sips, params=params)
 
@@ -253,7 +261,7 @@ class Core:
         self, request: SipRequest, target: Target, *, sips: bool = False, params: str | None = None
     ) -> None:
         """Add what all our requests carry: Contact where it refreshes a target, Allow, Supported, User-Agent."""
-        if request.method in ("INVITE", "UPDATE", "OPTIONS", "SUBSCRIBE", "REFER"):
+        if request.method in ("INVITE", "UPDATE", "OPTIONS", "SUBSCRIBE", "REFER", "NOTIFY"):
             contact = self.contact(target.transport, target.host, target.local, sips=sips, params=params)
             request.headers.add("Contact", contact)
         if request.method in ("INVITE", "UPDATE", "OPTIONS"):

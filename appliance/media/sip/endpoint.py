@@ -332,6 +332,10 @@ class SipEndpoint:
             target=target,
         )
 
+    def contact_for(self, uri: str, user: str) -> str:
+        """Our Contact with this user part, as a REGISTER to `uri` names it. Raises `NoTargetError`, `SipParseError`."""
+        return self._core.contact_for(uri, user)
+
     # -- memory --------------------------------------------------------------------------------------------------
 
     def find_session(self, call_id: str, local_tag: str, remote_tag: str) -> SipSession | None:
