@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from appliance.media.capture.playing import Sound
 from appliance.media.capture.session import Evidence, TrackRequest
 from appliance.model import NotFoundError, PreconditionError
 
@@ -41,6 +42,7 @@ class Open:
     marks: tuple[bytes, ...] = field(default=(), repr=False)
     context: bytes = field(default=b"", repr=False)
     keep_from_ns: int = 0
+    relay_only: bool = False  # tenant, key, info, evidence and marks are not looked at: nothing is recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,29 @@ class Close:
     marks: tuple[bytes, ...] = field(default=(), repr=False)
     evidence: tuple[Evidence, ...] = field(default=(), repr=False)
     at_ns: int = 0
+    keep_relaying: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """Plays a sound to the participant of a track. `record_track`: the box's voice that keeps it."""
+
+    session_id: str
+    play_id: str
+    track: int
+    sound: Sound
+    payload_type: int
+    repeat: bool = False
+    record_track: int | None = None
+    interruptible: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plays:
+    """When its first packet goes out (wall clock), and how long it is, milliseconds; 0 where it repeats."""
+
+    at_ns: int
+    duration_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +120,7 @@ class TrackFigures:
     refused: int
     overflowed: int
     last_packet_ns: int
+    sent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +132,4 @@ class SessionFigures:
     paused: bool
     tracks: tuple[TrackFigures, ...]
     opened_ns: int
+    relay_only: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,13 @@ from appliance.media.capture.clock import StepClock
 from appliance.media.capture.commands import Closed
 from appliance.media.capture.disk import Cycle, Write
 from appliance.media.capture.entry import Entry
-from appliance.media.capture.intake import Gathered
 from appliance.media.capture.outbox import Block, Media
+from appliance.media.capture.payloads import Gathered
 from appliance.media.capture.receiving import Receiving
 from appliance.storage.sealed import prepare
+
+TURNS = 8
+"""Recordings between two looks at the clock; one takes about 50 microseconds."""
 
 
 class Commits:
@@ -29,6 +32,8 @@ class Commits:
         self.frames_written = self.bytes_written = self.payload_bytes = self.packets_shed = 0
 
     receiving: Receiving  # set by the recorder: the two know each other
+    breathe: Callable[[], None]
+    """Set by the recorder. Called every few recordings, so that a long commit does not hold up what is relayed."""
 
     def end(self, entry: Entry) -> None:
         """The next commit ends this recording."""
@@ -47,6 +52,8 @@ class Commits:
         if len(gathered.columns.sequence):
             self._arrivals.append(gathered.columns.arrival_ns)
             self._deal(gathered, chosen)
+        for entry in chosen:
+            entry.session.flush_kept()
         self._shed()
 
     def _deal(self, gathered: Gathered, entries: Sequence[Entry]) -> None:
@@ -64,7 +71,9 @@ class Commits:
         firsts = columns.arrival_ns[np.minimum(edges[:-1], newest)].tolist()
         lasts = columns.arrival_ns[edges[1:] - 1].tolist()
         block = prepared.block
-        for entry in entries:
+        for turn, entry in enumerate(entries):
+            if not turn % TURNS:
+                self.breathe()
             blocks: list[Block] = []
             media = event = size = 0
             first, last = 1 << 62, 0
@@ -127,10 +136,15 @@ class Commits:
             self.spill(ended)
         for entry in ended:
             entry.session.flush_reports()
-            self.receiving.close(entry)
+            if entry.closing is not None and entry.closing.relaying:
+                entry.slots = []  # they are another entry's now
+            else:
+                self.receiving.close(entry)
         chosen = list(self._entries.values()) if everything else ended
         writes = []
-        for entry in chosen:
+        for turn, entry in enumerate(chosen):
+            if not turn % TURNS:
+                self.breathe()
             session = entry.session
             if session.reports:
                 session.flush_reports()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+NEVER = (1 << 63) - 1
+
 
 class Gate:
     """Spans of time in which packets are dropped, by when the kernel received them.
@@ -21,6 +23,11 @@ class Gate:
     def shut(self) -> bool:
         """A span is open-ended: packets are dropped until further notice."""
         return bool(self._spans) and self._spans[-1][1] is None
+
+    @property
+    def shut_since(self) -> int:
+        """Where the open-ended span began; NEVER where there is none."""
+        return self._spans[-1][0] if self.shut else NEVER
 
     @property
     def idle(self) -> bool:

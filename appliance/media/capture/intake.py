@@ -8,13 +8,15 @@ newcomers that still wait for their verdict.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.media.capture.payloads import payloads
+from appliance.media.capture.batch import Batch
+from appliance.media.capture.payloads import Gathered, payloads
+from appliance.media.capture.slots import SlotTables
 from appliance.media.capture.track import Track, TrackColumns, Verdict
 from appliance.media.rtp.parse import Headers, parse
 from appliance.media.rtp.receive import BATCH, CELL, Arena
@@ -26,27 +28,22 @@ _REFUSE, _WAIT, _RTCP = int(Verdict.REFUSE), int(Verdict.WAIT), int(Verdict.RTCP
 
 
 @dataclass(slots=True)
-class Gathered:
-    """What is kept, sorted by group: slot times two, plus one for telephone-events. `starts` has groups + 1 entries."""
-
-    columns: PacketColumns
-    starts: NDArray[np.int64]
-
-
-@dataclass(slots=True)
 class Control:
     """An RTCP packet that came to an RTP port."""
 
     slot: int
     arrival_ns: int
     data: bytes
+    name: bytes  # whom it came from, a socket address in the kernel's form
 
 
-class Intake:
+class Intake(SlotTables):
     """Arena and tables of one worker. Arrival times are nanoseconds of each recording's own clock (see StepClock)."""
 
     def __init__(self, rows: int) -> None:
         self.arena = Arena(rows)
+        self.passed_on: Callable[[Batch], None] = lambda batch: None
+        """Sees each batch before what is dropped is gone from memory."""
         self._verdict = np.zeros(rows, np.uint8)
         self._slot = np.zeros(rows, np.intp)
         self._event = np.zeros(rows, np.bool_)
@@ -65,43 +62,6 @@ class Intake:
         self._restless: set[int] = set()  # slots with waiting rows or spans to prune
         self._sized(0)
 
-    def _sized(self, slots: int) -> None:
-        """(Re)makes the tables of slots with room for `slots`."""
-
-        def grown(old: str, dtype: object, shape: tuple[int, ...] = ()) -> None:
-            table = np.zeros((slots, *shape), dtype)  # type: ignore[call-overload]
-            if hasattr(self, old):
-                table[: len(getattr(self, old))] = getattr(self, old)
-            setattr(self, old, table)
-
-        grown("_t_ssrc", np.uint32)
-        grown("_t_source", np.uint64)
-        grown("_t_plain", np.bool_)
-        grown("_t_shift", np.int64)
-        grown("_t_counter", np.uint32)
-        grown("_t_event", np.bool_, (128,))
-        grown("numbers", np.int64)
-        grown("received", np.int64)
-        grown("kept", np.int64)
-        grown("dropped", np.int64)
-        grown("refused", np.int64)
-        grown("overflowed", np.int64)
-        grown("last_ns", np.int64)
-
-    _t_ssrc: NDArray[np.uint32]
-    _t_source: NDArray[np.uint64]
-    _t_plain: NDArray[np.bool_]
-    _t_shift: NDArray[np.int64]
-    _t_counter: NDArray[np.uint32]
-    _t_event: NDArray[np.bool_]
-    numbers: NDArray[np.int64]
-    received: NDArray[np.int64]
-    kept: NDArray[np.int64]
-    dropped: NDArray[np.int64]
-    refused: NDArray[np.int64]
-    overflowed: NDArray[np.int64]
-    last_ns: NDArray[np.int64]
-
     # slots
 
     def open(self, track: Track, events: Iterable[int], srtp: SrtpReceiver | None) -> int:
@@ -118,6 +78,7 @@ class Intake:
         self.numbers[slot] = track.number
         self._t_shift[slot] = 0
         self._t_counter[slot] = 0
+        self._t_heard[slot] = 0
         self.change(slot, events, srtp)
         return slot
 
@@ -139,6 +100,7 @@ class Intake:
         self._t_ssrc[slot] = track.ssrc
         self._t_source[slot] = track.source
         self._t_plain[slot] = track.plain
+        self._t_shut[slot] = track.shut_since
         if track.waiting or not track.plain:
             self._restless.add(slot)
         else:
@@ -164,9 +126,6 @@ class Intake:
     def shift(self, slot: int, step_ns: int) -> None:
         """The wall clock was set by so much; the slot's recording keeps its own time."""
         self._t_shift[slot] += step_ns
-
-    def shift_of(self, slot: int) -> int:
-        return int(self._t_shift[slot])
 
     # rows
 
@@ -196,26 +155,64 @@ class Intake:
         cut = lengths >= CELL
         if cut.any():
             heads.valid &= ~(cut & arena.truncated(first, last))
-        arrival = arena.arrivals(first, last, now_ns)
+        stamps = arrival = arena.arrivals(first, last, now_ns)
         if span is not None:
             np.clip(arrival, span[0], span[1], out=arrival)
         slot = np.repeat(served, amounts)
         shifts = self._t_shift[served]
         if shifts.any():
-            arrival -= np.repeat(shifts, amounts)
+            arrival = arrival - np.repeat(shifts, amounts)
         source = arena.sources(first, last)
         self._store(first, last, slot, arrival, heads)
-        known = heads.valid & (heads.ssrc == self._t_ssrc[slot])
-        known &= source == self._t_source[slot]
-        known &= self._t_plain[slot]
-        self._verdict[first:last] = known  # KEEP is 1
+        voice = heads.valid & (heads.ssrc == self._t_ssrc[slot])
+        voice &= source == self._t_source[slot]
+        known = voice & self._t_plain[slot]
+        verdict = self._verdict[first:last]
+        verdict[:] = known  # KEEP is 1
         self.received[served] += amounts
         self.last_ns[served] = arrival[ends - 1]
         for row, lost in arena.overflows(first, last):
             self._note_loss(int(self._slot[row]), int(self._arrival[row]), lost)
+        control: list[Control] = []
+        dropped = None
         if known.all():
-            return []
-        return self._admit_rest(served, ends, known, first, heads, arrival, source)
+            self._t_heard[served] = arrival[ends - 1]
+        else:
+            # Of a track that is shut until further notice, as in a pause.
+            gone = voice & (arrival >= self._t_shut[slot])
+            verdict[gone] = _DROP
+            known |= gone
+            if not known.all():
+                control = self._admit_rest(served, ends, known, first, heads, arrival, source)
+            self._t_heard[slot[known]] = arrival[known]
+            dropped = np.flatnonzero(verdict == _DROP)
+        self.passed_on(
+            Batch(
+                arena,
+                first,
+                served,
+                slot,
+                stamps,
+                arrival,
+                source,
+                heads,
+                self._event[first:last],
+                verdict,
+                self._t_source,
+            )
+        )
+        if dropped is not None and len(dropped):
+            arena.cells[first + dropped] = 0  # dropped at receipt: not even memory keeps it
+            self.dropped += np.bincount(slot[dropped], minlength=len(self.dropped))
+        return control
+
+    def hide(self, slot: int, row: int) -> None:
+        """Takes a row out of what is recorded: nobody is to know of it."""
+        track = self._tracks[slot]
+        assert track is not None
+        self._verdict[row] = _NONE
+        self.arena.cells[row] = 0
+        track.forget_waiting([row])
 
     def _note_loss(self, slot: int, arrival_ns: int, counter: int) -> None:
         """The kernel's counter is the socket's, 32 bits wide, and may be older than the slot."""
@@ -276,6 +273,7 @@ class Intake:
             end = int(ends[index])
             start = int(ends[index - 1]) if index else 0
             part = slice(start, end)
+            track.hear(int(self._t_heard[slot]))
             rows = np.arange(first + start, first + end)
             verdicts = track.admit(
                 TrackColumns(
@@ -292,13 +290,11 @@ class Intake:
             if track.released:
                 self._verdict[track.released] = _KEEP
                 track.released.clear()
-            gone = rows[verdicts == _DROP]
-            self.dropped[slot] += len(gone)
-            self.arena.cells[gone] = 0  # dropped at receipt: not even memory keeps it
             self.refused[slot] += np.count_nonzero(verdicts == _REFUSE)
             for row in rows[verdicts == _RTCP].tolist():
                 data = self.arena.cells[row, : self.arena.lengths[row]].tobytes()
-                control.append(Control(slot, int(self._arrival[row]), data))
+                name = self.arena.source_name(row)
+                control.append(Control(slot, int(self._arrival[row]), data, name))
             self.refresh(slot)
         return control
 

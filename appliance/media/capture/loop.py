@@ -14,12 +14,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from appliance.media.capture.clock import StepClock
 from appliance.media.capture.commands import Close, Closed, Open, Ports, ShuttingDownError
+from appliance.media.capture.delays import Delays
 from appliance.media.capture.disk import Cycle, NotDepositedError
 from appliance.media.capture.recorder import Recorder
 from appliance.media.rtp.ports import PortsExhaustedError
@@ -32,31 +31,9 @@ STORED_NS = 30_000_000_000
 """How long sockets that outlived a crash are kept for a call that takes them up again."""
 STALL_NS = 5_000_000_000
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_BIN_NS = 5_000_000
-_BINS = 4000  # 20 s of delay; the last one holds the rest
 
 T = TypeVar("T")
 log = structlog.get_logger()
-
-
-class Delays:
-    """How long packets waited from the kernel's receipt until they were durable, over the last commits."""
-
-    def __init__(self, commits: int = 64) -> None:
-        self._recent: collections.deque[NDArray[np.int64]] = collections.deque(maxlen=commits)
-
-    def add(self, arrivals: list[NDArray[np.int64]], durable_ns: int) -> None:
-        if arrivals:
-            waited = np.clip((durable_ns - np.concatenate(arrivals)) // _BIN_NS, 0, _BINS - 1)
-            self._recent.append(np.bincount(waited, minlength=_BINS))
-
-    def percentile(self, share: float) -> int:
-        """Milliseconds, the upper edge of the bin; 0 where nothing was measured."""
-        total = np.sum(self._recent, axis=0) if self._recent else np.zeros(1, np.int64)
-        packets = int(total.sum())
-        if not packets:
-            return 0
-        return int((np.searchsorted(np.cumsum(total), share * packets) + 1) * _BIN_NS // 1_000_000)
 
 
 class CaptureLoop:
@@ -163,14 +140,15 @@ class CaptureLoop:
         stored = True
         deadline = 0
         while True:
-            wait = next_tick - monotonic()
+            fast = self._recorder.fast_due_ns
+            wait = (next_tick if fast is None else min(fast, next_tick)) - monotonic()
             if wait > 0 and poll.poll(wait / 1e6):
                 os.eventfd_read(self._wake)
             self._run_commands()
             now = monotonic()
             due = False
             if now >= next_tick:
-                self._recorder.receiving.tick()
+                self._recorder.tick()
                 ticks += 1
                 due = ticks % COMMIT_TICKS == 0
                 # Ticks that were missed are not made up for: one drain takes all that waits.
@@ -181,6 +159,8 @@ class CaptureLoop:
                 if stored and now - started > STORED_NS:
                     stored = False
                     self._release_stored()
+            else:
+                self._recorder.breathe()
             if self._cycle is None and (due or self._overdue or self._recorder.commits.ending):
                 self._commit(everything=due or self._overdue)
             elif due:

@@ -1,9 +1,21 @@
-"""Copies the payloads of many packets out of an arena, back to back."""
+"""What is taken out of an arena: columns, and the payloads of many packets back to back."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+
+from appliance.storage.sealed import PacketColumns
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What is kept, sorted by group: slot times two, plus one for telephone-events. `starts` has groups + 1 entries."""
+
+    columns: PacketColumns
+    starts: NDArray[np.int64]
 
 
 def payloads(cells: NDArray[np.uint8], at: NDArray[np.int64], size: NDArray[np.uint16]) -> NDArray[np.uint8]:

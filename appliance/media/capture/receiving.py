@@ -8,18 +8,23 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from appliance.media.capture.clock import StepClock
-from appliance.media.capture.entry import Entry
+from appliance.media.capture.entry import AnyEntry, Entry
+from appliance.media.capture.exchange import Exchange
 from appliance.media.capture.intake import Control, Intake
-from appliance.media.capture.session import OpenTrack, Session, TrackRequest
+from appliance.media.capture.kept import BoxVoice
+from appliance.media.capture.session import MediaSession, OpenTrack, Session, TrackRequest
 from appliance.media.capture.track import Track
 from appliance.media.rtp.ports import PortPool
-from appliance.media.rtp.receive import Arena
+from appliance.media.rtp.receive import CELL, Arena
+from appliance.media.rtp.rollover import RolloverStore
 from appliance.media.rtp.rtcp import parse_compound
-from appliance.media.rtp.srtp import RolloverStore, SrtpReceiver
+from appliance.media.rtp.srtp import SrtpReceiver
 from appliance.model import Mark, MarkKind
 
 DRAIN_WHOLE = 8192
 """Packets drained from one socket at a pause, a hold or the end: more than its buffer holds."""
+SHARE = 512
+"""Sockets drained before what is relayed gets its turn; about 2 ms."""
 _COUNTED = ("received", "kept", "dropped", "refused", "overflowed")
 
 
@@ -33,15 +38,18 @@ class Receiving:
         pool: PortPool,
         clock: StepClock,
         rollovers: RolloverStore | None,
+        exchange: Exchange,
         relieve: Callable[[], None],
         stepped: Callable[[int], None],
     ) -> None:
         self.intake = intake
-        self.tracks: dict[int, tuple[Entry, OpenTrack]] = {}
+        intake.passed_on = exchange.admitted
+        self.tracks: dict[int, tuple[AnyEntry, OpenTrack]] = {}
         self.stragglers = 0
         self._pool = pool
         self._clock = clock
         self._rollovers = rollovers
+        self._exchange = exchange
         self._relieve = relieve
         self._stepped = stepped
         self._spare = Arena(1024)  # RTCP, and what goes nowhere
@@ -50,10 +58,21 @@ class Receiving:
         self._rtcp = select.epoll()
         self._rtcp_slot: dict[int, int] = {}
         self._last_tick_ns = clock.wall()
+        self._span: tuple[int, int] | None = None
+        self._fast: tuple[int, list[int], list[int]] = (-1, [], [])
+        self.breathe: Callable[[], None] = lambda: None
+        """Called between two shares of a long tick; set by the recorder."""
         self._past = dict.fromkeys(_COUNTED, 0)  # of tracks that are closed
 
-    def open(self, entry: Entry, request: TrackRequest) -> None:
-        """Opens the sockets of a track; errors of PortPool.open and SrtpKeyError."""
+    def open(self, entry: AnyEntry, request: TrackRequest) -> None:
+        """Opens the sockets of a track; errors of PortPool.open and SrtpKeyError. The box's own voice has none."""
+        session = entry.session
+        if request.box_voice:
+            voice = session.voices[request.number] = BoxVoice(request.number)
+            if session.paused:
+                voice.gate.shut_from(0)
+            session.order.append(request.number)
+            return
         receiver = None
         if request.srtp is not None:
             receiver = SrtpReceiver(*request.srtp, self._rollovers)
@@ -68,10 +87,13 @@ class Receiving:
             track.hold.open_from(entry.session.own_time(entry.session.keep_from_ns))
         if entry.session.paused:
             track.pause.shut_from(0)
+        if not isinstance(session, Session):
+            track.ended.shut_from(0)  # nothing of it is kept
         slot = self.intake.open(track, request.events, receiver)
         self.intake.shift(slot, entry.session.shift_ns)
         opened = OpenTrack(track, slot, pair, request, receiver)
-        entry.session.tracks[request.number] = opened
+        session.tracks[request.number] = opened
+        session.order.append(request.number)
         self.tracks[slot] = (entry, opened)
         entry.slots.append(slot)
         self._fds.append(pair.rtp.fileno())
@@ -79,8 +101,16 @@ class Receiving:
         if pair.rtcp is not None:
             self._rtcp.register(pair.rtcp.fileno(), select.EPOLLIN)
             self._rtcp_slot[pair.rtcp.fileno()] = slot
+        self._exchange.open(self.intake.slots, session, opened)
 
-    def close(self, entry: Entry) -> None:
+    def hand_over(self, entry: Entry, relayed: AnyEntry) -> None:
+        """The tracks of a recording that ends are relayed on; the entry keeps its slots until it is gathered."""
+        relayed.slots = list(entry.slots)
+        for slot in relayed.slots:
+            self.tracks[slot] = (relayed, self.tracks[slot][1])
+        self._exchange.move(relayed.session)
+
+    def close(self, entry: AnyEntry) -> None:
         """Lets sockets cool down and frees slots; what was not gathered is gone."""
         if not entry.slots:
             return
@@ -91,6 +121,7 @@ class Receiving:
             if opened.pair.rtcp is not None:
                 self._rtcp.unregister(opened.pair.rtcp.fileno())
                 del self._rtcp_slot[opened.pair.rtcp.fileno()]
+            self._exchange.close(opened.slot)
             self.intake.close(opened.slot)
             for name in _COUNTED:
                 self._past[name] += int(getattr(self.intake, name)[opened.slot])
@@ -117,28 +148,50 @@ class Receiving:
         fds, slots = self._fds, self._slots
         served = 0
         while served < len(fds):
+            if served:
+                self.breathe()
+            if self.intake.pressed:
+                self._relieve()
+            counts, done = self.intake.arena.drain(fds[served : served + SHARE])
+            self._admitted(slots[served : served + done], counts)
+            served += done
+        self._read_rtcp()
+        self._last_tick_ns = self._clock.wall()
+        self._span = None
+
+    def tick_fast(self) -> None:
+        """Drains the sockets of participants that somebody hears, or whose keys are awaited."""
+        if self._fast[0] != self._exchange.version:
+            slots = sorted(self._exchange.fast)
+            fds = [self.tracks[slot][1].pair.rtp.fileno() for slot in slots]
+            self._fast = (self._exchange.version, fds, slots)
+        _, fds, slots = self._fast
+        served = 0
+        while served < len(fds):
             if self.intake.pressed:
                 self._relieve()
             counts, done = self.intake.arena.drain(fds[served:] if served else fds)
             self._admitted(slots[served : served + done], counts)
             served += done
         self._read_rtcp()
-        self._last_tick_ns = self._clock.wall()
 
     def _admitted(self, slots: Sequence[int], counts: Sequence[int]) -> None:
         # The clock is looked at after the drain: a step made later cannot have touched what was drained.
         now = self._clock.wall()
         step = self._clock.check()
-        span = None
         if step:
             self._stepped(step)
             for slot in self._slots:
                 self.intake.shift(slot, step)
-            span = (min(self._last_tick_ns + step, now), now)
+            # Whatever waits in any socket may be of before the step, until all have been drained.
+            self._span = (min(self._last_tick_ns + step, now), now)
+        span = None if self._span is None else (self._span[0], now)
         for control in self.intake.admit(slots, counts, now, span):
             self._take_rtcp(control)
         for slot, arrival_ns, lost in self.intake.take_losses():
             entry, opened = self.tracks[slot]
+            if not isinstance(entry, Entry):
+                continue
             entry.session.annotate(
                 [
                     Mark(
@@ -151,7 +204,7 @@ class Receiving:
                 ]
             )
 
-    def settle(self, session: Session) -> None:
+    def settle(self, session: MediaSession) -> None:
         """Drains a session's sockets at once, so that what comes later is later."""
         tracks = list(session.tracks.values())
         while tracks:
@@ -171,7 +224,10 @@ class Receiving:
                 size = int(self._spare.lengths[row])
                 data = self._spare.cells[row, :size].tobytes()
                 shift = self.intake.shift_of(slot)
-                self._take_rtcp(Control(slot, int(stamps[row]) - shift, data))
+                if size >= CELL:
+                    continue  # longer than its cell: no report that anybody needs
+                name = self._spare.source_name(row)
+                self._take_rtcp(Control(slot, int(stamps[row]) - shift, data, name))
             self._spare.rewind()
 
     def _take_rtcp(self, control: Control) -> None:
@@ -181,6 +237,9 @@ class Receiving:
             data = opened.receiver.unprotect_rtcp(control.data)
         if data is None:
             self.intake.refused[control.slot] += 1
+            return
+        self._exchange.relay.control(control.slot, data, control.name)
+        if not isinstance(entry, Entry):
             return
         for report in parse_compound(data).reports:
             # Only of voices that are here: anybody can send a report.

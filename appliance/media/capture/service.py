@@ -10,9 +10,21 @@ from typing import Protocol, TypeVar
 
 import grpc
 
-from appliance.media.capture.commands import Close, Closed, Open, Ports, SessionFigures, Update
+from appliance.media.audio.formats import MAX_CLOCK
+from appliance.media.audio.tones import Tone
+from appliance.media.capture import prompts
+from appliance.media.capture.commands import Close, Closed, Open, Play, Ports, SessionFigures, Update
+from appliance.media.capture.feed import MediaEvent
+from appliance.media.capture.prompts import PlayFormatError, PromptShelf
 from appliance.media.capture.recorder import Recorder
-from appliance.media.capture.session import EVENT_ENCODING, Evidence, SessionError, TrackRequest
+from appliance.media.capture.session import (
+    EVENT_ENCODING,
+    Evidence,
+    RemoteRequest,
+    SessionError,
+    TrackRequest,
+)
+from appliance.media.rtp.keypad import check_codes
 from appliance.model import UnavailableError
 from appliance.storage.keystore import hpke
 from earwitness.internal.v1 import capture_pb2 as pb
@@ -21,7 +33,17 @@ from earwitness.internal.v1 import capture_pb2_grpc
 T = TypeVar("T")
 MAX_LIST = 4096  # marks or evidence in one request
 WAIT_S = 10.0
+WATCH_S = 5.0  # how long a watcher's thread sleeps at most
+MAX_PLAY_ID = 64
 CLOSERS = 8  # threads that may wait for a recording's end; half of the server's
+
+_TONES = {
+    pb.TONE_RINGING: Tone.RINGING,
+    pb.TONE_CONFIRMED: Tone.CONFIRMED,
+    pb.TONE_REFUSED: Tone.REFUSED,
+    pb.TONE_REMINDER: Tone.REMINDER,
+    pb.TONE_RECORDING: Tone.RECORDING,
+}
 
 
 class CaptureBusyError(UnavailableError):
@@ -40,17 +62,28 @@ class Loop(Protocol):
     def close(self, command: Close) -> Future[Closed]: ...
 
 
+def _remote(remote: pb.Remote) -> RemoteRequest:
+    srtp = (remote.srtp.suite, remote.srtp.key_salt) if remote.HasField("srtp") else None
+    return RemoteRequest(remote.host, remote.rtp_port, remote.rtcp_port, srtp)
+
+
 def _track(spec: pb.TrackSpec) -> TrackRequest:
     for payload in spec.payload_types:
         if not 0 <= payload.number <= 127:
             raise SessionError("a payload type is 0 to 127", field="tracks.payload_types.number")
     srtp = (spec.srtp.suite, spec.srtp.key_salt) if spec.HasField("srtp") else None
+    events = [payload for payload in spec.payload_types if payload.encoding.upper() == EVENT_ENCODING]
     return TrackRequest(
         number=spec.track,
         active=spec.active,
-        events=frozenset(
-            payload.number for payload in spec.payload_types if payload.encoding.upper() == EVENT_ENCODING
+        events=frozenset(payload.number for payload in events),
+        clocks=tuple(
+            (payload.number, payload.clock_rate) for payload in events if 0 < payload.clock_rate <= MAX_CLOCK
         ),
+        remote=_remote(spec.remote) if spec.HasField("remote") else None,
+        hears=spec.hears if spec.HasField("hears") else None,
+        codes=check_codes(spec.codes, "tracks.codes"),
+        box_voice=spec.box_voice,
         srtp=srtp,
         mux=spec.rtcp_mux,
         port=spec.port,
@@ -87,6 +120,7 @@ def _state(figures: SessionFigures) -> pb.SessionState:
         context=figures.context,
         paused=figures.paused,
         opened_ns=figures.opened_ns,
+        relay_only=figures.relay_only,
         tracks=[
             pb.TrackState(
                 track=track.track,
@@ -96,10 +130,25 @@ def _state(figures: SessionFigures) -> pb.SessionState:
                 refused=track.refused,
                 overflowed=track.overflowed,
                 last_packet_ns=track.last_packet_ns,
+                sent=track.sent,
             )
             for track in figures.tracks
         ],
     )
+
+
+def _event(event: MediaEvent) -> pb.WatchMediaResponse:
+    message = pb.WatchMediaResponse(session_id=event.session_id, track=event.track, at_ns=event.at_ns)
+    if event.play is not None:
+        message.play_ended.play_id = event.play.play_id
+        message.play_ended.whole = event.play.whole
+        message.play_ended.played_ms = event.play.played_ms
+        message.play_ended.interrupted = event.play.interrupted
+    elif event.code:
+        message.code = event.code
+    else:
+        message.key = event.key
+    return message
 
 
 def _awaited(future: Future[T], context: grpc.ServicerContext) -> T:
@@ -116,9 +165,11 @@ def _awaited(future: Future[T], context: grpc.ServicerContext) -> T:
 class CaptureServicer(capture_pb2_grpc.CaptureServiceServicer):
     """Each call is one command in the loop's thread; its thread here waits for the answer."""
 
-    def __init__(self, loop: Loop, recorder: Recorder) -> None:
+    def __init__(self, loop: Loop, recorder: Recorder, shelf: PromptShelf) -> None:
         self._loop = loop
         self._recorder = recorder
+        self._feed = recorder.feed
+        self._prompts = shelf
         self._closers = threading.BoundedSemaphore(CLOSERS)
 
     def OpenSession(
@@ -126,7 +177,8 @@ class CaptureServicer(capture_pb2_grpc.CaptureServiceServicer):
     ) -> pb.OpenSessionResponse:
         """See capture.proto."""
         # Under a key that is none nothing could ever be read: better said now than found out by the vault.
-        hpke.check_public_key(request.tenant_public_key)
+        if not request.relay_only:
+            hpke.check_public_key(request.tenant_public_key)
         command = Open(
             session_id=request.session_id,
             tenant_id=request.tenant_id,
@@ -139,6 +191,7 @@ class CaptureServicer(capture_pb2_grpc.CaptureServiceServicer):
             marks=_marks(request.marks),
             context=request.context,
             keep_from_ns=request.keep_from_ns,
+            relay_only=request.relay_only,
         )
         opened = _awaited(self._loop.open(command), context)
         return pb.OpenSessionResponse(ports=_ports(opened))
@@ -207,6 +260,7 @@ class CaptureServicer(capture_pb2_grpc.CaptureServiceServicer):
                 marks=_marks(request.marks),
                 evidence=_evidence(request.evidence),
                 at_ns=request.at_ns,
+                keep_relaying=request.keep_relaying,
             )
         )
         # Closes wait for the disk, and must never hold all threads: opening and pausing go on while it stalls.
@@ -227,16 +281,51 @@ class CaptureServicer(capture_pb2_grpc.CaptureServiceServicer):
 
     def Play(self, request: pb.PlayRequest, context: grpc.ServicerContext) -> pb.PlayResponse:
         """See capture.proto."""
-        raise context.abort(grpc.StatusCode.UNIMPLEMENTED, "nothing is played yet")
+        if not 0 < len(request.play_id) <= MAX_PLAY_ID:
+            raise PlayFormatError("a play has an id of at most 64 characters", field="play_id")
+        form = request.payload_type
+        if not 0 <= form.number <= 127:
+            raise PlayFormatError("a payload type is 0 to 127", field="payload_type.number")
+        # Files are read here: the loop never waits for a disk.
+        if request.WhichOneof("sound") == "prompt_id":
+            sound = self._prompts.prompt(request.prompt_id, form.encoding, form.clock_rate, form.channels)
+        elif (tone := _TONES.get(request.tone)) is not None:
+            sound = prompts.tone(tone, form.encoding, form.clock_rate, form.channels)
+        else:
+            raise PlayFormatError("neither a prompt nor a tone that is known", field="tone")
+        command = Play(
+            session_id=request.session_id,
+            play_id=request.play_id,
+            track=request.track,
+            sound=sound,
+            payload_type=form.number,
+            repeat=request.repeat,
+            record_track=request.record_track if request.HasField("record_track") else None,
+            interruptible=request.interruptible,
+        )
+        plays = _awaited(self._loop.call(lambda: self._recorder.play(command)), context)
+        return pb.PlayResponse(at_ns=plays.at_ns, duration_ms=plays.duration_ms)
 
     def StopPlaying(
         self, request: pb.StopPlayingRequest, context: grpc.ServicerContext
     ) -> pb.StopPlayingResponse:
         """See capture.proto."""
-        raise context.abort(grpc.StatusCode.UNIMPLEMENTED, "nothing is played yet")
+        _awaited(
+            self._loop.call(lambda: self._recorder.stop_playing(request.session_id, request.play_id)), context
+        )
+        return pb.StopPlayingResponse()
 
     def WatchMedia(
         self, request: pb.WatchMediaRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.WatchMediaResponse]:
         """See capture.proto."""
-        raise context.abort(grpc.StatusCode.UNIMPLEMENTED, "nothing is told yet")
+        watcher = self._feed.watch()
+        try:
+            context.add_callback(watcher.wake)  # the caller is gone
+            yield pb.WatchMediaResponse()
+            while context.is_active() and not self._feed.closed:
+                event = watcher.take(WATCH_S)
+                if event is not None:
+                    yield _event(event)
+        finally:
+            self._feed.leave(watcher)

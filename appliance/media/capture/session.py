@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from pydantic import ValidationError
 
+from appliance.media.capture.kept import BoxVoice, Kept, pack
 from appliance.media.capture.outbox import Outbox
 from appliance.media.capture.track import Track
 from appliance.media.rtp.ports import PortPair
 from appliance.media.rtp.rtcp import SenderReport
 from appliance.media.rtp.srtp import SrtpReceiver
-from appliance.model import InvalidError, Mark, MarkKind, RecordingInfo, id_bytes
+from appliance.model import InvalidError, Mark, MarkKind, PreconditionError, RecordingInfo, id_bytes
 from appliance.storage.sealed import (
     RTCP_DTYPE,
     Compressor,
@@ -31,6 +32,7 @@ MAX_EVIDENCE = 1 << 20
 MAX_WAITING_EVIDENCE = 8 << 20  # bytes that wait for the disk
 MAX_MARK = 1 << 16
 MAX_INFO = 1 << 20
+MAX_KEPT = 1024  # packets of the box's own that wait outside of the outbox
 MAX_REPORTS = 256  # sender reports kept between two commits; a voice sends one in five seconds
 EVENT_ENCODING = "TELEPHONE-EVENT"
 
@@ -39,6 +41,22 @@ class SessionError(InvalidError):
     """A request on a session is malformed; `data['field']` names the field."""
 
     reason = "CAPTURE_REQUEST_INVALID"
+
+
+class RelayOnlyError(PreconditionError):
+    """Nothing is recorded in this session, so there is nothing to pause, to resume or to annotate."""
+
+    reason = "SESSION_RELAY_ONLY"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteRequest:
+    """Where a participant receives (Remote of the contract). `srtp`: suite, and our own master key and salt."""
+
+    host: str = field(repr=False)
+    rtp_port: int
+    rtcp_port: int
+    srtp: tuple[str, bytes] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +69,11 @@ class TrackRequest:
     srtp: tuple[str, bytes] | None = field(default=None, repr=False)
     mux: bool = False
     port: int = 0
+    clocks: tuple[tuple[int, int], ...] = ()  # clock rates in Hz of the telephone-events' payload types
+    remote: RemoteRequest | None = None
+    hears: int | None = None
+    codes: tuple[str, ...] = ()
+    box_voice: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.number <= 0xFFFF:
@@ -80,8 +103,57 @@ class Evidence:
     at_ns: int
 
 
-class Session:
-    """All that capture knows of one recording while it lasts. Times are of the recording's clock unless named `wall`."""
+class MediaSession:
+    """The media of one call in one worker. Times are of the session's clock unless named `wall`: it does not jump when the
+    wall clock is set."""
+
+    def __init__(self, session_id: str, opened_wall_ns: int) -> None:
+        _check_id("session_id", session_id)
+        self.recording_id = session_id
+        self.opened_ns = opened_wall_ns
+        self.context = b""
+        self.keep_from_ns = 0
+        self.tracks: dict[int, OpenTrack] = {}
+        self.voices: dict[int, BoxVoice] = {}
+        self.order: list[int] = []
+        """Numbers of all tracks, in the order in which they were opened."""
+        self.address = ""
+        self.shift_ns = 0
+        self.paused = False
+
+    def own_time(self, wall_ns: int) -> int:
+        """A time of the wall clock, by the session's clock."""
+        return wall_ns - self.shift_ns
+
+    def wall_time(self, own_ns: int) -> int:
+        return own_ns + self.shift_ns
+
+    def remember(self, context: bytes) -> None:
+        """A new context; empty: unchanged. It is never written anywhere."""
+        if len(context) > MAX_CONTEXT:
+            raise SessionError("the context is too large", field="context", limit=MAX_CONTEXT)
+        if context:
+            self.context = context
+
+    def keep(self, track: int, packet: Kept) -> None:
+        """A packet of the box's own making; only a recording keeps it."""
+
+    def close_media(self) -> None:
+        """Forgets SRTP streams; the next key begins anew."""
+        for track in self.tracks.values():
+            if track.receiver is not None:
+                track.receiver.close()
+
+
+def _check_id(name: str, value: str) -> None:
+    try:
+        id_bytes(value)
+    except InvalidError as error:
+        raise SessionError(f"{name} is not an id", field=name) from error
+
+
+class Session(MediaSession):
+    """All that capture knows of one recording while it lasts."""
 
     def __init__(
         self,
@@ -92,25 +164,15 @@ class Session:
         opened_wall_ns: int,
         compressor: Compressor,
     ) -> None:
-        for name, value in (("session_id", recording_id), ("tenant_id", tenant_id), ("line_id", line_id)):
-            try:
-                id_bytes(value)
-            except InvalidError as error:
-                raise SessionError(f"{name} is not an id", field=name) from error
-        self.recording_id = recording_id
+        super().__init__(recording_id, opened_wall_ns)
+        _check_id("tenant_id", tenant_id)
+        _check_id("line_id", line_id)
         self.tenant_id = tenant_id
         self.tenant_public_key = tenant_public_key
         self.data_key = secrets.token_bytes(32)
-        self.opened_ns = opened_wall_ns
-        self.context = b""
-        self.keep_from_ns = 0
         self._evidence_dropped = False
-        self.tracks: dict[int, OpenTrack] = {}
-        self.address = ""
-        self.shift_ns = 0
         self.gathered_ns = 0
         """Arrival of the newest packet that is on its way into a frame."""
-        self.paused = False
         self.ended_ns: int | None = None
         self.outbox = Outbox(
             SealedWriter(
@@ -118,13 +180,25 @@ class Session:
             )
         )
         self.reports: list[tuple[int, ...]] = []
+        self._kept: list[tuple[int, Kept]] = []
 
-    def own_time(self, wall_ns: int) -> int:
-        """A time of the wall clock, by the recording's clock."""
-        return wall_ns - self.shift_ns
+    def keep(self, track: int, packet: Kept) -> None:
+        """A packet of the box's own making, or one that was held back: it goes into the next frame."""
+        self._kept.append((track, packet))
+        if len(self._kept) >= MAX_KEPT:
+            self.flush_kept()
 
-    def wall_time(self, own_ns: int) -> int:
-        return own_ns + self.shift_ns
+    def forget_kept(self, from_ns: int) -> None:
+        """A pause that began at `from_ns` also covers what the box itself said."""
+        self._kept = [item for item in self._kept if item[1].arrival_ns < from_ns]
+
+    def flush_kept(self) -> None:
+        """Moves what was kept to what the next frame takes."""
+        if self._kept:
+            media = pack(self._kept)
+            self._kept = []
+            self.gathered_ns = max(self.gathered_ns, media.last_ns)
+            self.outbox.put_media(media)
 
     def annotate(self, marks: Iterable[bytes | Mark], evidence: Iterable[Evidence] = ()) -> list[Mark]:
         """Adds marks (JSON or model, times of the wall clock) and evidence.
@@ -173,13 +247,6 @@ class Session:
             raise SessionError("the info is not a RecordingInfo in JSON", field="info_json") from None
         self.outbox.put([pack_info(info_json)])
 
-    def remember(self, context: bytes) -> None:
-        """A new context; empty: unchanged. It is never written anywhere."""
-        if len(context) > MAX_CONTEXT:
-            raise SessionError("the context is too large", field="context", limit=MAX_CONTEXT)
-        if context:
-            self.context = context
-
     def report(self, track: int, report: SenderReport, arrival_ns: int) -> None:
         """Keeps a sender report: it ties RTP time to the sender's clock."""
         if len(self.reports) < MAX_REPORTS:
@@ -207,9 +274,3 @@ class Session:
         if not any(mark.kind in (MarkKind.ENDED, MarkKind.STOPPED) for mark in marks):
             kind = MarkKind.STOPPED if reason == "stopped" else MarkKind.ENDED
             self.annotate([Mark(kind=kind, at_ns=at_wall_ns, reason=reason)])
-
-    def close_media(self) -> None:
-        """Forgets SRTP streams; the next key begins anew."""
-        for track in self.tracks.values():
-            if track.receiver is not None:
-                track.receiver.close()

@@ -110,6 +110,11 @@ class Track:
     def shut(self) -> bool:
         return self.pause.shut or self.hold.shut or self.ended.shut
 
+    @property
+    def shut_since(self) -> int:
+        """From when on packets are dropped until further notice; far in the future where they are not."""
+        return min(self.pause.shut_since, self.hold.shut_since, self.ended.shut_since)
+
     def prune(self, before_ns: int) -> None:
         """Forgets spans that can concern no packet any more."""
         self.pause.prune(before_ns)
@@ -128,7 +133,7 @@ class Track:
         if self.established and known.all():
             verdicts[:] = np.where(dropped, Verdict.DROP, Verdict.KEEP)
             if len(verdicts):
-                self._hear(int(packets.arrival_ns[-1]))
+                self.hear(int(packets.arrival_ns[-1]))
             return verdicts
         for index in np.flatnonzero(packets.valid).tolist():
             verdict = self._judge(
@@ -152,7 +157,7 @@ class Track:
     ) -> Verdict:
         keep = Verdict.DROP if dropped else Verdict.KEEP
         if source == self.source and ssrc in self.ssrcs:
-            self._hear(arrival_ns)
+            self.hear(arrival_ns)
             if ssrc != self.ssrc and self._run(row, arrival_ns, ssrc, source, sequence, True) >= RUN:
                 # An earlier voice of this track speaks again; until now its packets were late ones.
                 del self._candidates[(ssrc, source)]
@@ -160,7 +165,7 @@ class Track:
             return keep
         if not self.established or (self.authenticated and len(self.ssrcs) < MAX_SSRCS):
             self._accept(ssrc, source)
-            self._hear(arrival_ns)
+            self.hear(arrival_ns)
             return keep
         run = self._run(row, arrival_ns, ssrc, source, sequence, dropped)
         moved = source != self.source
@@ -168,12 +173,14 @@ class Track:
             return Verdict.DROP if dropped else Verdict.WAIT
         self.released.extend(self._candidates.pop((ssrc, source)).rows)
         self._accept(ssrc, source)
-        self._hear(arrival_ns)
+        self.hear(arrival_ns)
         return keep
 
-    def _hear(self, arrival_ns: int) -> None:
-        """The established source speaks: whoever spoke from elsewhere meanwhile was not its successor."""
-        self.heard_ns = max(self.heard_ns, arrival_ns)
+    def hear(self, arrival_ns: int) -> None:
+        """The established source spoke then: whoever spoke from elsewhere meanwhile was not its successor."""
+        if arrival_ns <= self.heard_ns:
+            return
+        self.heard_ns = arrival_ns
         for (_, source), candidate in self._candidates.items():
             if source != self.source:
                 candidate.rows.clear()

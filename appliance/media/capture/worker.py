@@ -8,6 +8,7 @@ import os
 import queue
 import resource
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,10 +21,11 @@ from appliance.media.capture.clock import StepClock
 from appliance.media.capture.deposits import SpoolDeposits
 from appliance.media.capture.disk import Disk, PartFile
 from appliance.media.capture.loop import CaptureLoop
+from appliance.media.capture.prompts import PromptShelf, warm
 from appliance.media.capture.recorder import Recorder
 from appliance.media.capture.service import CaptureServicer
 from appliance.media.rtp.ports import PortPool
-from appliance.media.rtp.srtp import RolloverStore
+from appliance.media.rtp.rollover import RolloverStore
 from appliance.process import child, notify
 from earwitness.internal.v1 import capture_pb2_grpc
 
@@ -89,6 +91,9 @@ def main() -> None:
     # What lives for ever is never looked at again, and a thousand recordings make no cycles worth a search each commit.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    # What is relayed waits for no other thread of this process longer than this.
+    sys.setswitchinterval(0.0005)
+    warm()
     settings, layout = process.settings, process.layout
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -128,12 +133,15 @@ def main() -> None:
     disk.start()
 
     def register(server: grpc.Server) -> None:
-        capture_pb2_grpc.add_CaptureServiceServicer_to_server(CaptureServicer(loop, recorder), server)
+        capture_pb2_grpc.add_CaptureServiceServicer_to_server(
+            CaptureServicer(loop, recorder, PromptShelf(layout.prompts)), server
+        )
 
     server = process.serve(register, threads=16)
     process.on_stop(loop.stop)
     process.ready()
     loop.run()
+    recorder.feed.close()
     server.stop(grace=5).wait()
     disk.stop()
     recorder.shut()

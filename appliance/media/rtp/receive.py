@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import socket
+import struct
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,8 +31,10 @@ _SO_RXQ_OVFL = 40
 _SO_TIMESTAMPNS = 35
 _SOL_SOCKET = 1
 _MIX = np.uint64(0x9E3779B97F4A7C15)
+_INET6 = struct.pack("=H", socket.AF_INET6)
 
-_MMSGHDR = np.dtype(
+# struct mmsghdr and struct iovec of 64-bit Linux, for `send` too.
+MMSGHDR = np.dtype(
     {
         "names": ["name", "namelen", "iov", "iovlen", "control", "controllen", "flags", "len"],
         "formats": ["u8", "u4", "u8", "u8", "u8", "u8", "i4", "u4"],
@@ -39,7 +42,7 @@ _MMSGHDR = np.dtype(
         "itemsize": 64,
     }
 )
-_IOVEC = np.dtype([("base", "u8"), ("len", "u8")])
+IOVEC = np.dtype([("base", "u8"), ("len", "u8")])
 
 # PyDLL keeps the interpreter's lock: a drain never sleeps, and giving the lock away 10,000 times a second costs more
 # than the call.
@@ -47,6 +50,25 @@ _libc = ctypes.PyDLL(None, use_errno=True)
 _recvmmsg = _libc.recvmmsg
 _recvmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
 _recvmmsg.restype = ctypes.c_int
+
+
+def source_key(name: bytes) -> int:
+    """The number that `Arena.sources` gives for a socket address in the kernel's form."""
+    return int(_source_keys(np.frombuffer(name.ljust(_NAME, b"\0"), np.uint64).reshape(1, -1))[0])
+
+
+def _source_keys(names: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    keys = names[:, 0].copy()
+    wide = (keys & np.uint64(0xFFFF)) == socket.AF_INET6
+    if wide.any():
+        part = names[wide]
+        mixed = part[:, 0] & np.uint64(0xFFFFFFFF)
+        for column in (1, 2, 3):
+            word = part[:, column] if column < 3 else part[:, column] & np.uint64(0xFFFFFFFF)
+            mixed = (mixed ^ word) * _MIX
+            mixed ^= mixed >> np.uint64(29)
+        keys[wide] = mixed
+    return keys
 
 
 def prepare_socket(sock: socket.socket, receive_buffer: int = 256 * 1024) -> None:
@@ -70,8 +92,8 @@ class Arena:
         self.failures: list[tuple[int, int]] = []
         """Sockets the kernel would not read, with its error number; whoever reads the list empties it."""
         self.cells: NDArray[np.uint8] = np.empty((rows, CELL), np.uint8)
-        self._headers = np.zeros(rows, _MMSGHDR)
-        self._iovecs = np.zeros(rows, _IOVEC)
+        self._headers = np.zeros(rows, MMSGHDR)
+        self._iovecs = np.zeros(rows, IOVEC)
         self._names = np.zeros((rows, _NAME // 8), np.uint64)
         self._control = np.zeros((rows, _CONTROL // 8), np.int64)
         self._address: int = self._headers.ctypes.data
@@ -189,18 +211,12 @@ class Arena:
 
     def sources(self, first: int, last: int) -> NDArray[np.uint64]:
         """One number for each row's source address and port: exact for IPv4, a hash for IPv6."""
-        names = self._names[first:last]
-        keys = names[:, 0].copy()
-        wide = (keys & np.uint64(0xFFFF)) == socket.AF_INET6
-        if wide.any():
-            part = names[wide]
-            mixed = part[:, 0] & np.uint64(0xFFFFFFFF)
-            for column in (1, 2, 3):
-                word = part[:, column] if column < 3 else part[:, column] & np.uint64(0xFFFFFFFF)
-                mixed = (mixed ^ word) * _MIX
-                mixed ^= mixed >> np.uint64(29)
-            keys[wide] = mixed
-        return keys
+        return _source_keys(self._names[first:last])
+
+    def source_name(self, row: int) -> bytes:
+        """A row's source address in the kernel's form: 16 bytes for IPv4, 28 for IPv6."""
+        name = self._names[row].tobytes()
+        return name[:28] if name[:2] == _INET6 else name[:16]
 
     def move_row(self, source: int, target: int) -> None:
         """Copies a packet to another row; used to carry rows over a `rewind`."""

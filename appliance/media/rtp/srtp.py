@@ -9,18 +9,14 @@ never sent anywhere.
 
 from __future__ import annotations
 
-import hashlib
-import mmap
-import os
 import struct
-import zlib
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pylibsrtp import Policy, Session
 from pylibsrtp._binding import ffi, lib
 
+from appliance.media.rtp.rollover import RolloverStore
 from appliance.model import InvalidError
 
 _SUITES = {
@@ -39,6 +35,16 @@ class SrtpKeyError(InvalidError):
     """The suite is not known here or the key has another length; `data['field']` says which."""
 
     reason = "SRTP_KEY_INVALID"
+
+
+def check_key(suite: str, key_salt: bytes) -> int:
+    """libsrtp's number of a suite. SrtpKeyError where it is not known or the key has another length."""
+    if suite not in _SUITES:
+        raise SrtpKeyError("this SRTP suite is not known here", field="suite")
+    profile, length = _SUITES[suite]
+    if len(key_salt) != length:
+        raise SrtpKeyError("the SRTP key has another length", field="key_salt")
+    return profile
 
 
 def _session(profile: int, key: bytes, ssrc_type: int) -> Session:
@@ -66,11 +72,7 @@ class SrtpReceiver:
         rollovers: RolloverStore | None = None,
         previous: SrtpReceiver | None = None,
     ) -> None:
-        if suite not in _SUITES:
-            raise SrtpKeyError("this SRTP suite is not known here", field="suite")
-        self._profile, length = _SUITES[suite]
-        if len(key_salt) != length:
-            raise SrtpKeyError("the SRTP key has another length", field="key_salt")
+        self._profile = check_key(suite, key_salt)
         self._key = key_salt
         self._session = _session(self._profile, key_salt, Policy.SSRC_ANY_INBOUND)
         self._srtp = self._session._srtp[0]
@@ -198,83 +200,117 @@ class SrtpReceiver:
             self._rollovers.store(slot, highest)
 
 
-_ENTRY = np.dtype([("name", "V16"), ("check", "<u4"), ("ssrc", "<u4"), ("index", "<u8")])
-_EMPTY = np.zeros((), _ENTRY)
+class SrtpSender:
+    """What encrypts towards one receiver. `key_salt` is our own master key and salt, concatenated.
 
-
-class RolloverStore:
-    """Packet indices of live SRTP streams in a small mapped file, so that a restarted worker can go on.
-
-    The file names a key only by a hash of it, cut to 128 bits; nothing in it opens anything. It outlives the process,
-    not the machine: after a power cut there is no call to go on with.
+    A stream begins at rollover 0 with whatever number comes first, and is followed from there on (RFC 3711 section 3.3.1).
+    A packet index is never used twice: repetitions, and what comes from before the beginning, are not sent. With
+    `rollovers` a stream goes on after a restart of the worker, as its receiver expects.
     """
 
-    def __init__(self, path: Path, entries: int = 8192) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.ftruncate(fd, entries * _ENTRY.itemsize)
-            self._map = mmap.mmap(fd, entries * _ENTRY.itemsize)
-        finally:
-            os.close(fd)
-        self._table = np.frombuffer(self._map, _ENTRY)
-        self._index = self._table["index"]
-        kept = self._table["check"] != 0
-        for slot in np.flatnonzero(kept).tolist():
-            if self._check(slot) != int(self._table["check"][slot]):
-                self._table[slot] = _EMPTY
-                kept[slot] = False
-        self._kept: dict[bytes, list[int]] = {}
-        for slot in np.flatnonzero(kept).tolist():
-            self._kept.setdefault(bytes(self._table["name"][slot]), []).append(slot)
-        self._free = np.flatnonzero(~kept)[::-1].tolist()
+    def __init__(self, suite: str, key_salt: bytes, rollovers: RolloverStore | None = None) -> None:
+        profile = check_key(suite, key_salt)
+        self._session = _session(profile, key_salt, Policy.SSRC_ANY_OUTBOUND)
+        self._srtp = self._session._srtp[0]
+        self._rollovers = rollovers
+        self._keys = (key_salt, key_salt + b"rtcp")
+        self._highest: dict[int, int] = {}
+        self._reports: dict[int, int] = {}
+        self._slots: tuple[dict[int, int], dict[int, int]] = ({}, {})
 
-    def _check(self, slot: int) -> int:
-        entry = self._table[slot]
-        return zlib.crc32(bytes(entry["name"]) + int(entry["ssrc"]).to_bytes(4, "little")) or 1
+    def protect_rows(
+        self, cells: NDArray[np.uint8], lengths: NDArray[np.uint32], first: int, last: int
+    ) -> int:
+        """Encrypts the RTP packets in rows `first` to `last` of `cells` in place, and makes their `lengths` those of SRTP.
 
-    @staticmethod
-    def _name(key: bytes) -> bytes:
-        return hashlib.sha256(b"earwitness srtp rollover\0" + key).digest()[:16]
-
-    def find(self, key: bytes) -> dict[int, tuple[int, int]]:
-        """What an earlier process left of a key's streams: slot and highest index by SSRC.
-
-        They are the caller's from now on.
+        Each cell must have 16 bytes to spare. What cannot be sent gets length 0. Returns how many can.
         """
-        slots = self._kept.pop(self._name(key), [])
-        return {int(self._table["ssrc"][slot]): (slot, int(self._index[slot])) for slot in slots}
+        width = cells.shape[1]
+        base = ffi.from_buffer("unsigned char[]", cells)
+        sizes = lengths[first:last].astype(np.int32)
+        out = ffi.from_buffer("int[]", sizes, require_writable=True)
+        heads = cells[first:last, :12]
+        sequences = (heads[:, 2].astype(np.int64) << 8 | heads[:, 3]).tolist()
+        ssrcs = np.ascontiguousarray(heads[:, 8:12]).view(">u4")[:, 0].tolist()
+        good = 0
+        touched = set()
+        for index, (ssrc, sequence) in enumerate(zip(ssrcs, sequences, strict=True)):
+            highest = self._highest.get(ssrc)
+            if highest is None:
+                fits = len(self._highest) < MAX_SSRCS
+                here = highest = sequence
+            else:
+                here = highest + ((sequence - highest + 0x8000 & 0xFFFF) - 0x8000)
+                fits = here >= 0
+            if not fits or lib.srtp_protect(self._srtp, base + (first + index) * width, out + index):
+                sizes[index] = 0
+                continue
+            good += 1
+            self._highest[ssrc] = max(here, highest)
+            touched.add(ssrc)
+        lengths[first:last] = sizes
+        for ssrc in touched:
+            self._remember(0, ssrc, self._highest[ssrc])
+        return good
 
-    def add(self, key: bytes, ssrc: int) -> int:
-        """A slot for a stream; -1 where the file is full of living ones: then a restart cannot go on with it."""
-        if not self._free:
-            self.forget_unclaimed()
-        if not self._free:
-            return -1
-        slot: int = self._free.pop()
-        self._table[slot] = (self._name(key), 0, ssrc, 0)
-        self._table["check"][slot] = self._check(slot)
-        return slot
+    def protect(self, packet: bytes) -> bytes | None:
+        """One RTP packet, encrypted; None where it must not be sent."""
+        cells = np.zeros((1, len(packet) + 64), np.uint8)
+        cells[0, : len(packet)] = np.frombuffer(packet, np.uint8)
+        lengths = np.array([len(packet)], np.uint32)
+        return cells[0, : lengths[0]].tobytes() if self.protect_rows(cells, lengths, 0, 1) else None
 
-    def store(self, slot: int, index: int) -> None:
-        """Remembers the highest index of a stream: one aligned word, so that a crash leaves the old or the new one."""
-        if slot >= 0:
-            self._index[slot] = index
+    def protect_rtcp(self, packet: bytes) -> bytes | None:
+        """A compound packet, encrypted; None where it cannot be."""
+        if not 8 <= len(packet) <= 4096:
+            return None
+        ssrc = int.from_bytes(packet[4:8], "big")
+        if ssrc not in self._reports and len(self._reports) >= MAX_SSRCS:
+            return None
+        buffer = ffi.new("unsigned char[]", packet + bytes(64))
+        size = ffi.new("int *", len(packet))
+        if lib.srtp_protect_rtcp(self._srtp, buffer, size):
+            return None
+        self._reports[ssrc] = self._reports.get(ssrc, 0) + 1
+        self._remember(1, ssrc, self._reports[ssrc])
+        return bytes(ffi.buffer(buffer, size[0]))
 
-    def free(self, slot: int) -> None:
-        if slot >= 0:
-            self._table[slot] = _EMPTY
-            self._free.append(slot)
+    def resume_known(self) -> int:
+        """Resumes every stream of this key that the store remembers from before a restart; how many.
 
-    def forget_unclaimed(self) -> int:
-        """Frees what an earlier process left and nobody asked for; how many."""
-        slots = [slot for group in self._kept.values() for slot in group]
-        for slot in slots:
-            self.free(slot)
-        self._kept.clear()
-        return len(slots)
+        Packets are encrypted and thrown away until libsrtp has counted as far as before.
+        """
+        if self._rollovers is None:
+            return 0
+        found = self._rollovers.find(self._keys[0])
+        for ssrc, (slot, index) in found.items():
+            at = index % _STEP
+            while at <= index:
+                self._session.protect(struct.pack(">BBHII", 0x80, 0, at & 0xFFFF, 0, ssrc))
+                at += _STEP
+            self._highest[ssrc] = index
+            self._slots[0][ssrc] = slot
+        for ssrc, (slot, count) in self._rollovers.find(self._keys[1]).items():
+            report = struct.pack(">BBHI", 0x80, 201, 1, ssrc)
+            for _ in range(min(count, 1 << 20)):
+                self._session.protect_rtcp(report)
+            self._reports[ssrc] = count
+            self._slots[1][ssrc] = slot
+        return len(found)
 
     def close(self) -> None:
-        """Unmaps the file; what is in it stays."""
-        del self._index, self._table
-        self._map.close()
+        """Forgets the streams. The same key must not be begun with again."""
+        if self._rollovers is not None:
+            for slots in self._slots:
+                for slot in slots.values():
+                    self._rollovers.free(slot)
+                slots.clear()
+
+    def _remember(self, kind: int, ssrc: int, index: int) -> None:
+        if self._rollovers is None:
+            return
+        slots = self._slots[kind]
+        slot = slots.get(ssrc)
+        if slot is None:
+            slot = slots[ssrc] = self._rollovers.add(self._keys[kind], ssrc)
+        self._rollovers.store(slot, index)

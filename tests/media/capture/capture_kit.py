@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from appliance.config.layout import Layout
@@ -16,7 +16,7 @@ from appliance.media.capture.disk import Cycle, Disk, PartFile
 from appliance.media.capture.recorder import Recorder
 from appliance.media.capture.session import Evidence, TrackRequest
 from appliance.media.rtp.ports import PortPool
-from appliance.media.rtp.srtp import RolloverStore
+from appliance.media.rtp.rollover import RolloverStore
 from appliance.model import Mark, RecordingInfo, id_bytes, new_id
 from appliance.process import datadir
 from appliance.storage.keystore import hpke, open_deposit, publish_deposit_key
@@ -118,13 +118,14 @@ class Content:
 
 
 class Wall:
-    """A wall clock that can be set."""
+    """A clock that can be set."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
         self.offset = 0
+        self._clock = clock
 
     def __call__(self) -> int:
-        return time.time_ns() + self.offset
+        return self._clock() + self.offset
 
 
 class Box:
@@ -135,12 +136,12 @@ class Box:
         datadir.prepare(self.layout)
         self.keys = Keys(self.layout)
         self.wall = Wall()
-        self.mono_ns = time.monotonic_ns()
+        self.mono = Wall(time.monotonic_ns)
         self.pool = PortPool(*free_range(pairs), cool_down_ns)
         self.rollovers = RolloverStore(self.layout.capture / "rollover.bin", 64)
         self.recorder = Recorder(
             pool=self.pool,
-            clock=StepClock(self.wall, time.monotonic_ns),
+            clock=StepClock(self.wall, self.mono),
             part_file=lambda name: PartFile(self.layout.spool_recordings, name),
             rollovers=self.rollovers,
             rows=4096,
@@ -159,6 +160,8 @@ class Box:
         marks: Sequence[Mark] = (),
         evidence: Iterable[Evidence] = (),
         context: bytes = b"",
+        address: str = LOOPBACK,
+        relay_only: bool = False,
     ) -> tuple[str, list[Ports]]:
         session = new_id()
         info = RecordingInfo(
@@ -174,7 +177,8 @@ class Box:
                 tenant_id=self.tenant_id,
                 line_id=self.line_id,
                 tenant_public_key=self.keys.tenant_public,
-                address=LOOPBACK,
+                address=address,
+                relay_only=relay_only,
                 tracks=tracks,
                 info_json=info.model_dump_json().encode(),
                 evidence=tuple(evidence),
@@ -195,7 +199,14 @@ class Box:
 
     def tick(self) -> None:
         """Loopback delivers before sendto returns, so one drain has everything that was sent before."""
-        self.recorder.receiving.tick()
+        self.recorder.tick()
+
+    def advance(self, ms: float) -> None:
+        """Lets time go by, in steps of a fast tick."""
+        for _ in range(max(1, round(ms / 10))):
+            self.wall.offset += 10_000_000
+            self.mono.offset += 10_000_000
+            self.recorder.breathe()
 
     def commit(self) -> Cycle | None:
         cycle = self.recorder.commits.commit()

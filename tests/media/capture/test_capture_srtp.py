@@ -12,7 +12,8 @@ from pylibsrtp import Policy, Session
 
 from appliance.media.capture.commands import Update
 from appliance.media.capture.session import TrackRequest
-from appliance.media.rtp.srtp import GRACE, RolloverStore
+from appliance.media.rtp.rollover import RolloverStore
+from appliance.media.rtp.srtp import GRACE
 from appliance.storage.sealed import RtcpBlock
 
 SUITES = {

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from pylibsrtp import Policy, Session
 
-from appliance.media.rtp.srtp import RolloverStore, SrtpKeyError, SrtpReceiver
+from appliance.media.rtp.rollover import RolloverStore
+from appliance.media.rtp.srtp import SrtpKeyError, SrtpReceiver
 
 SUITE = "AES_CM_128_HMAC_SHA1_80"
 

@@ -1,0 +1,32 @@
+"""What one drain has brought, with its columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.media.rtp.parse import Headers
+from appliance.media.rtp.receive import Arena
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a drain has just brought, before its verdict is carried out. One entry per row from `first` on.
+
+    `stamps` are the kernel's receive times by the wall clock, `arrival` by each session's own. `served` are the slots among
+    them, `voice` the established source of each slot there is. `verdict` may be changed.
+    """
+
+    arena: Arena
+    first: int
+    served: NDArray[np.intp]
+    slot: NDArray[np.intp]
+    stamps: NDArray[np.int64]
+    arrival: NDArray[np.int64]
+    source: NDArray[np.uint64]
+    heads: Headers
+    event: NDArray[np.bool_]
+    verdict: NDArray[np.uint8]
+    voice: NDArray[np.uint64]
