@@ -68,6 +68,8 @@ _BY_KIND = {
 
 _BY_REASON = {"ERASED": Exit.ERASED, "RECORDING_ERASED": Exit.ERASED}
 
+_NAMES_LINE = ("NUMBER_TAKEN", "CATCH_ALL_TAKEN", "PROMPT_IN_USE")
+
 _HINTS = {
     "ERASED": "its key is destroyed; nobody can read it any more",
     "RECORDING_ERASED": "its key is destroyed; nobody can read it any more",
@@ -90,7 +92,9 @@ def from_rpc(error: grpc.RpcError) -> Failure:
         info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
         if detail.Unpack(info):
             reason = info.reason
-            if reason == "RECORDING_HELD" and "cases" in info.metadata:
+            if reason in _NAMES_LINE and "line" in info.metadata:
+                hint = f"it is {info.metadata['line']}; see `earwitness lines show`"
+            elif reason == "RECORDING_HELD" and "cases" in info.metadata:
                 hint = f"held by {', '.join(json.loads(info.metadata['cases']))}; see `earwitness holds show`"
         elif detail.Unpack(bad):
             fields += [f"{violation.field}: {violation.description}" for violation in bad.field_violations]

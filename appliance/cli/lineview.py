@@ -66,7 +66,7 @@ def _agents(line: pb.Line) -> Iterator[tuple[str, str]]:
     shown = [f"{one.number}: {_MAY.get(one.may, 'nothing')}" for one in line.agents[:_SHOWN_AGENTS]]
     if len(line.agents) > _SHOWN_AGENTS:
         shown.append(f"and {len(line.agents) - _SHOWN_AGENTS} more (--json has them all)")
-    yield "But", "\n".join(shown)
+    yield "Single agents", "\n".join(shown)
     keys = (("pause", line.keys.pause), ("resume", line.keys.resume), ("end", line.keys.end))
     yield "Keys", ", ".join(f"{name} {code}" for name, code in keys if code) or "none"
     resumes = line.auto_resume_delay.seconds

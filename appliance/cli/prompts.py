@@ -74,21 +74,21 @@ def list_prompts(context: typer.Context, tenant: TenantOption = "", json: JsonOp
     """Prompts of one tenant, or of all, and the samples that come with the box."""
     with box(context) as services:
         found = _all(services, resource("tenants", tenant) if tenant else "tenants/-") + _all(services, "")
-    if json:
-        output.print_json({"prompts": [output.as_dict(one) for one in found]})
-        return
+        if json:
+            output.print_json({"prompts": [output.as_dict(one) for one in found]})
+            return
+        tenants = _tenants(services)
     rows = (
         (
             bare(one.name),
             one.display_name,
-            one.name.split("/")[1] if one.name.startswith("tenants/") else "(the box)",
+            _whose(one.name, tenants),
             one.language,
             output.clock(one.duration),
-            ", ".join(one.purposes),
         )
         for one in found
     )
-    output.table(("ID", "Name", "Tenant", "Language", ">Length", "Purposes"), rows, empty="No prompt.")
+    output.table(("ID", "Name", "Whose", "Lang", ">Length"), rows, empty="No prompt.")
 
 
 @app.command("show")
@@ -101,14 +101,15 @@ def show(
     with box(context) as services:
         request = pb.GetPromptRequest(name=prompt(name))
         one = services.prompts.GetPrompt(request, timeout=CALL_TIMEOUT_S).prompt
-    if json:
-        output.print_json(output.as_dict(one))
-        return
+        if json:
+            output.print_json(output.as_dict(one))
+            return
+        tenants = _tenants(services)
     output.facts(
         (
             ("Name", one.display_name),
             ("ID", bare(one.name)),
-            ("Tenant", one.name.split("/")[1] if one.name.startswith("tenants/") else "(the box)"),
+            ("Whose", _whose(one.name, tenants)),
             ("Language", one.language),
             ("Says", one.text),
             ("Purposes", ", ".join(one.purposes)),
@@ -181,6 +182,23 @@ def _all(services: Box, parent: str) -> list[pb.Prompt]:
         if not answer.next_page_token:
             return found
         request.page_token = answer.next_page_token
+
+
+def _tenants(services: Box) -> dict[str, str]:
+    """What tenants are called, by resource name."""
+    found: dict[str, str] = {}
+    request = tenants_pb2.ListTenantsRequest(page_size=1000)
+    while True:
+        answer = services.tenants.ListTenants(request, timeout=CALL_TIMEOUT_S)
+        found |= {one.name: one.display_name for one in answer.tenants}
+        if not answer.next_page_token:
+            return found
+        request.page_token = answer.next_page_token
+
+
+def _whose(name: str, tenants: dict[str, str]) -> str:
+    owner = name.partition("/prompts/")[0]
+    return tenants.get(owner, bare(owner)) if owner.startswith("tenants/") else "the box"
 
 
 def _only_tenant(services: Box) -> str:
