@@ -120,7 +120,8 @@ class Signaling:
         transports = SipTransports(
             self.endpoint,
             reception.on_event,
-            tls_client=client_context(self.child.layout.pki, self.settings.sip.trust),
+            # Made anew for each connection: certificates come after us, and are renewed.
+            tls_client=lambda: client_context(self.child.layout.pki, self.settings.sip.trust),
         )
         workers = Workers(
             self.child.layout,

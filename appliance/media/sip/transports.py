@@ -46,7 +46,7 @@ class SipTransports:
         on_event: Callable[[Event], None],
         *,
         limits: TransportLimits = DEFAULT_TRANSPORT_LIMITS,
-        tls_client: ssl.SSLContext | None = None,
+        tls_client: ssl.SSLContext | Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.limits = limits
@@ -281,7 +281,8 @@ class SipTransports:
         transport, host, port = peer
         context = None
         if transport is Transport.TLS:
-            context = self._tls_client or ssl.create_default_context()
+            chosen = self._tls_client or ssl.create_default_context
+            context = chosen if isinstance(chosen, ssl.SSLContext) else chosen()
         connection = StreamConnection(self, next(self._numbers), transport, self._local(transport))
         try:
             async with asyncio.timeout(self.limits.connect):
