@@ -364,16 +364,17 @@ class Exchange:
         """Sends what is due of what plays to a participant."""
         while (item := leg.play) is not None:
             if item.mixes:
-                rides = (
-                    not item.over
-                    and wall - int(self.relay.last_ns[leg.slot]) < RIDE_NS
-                    and item.fits(int(self.relay.last_second[leg.slot]) & 127)
-                )
-                if rides != leg.riding:
-                    leg.riding = rides
-                    item.next_ns = max(item.next_ns, now)
-                if rides:
+                if leg.riding and item.over:
                     item.next_ns = now
+                    self._end_play(leg, whole=True)
+                    continue
+                rides = wall - int(self.relay.last_ns[leg.slot]) < RIDE_NS and item.fits(
+                    int(self.relay.last_second[leg.slot]) & 127
+                )
+                if rides or leg.riding:
+                    item.next_ns = now
+                leg.riding = rides
+                if rides:
                     return
             if item.next_ns > now:
                 return
