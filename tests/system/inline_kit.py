@@ -27,7 +27,7 @@ from earwitness.client import Client
 from earwitness.v1 import calls_pb2, prompts_pb2, recordings_pb2, tenants_pb2
 
 PATIENCE_S = 20.0
-SLACK_S = 0.25  # of waiting for what should not come
+NOWHERE = "sip:127.0.0.1:9"
 _NUMBERS = itertools.count(5550200)
 
 ANNOUNCEMENT = speech.speech("prescription-agent", 7.0, 10.0)
@@ -70,10 +70,13 @@ class Office:
         rights: int = tenants_pb2.RIGHTS_END,
         ring_s: int = 20,
     ) -> str:
-        """A line with a number of its own; gives the number. `srtp`: to its inbound targets."""
+        """A line with a number of its own; gives the number. `srtp`: to its inbound targets.
+
+        Calls go out from where calls go in only: a line without inbound targets has one on this host, which nobody takes.
+        """
         number = str(next(_NUMBERS))
         rules = tenants_pb2.InlineRules(
-            inbound=[tenants_pb2.Target(uri=uri, srtp=srtp) for uri in inbound],
+            inbound=[tenants_pb2.Target(uri=uri, srtp=srtp) for uri in inbound or [NOWHERE]],
             outbound=[tenants_pb2.Target(uri=uri) for uri in outbound],
             ring_time=duration_pb2.Duration(seconds=ring_s),
         )

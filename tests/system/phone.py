@@ -354,16 +354,22 @@ def _tag(header: str) -> str:
 
 
 def _messages(log: str, own: set[str]) -> Iterator[Message]:
-    """From the trace: `UDP source -> destination`, the message, and a reset of the colour after it."""
-    pattern = re.compile(r"^(UDP|TCP|TLS) (\S+) -> (\S+)\r?\n(.*?)\x1b\[;m", re.M | re.S)
-    for transport, source, _, text in pattern.findall(log):
+    """From the trace: `UDP source -> destination`, the message, and a reset of the colour after it.
+
+    Whose a request is says its top Via (RFC 3261 section 18.1.1); a response goes the other way. Addresses do not tell:
+    connections have ports of their own.
+    """
+    pattern = re.compile(r"^(UDP|TCP|TLS) \S+ -> \S+\r?\n(.*?)\x1b\[;m", re.M | re.S)
+    for transport, text in pattern.findall(log):
         head, _, body = text.replace("\r\n", "\n").partition("\n\n")
         first, *lines = head.split("\n")
         headers: dict[str, str] = {}
         for line in lines:
             name, _, value = line.partition(":")
             headers.setdefault(name.strip().lower(), value.strip())
-        yield Message(transport.lower(), source in own, first, headers, body)
+        via = re.match(r"SIP/2\.0/\S+ ([^;\s]+)", headers.get("via", ""))
+        asked_by_us = via is not None and via[1] in own
+        yield Message(transport.lower(), asked_by_us != first.startswith("SIP/2.0 "), first, headers, body)
 
 
 def _free_ports(transport: str) -> tuple[int, int]:

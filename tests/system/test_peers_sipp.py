@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def test_calls_that_come_to_nothing(tmp_path: Path) -> None:
     ):
         trunk.finish()
         board.finish()
+    branches = re.findall(r"sent .*?\n\n(?:INVITE|CANCEL) .*?branch=(\S+)", trunk.messages(), re.S)
+    assert len(branches) == 2 and branches[0] == branches[1], "a CANCEL has the branch of what it cancels"
 
 
 @pytest.mark.parametrize("ends", ["trunk", "phone"])
