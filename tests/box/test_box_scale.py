@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -24,13 +25,20 @@ pytestmark = [
 ]
 
 
+def progress(out: bytes, err: bytes) -> None:
+    """What the scene says, as it goes: it takes long."""
+    if sys.__stdout__ is not None:
+        sys.__stdout__.write((out + err).decode(errors="replace"))
+        sys.__stdout__.flush()
+
+
 def test_many_buckets_and_snapshots(boot: Callable[[int], Guest], capsys: pytest.CaptureFixture[str]) -> None:
     guest = boot(2)
     pool = ["zpool", "create", "-f", "-o", "ashift=12", "-O", "canmount=off", "-O", "mountpoint=none", "tank"]
     guest.run([*pool, "virtio-d1"])
     guest.run(["sh", "-c", f"mkfs.ext4 -q {STATE} && mkdir -p /state && mount {STATE} /state"])
     words = ["python", "/srv/earwitness/tests/box/scenes/scale.py", str(BUCKETS), str(10 * BUCKETS)]
-    result = guest.run(words, LIMIT_S)
+    result = guest.run(words, LIMIT_S, output=progress)
     (line,) = [line for line in result.text.splitlines() if line.startswith("figures ")]
     figures = json.loads(line.removeprefix("figures "))
     with capsys.disabled():

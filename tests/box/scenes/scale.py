@@ -38,6 +38,8 @@ def timed(name: str, work: Callable[[], object]) -> object:
 def build() -> list[BucketId]:
     made = []
     for number in range(buckets):
+        if number % 100 == 0:
+            say("built", str(number))
         bucket = BucketId(house.tenant, new_id(), f"20{10 + number % 10:02d}-{1 + number % 12:02d}")
         vault.buckets.make(bucket)
         vault.store.lock(bucket)

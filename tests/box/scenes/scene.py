@@ -20,13 +20,14 @@ from appliance.storage.vault.zfs import open_store  # noqa: E402
 
 STATE = Path("/state")
 DATASET = "tank/rec"
+DEADLINE_S = 120.0  # an emulated machine beside others
 
 
 class PoolGround(Ground):
     """The pool as it is; nothing is taken away at the end."""
 
     def open(self, fault: Callable[[str], None] = lambda step: None) -> BucketStore:
-        return open_store(DATASET, STATE / "mounts", fault=fault)
+        return open_store(DATASET, STATE / "mounts", deadline_s=DEADLINE_S, fault=fault)
 
     def foreign_hold(self, snapshot: SnapshotId, tag: str) -> None:
         raise NotImplementedError

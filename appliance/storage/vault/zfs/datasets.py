@@ -119,15 +119,17 @@ class Datasets:
 
     # What is there.
 
-    def facts(self, names: Sequence[str], *, snapshots: bool = False) -> list[Facts]:
-        """Of those that exist, in the order asked for."""
+    def facts(self, names: Sequence[str], *, snapshots: bool = False, children: bool = False) -> list[Facts]:
+        """Of those that exist, in the order asked for. Without `children` one child is told at most: there may be
+        thousands, and most want to know only whether there is any."""
         found: list[Facts] = []
+        words = f"{'snapshots' if snapshots else ''} {'children' if children else ''}"
         for first in range(0, len(names), CHUNK):
-            found += self._chunk(names[first : first + CHUNK], snapshots)
+            found += self._chunk(names[first : first + CHUNK], words)
         return found
 
-    def _chunk(self, names: Sequence[str], snapshots: bool) -> list[Facts]:
-        arguments = ["snapshots" if snapshots else "", *names]
+    def _chunk(self, names: Sequence[str], words: str) -> list[Facts]:
+        arguments = [words, *names]
         try:
             answer = self._worker.call(
                 "program", pool=self.tree.pool, text=FACTS, arguments=arguments, writes=False
@@ -137,8 +139,8 @@ class Datasets:
                 raise
             if len(names) > 1:  # too much for one program, or one dataset among them cannot be read
                 half = len(names) // 2
-                return self._chunk(names[:half], snapshots) + self._chunk(names[half:], snapshots)
-            return by_command(self._commands, self._worker, names[0], snapshots)
+                return self._chunk(names[:half], words) + self._chunk(names[half:], words)
+            return by_command(self._commands, self._worker, names[0], "snapshots" in words)
         return parse(answer.payload.decode())
 
     def bucket(self, bucket: BucketId, *, snapshots: bool = False) -> Facts | None:
@@ -160,7 +162,7 @@ class Datasets:
         """
         names: list[str] = [self.tree.root]
         for depth in range(5):
-            level = self.facts(names, snapshots=snapshots)
+            level = self.facts(names, snapshots=snapshots, children=True)
             yield from level
             names = [child for one in level if self.expected(one, depth) for child in one.children]
 

@@ -44,7 +44,10 @@ class Medium:
         with self._lock:
             if self._ready:
                 return
-            there = {one.name: one for one in self._datasets.facts([self._tree.root, self._tree.reserve])}
+            there = {
+                one.name: one
+                for one in self._datasets.facts([self._tree.root, self._tree.reserve], children=True)
+            }
             root = there.get(self._tree.root)
             if root is None:
                 self._datasets.make_parent(self._tree.root, "root")

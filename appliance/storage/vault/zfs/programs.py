@@ -47,8 +47,11 @@ for i = 2, #argv do
   if zfs.exists(ds) then
     put({"d", esc(ds), own(ds, "ew:kind"), own(ds, "ew:open"), own(ds, "ew:origin"), get(ds, "keystatus"),
       get(ds, "encryptionroot"), get(ds, "guid"), get(ds, "inconsistent"), get(ds, "type")})
-    for child in zfs.list.children(ds) do put({"c", esc(child)}) end
-    if argv[1] == "snapshots" then
+    for child in zfs.list.children(ds) do
+      put({"c", esc(child)})
+      if not string.find(argv[1], "children", 1, true) then break end
+    end
+    if string.find(argv[1], "snapshots", 1, true) then
       for s in zfs.list.snapshots(ds) do
         local fields = {"s", esc(s), get(s, "createtxg"), get(s, "creation"), get(s, "guid")}
         for name in string.gmatch(own(s, "ew.zfs:names"), "[^ ]+") do
