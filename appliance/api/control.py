@@ -281,10 +281,13 @@ class Control:
 
     async def _provision(self) -> None:
         """Until signaling has tenants to decide by, and lines the prompts that come with the box."""
-        await self._samples.install()
         delay = 0.1
+        installed = False
         while True:
             try:
+                if not installed:
+                    await self._samples.install()
+                    installed = True
                 if await self.parts.routing.restore():
                     await self.parts.line_policies.try_push()
                     await self.parts.routing.publish()
@@ -312,6 +315,7 @@ class Control:
             try:
                 await self.parts.store.write(work)
                 await self.parts.follower.scrub()
+                await self._samples.look()
                 if time.monotonic() - analyzed_s > ANALYSIS_S:
                     await self.parts.store.analyze()
                     analyzed_s = time.monotonic()

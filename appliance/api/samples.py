@@ -6,7 +6,7 @@ import asyncio
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import resources
 from typing import Any, Final
 
@@ -43,23 +43,13 @@ class Samples:
         """
         await asyncio.to_thread(self._shelf.tidy)
 
-        def look(connection: sa.Connection) -> tuple[bool, list[Prompt]]:
-            rows = prompts.list_prompts(connection) + prompts.list_prompts(connection, tenant_id="")
-            return not tenants.list_tenants(connection, 1), rows
-
-        lost, rows = await self._store.read(look)
-        known = {row.prompt_id for row in rows}
-        folders = await asyncio.to_thread(self._shelf.ids)
-        damaged = 0
-        for prompt_id in sorted(folders | known):
+        lost = not await self._store.read(lambda connection: tenants.list_tenants(connection, 1))
+        known = await self._store.read(_known)
+        for prompt_id in sorted(await asyncio.to_thread(self._shelf.ids) - known):
             try:
                 found = await asyncio.to_thread(self._shelf.read, prompt_id)
             except PromptDamagedError:
-                if prompt_id in known:
-                    damaged += 1
-                    log.error("prompt damaged", prompt=prompt_id)
-                continue
-            if prompt_id in known:
+                log.warning("prompt without an entry is damaged, and stays", prompt=prompt_id)
                 continue
             if lost or not found.tenant_id:
                 await self._store.write(functools.partial(prompts.put, prompt=found))
@@ -67,13 +57,30 @@ class Samples:
             else:
                 # Of an upload that never was answered, or of a removal that was.
                 await self._take_away(prompt_id)
+        await self.look()
+
+    async def look(self) -> None:
+        """Says by a condition whether files are missing or damaged."""
+        known = await self._store.read(_known)
+        damaged = await asyncio.to_thread(lambda: {one for one in known if not self._whole(one)})
         if damaged:
-            self._status.raise_condition(
-                DAMAGED,
-                ALARM,
-                f"Files of {damaged} prompts are missing or damaged, so calls are not announced by them: upload them "
-                "again, and give the new ones to the lines.",
-            )
+            damaged &= await self._store.read(_known)  # one that was removed meanwhile is not damaged
+        if not damaged:
+            self._status.clear_condition(DAMAGED)
+            return
+        self._status.raise_condition(
+            DAMAGED,
+            ALARM,
+            f"Files of {len(damaged)} prompts are missing or damaged, so calls are not announced by them: upload them "
+            "again, give the new ones to the lines, and remove the damaged ones.",
+        )
+
+    def _whole(self, prompt_id: str) -> bool:
+        try:
+            self._shelf.read(prompt_id)
+        except PromptDamagedError:
+            return False
+        return True
 
     async def _take_away(self, prompt_id: str) -> None:
         try:
@@ -84,9 +91,10 @@ class Samples:
 
     async def install(self) -> None:
         """The samples that are not there yet, or whose files are damaged. A condition says where they cannot be written."""
+        known = await self._store.read(_known)
         try:
             for entry in await asyncio.to_thread(shipped):
-                await self._install(entry)
+                await self._install(entry, known)
         except PromptUnwrittenError:
             self._status.raise_condition(
                 UNWRITTEN,
@@ -94,14 +102,20 @@ class Samples:
                 "The sample prompts cannot be written into the data directory: make space, and start the box again.",
             )
 
-    async def _install(self, entry: dict[str, Any]) -> None:
+    async def _install(self, entry: dict[str, Any], known: Collection[str]) -> None:
         prompt_id = str(entry["id"])
         try:
             found = await asyncio.to_thread(self._shelf.read, prompt_id)
         except PromptDamagedError:
             await asyncio.to_thread(self._shelf.remove, prompt_id)
             found = await asyncio.to_thread(make, entry, self._shelf, self._clock_ns())
-        await self._store.write(functools.partial(prompts.put, prompt=found))
+        if prompt_id not in known:
+            await self._store.write(functools.partial(prompts.put, prompt=found))
+
+
+def _known(connection: sa.Connection) -> frozenset[str]:
+    """Ids of all prompts of the catalogue."""
+    return prompts.sample_ids(connection) | {one.prompt_id for one in prompts.list_prompts(connection)}
 
 
 def shipped() -> list[dict[str, Any]]:

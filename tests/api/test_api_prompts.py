@@ -315,7 +315,16 @@ def test_what_is_damaged_is_said(box, home):
     (folder / "PCMA-8000-1.packets").unlink()
     box.stop()
     box.start()
-    assert any(one.type == samples.DAMAGED for one in box.status.conditions())
+
+    def told() -> bool:
+        return any(one.type == samples.DAMAGED for one in box.status.conditions())
+
+    assert told()
+    box.run(box.control._samples.look())
+    assert told()
+    box.client().prompts.DeletePrompt(pb.DeletePromptRequest(name=made.name))
+    box.run(box.control._samples.look())
+    assert not told()
 
 
 def test_a_disk_that_takes_nothing(box, home):
