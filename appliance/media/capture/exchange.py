@@ -160,6 +160,7 @@ class Exchange:
         believed = self.relay.believed(batch)
         self.relay.follow(batch)
         take = believed & (self.relay.listener[batch.slot] >= 0)
+        take &= batch.stamps >= self.relay.since_ns[batch.slot]
         if some:
             self._read_keys(batch, np.flatnonzero(events), believed, take)
         if take.any():
@@ -332,15 +333,15 @@ class Exchange:
                 found += [(leg, item) for item in ([leg.play] if leg.play else []) + list(leg.queue)]
         return found
 
-    def _begin(self, leg: Leg) -> None:
-        """Takes the next that waits."""
+    def _begin(self, leg: Leg, at_ns: int | None = None) -> None:
+        """Takes the next that waits, from `at_ns` on, by the monotonic clock; None: now."""
         self.relay.sync(leg)
         leg.riding = False
         leg.play = leg.queue.popleft() if leg.queue else None
         if leg.play is None:
             self._playing.pop(leg.slot, None)
         else:
-            leg.play.next_ns = self._clock.monotonic()
+            leg.play.begin(leg.own, self._clock.monotonic() if at_ns is None else at_ns)
             self._playing[leg.slot] = leg
         self.relay.settle(leg)
         self._pace(leg.slot)
@@ -348,10 +349,7 @@ class Exchange:
     def _end_play(self, leg: Leg, *, whole: bool, interrupted: bool = False) -> None:
         item = leg.play
         assert item is not None
-        begun = item.next_ns
-        self._begin(leg)
-        if whole and leg.play is not None:
-            leg.play.next_ns = begun  # without a gap
+        self._begin(leg, item.next_ns if whole else None)  # without a gap
         self._ended(leg, item, whole=whole, interrupted=interrupted)
 
     def _ended(self, leg: Leg, item: Playing, *, whole: bool, interrupted: bool = False) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.media.capture.batch import Batch
-from appliance.media.capture.playing import Playing
+from appliance.media.capture.playing import OwnVoice, Playing
 from appliance.media.capture.session import MediaSession, OpenTrack
 from appliance.media.rtp.events import Event, EventMaker
 from appliance.media.rtp.send import send_one
@@ -54,6 +54,7 @@ class Leg:
     making: deque[Making] = field(default_factory=deque)
     play: Playing | None = None
     queue: deque[Playing] = field(default_factory=deque)
+    own: OwnVoice = field(default_factory=OwnVoice)
     riding: bool = False
 
     @property

@@ -41,6 +41,37 @@ class Sound:
 
 
 @dataclass(slots=True)
+class OwnVoice:
+    """The stream in which a participant hears the box: one SSRC for all that is played to it (RFC 3550 section 5.1).
+
+    Numbers and times go on from one sound to the next.
+    """
+
+    ssrc: int = field(default_factory=lambda: secrets.randbits(32))
+    sequence: int = field(default_factory=lambda: secrets.randbits(16))
+    timestamp: int = field(default_factory=lambda: secrets.randbits(32))
+    clock_rate: int = 0
+    ended_ns: int = 0
+
+    def begin(self, clock_rate: int, now_ns: int) -> None:
+        """A sound begins: the clock has run on meanwhile. Another clock rate is another source."""
+        if self.clock_rate and self.clock_rate != clock_rate:
+            self.ssrc = secrets.randbits(32)
+        elif self.clock_rate:
+            self._run(max(now_ns - self.ended_ns, 0) * clock_rate // 1_000_000_000)
+        self.clock_rate = clock_rate
+
+    def advance(self, step: int, ended_ns: int) -> None:
+        """A packet is out, which ends at `ended_ns`."""
+        self.sequence = self.sequence + 1 & 0xFFFF
+        self._run(step)
+        self.ended_ns = ended_ns
+
+    def _run(self, units: int) -> None:
+        self.timestamp = self.timestamp + units & 0xFFFFFFFF
+
+
+@dataclass(slots=True)
 class Playing:
     """One sound, from its first packet to its last. `second` is the payload type that it is sent with."""
 
@@ -56,10 +87,14 @@ class Playing:
     """Packets that were sent, or mixed into what passed."""
     _at: int = 0
     _sample: int = 0
-    _ssrc: int = field(default_factory=lambda: secrets.randbits(32))
-    _sequence: int = field(default_factory=lambda: secrets.randbits(16))
-    _timestamp: int = field(default_factory=lambda: secrets.randbits(32))
+    _own: OwnVoice = field(default_factory=OwnVoice)
     _marked: bool = False
+
+    def begin(self, own: OwnVoice, now_ns: int) -> None:
+        """The first packet is due now, by the monotonic clock."""
+        own.begin(self.sound.clock_rate, now_ns)
+        self._own = own
+        self.next_ns = now_ns
 
     @property
     def over(self) -> bool:
@@ -81,26 +116,24 @@ class Playing:
         at = self._at % len(self.sound.payloads)
         payload = self.sound.payloads[at]
         second = self.second | (0 if self._marked else 0x80)
-        return struct.pack(">BBHII", 0x80, second, self._sequence, self._timestamp, self._ssrc) + payload
+        own = self._own
+        return struct.pack(">BBHII", 0x80, second, own.sequence, own.timestamp, own.ssrc) + payload
 
     def advance(self, arrival_ns: int, *, sent: bool) -> Kept | None:
         """The packet is out (or could not be sent); what the recording keeps of it."""
         at = self._at % len(self.sound.payloads)
-        kept = None
+        own, kept = self._own, None
         if sent:
             self.sent += 1
             if self.voice is not None and self.voice.takes(arrival_ns):
                 second = self.second | (0 if self._marked else 0x80)
                 payload = self.sound.payloads[at]
-                kept = Kept(
-                    False, arrival_ns, self._sequence, self._timestamp, self._ssrc, second, bytes(payload)
-                )
+                kept = Kept(False, arrival_ns, own.sequence, own.timestamp, own.ssrc, second, payload)
             self._marked = True
         self._at = at + 1
         self._sample = 0
-        self._sequence = self._sequence + 1 & 0xFFFF
-        self._timestamp = self._timestamp + self.sound.step & 0xFFFFFFFF
         self.next_ns += PACKET_NS
+        own.advance(self.sound.step, self.next_ns)
         return kept
 
     # riding along

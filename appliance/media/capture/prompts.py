@@ -9,6 +9,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 from appliance.media.audio import tones
+from appliance.media.audio.prompts import PayloadsCorruptError, unpack
 from appliance.media.audio.tones import PACKET_MS, Tone
 from appliance.media.capture.playing import Sound
 from appliance.model import CorruptError, InvalidError, NotFoundError, UnavailableError, id_bytes
@@ -111,25 +112,13 @@ def _read(path: Path) -> tuple[tuple[bytes, ...], int]:
         raise PromptNotFoundError("no such prompt in this format", prompt=prompt, format=path.stem) from None
     except OSError as error:
         raise PromptUnreadableError(f"the prompt cannot be read: {error.strerror}", prompt=prompt) from error
-    payloads = split(data)
-    if payloads is None:
+    try:
+        payloads = tuple(unpack(data))
+    except PayloadsCorruptError:
+        payloads = ()
+    if not 0 < len(payloads) <= MAX_MS // PACKET_MS or max(map(len, payloads)) > MAX_PAYLOAD:
         raise PromptBrokenError("not a prompt's payloads", prompt=prompt)
     return payloads, len(data)
-
-
-def split(data: bytes) -> tuple[bytes, ...] | None:
-    """The payloads of a file, each behind its length (16 bits, big-endian); None where it is not made of them."""
-    payloads = []
-    at = 0
-    while at + 2 <= len(data):
-        end = at + 2 + int.from_bytes(data[at : at + 2], "big")
-        if end > len(data) or not 0 < end - at - 2 <= MAX_PAYLOAD:
-            return None
-        payloads.append(data[at + 2 : end])
-        at = end
-    if at != len(data) or not payloads or len(payloads) > MAX_MS // PACKET_MS:
-        return None
-    return tuple(payloads)
 
 
 def warm() -> None:

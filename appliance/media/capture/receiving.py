@@ -59,7 +59,9 @@ class Receiving:
         self._rtcp_slot: dict[int, int] = {}
         self._last_tick_ns = clock.wall()
         self._span: tuple[int, int] | None = None
-        self._ready = select.epoll()  # of sockets that are drained in fast ticks: half of them have nothing each time
+        self._ready = (
+            select.epoll()
+        )  # of sockets that are drained in fast ticks: half of them have nothing each time
         self._fast: dict[int, int] = {}  # their slots
         self._version = -1
         self.breathe: Callable[[], None] = lambda: None

@@ -69,6 +69,7 @@ class Wiring:
             ("last_ns", np.int64, 0, 0),
             ("_budget", np.int64, BURST, 0),
             ("sent", np.int64, 0, 0),
+            ("since_ns", np.int64, 0, 0),
         ):
             table: NDArray[Any] = np.full((slots, width) if width else slots, fill, dtype)
             if (old := getattr(self, name, None)) is not None:
@@ -94,6 +95,7 @@ class Wiring:
     last_ns: NDArray[np.int64]
     _budget: NDArray[np.int64]
     sent: NDArray[np.int64]
+    since_ns: NDArray[np.int64]
 
     # participants
 
@@ -105,6 +107,8 @@ class Wiring:
         for table in (self._toward, self._said, self._name_len, self.last_ns, self.sent):
             table[slot] = 0
         self._budget[slot] = BURST
+        # What waited in a socket while no worker was there is recorded, and too old to be heard.
+        self.since_ns[slot] = self._clock.wall() if opened.request.port else 0
         self._fd[slot] = opened.pair.rtp.fileno()
         self._proven[slot] = opened.receiver is not None
         if opened.request.remote is not None:

@@ -99,7 +99,11 @@ def test_the_packets_of_a_prompt_are_one_stream_of_their_own(box: Box, call: Cal
     play(call, sound, "again")
     box.advance(600)
     again = call.caller.hears()
-    assert one_stream(again) and again[0].ssrc != heard[0].ssrc
+    # The same voice speaks again: its numbers go on, and its clock has run on.
+    assert one_stream(again) and again[0].ssrc == heard[0].ssrc
+    assert again[0].seq == heard[-1].seq + 1 & 0xFFFF
+    silence = (again[0].ts - heard[-1].ts & 0xFFFFFFFF) - 160
+    assert 8 * 80 <= silence <= 8 * 200
     assert box.figures(call.session, 0).sent == 50
 
 
@@ -250,7 +254,9 @@ def test_sounds_wait_for_each_other_but_not_for_what_only_repeats(box: Box, call
     with pytest.raises(PlayExistsError):
         play(call, first, "second")
     box.advance(250)
-    assert [packet.payload for packet in call.caller.hears()] == list(first.payloads + second.payloads)
+    heard = call.caller.hears()
+    assert [packet.payload for packet in heard] == list(first.payloads + second.payloads)
+    assert [packet.ts - heard[0].ts & 0xFFFFFFFF for packet in heard] == [160 * at for at in range(10)]
     assert ended(call) == [("first", True, 100, False), ("second", True, 100, False)]
 
 

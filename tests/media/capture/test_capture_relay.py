@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
 from collections.abc import Iterator
 
 import pytest
-from bridge_kit import Call
+from bridge_kit import Call, Phone
 from capture_kit import LOOPBACK, Box, rtp, tone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pylibsrtp import Policy, Session
 
-from appliance.media.capture.commands import Close, Update
-from appliance.media.capture.session import RelayOnlyError, RemoteRequest, SessionError
+from appliance.media.capture.commands import Close, Play, Update
+from appliance.media.capture.exchange import PlayExistsError, TooManyPlaysError
+from appliance.media.capture.playing import Sound
+from appliance.media.capture.session import RelayOnlyError, RemoteRequest, SessionError, TrackRequest
 from appliance.media.capture.wiring import BURST, STALE_NS
 from appliance.media.rtp.send import RemoteAddressError
 
@@ -219,11 +224,7 @@ def test_ipv6(box: Box) -> None:
 
 
 def test_two_can_hear_one(box: Box, call: Call) -> None:
-    from bridge_kit import Phone
-
     third = Phone(300)
-    from appliance.media.capture.session import TrackRequest
-
     ports = box.recorder.update(Update(call.session, (TrackRequest(3, remote=third.remote(), hears=0),)))
     third.to = ports[-1].rtp_port
     sent = call.caller.say(*noise(3))
@@ -342,3 +343,90 @@ def test_what_cannot_be_wired(box: Box, call: Call) -> None:
         with pytest.raises(SessionError):
             box.recorder.update(Update(call.session, (request,)))
     assert call.ports[2].rtp_port == 0
+
+
+def test_reports_on_the_media_port(box: Box) -> None:
+    caller, agent = Phone(100), Phone(200)
+    remotes = [RemoteRequest(LOOPBACK, phone.port, phone.port) for phone in (caller, agent)]
+    _, ports = box.open(
+        TrackRequest(0, mux=True, remote=remotes[0], hears=1),
+        TrackRequest(1, mux=True, remote=remotes[1], hears=0),
+    )
+    caller.to = ports[0].rtp_port
+    (sent,) = caller.say(tone(1))
+    caller.send(REPORT)
+    box.tick()
+    assert sorted(packet.raw for packet in agent.hears()) == sorted([sent, REPORT])
+    caller.close()
+    agent.close()
+
+
+def test_what_waited_for_a_worker_is_recorded_and_not_passed_on_late(box: Box) -> None:
+    first = Call(box)
+    port = first.caller.to
+    pair = box.recorder.receiving.tracks[0][1].pair
+    kept = {f"rtp-{port}": pair.rtp.dup(), f"rtcp-{port + 1}": pair.rtcp.dup()}
+    first.caller.say(*[tone(1)] * 5)  # nobody is there
+    box.pool.adopt(kept)
+    session, _ = box.open(
+        TrackRequest(0, port=port, remote=first.caller.remote(), hears=1),
+        TrackRequest(1, remote=first.agent.remote(), hears=0),
+    )
+    box.recorder.receiving.tracks[0][1].pair.rtp.close()  # it died with its worker
+    box.recorder.receiving._fds[0] = kept[f"rtp-{port}"].fileno()
+    first.caller.say(tone(2))
+    box.recorder.receiving.settle(box.recorder._any(session).session)
+    assert [packet.payload for packet in first.agent.hears()] == [tone(2)]
+    first.close()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), max_size=40))
+def test_any_life_of_a_call_leaves_nothing_behind(box: Box, steps: list[tuple[int, int]]) -> None:
+    ports, files = box.pool.free, len(os.listdir("/proc/self/fd"))
+    call = Call(box, codes=("*2", "#"))
+    recorder, session = box.recorder, call.session
+    recorded = True
+    for step, choice in steps:
+        match step:
+            case 0:
+                phone = (call.caller, call.agent)[choice % 2]
+                phone.say(*noise(choice + 1))
+            case 1:
+                call.agent.key("*2#5"[choice])
+            case 2:
+                payloads = tuple(noise(choice + 1))
+                sound = Sound(payloads, "PCMU", 8000)
+                with contextlib.suppress(PlayExistsError, TooManyPlaysError):
+                    recorder.play(Play(session, str(len(payloads)), choice % 2, sound, 0, choice == 3, 2))
+            case 3:
+                recorder.stop_playing(session, str(choice + 1))
+            case 4:
+                hears = None if choice == 1 else 1 - choice % 2
+                recorder.update(Update(session, (call.track(choice % 2, hears=hears),)))
+            case 5:
+                recorder.update(
+                    Update(session, (call.track(1, remote=None if choice else call.agent.remote()),))
+                )
+            case 6 if recorded:
+                (recorder.pause if choice % 2 else recorder.resume)(session)
+            case 7:
+                box.advance(10 * choice)
+            case 8:
+                box.tick()
+            case 9 if recorded and choice == 3:
+                recorder.close(Close(session, keep_relaying=True), lambda closed: None)
+                recorded = False
+                box.commit()
+    recorder.close(Close(session), lambda closed: None)
+    box.commit()
+    box.tick()
+    recorder.receiving.tidy()
+    exchange = recorder.exchange
+    assert not (exchange.busy or exchange.relay.legs or exchange._places or exchange._watches)
+    assert not (exchange._playing or exchange._making or exchange._pending)
+    assert not (recorder.unfinished or recorder.figures() or recorder.receiving.tracks)
+    assert (exchange.relay.listener == -1).all()
+    call.close()
+    assert (box.pool.free, len(os.listdir("/proc/self/fd"))) == (ports, files)
+    assert box.read(session).findings == []
