@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf import duration_pb2
-from phone import Message, Phone
+from phone import Phone
 
 from appliance.access import certificates
 from appliance.access.certificates import Pair
@@ -181,25 +180,15 @@ def on(words: np.ndarray, channels: np.ndarray) -> list[int]:
 
 
 def to_phone(pcap: Path, phone: Phone, start: float, end: float) -> tuple[np.ndarray, wire.Heard]:
-    """What the phone was sent in its first call: as sound, and as packets."""
-    theirs, ours = described(phone)
-    came = wire.heard(pcap, ours.media_port, theirs.crypto)
-    return came.sound(start, end), came
-
-
-def described(phone: Phone) -> tuple[Message, Message]:
-    """The other side's first session description of its first call, and the phone's own."""
+    """What the phone was sent in its first call: as sound, and as packets. AssertionError where it could not decrypt it."""
+    assert not phone.undecrypted, f"{phone.name} could not decrypt {phone.undecrypted} packets"
     messages = [message for message in phone.messages if message.media_port]
     own = next(message for message in messages if message.sent)
     call = own.headers["call-id"]
-    other = next(m for m in messages if not m.sent and m.headers["call-id"] == call)
-    return other, own
-
-
-def silence_between(heard: np.ndarray, start_s: float, end_s: float) -> bool:
-    """Nothing but the noise of coding between these times."""
-    quiet = sound.level(heard, start_s, end_s)
-    return math.isinf(quiet) or quiet < -60
+    theirs = [message for message in messages if not message.sent and message.headers["call-id"] == call]
+    keys = dict.fromkeys(message.crypto for message in theirs if message.crypto is not None)
+    came = wire.heard(pcap, own.media_port, *keys)
+    return came.sound(start, end), came
 
 
 def offices(box: EmbeddedBox, folder: Path) -> Iterator[Office]:

@@ -253,6 +253,11 @@ class Phone:
             time.sleep(0.1)
         raise self._error(f"no {first!r} within {timeout_s:.0f} s")
 
+    @property
+    def undecrypted(self) -> int:
+        """How many SRTP packets it could not decrypt."""
+        return self.log().count("failed to decrypt RTP packet")
+
     def tags(self, call_id: str) -> tuple[str, str]:
         """Our tag and theirs of a call that is up."""
         for message in self.messages:

@@ -18,16 +18,11 @@ from phone import phones
 from speech import speech
 
 from appliance.cli.demonstration.embedded import EmbeddedBox
-from appliance.media.signaling import reception
 from earwitness.v1 import calls_pb2, tenants_pb2
 
 pytestmark = [
     pytest.mark.system,
     pytest.mark.timeout(180),
-    pytest.mark.skipif(
-        "signaling.inline" not in Path(reception.__file__).read_text(),
-        reason="signaling does not carry inline calls yet",
-    ),
 ]
 
 RECORDING = calls_pb2.CALL_STATE_RECORDING
@@ -218,6 +213,10 @@ def test_the_end_is_of_the_recording_and_not_of_the_call(office: Office, tmp_pat
     assert office.shown(recording.name).end_time == recording.end_time
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="the answer to the phone's re-INVITE has another SRTP key than our offer had; the phone cannot decrypt it",
+)
 def test_hold_and_resume(office: Office, tmp_path: Path) -> None:
     caller, agent = office.phone("caller"), office.phone("agent", tls=True)
     number = office.line(inbound=[agent.uri], srtp=True)
@@ -227,12 +226,12 @@ def test_hold_and_resume(office: Office, tmp_path: Path) -> None:
         agent.answer()
         office.wait_state(RECORDING)
         agent.hold()
-        office.wait_state(calls_pb2.CALL_STATE_HELD)
-        held = time.time()
-        time.sleep(2)
-        unheld = time.time()
+        told = caller.wait_message("INVITE ")  # the one that holds: the caller has had none before
+        caller.say(CARD)
+        time.sleep(SAY_S)
         agent.resume()
-        office.wait_state(RECORDING)
+        caller.wait_message("INVITE ", body="a=sendrecv")
+        time.sleep(1)
         agent.say(AGENT)
         caller.say(CALLER)
         time.sleep(SAY_S)
@@ -242,9 +241,10 @@ def test_hold_and_resume(office: Office, tmp_path: Path) -> None:
     caller_heard, _ = to_phone(pcap, caller, started, ended)
     agent_heard, _ = to_phone(pcap, agent, started, ended)
     assert sound.said(AGENT, caller_heard) and sound.said(CALLER, agent_heard)
-    assert inline_kit.silence_between(caller_heard, held - started + 0.3, unheld - started - 0.1)
+    assert "a=sendonly" in told.body or "a=inactive" in told.body
+    assert not sound.said(CARD, agent_heard), "who is held is not heard"
     recording, channels = office.recording()
-    assert len(on(AGENT, channels)) == 1 and len(on(CALLER, channels)) == 1
+    assert len(on(AGENT, channels)) == 1 and len(on(CALLER, channels)) == 1 and on(CARD, channels) == []
     said = kinds(recording)
     assert said.index("HELD") < said.index("UNHELD")
 
@@ -268,7 +268,7 @@ def test_transfers(attended: bool, office: Office, tmp_path: Path) -> None:
             consulted = colleague.wait_message("INVITE ").headers["call-id"]
             agent.use(1)
             agent.transfer_attended(colleague.uri, consulted)
-            colleague.command("accept")
+            colleague.answer()  # this phone does not know Replaces: it rings once more
         else:
             agent.transfer(colleague.uri)
             colleague.answer()

@@ -73,20 +73,14 @@ class Heard:
         return missing
 
 
-def heard(pcap: Path, port: int, crypto: tuple[str, str] | None = None) -> Heard:
-    """What was sent to a UDP port. `crypto`: suite and key (base64, RFC 4568) of whoever sent; None: plain RTP.
+def heard(pcap: Path, port: int, *cryptos: tuple[str, str]) -> Heard:
+    """What was sent to a UDP port. `cryptos`: suites and keys (base64, RFC 4568) that whoever sent has said, in the order
+    in which they came to hold; none: plain RTP.
 
-    AssertionError where a packet does not open with that key.
+    AssertionError where a packet opens with none of the keys that may hold by then.
     """
     rows = captured.fields(pcap, f"udp.dstport == {port}", ["frame.time_epoch", "udp.payload"])
-    session = None
-    if crypto is not None:
-        policy = pylibsrtp.Policy(
-            key=base64.b64decode(crypto[1] + "=" * (-len(crypto[1]) % 4)),
-            ssrc_type=pylibsrtp.Policy.SSRC_ANY_INBOUND,
-            srtp_profile=_PROFILES[crypto[0]],
-        )
-        session = pylibsrtp.Session(policy)
+    sessions = [_session(*crypto) for crypto in cryptos]
     packets = []
     for row in rows:
         if not row["udp.payload"]:
@@ -94,15 +88,24 @@ def heard(pcap: Path, port: int, crypto: tuple[str, str] | None = None) -> Heard
         data = bytes.fromhex(row["udp.payload"][0].replace(":", ""))
         if len(data) < 12 or data[0] >> 6 != 2 or 192 <= data[1] <= 223:  # RTCP on the same port
             continue
-        if session is not None:
+        while sessions:
             try:
-                data = session.unprotect(data)
+                data = sessions[0].unprotect(data)
+                break
             except pylibsrtp.Error as error:
-                raise AssertionError(
-                    f"a packet to port {port} is not protected as agreed: {error}"
-                ) from error
+                assert sessions[1:], f"a packet to port {port} is not protected as agreed: {error}"
+                del sessions[0]
         packets.append(_parse(float(row["frame.time_epoch"][0]), data))
     return Heard(packets)
+
+
+def _session(suite: str, key: str) -> pylibsrtp.Session:
+    policy = pylibsrtp.Policy(
+        key=base64.b64decode(key + "=" * (-len(key) % 4)),
+        ssrc_type=pylibsrtp.Policy.SSRC_ANY_INBOUND,
+        srtp_profile=_PROFILES[suite],
+    )
+    return pylibsrtp.Session(policy)
 
 
 def decode_ulaw(data: bytes) -> np.ndarray:
