@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +27,8 @@ MIN_RATE: Final = 8000
 MAX_RATE: Final = 48000
 MAX_CHANNELS: Final = 2
 MAX_PACKETS: Final = 200_000  # 60 s of the shortest FLAC blocks there are at 48 kHz
+_MAX_CHUNKS: Final = 1000
+_MAX_FORM: Final = 64  # bytes that say the format: 16, 18 or 40
 _PCM: Final = "pcm_u8,pcm_s16le,pcm_s24le,pcm_s32le,pcm_f32le,pcm_f64le,pcm_alaw,pcm_mulaw"
 _DECODERS: Final = {"wav": _PCM, "flac": "flac", "ogg": "opus,libopus,vorbis,libvorbis"}
 _SCALES: Final = {"u8": 128.0, "s16": 32768.0, "s32": 2147483648.0, "flt": 1.0, "dbl": 1.0}
@@ -91,6 +94,8 @@ def read_sound(data: bytes) -> Sound:
     if len(data) > MAX_BYTES:
         raise PromptTooLargeError(f"at most {MAX_BYTES >> 20} MiB", field="audio", limit=MAX_BYTES)
     container = _container(data)
+    if container == "wav":
+        data = _bare_wav(data)
     try:
         return _read(data, container)
     except (FFmpegError, ValueError):
@@ -108,6 +113,33 @@ def _container(data: bytes) -> str:
     raise PromptFormatError("should be WAV, FLAC or Ogg", field="audio")
 
 
+def _bare_wav(data: bytes) -> bytes:
+    """The same WAV file with nothing but format and samples in it.
+
+    What else there may be (names, pictures, cue sheets) is read by libavformat into as much memory as it claims to fill.
+    """
+    form = b""
+    at = 12
+    for _ in range(_MAX_CHUNKS):
+        name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        body = at + 8
+        if name == b"data" and form:
+            # A size that was not known when it was written is larger than the file; then all of it is sound.
+            samples = memoryview(data)[body : body + size]
+            head = struct.pack(
+                "<4sI4s4sI", b"RIFF", 20 + len(form) + len(samples), b"WAVE", b"fmt ", len(form)
+            )
+            return b"".join((head, form, struct.pack("<4sI", b"data", len(samples)), samples))
+        if name == b"fmt ":
+            form = data[body : body + size]
+            if not 16 <= len(form) == size <= _MAX_FORM or size % 2:
+                break
+        at = body + size + size % 2
+        if at >= len(data):
+            break
+    raise PromptFormatError("a WAV file without format or samples", field="audio")
+
+
 def _read(data: bytes, container: str) -> Sound:
     decoders = _DECODERS[container]
     options = {"codec_whitelist": decoders}
@@ -118,7 +150,8 @@ def _read(data: bytes, container: str) -> Sound:
             raise PromptFormatError("should hold one stream of sound", field="audio")
         stream = source.streams.audio[0]
         context = stream.codec_context
-        if context.name not in decoders.split(","):
+        # None: a coding that libavcodec does not know.
+        if context is None or context.name not in decoders.split(","):
             raise PromptFormatError(
                 "this coding is not read: PCM, G.711, FLAC, Opus, Vorbis are", field="audio"
             )
@@ -161,8 +194,12 @@ def _floats(frame: av.AudioFrame, channels: int) -> F32:
     scale = _SCALES.get(kind.removesuffix("p"))
     if scale is None:
         raise PromptFormatError("samples of a kind that is not read", field="audio")
-    values = frame.to_ndarray().astype(np.float64)
-    if kind.startswith("u8"):
+    with np.errstate(invalid="ignore", over="ignore"):  # what is no number is refused by who asked
+        return _scaled(frame.to_ndarray().astype(np.float64), frame, channels, scale)
+
+
+def _scaled(values: npt.NDArray[np.float64], frame: av.AudioFrame, channels: int, scale: float) -> F32:
+    if frame.format.name.startswith("u8"):
         values -= 128
     rows = values.T if frame.format.is_planar else values.reshape(-1, channels)
     return np.ascontiguousarray(rows / scale, np.float32)

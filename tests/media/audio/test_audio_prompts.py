@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 
 import av
 import numpy as np
@@ -304,6 +306,55 @@ def test_damaged_files_are_read_or_refused_never_worse(seed):
         check(read_sound(cut))
     except InvalidError as error:
         assert error.reason.startswith("PROMPT_")
+
+
+def chunks(*some: tuple[bytes, int, bytes]) -> bytes:
+    """A WAV file of these chunks: name, size that is claimed, content."""
+    body = b"".join(struct.pack("<4sI", name, size) + content for name, size, content in some)
+    return struct.pack("<4sI4s", b"RIFF", 4 + len(body), b"WAVE") + body
+
+
+PCM = wav(speech(0.5))[44:]
+FORM = (b"fmt ", 16, struct.pack("<HHIIHH", 1, 1, RATE, 2 * RATE, 2, 16))
+
+
+def test_wav_files_with_other_things_in_them():
+    plain = read_sound(chunks(FORM, (b"data", len(PCM), PCM)))
+    for file in (
+        chunks(
+            (b"JUNK", 3, b"abc\0"), FORM, (b"LIST", 4, b"INFO"), (b"data", len(PCM), PCM), (b"id3 ", 9, b"x")
+        ),
+        chunks(FORM, (b"data", 0xFFFFFFFF, PCM)),
+        chunks(FORM, (b"data", 0x7FFFF000, PCM)),
+        b"RF64" + chunks((b"ds64", 28, bytes(28)), FORM, (b"data", 0xFFFFFFFF, PCM))[4:],
+    ):
+        assert read_sound(file).sha256 == plain.sha256
+    for file in (
+        chunks((b"data", len(PCM), PCM)),
+        chunks(FORM),
+        chunks((b"data", len(PCM), PCM), FORM),
+        chunks((b"fmt ", 0xFFFFFFFF, FORM[2]), (b"data", len(PCM), PCM)),
+        chunks(
+            (b"fmt ", 16, struct.pack("<HHIIHH", 0x7777, 1, RATE, 2 * RATE, 2, 16)), (b"data", 64, PCM[:64])
+        ),
+        chunks(*[(b"JUNK", 0, b"")] * 1001, FORM, (b"data", len(PCM), PCM)),
+    ):
+        refused(sound.PromptFormatError, file)
+
+
+def test_what_a_file_claims_takes_no_memory():
+    huge = 0x7FFF0000
+    name = struct.pack("<4sI", b"INAM", huge - 100)
+    file = chunks(FORM, (b"LIST", huge, b"INFO" + name + bytes(100)), (b"data", len(PCM), PCM))
+    code = (
+        "import resource, sys\n"
+        "from appliance.media.audio.sound import PromptFormatError, read_sound\n"
+        "try: read_sound(sys.stdin.buffer.read())\n"
+        "except PromptFormatError: pass\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=file, capture_output=True, check=True)
+    assert int(done.stdout) < 500_000, "kB"
 
 
 def test_payload_files():
