@@ -52,6 +52,10 @@ def test_what_is_not_in_the_table_nobody_may_call():
         (Role.INTEGRATION, "RecordingsService/DownloadRecording", True),
         (Role.INTEGRATION, "CallsService/PauseCall", False),
         (Role.OPERATOR, "TenantsService/CreateLine", False),
+        (Role.OPERATOR, "TenantsService/UpdateLine", False),
+        (Role.OPERATOR, "PromptsService/CreatePrompt", False),
+        (Role.OPERATOR, "PromptsService/DeletePrompt", False),
+        (Role.INTEGRATION, "PromptsService/DownloadPrompt", True),
         (Role.INTEGRATION, "BoxService/GetBoxStatus", False),
     ],
 )

@@ -40,6 +40,18 @@ SEEDS: dict[str, list[bytes]] = {
     ],
     "rtcp": [bytes.fromhex("80c80006123456780000000000000000000000000000000000000000")],
     "sealed": [],
+    "sound": [
+        b"RIFF\x64\x02\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data\x40\x02\0\0"
+        + bytes(range(96)) * 6,
+        b"fLaC\x80\0\0\x22\x10\0\x10\0\0\0\0\0\0\0\x01\xf4\0\xf0\0\0\x06\x40"
+        + bytes(16)
+        + b"\xff\xf8\xc4\x08\0\x12\0\0",
+        b"OggS\0\x02"
+        + bytes(8)
+        + b"\x01\0\0\0"
+        + bytes(8)
+        + b"\x01\x13OpusHead\x01\x01\x38\x01\x80\xbb\0\0\0\0\0",
+    ],
 }
 
 
@@ -133,6 +145,17 @@ def _sealed(data: bytes) -> None:
         return
 
 
+def _sound(data: bytes) -> None:
+    from appliance.media.audio.prompts import check
+    from appliance.media.audio.sound import read_sound
+    from appliance.model import InvalidError
+
+    try:
+        check(read_sound(data))
+    except InvalidError:
+        return
+
+
 KEY = bytes(range(32))
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "sip": _sip,
@@ -143,6 +166,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "rtp": _rtp,
     "rtcp": _rtcp,
     "sealed": _sealed,
+    "sound": _sound,
 }
 
 
