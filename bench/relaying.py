@@ -97,7 +97,7 @@ class Phones:
                 self._heads["seq"] = self._frame & 0xFFFF
                 self._heads["ts"] = self._frame * 160
             self._send(edges[phase], edges[phase + 1])
-            self.drain()
+            self.drain(edges[phase], edges[phase + 1])
 
     def _send(self, first: int, last: int) -> None:
         heads = self._heads[first:last].tobytes()
@@ -109,8 +109,9 @@ class Phones:
             self.sockets[index].sendto(head + now + payload, self.to[index])
         self.sent += last - first
 
-    def drain(self) -> None:
-        self._arena.drain(self._fds)
+    def drain(self, first: int = 0, last: int | None = None) -> None:
+        """Takes what has come; the kernel has noted when that was."""
+        self._arena.drain(self._fds[first:last])
         used = self._arena.used
         if used:
             came = self._arena.arrivals(0, used, time.time_ns())
@@ -145,6 +146,8 @@ def _measure(root: Path, calls: int, seconds: float) -> RelayResult:
                 for port in _open(stub, tenant, [sock.getsockname()[1] for sock in pair]):
                     phones.to.append((ADDRESS, port))
             phones.run(WARM_S)
+            time.sleep(0.3)
+            phones.drain()
             phones.delays.clear()
             phones.late.clear()
             before = (phones.sent, cpu_ns(capture.pid))

@@ -15,13 +15,16 @@ from appliance.media.rtp.receive import Arena
 class Batch:
     """What a drain has just brought, before its verdict is carried out. One entry per row from `first` on.
 
-    `stamps` are the kernel's receive times by the wall clock, `arrival` by each session's own. `served` are the slots among
-    them, `voice` the established source of each slot there is. `verdict` may be changed.
+    Rows of one slot lie together: `served` are the slots in that order, `ends` where the rows of each end. `settled`: all
+    are of the established voice of their track. `stamps` are the kernel's receive times by the wall clock, `arrival` those
+    by each session's own. `voice` is the established source of each slot there is. `verdict` may be changed.
     """
 
     arena: Arena
     first: int
     served: NDArray[np.intp]
+    ends: NDArray[np.intp]
+    settled: bool
     slot: NDArray[np.intp]
     stamps: NDArray[np.int64]
     arrival: NDArray[np.int64]

@@ -157,8 +157,10 @@ class Exchange:
         some = bool(events.any())
         if not self._fast and not some:
             return
-        believed = self.relay.believed(batch)
         self.relay.follow(batch)
+        if batch.settled and not some and self.relay.pass_whole(batch):
+            return
+        believed = self.relay.believed(batch)
         take = believed & (self.relay.listener[batch.slot] >= 0)
         take &= batch.stamps >= self.relay.since_ns[batch.slot]
         if some:

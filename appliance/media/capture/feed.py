@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from appliance.model import ExhaustedError
 
@@ -42,8 +42,8 @@ class MediaEvent:
     session_id: str
     track: int
     at_ns: int
-    key: str = ""
-    code: str = ""
+    key: str = field(default="", repr=False)  # what somebody keys in may be a card's number
+    code: str = field(default="", repr=False)
     play: PlayEnd | None = None
 
 

@@ -175,14 +175,16 @@ class Intake(SlotTables):
             self._note_loss(int(self._slot[row]), int(self._arrival[row]), lost)
         control: list[Control] = []
         dropped = None
-        if known.all():
+        settled = bool(known.all())
+        if settled:
             self._t_heard[served] = arrival[ends - 1]
         else:
             # Of a track that is shut until further notice, as in a pause.
             gone = voice & (arrival >= self._t_shut[slot])
             verdict[gone] = _DROP
             known |= gone
-            if not known.all():
+            settled = bool(known.all())
+            if not settled:
                 control = self._admit_rest(served, ends, known, first, heads, arrival, source)
             self._t_heard[slot[known]] = arrival[known]
             dropped = np.flatnonzero(verdict == _DROP)
@@ -191,6 +193,8 @@ class Intake(SlotTables):
                 arena,
                 first,
                 served,
+                ends,
+                settled,
                 slot,
                 stamps,
                 arrival,

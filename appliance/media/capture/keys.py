@@ -34,7 +34,7 @@ class Fate(IntEnum):
 class Told:
     """A key that was pressed, or a code that was entered."""
 
-    keys: str
+    keys: str = field(repr=False)
     code: bool
     at_ns: int
 

@@ -51,9 +51,11 @@ class Relay(Wiring):
             return
         ssrc = int(self._last_ssrc[slot])
         stream = leg.streams.get(ssrc)
-        if stream is None or stream.plain or stream.highest is None:
-            odd = any(not other.plain for other in leg.streams.values())
-            self._mode[slot] = _SPECIAL if odd else _DIRECT
+        if all(other.plain for other in leg.streams.values()):
+            self._mode[slot] = _DIRECT
+            return
+        if stream is None or stream.highest is None:
+            self._mode[slot] = _SPECIAL  # until it is known which one is heard now
             return
         self._mode[slot] = _SHIFTED
         self._shift[slot] = stream.offset
@@ -119,6 +121,28 @@ class Relay(Wiring):
             gone = rows[max(0, len(rows) + int(self._budget[slot])) :]
             take[gone] = False
             self.over_rate += len(gone)
+
+    def pass_whole(self, batch: Batch) -> bool:
+        """Passes a batch on in which nothing is out of the ordinary, as nearly all are; False where something is."""
+        served = batch.served
+        hearer = self.listener[served]
+        if (hearer < 0).any() or self._extra or self._mode[hearer].any():
+            return False
+        count = len(batch.slot)
+        if count > _ROWS or not self._name_len[hearer].all() or int(batch.stamps.min()) < self._latest_ns:
+            return False
+        amounts = np.diff(batch.ends, prepend=0)
+        budget = self._budget[served] - amounts
+        if (budget < 0).any():
+            return False
+        self._budget[served] = budget
+        self._note(batch, batch.ends - 1, hearer)
+        first = batch.first
+        where = np.arange(first, first + count, dtype=np.uint64) * np.uint64(CELL)
+        where += np.uint64(batch.arena.base)
+        lengths = batch.arena.lengths[first : first + count]
+        self._dispatch(where, lengths, np.repeat(hearer, amounts), hearer, amounts, batch.stamps)
+        return True
 
     def forward(self, batch: Batch, rows: NDArray[np.intp]) -> None:
         """Passes rows on to whoever hears them."""
@@ -212,21 +236,34 @@ class Relay(Wiring):
                 self._out.cells[: len(open_)] = self._out.cells[open_]
             else:
                 where = where[open_]
-            lengths, hearer, stamps, name_len = lengths[open_], hearer[open_], stamps[open_], name_len[open_]
+            lengths, hearer, stamps = lengths[open_], hearer[open_], stamps[open_]
             if not len(open_):
                 return
-        names = np.uint64(self._names.ctypes.data) + hearer.astype(np.uint64) * np.uint64(NAME)
-        self._out.fill(0, where, lengths, names, name_len)
         starts = np.flatnonzero(np.diff(hearer, prepend=-1))
         counts = np.diff(starts, append=len(hearer))
-        to = hearer[starts]
-        failed = self._out.send(self._fd[to].tolist(), counts.tolist())
+        self._dispatch(where, lengths, hearer, hearer[starts], counts, stamps)
+
+    def _dispatch(
+        self,
+        where: NDArray[np.uint64] | None,
+        lengths: NDArray[np.uint32],
+        hearer: NDArray[np.intp],
+        groups: NDArray[np.intp],
+        counts: NDArray[np.intp],
+        stamps: NDArray[np.int64],
+    ) -> None:
+        """Sends rows: `hearer` of each, `groups` of consecutive ones of one participant, with how many each has."""
+        names = np.uint64(self._names.ctypes.data) + hearer.astype(np.uint64) * np.uint64(NAME)
+        self._out.fill(0, where, lengths, names, self._name_len[hearer])
+        failed = self._out.send(self._fd[groups].tolist(), counts.tolist())
+        if where is None:
+            self._out.cells[: len(hearer)] = 0  # what a pause drops stays nowhere in memory
         if any(failed):
             lost = np.asarray(failed)
             self.failed += int(lost.sum())
             counts = counts - lost
         self.relayed += int(counts.sum())
-        np.add.at(self.sent, to, counts)
+        self.sent[groups] += counts  # a participant is in one group only
         self.delays.add([stamps], self._clock.wall())
 
     def count_own(self, leg: Leg, code: int) -> bool:

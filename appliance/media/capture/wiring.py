@@ -45,6 +45,7 @@ class Wiring:
         self._clock = clock
         self._rollovers = rollovers
         self.legs: dict[int, Leg] = {}
+        self._latest_ns = 0  # the highest of `since_ns`
         self._extra: dict[int, list[int]] = {}  # who else hears a slot
         self._sized(64)
 
@@ -109,6 +110,7 @@ class Wiring:
         self._budget[slot] = BURST
         # What waited in a socket while no worker was there is recorded, and too old to be heard.
         self.since_ns[slot] = self._clock.wall() if opened.request.port else 0
+        self._latest_ns = max(self._latest_ns, int(self.since_ns[slot]))
         self._fd[slot] = opened.pair.rtp.fileno()
         self._proven[slot] = opened.receiver is not None
         if opened.request.remote is not None:
