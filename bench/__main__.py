@@ -83,7 +83,7 @@ def bridged(arguments: argparse.Namespace, console: Console) -> object:
     with console.status(f"{arguments.bridged} bridged calls for {arguments.seconds:.0f} s"):
         found = inline.measure(arguments.bridged, arguments.seconds)
     shown = Table(title="Inline calls: bridged and recorded, same packets, same time", title_justify="left")
-    for head in ("", "calls", "CPU ms/call s", "packets", "lost", "p50 ms", "p99 ms", "most", "B/call s"):
+    for head in ("", "calls", "CPU", "packets", "lost", "p50", "p99", "most", "stored"):
         shown.add_column(head, justify="right", no_wrap=True)
     for one in found.engines:
         delays = (one.delay_p50_us, one.delay_p99_us, one.delay_max_us)
@@ -97,7 +97,9 @@ def bridged(arguments: argparse.Namespace, console: Console) -> object:
             f"{one.stored_bytes_per_call_second:,.0f}",
         )
     console.print(shown)
-    console.print("CPU of the engine; delay added, against a copy of each packet that goes past the engines.")
+    console.print(
+        "CPU in ms and stored bytes for each second of a call; added delay in ms, against a copy that goes past."
+    )
     if found.sender_late_ms > 200 or found.reference_missing:
         console.print("The machine was overloaded: read these figures as an upper bound.")
     return found.as_json()

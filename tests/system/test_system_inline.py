@@ -82,6 +82,29 @@ def test_a_call_in_announced_and_whispered(office: Office, tmp_path: Path) -> No
     assert in_recording == pytest.approx(at_caller, abs=0.1)
 
 
+@pytest.mark.parametrize("after_answer", [False, True], ids=["before-answer", "after-answer"])
+def test_a_phone_can_decode_the_announcement(after_answer: bool, office: Office, tmp_path: Path) -> None:
+    """As early media, and after the answer: the agent's phone rings only when it is over."""
+    caller, agent = office.phone("caller", tls=True), office.phone("agent")
+    number = office.line(inbound=[agent.uri], announced=True, after_answer=after_answer)
+    with phones(caller, agent):
+        caller.dial(office.number_at_box(number, "tls"))
+        caller.wait("CALL_ESTABLISHED" if after_answer else "CALL_PROGRESS")
+        office.wait_state(calls_pb2.CALL_STATE_ANNOUNCING)
+        agent.wait("CALL_INCOMING")
+        heard_by_then = caller.heard()
+        agent.command("accept")
+        office.wait_state(RECORDING)
+        assert [m.first for m in caller.messages if m.first.startswith("SIP/2.0 183")] or after_answer
+        agent.say(AGENT)
+        time.sleep(SAY_S)
+        caller.hangup()
+        agent.wait("CALL_CLOSED")
+    # A phone takes some packets to begin to listen.
+    assert sound.said(ANNOUNCEMENT, np.pad(heard_by_then, (sound.RATE // 4, 0)))
+    assert sound.said(AGENT, caller.heard()) and not caller.undecrypted
+
+
 def test_both_hear_each_other_and_the_recording_is_what_was_said(office: Office, tmp_path: Path) -> None:
     caller, agent = office.phone("caller"), office.phone("agent", tls=True)
     number = office.line(inbound=[agent.uri], srtp=True)
