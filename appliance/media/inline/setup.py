@@ -311,6 +311,7 @@ class Setup:
             return
         ground.be(Life.WHISPERING)
         if any(to is caller for to, _, _ in plays) and not caller.answered:
+            self._agree_with_caller()
             self._answer_caller()
         ground.sync()
         self._plays_left = len(plays)
@@ -323,28 +324,43 @@ class Setup:
         for to, prompt, kind in plays:
             self._say(to, prompt, kind, one_less)
 
+    def _agree_with_caller(self) -> None:
+        """The caller's answer is made; it is said once its media is ready."""
+        ground, caller = self.ground, self.ground.caller
+        if caller.answered or ground.bypass or ground.callee is None:
+            return
+        if not self._rejoin or caller.side.ours is None:
+            agree(caller, ground.callee)
+        caller.settled = True
+
     def _answer_caller(self) -> None:
         ground, caller = self.ground, self.ground.caller
-        if caller.answered or ground.bypass:
+        if caller.answered or ground.bypass or ground.over:
             return
-        if not caller.settled or caller.side.ours is None:
-            assert ground.callee is not None
-            agree(caller, ground.callee)
-        elif not self._rejoin and ground.callee is not None:
-            agree(caller, ground.callee)
         assert caller.side.ours is not None
-        caller.settled = True
         caller.answered = ground.respond(self.invite, 200, body=caller.side.ours.serialize())
 
     def _talk(self) -> None:
         ground = self.ground
         if ground.over:
             return
-        self._answer_caller()
+        self._agree_with_caller()
         ground.joined = True
         ground.be(Life.TALKING)
-        ground.sync()
-        self._joined()
+
+        def ready(outcome: Outcome) -> None:
+            # Only now is the caller told that it may speak: not a word of it is to be lost.
+            if isinstance(outcome, Opened):
+                ground.places(outcome)
+            if not ground.over:
+                self._answer_caller()
+                self._joined()
+
+        if ground.open and not ground.closing:
+            ground.sync(then=ready)
+        else:
+            self._answer_caller()
+            self._joined()
 
     @property
     def wants_rejoin(self) -> bool:
