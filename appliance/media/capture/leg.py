@@ -17,7 +17,7 @@ from appliance.media.capture.session import MediaSession, OpenTrack
 from appliance.media.rtp.events import Event, EventMaker
 from appliance.media.rtp.send import send_one
 from appliance.media.rtp.srtp import SrtpSender
-from appliance.media.rtp.streams import OutStream, ahead
+from appliance.media.rtp.streams import OutStream
 
 MAX_STREAMS = 16  # SSRCs on their way to one participant that are still numbered
 MAX_MAKING = 64  # keys that wait to be sent anew
@@ -69,7 +69,7 @@ class Leg:
     @property
     def special(self) -> bool:
         """Each packet must be looked at."""
-        return bool(self.sender is not None or self.play is not None or self.making) or any(
+        return bool(self.play is not None or self.making) or any(
             stream.resumed for stream in self.streams.values()
         )
 
@@ -83,9 +83,7 @@ class Leg:
 
     def heard(self, ssrc: int, sequence: int) -> None:
         """The last packet that went out without coming here."""
-        stream = self.stream(ssrc)
-        if stream.highest is None or ahead(sequence, stream.highest) > 0:
-            stream.highest = sequence
+        self.stream(ssrc).passed(sequence)
 
     def swallow(self, ssrc: int, sequence: int) -> None:
         """A packet of the participant that this one hears does not go out."""

@@ -23,11 +23,12 @@ from appliance.media.rtp.receive import CELL
 from appliance.media.rtp.rollover import RolloverStore
 from appliance.media.rtp.rtcp import parse_compound
 from appliance.media.rtp.send import NAME, Outgoing, host_part, sendable
+from appliance.media.rtp.srtp import protect_each
 
 RTCP_BURST = 16
 _ROWS = 1024
 _STEP_NS = STEP_MS * 1_000_000
-_DIRECT, _SHIFTED, _SPECIAL = 0, 1, 2
+_DIRECT, _SHIFTED, _SEALED, _SPECIAL = 0, 1, 2, 3
 
 
 class Relay(Wiring):
@@ -49,6 +50,9 @@ class Relay(Wiring):
         if leg.special:
             self._mode[slot] = _SPECIAL
             return
+        if leg.sender is not None:
+            self._mode[slot] = _SEALED
+            return
         ssrc = int(self._last_ssrc[slot])
         stream = leg.streams.get(ssrc)
         if all(other.plain for other in leg.streams.values()):
@@ -65,7 +69,7 @@ class Relay(Wiring):
     def sync(self, leg: Leg) -> None:
         """Lets a participant's streams know of what went out without them."""
         slot = leg.slot
-        if self.last_ns[slot] and self._mode[slot] != _SPECIAL:
+        if self.last_ns[slot] and self._mode[slot] in (_DIRECT, _SHIFTED):
             leg.heard(int(self._last_ssrc[slot]), int(self._last_seq[slot]))
 
     def media_time(self, leg: Leg, event: Event, clock_rate: int, wall_ns: int) -> int:
@@ -162,12 +166,18 @@ class Relay(Wiring):
             shifted = mode == _SHIFTED
             fits = (ssrc == self._shift_ssrc[hearer]) & (sequence - self._shift_edge[hearer] < 0x8000)
             special = (mode == _SPECIAL) | (shifted & ~fits)
-            shifted &= fits
+            if special.any():
+                # All that goes to one participant goes one way, in order.
+                special |= np.isin(hearer, hearer[special])
+            shifted &= ~special
             if special.any():
                 self._special(batch, rows[special], hearer[special])
             if shifted.any():
                 self._shifted(batch, rows[shifted], hearer[shifted])
-            direct = ~(special | shifted)
+            sealed = mode == _SEALED
+            if sealed.any():
+                self._sealed(batch, rows[sealed], hearer[sealed])
+            direct = ~(special | shifted | sealed)
             rows, hearer = rows[direct], hearer[direct]
         if len(rows):
             self._note(batch, rows, hearer)
@@ -197,6 +207,39 @@ class Relay(Wiring):
             cells[:, 2] = number >> 8
             cells[:, 3] = number & 0xFF
             self._send(None, batch.arena.lengths[batch.first + part], to, batch.stamps[part])
+            self._wipe(len(part))
+
+    def _wipe(self, rows: int) -> None:
+        """What a pause drops stays nowhere in memory."""
+        self._out.cells[:rows] = 0
+
+    def _sealed(self, batch: Batch, rows: NDArray[np.intp], hearer: NDArray[np.intp]) -> None:
+        """Packets that are encrypted and changed in nothing but their number."""
+        self._note(batch, rows, hearer)
+        heads, cells = batch.heads, self._out.cells
+        for at in range(0, len(rows), _ROWS):
+            part, to = rows[at : at + _ROWS], hearer[at : at + _ROWS]
+            cells[: len(part), :CELL] = batch.arena.cells[batch.first + part]
+            lengths = batch.arena.lengths[batch.first + part]
+            ssrcs, sequences = heads.ssrc[part].tolist(), heads.sequence[part].tolist()
+            senders = []
+            for row, slot in enumerate(to.tolist()):
+                leg = self.legs[slot]
+                assert leg.sender is not None
+                senders.append(leg.sender)
+                number = leg.stream(ssrcs[row]).number(sequences[row])
+                if number != sequences[row]:
+                    cells[row, 2], cells[row, 3] = number >> 8, number & 0xFF
+                    sequences[row] = number
+            good = protect_each(senders, cells, lengths, 0, ssrcs, sequences)
+            count = len(part)
+            if len(good) < count:
+                chosen = np.asarray(good, np.intp)
+                cells[: len(good)] = cells[chosen]
+                part, to, lengths = part[chosen], to[chosen], lengths[chosen]
+            if good:
+                self._send(None, lengths, to, batch.stamps[part])
+            self._wipe(count)
 
     def _special(self, batch: Batch, rows: NDArray[np.intp], hearer: NDArray[np.intp]) -> None:
         """Packets that each must be looked at, one participant after the other."""
@@ -220,6 +263,7 @@ class Relay(Wiring):
                 self._send(
                     None, self._lengths[:used].copy(), np.array(toward, np.intp), np.concatenate(stamps)
                 )
+            self._wipe(len(part))
 
     def _send(
         self,
@@ -256,8 +300,6 @@ class Relay(Wiring):
         names = np.uint64(self._names.ctypes.data) + hearer.astype(np.uint64) * np.uint64(NAME)
         self._out.fill(0, where, lengths, names, self._name_len[hearer])
         failed = self._out.send(self._fd[groups].tolist(), counts.tolist())
-        if where is None:
-            self._out.cells[: len(hearer)] = 0  # what a pause drops stays nowhere in memory
         if any(failed):
             lost = np.asarray(failed)
             self.failed += int(lost.sum())

@@ -10,6 +10,8 @@ never sent anywhere.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -225,33 +227,29 @@ class SrtpSender:
 
         Each cell must have 16 bytes to spare. What cannot be sent gets length 0. Returns how many can.
         """
-        width = cells.shape[1]
-        base = ffi.from_buffer("unsigned char[]", cells)
-        sizes = lengths[first:last].astype(np.int32)
-        out = ffi.from_buffer("int[]", sizes, require_writable=True)
         heads = cells[first:last, :12]
         sequences = (heads[:, 2].astype(np.int64) << 8 | heads[:, 3]).tolist()
         ssrcs = np.ascontiguousarray(heads[:, 8:12]).view(">u4")[:, 0].tolist()
-        good = 0
-        touched = set()
-        for index, (ssrc, sequence) in enumerate(zip(ssrcs, sequences, strict=True)):
-            highest = self._highest.get(ssrc)
-            if highest is None:
-                fits = len(self._highest) < MAX_SSRCS
-                here = highest = sequence
-            else:
-                here = highest + ((sequence - highest + 0x8000 & 0xFFFF) - 0x8000)
-                fits = here >= 0
-            if not fits or lib.srtp_protect(self._srtp, base + (first + index) * width, out + index):
-                sizes[index] = 0
-                continue
-            good += 1
-            self._highest[ssrc] = max(here, highest)
-            touched.add(ssrc)
-        lengths[first:last] = sizes
-        for ssrc in touched:
-            self._remember(0, ssrc, self._highest[ssrc])
-        return good
+        senders = [self] * (last - first)
+        return len(protect_each(senders, cells, lengths, first, ssrcs, sequences))
+
+    def _protect_at(self, packet: Any, size: Any, ssrc: int, sequence: int) -> bool:
+        highest = self._highest.get(ssrc)
+        if highest is None:
+            if len(self._highest) >= MAX_SSRCS:
+                return False
+            here = highest = sequence
+        else:
+            here = highest + ((sequence - highest + 0x8000 & 0xFFFF) - 0x8000)
+            if here < 0:
+                return False
+        if lib.srtp_protect(self._srtp, packet, size):
+            return False
+        if here >= highest:
+            self._highest[ssrc] = here
+            if self._rollovers is not None:
+                self._remember(0, ssrc, here)
+        return True
 
     def protect(self, packet: bytes) -> bytes | None:
         """One RTP packet, encrypted; None where it must not be sent."""
@@ -314,3 +312,28 @@ class SrtpSender:
         if slot is None:
             slot = slots[ssrc] = self._rollovers.add(self._keys[kind], ssrc)
         self._rollovers.store(slot, index)
+
+
+def protect_each(
+    senders: Sequence[SrtpSender],
+    cells: NDArray[np.uint8],
+    lengths: NDArray[np.uint32],
+    first: int,
+    ssrcs: Sequence[int],
+    sequences: Sequence[int],
+) -> list[int]:
+    """Encrypts rows of `cells` from `first` on in place, each by its own sender; as SrtpSender.protect_rows. The rows that
+    can be sent, counted from 0. `ssrcs` and `sequences` are what the packets' headers say."""
+    width = cells.shape[1]
+    base = ffi.from_buffer("unsigned char[]", cells) + first * width
+    part = slice(first, first + len(senders))
+    sizes = lengths[part].astype(np.int32)
+    out = ffi.from_buffer("int[]", sizes, require_writable=True)
+    good = []
+    for index, sender in enumerate(senders):
+        if sender._protect_at(base + index * width, out + index, ssrcs[index], sequences[index]):
+            good.append(index)
+        else:
+            sizes[index] = 0
+    lengths[part] = sizes
+    return good

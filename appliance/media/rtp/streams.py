@@ -49,6 +49,8 @@ class OutStream:
         elif distance > 0:
             self.highest = sequence
         if distance > 0:
+            if self._edges:
+                self._prune()
             return sequence + self.offset & 0xFFFF
         offset = self.offset
         for edge, before in reversed(self._edges):
@@ -56,6 +58,18 @@ class OutStream:
                 break
             offset = before
         return sequence + offset & 0xFFFF
+
+    def passed(self, sequence: int) -> None:
+        """Packets have gone out by the present offset without being asked for; this was the last of them."""
+        if self.highest is None or not -MAX_BACK < ahead(sequence, self.highest) <= 0:
+            self.highest = sequence
+            self._prune()
+
+    def _prune(self) -> None:
+        """Forgets changes that no packet can be late for; after half a turn they would seem to lie ahead."""
+        assert self.highest is not None
+        highest = self.highest
+        self._edges = [item for item in self._edges if -2 <= ahead(highest, item[0]) <= MAX_BACK]
 
     def swallow(self, sequence: int) -> None:
         """A packet that does not go out. One that comes late has left its gap already."""

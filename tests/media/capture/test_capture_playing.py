@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bridge_kit import Call, Packet
-from capture_kit import Box, tone
+from capture_kit import Box, rtp, tone
+from pylibsrtp import Policy, Session
 
 from appliance.media.audio import tones
 from appliance.media.audio.codecs import ALAW, ULAW, codec_for
@@ -149,6 +150,73 @@ def test_while_a_prompt_plays_what_others_say_waits(box: Box, call: Call) -> Non
     # All of it was said, and is in the recording.
     content = box.close(call.session)
     assert len(content.packets(1)) == len(before + spoken + after + more)
+
+
+def test_a_new_source_after_a_prompt_keeps_its_own_numbers(box: Box, call: Call) -> None:
+    call.agent.say(*[tone(1)] * 5)
+    play(call, prompt(2))
+    call.agent.say(*[tone(2)] * 3)
+    box.advance(50)
+    call.agent.say(tone(3))
+    box.tick()
+    heard = [packet for packet in call.caller.hears() if packet.ssrc == 200]
+    assert [packet.seq for packet in heard] == list(range(len(heard)))  # as in the prompt's time nothing came
+    call.agent.send(*[rtp(40000 + at, tone(4), ssrc=201) for at in range(6)])
+    box.tick()
+    call.agent.send(rtp(40006, tone(5), ssrc=201), rtp(9, tone(6), ssrc=200), rtp(40007, tone(5), ssrc=201))
+    box.tick()
+    after = call.caller.hears()
+    assert [packet.seq for packet in after if packet.ssrc == 201] == list(range(40000, 40008))
+    (again,) = [packet for packet in after if packet.ssrc == 200]
+    assert again.seq == heard[-1].seq + 1
+
+
+def test_numbers_stay_right_through_a_long_call_after_a_prompt(box: Box, call: Call) -> None:
+    call.agent.say(tone(1))
+    box.tick()
+    play(call, prompt(2))
+    call.agent.say(*[tone(2)] * 3)
+    box.advance(60)
+    call.agent.say(tone(3))
+    box.tick()
+    call.caller.hears()
+    for seq in range(5, 300_000, 9_999):
+        call.agent.send(rtp(seq, tone(4), ssrc=200), rtp(seq - 1, tone(4), ssrc=200))
+        box.tick()
+        assert [packet.seq for packet in call.caller.hears()] == [seq - 3 & 0xFFFF, seq - 4 & 0xFFFF]
+
+
+@pytest.mark.parametrize("codes", [(), ("*2",)])
+def test_played_to_and_keyed_towards_an_encrypted_line(box: Box, call: Call, codes: tuple[str, ...]) -> None:
+    key = os.urandom(30)
+    rx = Session(Policy(key=key, ssrc_type=Policy.SSRC_ANY_INBOUND))
+    remote = call.caller.remote(("AES_CM_128_HMAC_SHA1_80", key))
+    box.recorder.update(Update(call.session, (call.track(0, remote=remote), call.track(1, codes=codes))))
+    call.agent.seq = 65533
+    said = [call.agent.say(tone(at))[0] for at in range(3)]
+    box.tick()
+    sound = prompt(5)
+    play(call, sound)
+    call.agent.say(tone(9))
+    box.advance(120)
+    if codes:
+        call.agent.key("*")
+        call.agent.key("2")
+    said += [call.agent.say(tone(at))[0] for at in range(10, 13)]
+    box.tick()
+    heard = [Packet(rx.unprotect(packet.raw)) for packet in call.caller.hears()]
+    mine = [packet for packet in heard if packet.ssrc != 200]
+    assert [packet.payload for packet in mine] == list(sound.payloads) and one_stream(mine)
+    passed = [packet for packet in heard if packet.ssrc == 200]
+    assert [packet.payload for packet in passed] == [raw[12:] for raw in said]
+    assert [packet.seq for packet in passed] == [(65533 + at) & 0xFFFF for at in range(6)]
+    # A jump of the source does not make the receiver lose count.
+    call.agent.seq += 30000
+    call.agent.say(tone(20), tone(21))
+    box.tick()
+    more = [Packet(rx.unprotect(packet.raw)) for packet in call.caller.hears()]
+    assert [packet.seq for packet in more] == [3, 4]
+    assert not box.recorder.exchange.relay._out.cells.any()
 
 
 def test_a_pause_of_the_recording_covers_what_the_box_says(box: Box, call: Call) -> None:

@@ -203,6 +203,19 @@ def test_late_packets_take_the_number_that_was_theirs() -> None:
     assert stream.number(18) == 17
 
 
+def test_a_change_of_long_ago_does_not_come_back_after_half_a_turn() -> None:
+    stream = OutStream()
+    stream.number(0)
+    stream.swallow(1)
+    for sequence in range(2, 200_000, 700):
+        assert stream.number(sequence & 0xFFFF) == sequence - 1 & 0xFFFF
+        assert stream.number(sequence - 1 & 0xFFFF) == sequence - 2 & 0xFFFF if sequence > 2 else True
+    other = OutStream()
+    other.swallow(0)
+    other.passed(40000)  # it went on without being asked
+    assert [other.number(seq) for seq in (40001, 40000)] == [40000, 39999]
+
+
 def test_a_source_that_jumps_does_not_let_a_steady_stream_jump() -> None:
     stream = OutStream(steady=True)
     assert [stream.number(seq) for seq in (65534, 65535, 0, 2, 1)] == [65534, 65535, 0, 2, 1]
