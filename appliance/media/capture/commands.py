@@ -47,7 +47,11 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Changes tracks, adds tracks, replaces info or context."""
+    """Changes tracks, adds tracks, replaces info or context.
+
+    Where nothing is recorded any more, media and context change all the same; info, marks and evidence have no recording to
+    go into.
+    """
 
     session_id: str
     tracks: tuple[TrackRequest, ...] = ()

@@ -220,8 +220,6 @@ class Recorder:
         if isinstance(session, Session):
             session.describe(command.info_json)
             session.annotate(command.marks, command.evidence)
-        elif command.marks or command.evidence or command.info_json:
-            raise RelayOnlyError("nothing is recorded in this session")
         session.remember(command.context)
         self.receiving.settle(session)
         at = session.own_time(command.at_ns or self._clock.wall())

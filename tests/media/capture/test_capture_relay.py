@@ -295,11 +295,11 @@ def test_relay_only_keeps_nothing_and_needs_no_key(box: Box) -> None:
         lambda: box.recorder.pause(call.session),
         lambda: box.recorder.resume(call.session),
         lambda: box.recorder.annotate(Update(call.session)),
-        lambda: box.recorder.update(Update(call.session, info_json=b"{}")),
         lambda: box.recorder.close(Close(call.session, keep_relaying=True), lambda closed: None),
     ):
         with pytest.raises(RelayOnlyError):
             refused()
+    box.recorder.update(Update(call.session, (call.track(0),), info_json=b"of a recording that is not"))
     done = []
     box.recorder.close(Close(call.session), done.append)
     assert done[0].packets == 0 and box.recorder.figures() == []
