@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from appliance.media.inline.ground import SDP, Ground, Participant
 from appliance.media.inline.media import Opened, Outcome, Tone
 from appliance.media.inline.negotiation import NoCommonMediaError
-from appliance.media.inline.plan import destinations, hosts
+from appliance.media.inline.plan import hosts
+from appliance.media.inline.referral import capabilities, notify, place_of, read_refer_to
 from appliance.media.inline.talk import Talk, differs
 from appliance.media.sip.core import SessionBusyError, SessionStateError
 from appliance.media.sip.endpoint import UNREACHABLE
@@ -27,11 +28,9 @@ from appliance.media.sip.events import (
     ResponseReceived,
     SessionEnded,
 )
-from appliance.media.sip.reply import REASONS
-from appliance.media.sip.sdp import Codec, MediaDirection, SdpError
+from appliance.media.sip.sdp import MediaDirection, SdpError
 from appliance.media.sip.session import InboundRequest, OutboundRequest, SipSession, carries_sdp
-from appliance.media.sip.uri import SipUri
-from appliance.media.sip.values import DialogRef, NameAddr
+from appliance.media.sip.values import DialogRef
 from appliance.media.siprec.numbers import subscriber
 from appliance.model import Mark, MarkKind
 
@@ -89,19 +88,14 @@ class Transfers:
         if self._under is not None:
             ground.respond(inbound, 491)
             return
-        try:
-            target = NameAddr.parse(inbound.request.headers.get("Refer-To") or "").uri
-        except SipParseError:
-            target = None
-        if not isinstance(target, SipUri):
+        named = read_refer_to(inbound.request)
+        if named is None:
             ground.respond(inbound, 400)
             return
-        fields = {name.lower(): value for name, value in target.header_fields}
-        plain = target.without_headers()
-        replaces = fields.get("replaces", "")
+        plain, replaces = named
         if replaces and self._join_ours(participant, partner, replaces, inbound):
             return
-        uri = self._place(participant, plain, exact=bool(replaces))
+        uri = place_of(ground, participant, plain, exact=bool(replaces))
         if not uri:
             ground.respond(inbound, DECLINED)
             return
@@ -109,20 +103,8 @@ class Transfers:
         new = ground.join_in(agent=participant.agent, srtp=participant.side.srtp)
         new.aor, new.number = str(plain), subscriber(str(plain))
         self._under = _Under(participant, partner, new, uri, replaces)
-        self._notify(participant, 100)
+        notify(ground, participant, 100)
         ground.sync(then=self._placed)
-
-    def _place(self, participant: Participant, uri: SipUri, *, exact: bool) -> str:
-        """Where the new party is called: as it is named, where that is a host we deal with; else at the switchboard."""
-        rules = self.ground.line.inline
-        known = hosts([*rules.inbound, *rules.outbound]) if rules is not None else frozenset()
-        flow = participant.sip.flow if participant.sip is not None else None
-        if uri.host.lower() in known or (flow is not None and uri.host == flow.remote[0]):
-            return str(uri)
-        if exact or rules is None or not uri.user:
-            return ""
-        found = destinations(rules.inbound or rules.outbound, uri.user)
-        return found[0].uri if found else ""
 
     def _placed(self, outcome: Outcome) -> None:
         if isinstance(outcome, Opened):
@@ -167,10 +149,10 @@ class Transfers:
 
     def provisional(self, event: Provisional) -> None:
         """It rings there."""
-        under = self._under
+        ground, under = self.ground, self._under
         if under is None or event.response.status < 180:
             return
-        self._notify(under.by, event.response.status)
+        notify(ground, under.by, event.response.status)
         if under.by.gone:
             self._ring(under)
 
@@ -218,7 +200,7 @@ class Transfers:
             under.release(True)
         if stays.side.direction is not MediaDirection.SENDRECV or differs(stays, new):
             self.talk.tell(new, stays)
-        self._notify(old, 200)
+        notify(ground, old, 200)
         if not old.gone:
             ground.timer(f"farewell {old.track}", FAREWELL_S)
 
@@ -237,7 +219,7 @@ class Transfers:
         else:
             under.new.sip = None
             under.release(False)
-        self._notify(under.by, status)
+        notify(ground, under.by, status)
         if under.by.gone:
             ground.finish("transfer-failed")
         else:
@@ -268,25 +250,6 @@ class Transfers:
             under.new.sip = None
             under.release(False)
 
-    def _notify(self, participant: Participant, status: int) -> None:
-        """RFC 3515, section 2.4.5: how it goes, as the first line of the response."""
-        ground, session = self.ground, participant.sip
-        if participant.gone or session is None or not session.established:
-            return
-        state = "active;expires=60" if status < 200 else "terminated;reason=noresource"
-        line = f"SIP/2.0 {status} {REASONS.get(status, 'Refused')}\r\n"
-        try:
-            ground.endpoint.request(
-                "NOTIFY",
-                now=ground.clock.now(),
-                session=session,
-                headers=[("Event", "refer"), ("Subscription-State", state)],
-                body=line.encode(),
-                content_type="message/sipfrag;version=2.0",
-            )
-        except (SessionStateError, *UNREACHABLE) as error:
-            ground.notes.append(f"transfer not told: {error.reason}")
-
     # -- a dialog of ours --------------------------------------------------------------------------------------------
 
     def _join_ours(
@@ -309,7 +272,7 @@ class Transfers:
         new.answered = True
         ground.respond(inbound, 202)
         self._under = _Under(participant, partner, new, release=release)
-        self._notify(participant, 100)
+        notify(ground, participant, 100)
 
         def placed(outcome: Outcome) -> None:
             if not isinstance(outcome, Opened) or self._under is None:
@@ -435,10 +398,3 @@ class Transfers:
         else:
             return False
         return True
-
-
-def capabilities(participant: Participant) -> tuple[Codec, ...]:
-    """What a participant has said that it can take."""
-    side = participant.side
-    said = side.theirs.media[side.line].codecs if side.theirs is not None and side.line >= 0 else ()
-    return said or side.codecs

@@ -69,7 +69,7 @@ class Keeper:
             if state is not None and not leg.over and not leg.withheld:
                 self._look(leg, state, now_ns)
         for live in self._inline.calls.values():
-            state = open_there.get(live.recording_id) if live.worker is worker and live.recordings else None
+            state = self._inline.state_of(live, worker, open_there)
             if state is not None and not live.core.over:
                 self._look_inline(live, state, now_ns)
         self._gauges()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -20,6 +20,7 @@ from appliance.media.signaling.desk import Desk
 from appliance.media.signaling.inline import memory
 from appliance.media.signaling.inline.convert import media_event
 from appliance.media.signaling.inline.live import LiveInline
+from appliance.media.signaling.inline.session import MediaSession
 from appliance.media.signaling.routing import Decision, Facts
 from appliance.media.sip.events import Event, IncomingInvite
 from appliance.media.sip.message import SipRequest
@@ -124,14 +125,7 @@ class InlineDesk:
             emergency=emergency,
         )
         core = InlineCall(new_id(), line, plan, desk.endpoint, self._clock, elsewhere=self._elsewhere)
-        live = LiveInline(
-            self,
-            core,
-            tenant,
-            line,
-            sip_call_id=clean(request.call_id, 256),
-            identifiers=hints.identifiers,
-        )
+        live = self._live(core, tenant, line, clean(request.call_id, 256), hints.identifiers)
         self.calls[live.call_id] = live
         self._by_core[core] = live
         if plan.withheld:
@@ -142,6 +136,21 @@ class InlineDesk:
             self._name(core, request, hints, called)
 
         live.drive(begin)
+
+    def _live(
+        self, core: InlineCall, tenant: Tenant, line: Line, sip_call_id: str, identifiers: tuple[str, ...]
+    ) -> LiveInline:
+        session = MediaSession(
+            core,
+            tenant,
+            line,
+            self.desk.workers,
+            self.desk.settings.media.address,
+            lambda track: self.address_for(core, track),
+            sip_call_id=sip_call_id,
+            identifiers=identifiers,
+        )
+        return LiveInline(self, core, session)
 
     @staticmethod
     def _name(core: InlineCall, request: SipRequest, hints: Hints, called: str) -> None:
@@ -200,18 +209,18 @@ class InlineDesk:
 
     # -- where media comes in ----------------------------------------------------------------------------------------
 
-    def address_for(self, live: LiveInline, track: int) -> str:
+    def address_for(self, core: InlineCall, track: int) -> str:
         """The address told to a participant: as set, or the one by which the kernel would go to it."""
         media = self.desk.settings.media
         chosen = media.advertised_address or media.address
         if chosen not in _ANY:
             return chosen
-        participant = live.core.ground.participants.get(track)
+        participant = core.ground.participants.get(track)
         flow = participant.sip.flow if participant is not None and participant.sip is not None else None
         if flow is not None:
             host, port = flow.remote
         else:
-            host, port = self._destination(live), 5060
+            host, port = self._destination(core.ground.line), 5060
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             try:
@@ -221,8 +230,8 @@ class InlineDesk:
                 return self.desk.settings.sip.advertised_address or "127.0.0.1"
 
     @staticmethod
-    def _destination(live: LiveInline) -> str:
-        rules = live.line.inline
+    def _destination(line: Line) -> str:
+        rules = line.inline
         known = hosts([*rules.inbound, *rules.outbound]) if rules is not None else frozenset()
         return next((host for host in sorted(known) if _numeric(host)), "")
 
@@ -247,33 +256,45 @@ class InlineDesk:
         event = media_event(message)
         if event is None:
             return
-        live = next((one for one in self.calls.values() if message.session_id in one.recordings), None)
-        if live is not None and message.session_id == live.recording_id:
-            live.media(event)
+        live = next(
+            (one for one in self.calls.values() if message.session_id in one.session.recordings), None
+        )
+        if live is not None and message.session_id == live.session.recording_id:
+            live.heard(event)
 
     def sessions(self) -> set[str]:
         """Sessions in capture that are ours."""
-        return {one for live in self.calls.values() for one in live.recordings}
+        return {one for live in self.calls.values() for one in live.session.recordings}
+
+    @staticmethod
+    def state_of(
+        live: LiveInline, worker: Worker, open_there: Mapping[str, pb.SessionState]
+    ) -> pb.SessionState | None:
+        """What the worker says of a call."""
+        session = live.session
+        if session.worker is not worker or not session.recordings:
+            return None
+        return open_there.get(session.recording_id)
 
     def lost(self, worker: Worker, open_there: set[str], asked: float) -> list[LiveInline]:
         """Calls whose session the worker has lost."""
         return [
             live
             for live in self.calls.values()
-            if live.worker is worker
-            and live.recordings
-            and live.recording_id not in open_there
-            and live.opened < asked
+            if live.session.worker is worker
+            and live.session.recordings
+            and live.session.recording_id not in open_there
+            and live.session.opened < asked
             and live.core.ground.open
             and not live.core.over
         ]
 
     async def reopen(self, live: LiveInline, worker: Worker, since_ns: int, cause: str) -> None:
-        """See `LiveInline.reopen`."""
+        """See `MediaSession.reopen`."""
         async with live.lock:
-            if live.core.over or live.worker is not worker:
+            if live.core.over or live.session.worker is not worker:
                 return
-            await live.reopen(worker, since_ns, cause)
+            await live.session.reopen(worker, since_ns, cause)
         self.desk.status.count("recordings_resumed")
         self.published(live)
 
@@ -292,17 +313,11 @@ class InlineDesk:
             context.call_id, context.line, plan, self.desk.endpoint, self._clock, elsewhere=self._elsewhere
         )
         memory.restore(context, core, self.desk.endpoint, self._clock)
-        live = LiveInline(
-            self,
-            core,
-            tenant,
-            context.line,
-            sip_call_id=context.sip_call_id,
-            identifiers=context.identifiers,
-        )
-        live.recordings, live.recorded_parts = list(context.recordings), context.recorded_parts
-        live.part_started_ns, live.started_ns = context.part_started_ns, context.started_ns
-        live.worker = worker
+        live = self._live(core, tenant, context.line, context.sip_call_id, context.identifiers)
+        session = live.session
+        session.recordings, session.recorded_parts = list(context.recordings), context.recorded_parts
+        session.part_started_ns, session.started_ns = context.part_started_ns, context.started_ns
+        session.worker = worker
         worker.load += 1
         self.calls[live.call_id] = live
         self._by_core[core] = live

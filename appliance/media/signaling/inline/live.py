@@ -3,53 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Protocol
 
 import structlog
 
 from appliance.media.inline.call import InlineCall
 from appliance.media.inline.ground import Life
 from appliance.media.inline.keeping import Act
-from appliance.media.inline.media import (
-    Change,
-    Close,
-    Command,
-    Done,
-    EndRecording,
-    Failed,
-    MediaEvent,
-    Open,
-    Opened,
-    Outcome,
-    Pause,
-    Play,
-    Resume,
-    StopPlaying,
-    Tone,
-)
-from appliance.media.inline.negotiation import Place
-from appliance.media.signaling.capture import CLOSE_S, Worker
-from appliance.media.signaling.conversions import info_json, marks
+from appliance.media.inline.media import Close, Failed, MediaEvent
+from appliance.media.signaling.desk import Desk
 from appliance.media.signaling.errors import ActionError, CallNotRecordedError, CaptureUnavailableError
-from appliance.media.signaling.inline import memory
-from appliance.media.signaling.inline.convert import (
-    TONES,
-    evidence,
-    payload_type,
-    recording_info,
-    track_spec,
-)
-from appliance.media.signaling.routing import DO_NOT_RECORD
-from appliance.model import EarwitnessError, Kind, Mark, MarkKind, new_id
-from appliance.model.routing import Line, Tenant
-from earwitness.internal.v1 import capture_pb2 as capture
+from appliance.media.signaling.inline.session import MediaSession
 from earwitness.internal.v1 import signaling_pb2 as pb
-
-if TYPE_CHECKING:
-    from appliance.media.signaling.inline.desk import InlineDesk
 
 _STATES = {
     Life.OPENING: pb.CALL_STATE_RINGING,
@@ -63,38 +29,29 @@ _ACTIONS = {
     pb.CALL_ACTION_RESUME: "resume",
     pb.CALL_ACTION_STOP: "end",
 }
-_COMMAND_S = 2.0  # a call waits for its media; where capture takes longer it goes on without
-
 log = structlog.get_logger()
 
 
-class LiveInline:
-    """See the module. `recordings` are the ids of its parts; the last one is the session that capture has open."""
+class Registry(Protocol):
+    """Who holds the calls."""
 
-    def __init__(
-        self,
-        desk: InlineDesk,
-        core: InlineCall,
-        tenant: Tenant,
-        line: Line,
-        *,
-        sip_call_id: str = "",
-        identifiers: tuple[str, ...] = (),
-    ) -> None:
-        self.desk, self.core = desk, core
-        self.tenant, self.line = tenant, line
+    desk: Desk
+
+    def watch_task(self, task: asyncio.Task[None]) -> None: ...
+
+    def published(self, live: LiveInline) -> None: ...
+
+    def forget(self, live: LiveInline) -> None: ...
+
+
+class LiveInline:
+    """See the module."""
+
+    def __init__(self, registry: Registry, core: InlineCall, session: MediaSession) -> None:
+        self.registry, self.core, self.session = registry, core, session
         self.call_id = core.call_id
-        self.started_ns = core.ground.started_ns
-        self.sip_call_id, self.identifiers = sip_call_id, identifiers
-        self.recordings: list[str] = []
-        self.recorded_parts = 0
-        self.part_started_ns = 0
-        self.worker: Worker | None = None
-        self.opened = 0.0  # on the monotonic clock, when capture last opened it
         self.silent: set[int] = set()
-        self.keep_from_ns = 0
         self.lock = asyncio.Lock()
-        self._remembered = b""
         self._state = pb.CALL_STATE_UNSPECIFIED
         self._state_since_ns = 0
         self._working: asyncio.Task[None] | None = None
@@ -104,28 +61,28 @@ class LiveInline:
 
     def drive(self, what: Callable[[], object]) -> None:
         """Does something to the core and sees to what comes of it; the endpoint is pumped by `acting`."""
-        with self.desk.desk.transports.acting():
+        with self.registry.desk.transports.acting():
             what()
             self.see_to()
 
     def see_to(self) -> None:
         """After the core was touched: commands, timer, what is shown and told."""
-        core, desk = self.core, self.desk
+        core, registry = self.core, self.registry
         if core.ground.commands and (self._working is None or self._working.done()):
             self._working = asyncio.get_running_loop().create_task(self._work())
-            desk.watch_task(self._working)
+            registry.watch_task(self._working)
         self._set_timer()
         for note in core.take_notes():
             log.info("inline call", call=self.call_id, note=note)
         for act in core.take_acts():
             self._told(act)
         if core.take_changed():
-            desk.published(self)
+            registry.published(self)
         if core.ended:
-            desk.forget(self)
+            registry.forget(self)
 
     def _told(self, act: Act) -> None:
-        self.desk.desk.status.count(f"keypad_{act.action}" + ("_refused" if act.refused else ""))
+        self.registry.desk.status.count(f"keypad_{act.action}" + ("_refused" if act.refused else ""))
         # Who it was stands on the recording's timeline; a log holds no numbers.
         log.info("by keypad", call=self.call_id, action=act.action, refused=act.refused or None)
 
@@ -138,7 +95,7 @@ class LiveInline:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_at(max(when, loop.time()), self.drive, self.core.handle_timeout)
 
-    def media(self, event: MediaEvent) -> None:
+    def heard(self, event: MediaEvent) -> None:
         """Capture tells of something."""
         self.drive(lambda: self.core.media(event))
 
@@ -150,288 +107,12 @@ class LiveInline:
                 break
             command, then = asked
             async with self.lock:
-                outcome = await self._carry_out(command)
-                with self.desk.desk.transports.acting():
+                outcome = await self.session.carry_out(command)
+                with self.registry.desk.transports.acting():
                     then(outcome)
                 if not isinstance(command, Close):
-                    await self.remember()
+                    await self.session.remember()
         self.drive(lambda: None)
-
-    async def _carry_out(self, command: Command) -> Outcome:
-        try:
-            return await self._do(command)
-        except CaptureUnavailableError as error:
-            return Failed(error.reason, away=True)
-        except EarwitnessError as error:
-            return Failed(error.reason, away=error.kind is Kind.NOT_FOUND)
-
-    async def _do(self, command: Command) -> Outcome:
-        match command:
-            case Open():
-                return await self._open(command)
-            case Change(tracks, made, received, at_ns):
-                answer = await self.ask(
-                    "UpdateSession",
-                    capture.UpdateSessionRequest(
-                        session_id=self.recording_id,
-                        tracks=[track_spec(plan) for plan in tracks],
-                        info_json=self.info() if tracks else b"",
-                        marks=marks(made),
-                        evidence=evidence(received),
-                        at_ns=at_ns,
-                    ),
-                )
-                return self.places(answer.ports)
-            case Play():
-                return await self._play(command)
-            case StopPlaying(play_id):
-                await self.ask(
-                    "StopPlaying", capture.StopPlayingRequest(session_id=self.recording_id, play_id=play_id)
-                )
-            case Pause(mark):
-                await self.ask(
-                    "PauseSession",
-                    capture.PauseSessionRequest(
-                        session_id=self.recording_id, at_ns=mark.at_ns, mark=marks([mark])[0]
-                    ),
-                )
-            case Resume(mark):
-                self.keep_from_ns = mark.at_ns
-                await self.ask(
-                    "ResumeSession",
-                    capture.ResumeSessionRequest(
-                        session_id=self.recording_id, at_ns=mark.at_ns, mark=marks([mark])[0]
-                    ),
-                )
-            case EndRecording(mark):
-                await self._close("stopped", [mark], [], mark.at_ns, keep=True)
-            case Close(reason, made, received, at_ns):
-                await self._close(reason, list(made), evidence(received), at_ns, keep=False)
-        return Done()
-
-    # -- capture -----------------------------------------------------------------------------------------------------
-
-    @property
-    def recording_id(self) -> str:
-        """The session in capture: the recording's present part, or what relays without one."""
-        return self.recordings[-1]
-
-    @property
-    def shown_recordings(self) -> list[str]:
-        return self.recordings[: self.recorded_parts]
-
-    def info(self) -> bytes:
-        ground = self.core.ground
-        if ground.relay_only or not self.recordings:
-            return b""
-        return info_json(
-            recording_info(
-                ground,
-                self.recording_id,
-                part=len(self.recordings),
-                started_ns=self.part_started_ns or self.started_ns,
-                sip_call_id=self.sip_call_id,
-                identifiers=self.identifiers,
-            )
-        )
-
-    async def ask(self, method: str, request: object) -> Any:
-        """A command on the session."""
-        if self.worker is None:
-            raise CaptureUnavailableError("the call has no media", worker=-1)
-        return await self.worker.ask(method, request, _COMMAND_S)
-
-    def places(self, ports: Iterable[capture.TrackPorts]) -> Opened:
-        """Where each participant sends to."""
-        found = {}
-        for one in ports:
-            found[one.track] = Place(self.desk.address_for(self, one.track), one.rtp_port, one.rtcp_port)
-        return Opened(found)
-
-    async def _open(self, command: Open) -> Outcome:
-        """In the least busy worker that takes it."""
-        failed: Outcome = Failed("CAPTURE_UNAVAILABLE", away=True)
-        self.part_started_ns = time.time_ns()
-        for worker in self.desk.desk.workers.by_load():
-            if not worker.up.is_set():
-                continue
-            self.recordings = [new_id()]
-            self.worker = worker
-            worker.load += 1
-            try:
-                answer = await worker.ask("OpenSession", self._open_request(command), _COMMAND_S)
-            except EarwitnessError as error:
-                worker.load -= 1
-                self.worker = None
-                failed = Failed(error.reason, away=error.kind is Kind.UNAVAILABLE)
-                log.warning(
-                    "session not opened", worker=worker.number, reason=error.reason, call=self.call_id
-                )
-                continue
-            self.opened = time.monotonic()
-            self.recorded_parts = 0 if command.relay_only else 1
-            return self.places(answer.ports)
-        self.recordings = []
-        return failed
-
-    def _open_request(self, command: Open, *, again: bool = False) -> capture.OpenSessionRequest:
-        ground = self.core.ground
-        ports = {
-            track: one.place.rtp_port for track, one in ground.participants.items() if one.place is not None
-        }
-        request = capture.OpenSessionRequest(
-            session_id=self.recording_id,
-            tracks=[track_spec(plan, ports.get(plan.number, 0) if again else 0) for plan in command.tracks],
-            context=memory.pack(self),
-            address=self.desk.desk.settings.media.address,
-            relay_only=command.relay_only,
-            keep_from_ns=self.keep_from_ns if again else 0,
-        )
-        if not command.relay_only:
-            request.tenant_id, request.line_id = self.tenant.tenant_id, self.line.line_id
-            request.tenant_public_key = self.tenant.public_key
-            request.info_json = self.info()
-            request.evidence.extend(evidence(command.evidence))
-            request.marks.extend(marks(command.marks))
-        return request
-
-    async def reopen(self, worker: Worker, gap_from_ns: int, cause: str) -> None:
-        """The worker died and is back: media and recording go on, on the same ports. The caller holds the lock."""
-        ground = self.core.ground
-        now_ns = time.time_ns()
-        before = self.recording_id
-        recorded = not (ground.relay_only or ground.stopped)
-        self.recordings.append(new_id())
-        self.part_started_ns = max(min(gap_from_ns or now_ns, now_ns), self.part_started_ns + 1)
-        data: dict[str, str | int | float | bool] = {
-            "until_ns": now_ns,
-            "from_ns": gap_from_ns,
-            "cause": cause,
-        }
-        made = (
-            Mark(kind=MarkKind.RESTARTED, at_ns=now_ns, reason=cause, data={"previous": before}),
-            Mark(kind=MarkKind.GAP, at_ns=self.part_started_ns, reason=cause, data=data),
-        )
-        plans = tuple(ground.tracks())
-        hushed = ground.paused and recorded
-        opening = tuple(replace(plan, active=False) for plan in plans) if hushed else plans
-        try:
-            await worker.ask(
-                "OpenSession",
-                self._open_request(Open(opening, made if recorded else (), (), not recorded), again=True),
-            )
-            if hushed:
-                mark = Mark(kind=MarkKind.PAUSED, at_ns=time.time_ns(), actor=ground.paused_by)
-                await worker.ask(
-                    "PauseSession",
-                    capture.PauseSessionRequest(
-                        session_id=self.recording_id, at_ns=mark.at_ns, mark=marks([mark])[0]
-                    ),
-                )
-                await worker.ask(
-                    "UpdateSession",
-                    capture.UpdateSessionRequest(
-                        session_id=self.recording_id, tracks=[track_spec(plan) for plan in plans]
-                    ),
-                )
-        except EarwitnessError:
-            self.recordings.pop()
-            raise
-        ground.told(plans)
-        self.opened = time.monotonic()
-        if recorded:
-            self.recorded_parts = len(self.recordings)
-
-    async def _play(self, command: Play) -> Outcome:
-        request = capture.PlayRequest(
-            session_id=self.recording_id,
-            play_id=command.play_id,
-            track=command.track,
-            payload_type=payload_type(command.codec),
-            repeat=command.repeat,
-            interruptible=command.interruptible,
-        )
-        if isinstance(command.sound, Tone):
-            request.tone = TONES[command.sound]
-        else:
-            request.prompt_id = command.sound
-        if command.record_track >= 0:
-            request.record_track = command.record_track
-        answer = await self.ask("Play", request)
-        return Done(answer.at_ns, answer.duration_ms)
-
-    async def _close(
-        self, reason: str, made: list[Mark], received: list[capture.Evidence], at_ns: int, *, keep: bool
-    ) -> None:
-        if self.worker is None:
-            return
-        request = capture.CloseSessionRequest(
-            session_id=self.recording_id,
-            reason=reason,
-            marks=marks(made),
-            evidence=received,
-            at_ns=at_ns,
-            keep_relaying=keep,
-        )
-        try:
-            await self.worker.ask("CloseSession", request, CLOSE_S)
-            if not keep and self.core.ground.plan.withheld == DO_NOT_RECORD:
-                await self._note(self.worker, reason, at_ns)
-        finally:
-            if not keep:
-                self.worker.load -= 1
-                self.worker = None
-
-    async def _note(self, worker: Worker, reason: str, at_ns: int) -> None:
-        """The call is noted and why it is not recorded: a sealed file without any track."""
-        self.recordings.append(new_id())
-        ground = self.core.ground
-        info = recording_info(
-            ground,
-            self.recording_id,
-            part=1,
-            started_ns=self.started_ns,
-            sip_call_id=self.sip_call_id,
-            identifiers=self.identifiers,
-        )
-        flags = ("not-recorded", ground.plan.withheld)
-        noted = Mark(kind=MarkKind.NOTE, at_ns=self.started_ns, reason=ground.plan.withheld)
-        await worker.ask(
-            "OpenSession",
-            capture.OpenSessionRequest(
-                session_id=self.recording_id,
-                tenant_id=self.tenant.tenant_id,
-                line_id=self.line.line_id,
-                tenant_public_key=self.tenant.public_key,
-                info_json=info_json(info.model_copy(update={"tracks": (), "flags": flags})),
-                marks=marks([noted]),
-                context=memory.MARK,
-                address=self.desk.desk.settings.media.address,
-            ),
-        )
-        await worker.ask(
-            "CloseSession",
-            capture.CloseSessionRequest(session_id=self.recording_id, reason=reason, at_ns=at_ns),
-            CLOSE_S,
-        )
-
-    async def remember(self) -> None:
-        """Gives capture what we would need to take the call up again. The caller holds the lock."""
-        if self.worker is None or not self.core.ground.open or self.core.ground.closing:
-            return
-        context = memory.pack(self)
-        if context == self._remembered:
-            return
-        try:
-            await self.worker.ask(
-                "UpdateSession",
-                capture.UpdateSessionRequest(session_id=self.recording_id, context=context),
-                _COMMAND_S,
-            )
-        except EarwitnessError as error:
-            log.warning("state not remembered", reason=error.reason, call=self.call_id)
-        else:
-            self._remembered = context
 
     # -- from outside ------------------------------------------------------------------------------------------------
 
@@ -451,22 +132,22 @@ class LiveInline:
             return
         if failed.reason == "not-recorded":
             raise CallNotRecordedError("the call is not being recorded", why=self.core.ground.why_not)
-        worker = self.worker.number if self.worker is not None else -1
+        worker = self.session.worker.number if self.session.worker is not None else -1
         raise CaptureUnavailableError("capture has not confirmed it; it holds once it is back", worker=worker)
 
     def message(self, now_ns: int) -> pb.LiveCall:
         """The call as control is told of it."""
-        ground = self.core.ground
+        ground, session = self.core.ground, self.session
         state, detail = self.now_state()
         if state != self._state:
             self._state, self._state_since_ns = state, now_ns
         made = pb.LiveCall(
             call_id=self.call_id,
-            tenant_id=self.tenant.tenant_id,
-            line_id=self.line.line_id,
-            recording_ids=self.shown_recordings,
+            tenant_id=session.tenant.tenant_id,
+            line_id=session.line.line_id,
+            recording_ids=session.shown_recordings,
             state=state,
-            started_ns=self.started_ns,
+            started_ns=session.started_ns,
             state_since_ns=self._state_since_ns,
             detail=detail,
             source="inline",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -21,10 +21,7 @@ from appliance.media.sip.endpoint import SipEndpoint
 from appliance.media.sip.offer_answer import AnswerPolicy, plan_answer
 from appliance.media.sip.sdp import Codec, parse_sdp
 from appliance.model import Direction, EarwitnessError
-from appliance.model.routing import Line
-
-if TYPE_CHECKING:
-    from appliance.media.signaling.inline.live import LiveInline
+from appliance.model.routing import Line, Tenant
 
 MARK = b"i"
 MAX_PLAIN = 1 << 20
@@ -88,7 +85,21 @@ class InlineContext(_Frozen):
     stopped_by: str
 
 
-def pack(live: LiveInline) -> bytes:
+class Kept(Protocol):
+    """What is remembered of a call beside its core."""
+
+    core: InlineCall
+    tenant: Tenant
+    line: Line
+    sip_call_id: str
+    identifiers: tuple[str, ...]
+    started_ns: int
+    recordings: list[str]
+    recorded_parts: int
+    part_started_ns: int
+
+
+def pack(live: Kept) -> bytes:
     """As bytes; a bare mark while there is nothing to take up."""
     ground = live.core.ground
     if ground.life is not Life.TALKING or ground.pair is None or ground.bypass or live.core.transfers.pending:
@@ -99,7 +110,7 @@ def pack(live: LiveInline) -> bytes:
         return MARK
     plan = ground.plan
     context = InlineContext(
-        call_id=live.call_id,
+        call_id=live.core.call_id,
         tenant_id=live.tenant.tenant_id,
         line=live.line,
         plan={
