@@ -160,7 +160,7 @@ class Exchange:
         self.relay.follow(batch)
         if batch.settled and not some and self.relay.pass_whole(batch):
             return
-        believed = self.relay.believed(batch)
+        believed = batch.heads.valid if batch.settled else self.relay.believed(batch)
         take = believed & (self.relay.listener[batch.slot] >= 0)
         take &= batch.stamps >= self.relay.since_ns[batch.slot]
         if some:

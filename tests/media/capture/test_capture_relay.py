@@ -10,11 +10,12 @@ from collections.abc import Iterator
 
 import pytest
 from bridge_kit import Call, Phone
-from capture_kit import LOOPBACK, Box, rtp, tone
+from capture_kit import EVENT, LOOPBACK, Box, rtp, tone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pylibsrtp import Policy, Session
 
+from appliance.media.audio.tones import Tone
 from appliance.media.capture.commands import Close, Play, Update
 from appliance.media.capture.exchange import PlayExistsError, TooManyPlaysError
 from appliance.media.capture.playing import Sound
@@ -430,3 +431,43 @@ def test_any_life_of_a_call_leaves_nothing_behind(box: Box, steps: list[tuple[in
     call.close()
     assert (box.pool.free, len(os.listdir("/proc/self/fd"))) == (ports, files)
     assert box.read(session).findings == []
+
+
+hostile = st.tuples(
+    st.sampled_from(["caller", "agent", "stray"]),
+    st.sampled_from([0x80, 0x81, 0x8F, 0x90, 0xA0, 0xBF, 0x00]),
+    st.sampled_from([0, 0, 8, EVENT, EVENT, 0x80 | EVENT, 13, 72, 200]),
+    st.integers(0, 65535),
+    st.integers(0, 3),
+    st.binary(max_size=40) | st.binary(min_size=480, max_size=600),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(packets=st.lists(hostile, max_size=60), sealed=st.booleans())
+def test_any_packets_end_nothing_and_what_goes_out_is_rtp(
+    box: Box, packets: list[tuple[str, int, int, int, int, bytes]], sealed: bool
+) -> None:
+    call = Call(box, codes=("*2", "12"))
+    if sealed:
+        remote = call.agent.remote(("AES_CM_128_HMAC_SHA1_80", bytes(30)))
+        box.recorder.update(Update(call.session, (call.track(1, codes=("*2", "12"), remote=remote),)))
+    sound = Sound((tone(1),) * 3, "PCMU", 8000, Tone.REMINDER)
+    box.recorder.play(Play(call.session, "p", 0, sound, 0, record_track=2))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stray:
+        for at, (who, first, second, sequence, ssrc, payload) in enumerate(packets):
+            packet = struct.pack(">BBHII", first, second, sequence, at * 160, ssrc) + payload
+            if who == "stray":
+                stray.sendto(packet, (LOOPBACK, (call.caller.to, call.agent.to)[ssrc % 2]))
+            else:
+                (call.caller if who == "caller" else call.agent).send(packet)
+            if not at % 5:
+                box.advance(10)
+    for _ in range(40):
+        box.advance(100)
+    heard = call.caller.hears() + call.agent.hears()
+    assert all(packet.raw[0] >> 6 == 2 and len(packet.raw) <= 512 + 16 for packet in heard)
+    content = box.close(call.session)
+    assert content.findings == []
+    call.close()
+    box.recorder.receiving.tidy()
