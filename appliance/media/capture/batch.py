@@ -33,3 +33,13 @@ class Batch:
     event: NDArray[np.bool_]
     verdict: NDArray[np.uint8]
     voice: NDArray[np.uint64]
+
+
+@dataclass(slots=True)
+class Control:
+    """An RTCP packet that came to an RTP port."""
+
+    slot: int
+    arrival_ns: int
+    data: bytes
+    name: bytes  # whom it came from, a socket address in the kernel's form

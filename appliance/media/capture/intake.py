@@ -9,12 +9,11 @@ newcomers that still wait for their verdict.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.media.capture.batch import Batch
+from appliance.media.capture.batch import Batch, Control
 from appliance.media.capture.payloads import Gathered, payloads
 from appliance.media.capture.slots import SlotTables
 from appliance.media.capture.track import Track, TrackColumns, Verdict
@@ -25,16 +24,6 @@ from appliance.storage.sealed import PacketColumns
 
 _NONE, _KEEP, _DROP = int(Verdict.NONE), int(Verdict.KEEP), int(Verdict.DROP)
 _REFUSE, _WAIT, _RTCP = int(Verdict.REFUSE), int(Verdict.WAIT), int(Verdict.RTCP)
-
-
-@dataclass(slots=True)
-class Control:
-    """An RTCP packet that came to an RTP port."""
-
-    slot: int
-    arrival_ns: int
-    data: bytes
-    name: bytes  # whom it came from, a socket address in the kernel's form
 
 
 class Intake(SlotTables):

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from appliance.media.capture.batch import Control
 from appliance.media.capture.clock import StepClock
 from appliance.media.capture.entry import AnyEntry, Entry
 from appliance.media.capture.exchange import Exchange
-from appliance.media.capture.intake import Control, Intake
+from appliance.media.capture.intake import Intake
 from appliance.media.capture.kept import BoxVoice
 from appliance.media.capture.session import MediaSession, OpenTrack, Session, TrackRequest
 from appliance.media.capture.track import Track
