@@ -111,7 +111,7 @@ class Talk:
         await asyncio.sleep(FRAME_S)
 
     async def press(self, keys: str) -> None:
-        """Keys as telephone-events (RFC 4733), 100 ms each; what is spoken waits meanwhile."""
+        """Keys as telephone-events (RFC 4733), 100 ms each, beside what is spoken."""
         assert self.target is not None
         source = self.source
         for key in keys:
@@ -132,7 +132,6 @@ class Talk:
                 source.sequence += 1
                 if not last:
                     await asyncio.sleep(FRAME_S)
-            source.skip(8)
             await asyncio.sleep(0.06)
 
     async def hang_up(self) -> None:

@@ -55,6 +55,7 @@ class Placed:
     plan: Plan
     conversation: speech.Conversation
     silenced: tuple[tuple[float, float], ...]  # seconds into the conversation
+    lead_s: float = 0.0  # seconds of the recording before it
 
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""`earwitness demo`: a box, three calls, and what can be done with their recordings. Every claim is checked."""
+"""`earwitness demo`: a box, four calls, and what can be done with their recordings. Every claim is checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from appliance.cli import output, recordings
 from appliance.cli.connection import bare
 from appliance.cli.context import Box, services_of
-from appliance.cli.demonstration import check
+from appliance.cli.demonstration import check, inline
 from appliance.cli.demonstration.calls import PLANS, SURGERY, Placed, Plan, place_all
 from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
 from appliance.cli.downloads import fetch
@@ -63,11 +63,12 @@ def _step(text: str) -> None:
 
 
 def _show(box: EmbeddedBox, services: Box, folder: Path) -> None:
-    _contract(services)
-    _step("Three calls from a SIPREC session border controller")
+    tenant = _contract(services)
+    _step("Three calls from a SIPREC session border controller, and one through the box itself")
     with _bars() as progress:
-        placed = asyncio.run(place_all(box.sip, box.layout.pki / "ca.crt", box.connection, progress))
-    found = _await_recordings(services, len(PLANS))
+        placed, through, heard = asyncio.run(_calls(box, tenant, progress))
+    _say(f"In the call through the box heard: {heard}.")
+    found = _await_recordings(services, len(PLANS) + 1)
     _step("The recordings")
     output.table(recordings.COLUMNS, map(recordings.row, found), empty="none")
     by_plan = {call.plan.conversation: _of(found, call) for call in placed}
@@ -85,6 +86,20 @@ def _show(box: EmbeddedBox, services: Box, folder: Path) -> None:
         )
     )
 
+    _step("The call through the box: announced, whispered, paused by the agent's keys")
+    carried = services.recordings.GetRecording(
+        recordings_pb2.GetRecordingRequest(
+            name=_of(found, through).name, view=recordings_pb2.RECORDING_VIEW_FULL
+        )
+    ).recording
+    recordings.describe(carried)
+    _marked(carried)
+    recordings.show_picture(
+        services.recordings.GetWaveform(
+            recordings_pb2.GetWaveformRequest(name=carried.name, columns=70, purpose="demo")
+        )
+    )
+
     _step("Is it whole and untouched?")
     _verify(services, paused.name)
 
@@ -99,18 +114,40 @@ def _show(box: EmbeddedBox, services: Box, folder: Path) -> None:
         )
         words = check.compare(wav.path, call)
         _say(f"{wav.path}: {words}")
+    wav = fetch(services, carried.name, "wav", folder / "through-the-box.wav", quiet=True)
+    _say(f"{wav.path}: {check.compare(wav.path, through)}")
 
     _step("One is erased")
     _erase(box, services, by_plan["prescription"].name, folder)
 
 
-def _contract(services: Box) -> None:
+async def _calls(
+    box: EmbeddedBox, tenant: str, progress: Callable[[Plan, float], None]
+) -> tuple[list[Placed], Placed, str]:
+    """All calls side by side."""
+    placed, (through, heard) = await asyncio.gather(
+        place_all(box.sip, box.layout.pki / "ca.crt", box.connection, progress),
+        inline.place(box.sip("udp"), box.connection, tenant, box.layout.prompts, progress),
+    )
+    return placed, through, heard
+
+
+def _marked(recording: recordings_pb2.Recording) -> None:
+    """The call through the box must say what became of it."""
+    kinds = [recordings_pb2.MarkKind.Name(mark.kind).removeprefix("MARK_KIND_") for mark in recording.marks]
+    wanted = ["ANNOUNCED", "WHISPERED", "PAUSED", "RESUMED"]
+    if [kind for kind in kinds if kind in wanted] != wanted:
+        raise DemoError(f"the timeline of the call through the box says {', '.join(kinds)}")
+
+
+def _contract(services: Box) -> str:
     tenant = services.tenants.CreateTenant(
         tenants_pb2.CreateTenantRequest(tenant=tenants_pb2.Tenant(display_name="Elm Street Surgery"))
     ).tenant
     line = tenants_pb2.Line(display_name="Reception", numbers=[SURGERY], grain=tenants_pb2.GRAIN_DAY)
     services.tenants.CreateLine(tenants_pb2.CreateLineRequest(parent=tenant.name, line=line))
     _say(f"Contracted: every call of {SURGERY}, for the tenant “{tenant.display_name}”.")
+    return tenant.name
 
 
 @contextlib.contextmanager
@@ -118,7 +155,8 @@ def _bars() -> Iterator[Callable[[Plan, float], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=output.console) as progress:
         tasks = {
-            plan: progress.add_task(f"{plan.conversation:<13} {plan.words}", total=1.0) for plan in PLANS
+            plan: progress.add_task(f"{plan.conversation:<13} {plan.words}", total=1.0)
+            for plan in (*PLANS, inline.PLAN)
         }
 
         def advance(plan: Plan, fraction: float) -> None:

@@ -193,6 +193,8 @@ class InlineCall:
             self.setup.dialling.ring_over()
         elif kind == "play":
             ground.play_ended(PlayEnded(rest, False, 0, False, ground.clock.wall_ns()))
+        elif kind == "later":
+            ground.do_later(name)
         elif kind == "tell":
             self._tell(int(rest))
         elif not self.keeping.timer(name):

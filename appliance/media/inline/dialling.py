@@ -124,8 +124,8 @@ class Dialling:
             if callee.settled and same_speech(caller, callee):
                 self.stop_ringing()
                 ground.sync()
-            elif not self._ringing:
-                self._ringing = ground.play(caller, Tone.RINGING, repeat=True)
+            else:
+                self.ring()
             return
         if callee.settled and body and agree(caller, callee):
             assert caller.side.ours is not None
@@ -134,6 +134,11 @@ class Dialling:
             ground.sync()
         else:
             ground.respond(self.invite, status)
+
+    def ring(self) -> None:
+        """The caller hears that it rings."""
+        if not self._ringing:
+            self._ringing = self.ground.play(self.ground.caller, Tone.RINGING, repeat=True)
 
     def stop_ringing(self) -> None:
         if self._ringing:

@@ -111,6 +111,8 @@ class Ground:
         self.notes: list[str] = []  # for the log: what a person should know, without personal data
         self._plays: dict[str, Ended] = {}
         self._plays_made = 0
+        self._later: dict[str, Callable[[], None]] = {}
+        self._later_made = 0
         self._told: dict[int, TrackPlan] = {}
         self._next_track = 0
 
@@ -329,6 +331,18 @@ class Ground:
     def timer(self, name: str, seconds: float) -> None:
         self.timers[name] = self.clock.now() + seconds
 
+    def later(self, seconds: float, what: Callable[[], None]) -> None:
+        """Does it in a while, unless the call is over by then."""
+        self._later_made += 1
+        self._later[f"later {self._later_made}"] = what
+        self.timer(f"later {self._later_made}", seconds)
+
+    def do_later(self, name: str) -> None:
+        """What `later` asked for is due."""
+        what = self._later.pop(name, None)
+        if what is not None:
+            what()
+
     def cancel_timer(self, name: str) -> None:
         self.timers.pop(name, None)
 
@@ -389,6 +403,7 @@ class Ground:
         self.over = True
         self.timers.clear()
         self._plays.clear()
+        self._later.clear()
         for participant in self.present:
             self.hang_up(participant)
         if self.open and not self.closing:

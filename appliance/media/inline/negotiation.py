@@ -106,6 +106,9 @@ class Side:
             raise NoCommonMediaError("the answer takes no audio")
         self.theirs, self.line, self.plan = theirs, found.plan.index, found.plan
         self.remote_crypto, self.local_crypto = found.remote_crypto, found.local_crypto
+        if found.local_crypto is not None:
+            # Kept when they offer next: a key that changes in mid stream is one that some phones do not follow.
+            self.key = found.local_crypto.key_salt
         self.mux = found.plan.rtcp_mux
         return found.plan
 

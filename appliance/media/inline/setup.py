@@ -19,6 +19,8 @@ from appliance.media.sip.session import InboundRequest, SipSession, carries_sdp
 from appliance.model import Mark, MarkKind
 from appliance.model.routing import AnnounceWhen, PromptRef
 
+LEAD_S = 0.2  # a phone that has just learnt where media comes from misses its beginning
+
 
 class Setup:
     """See the module. `joined` is called once the parties can talk."""
@@ -162,7 +164,10 @@ class Setup:
         self._say(ground.caller, prompt, MarkKind.ANNOUNCED, self.dialling.dial)
 
     def _say(self, to: Participant, prompt: PromptRef, kind: MarkKind, then: Callable[[], None]) -> None:
-        """Plays a prompt and notes on the timeline what was heard of it."""
+        """Plays a prompt, once its hearer's phone is ready, and notes on the timeline what was heard of it."""
+        self.ground.later(LEAD_S, lambda: self._say_now(to, prompt, kind, then))
+
+    def _say_now(self, to: Participant, prompt: PromptRef, kind: MarkKind, then: Callable[[], None]) -> None:
         ground = self.ground
         began_ns = ground.clock.wall_ns()
 
@@ -221,7 +226,6 @@ class Setup:
         if ground.over or callee is None or event.session is not callee.sip:
             return
         ground.cancel_timer("ring")
-        self.dialling.stop_ringing()
         callee.answered = True
         body = event.response.body if carries_sdp(event.response) else b""
         callee.raw = body or callee.raw
@@ -310,6 +314,10 @@ class Setup:
             self._talk()
             return
         ground.be(Life.WHISPERING)
+        if any(to is caller for to, _, _ in plays):
+            self.dialling.stop_ringing()
+        elif caller.settled:
+            self.dialling.ring()  # nobody is to wait in silence
         if any(to is caller for to, _, _ in plays) and not caller.answered:
             self._agree_with_caller()
             self._answer_caller()
@@ -344,6 +352,7 @@ class Setup:
         ground = self.ground
         if ground.over:
             return
+        self.dialling.stop_ringing()
         self._agree_with_caller()
         ground.joined = True
         ground.be(Life.TALKING)

@@ -265,8 +265,7 @@ class Kit:
             content_type="application/sdp" if body != b"" else None,
             **more,
         )
-        self.link.run(0.2)
-        self.settle()
+        self.run(0.4)
         return session
 
     def incoming(self, host: Host | None = None) -> IncomingInvite:
@@ -286,7 +285,7 @@ class Kit:
             content_type="application/sdp" if made and status < 300 else None,
             **more,
         )
-        self.run(0.2)
+        self.run(0.5)
 
     def play_to_end(self, *, whole: bool = True, played_ms: int = 2000) -> None:
         """All prompts that play come to their end."""
@@ -297,7 +296,7 @@ class Kit:
                     del media.plays[play_id]
                     call.media(PlayEnded(play_id, whole, played_ms, False, self.wall_ns()))
         self.settle()
-        self.run(0.2)
+        self.run(0.4)
 
     def key(self, code: str, track: int = 1) -> None:
         self.call.media(Keyed(track, code, self.wall_ns()))

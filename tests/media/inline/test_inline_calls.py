@@ -152,7 +152,9 @@ def test_a_prompt_that_cannot_be_played_does_not_hold_the_call() -> None:
     kit = Kit(announced())
     kit.fails = lambda command: "PROMPT_NOT_FOUND" if isinstance(command, Play) else ""
     kit.dial()
+    kit.run(0.5)
     kit.answer()
+    kit.run(0.5)
     assert kit.call.life is Life.TALKING
     assert [mark.data["heard"] for mark in kit.capture.marks] == ["none", "none"]
 
@@ -190,8 +192,7 @@ def test_the_caller_leaves_the_offer_to_the_box_that_announces() -> None:
     kit.caller.endpoint.ack(
         session, now=kit.link.now, body=sdp("192.0.2.1", 4000, "0 101"), content_type="application/sdp"
     )
-    kit.run(0.2)
-    kit.settle()
+    kit.run(0.5)
     assert kit.capture.of(Play)[0].codec.encoding == "PCMU"
     kit.play_to_end()
     kit.answer(body=sdp(CALLEE, 5000, "0 101"))
