@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -18,6 +19,7 @@ class Trail:
 
     def __init__(self, path: Path, status: Status) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path = path
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._status = status
         self._lock = threading.Lock()
@@ -42,6 +44,23 @@ class Trail:
             )
             raise AuditUnavailableError("the audit log cannot be written") from error
         self._status.clear_condition(UNWRITABLE)
+
+    def tail(self, size: int) -> list[dict[str, object]]:
+        """The lines that stand whole in the last `size` bytes, oldest first; one that a full disk tore is left out."""
+        try:
+            with self._path.open("rb") as file:
+                end = file.seek(0, os.SEEK_END)
+                file.seek(max(0, end - size))
+                lines = file.read(size).split(b"\n")
+        except OSError as error:
+            raise AuditUnavailableError("the audit log cannot be read") from error
+        found = []
+        for line in lines[1:] if end > size else lines:
+            with contextlib.suppress(ValueError):
+                record = json.loads(line)
+                if isinstance(record, dict):
+                    found.append(record)
+        return found
 
     def close(self) -> None:
         os.close(self._file)

@@ -21,6 +21,7 @@ from grpc_reflection.v1alpha import reflection
 
 from appliance.access import identities, pki
 from appliance.access.identities import Role
+from appliance.api.acts import Acts
 from appliance.api.audit import Trail
 from appliance.api.board import Board
 from appliance.api.box import Box
@@ -177,6 +178,8 @@ class Control:
         trail = self.trail = Trail(layout.control / "audit.jsonl", self._status)
         self._exit.callback(trail.close)
         self.parts = await self._assemble(store)
+        self._acts = Acts(layout, store, trail, self._status)
+        self._exit.push_async_callback(self._acts.close)
         self._samples = Samples(store, self.parts.prompts, self._status, self._clock_ns)
         await self._samples.settle()
         await self.parts.routing.restore()
@@ -263,6 +266,7 @@ class Control:
         work: dict[str, Coroutine[Any, Any, None]] = {
             "follower": parts.follower.run(),
             "board": parts.board.run(),
+            "acts": self._acts.run(),
             "processes": parts.processes.run(),
             "provision": self._provision(),
             "housekeeping": self._keep_house(),

@@ -17,6 +17,8 @@ from appliance.model.routing import Tenant
 from earwitness.internal.v1 import retention_pb2, signaling_pb2, vault_pb2
 from earwitness.v1 import calls_pb2, events_pb2, party_pb2, recordings_pb2, tenants_pb2
 
+_OF_CALLS = (EventType.CALL_STARTED, EventType.CALL_CHANGED, EventType.CALL_ENDED, EventType.CALL_ACTION)
+
 
 def timestamp(ns: int) -> timestamp_pb2.Timestamp:
     """Any 64-bit number of nanoseconds fits: the years 1677 to 2262."""
@@ -215,7 +217,7 @@ def tenant(row: Tenant) -> tenants_pb2.Tenant:
 
 
 def event(row: Event, resume_token: str) -> events_pb2.Event:
-    if row.type in (EventType.CALL_STARTED, EventType.CALL_CHANGED, EventType.CALL_ENDED):
+    if row.type in _OF_CALLS:
         subject = names.call(row.tenant_id, row.subject)
     elif row.type in (EventType.CONDITION_RAISED, EventType.CONDITION_CLEARED):
         subject = f"processes/{row.subject}"

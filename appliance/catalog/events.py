@@ -30,6 +30,7 @@ class EventType(enum.StrEnum):
     RECORDING_QUARANTINED = "recording-quarantined"
     CONDITION_RAISED = "condition-raised"
     CONDITION_CLEARED = "condition-cleared"
+    CALL_ACTION = "call-action"
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,10 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """Something on the box is not as it should be."""
     EVENT_TYPE_CONDITION_CLEARED: _EventType.ValueType  # 10
     """It is as it should be again."""
+    EVENT_TYPE_CALL_ACTION: _EventType.ValueType  # 11
+    """An agent asked by keypad to pause, resume or stop a call's recording, or a pause ended by itself. Who it was stands
+    on the recording's timeline.
+    """
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """What happened."""
@@ -74,6 +78,10 @@ EVENT_TYPE_CONDITION_RAISED: EventType.ValueType  # 9
 """Something on the box is not as it should be."""
 EVENT_TYPE_CONDITION_CLEARED: EventType.ValueType  # 10
 """It is as it should be again."""
+EVENT_TYPE_CALL_ACTION: EventType.ValueType  # 11
+"""An agent asked by keypad to pause, resume or stop a call's recording, or a pause ended by itself. Who it was stands
+on the recording's timeline.
+"""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 @_typing.final
@@ -96,9 +104,11 @@ class Event(_message.Message):
     line: _builtins.str
     """tenants/{tenant}/lines/{line}; empty for conditions."""
     state: _builtins.str
-    """The state after it: a call's or a recording's state, or a condition's type."""
+    """The state after it: a call's or a recording's state, or a condition's type; for a call's action PAUSE, RESUME or
+    STOP.
+    """
     message: _builtins.str
-    """For conditions: one sentence for people."""
+    """For conditions and actions: one sentence for people."""
     resume_token: _builtins.str
     """Give it back to go on after this event."""
     @_builtins.property

@@ -316,6 +316,9 @@ class SignalingServer(signaling_pb2_grpc.SignalingServiceServicer):
         self.calls: dict[str, signaling_pb2.LiveCall] = {}
         self.log: list[signaling_pb2.LiveCall] = []
         self.controls: list[signaling_pb2.ControlCallRequest] = []
+        self.epoch = "first"
+        self.acts: list[signaling_pb2.Act] = []
+        self.acts_asked: list[tuple[str, int]] = []
         self.changed = threading.Condition()
         self._server: grpc.Server | None = None
         self._stopped = threading.Event()
@@ -405,6 +408,43 @@ class SignalingServer(signaling_pb2_grpc.SignalingServiceServicer):
         }[request.action]
         self.change(request.call_id, state)
         return signaling_pb2.ControlCallResponse(call=self.calls[request.call_id])
+
+    def acted(self, call_id: str, action, serial: int = 0, **fields: object) -> int:
+        """An act of the call is told; its number."""
+        call = self.calls[call_id]
+        with self.changed:
+            serial = serial or (self.acts[-1].serial if self.acts else 0) + 1
+            self.acts.append(
+                signaling_pb2.Act(
+                    **{
+                        "serial": serial,
+                        "at_ns": START + serial,
+                        "call_id": call_id,
+                        "tenant_id": call.tenant_id,
+                        "line_id": call.line_id,
+                        "recording_id": call.recording_ids[-1],
+                        "action": action,
+                        "by": signaling_pb2.ACT_BY_AGENT,
+                        **fields,
+                    }
+                )
+            )
+            self.changed.notify_all()
+        return serial
+
+    def WatchActs(self, request, context):
+        self.acts_asked.append((request.epoch, request.after))
+        seen = request.after if request.epoch == self.epoch else 0
+        yield signaling_pb2.WatchActsResponse(epoch=self.epoch)
+        while not self._stopped.is_set() and context.is_active():
+            with self.changed:
+                fresh = [act for act in self.acts if act.serial > seen]
+                if not fresh:
+                    self.changed.wait(0.2)
+                    continue
+            for act in fresh:
+                yield signaling_pb2.WatchActsResponse(epoch=self.epoch, act=act)
+                seen = act.serial
 
 
 class Clock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ class Call:
     past: list[str] = field(default_factory=list)  # recordings of legs that are over
     paused: bool = False
     paused_by: str = ""
+    resume_at: float = 0.0  # on the monotonic clock, which a restart of ours does not touch; 0: not by itself
     keep_from_ns: int = (
         0  # the last resume or taking off hold: what arrived before must not be kept by a new part
     )
@@ -50,10 +52,16 @@ class Call:
             started_ns=self.started_ns,
             paused=self.paused,
             paused_by=self.paused_by,
+            resume_at=self.resume_at,
             stopped=self.stopped,
             stopped_by=self.stopped_by,
             state_since_ns=self.state_since_ns,
         )
+
+    def set_resume(self) -> None:
+        """A pause begins: when it ends by itself."""
+        delay = self.line.auto_resume_s
+        self.resume_at = time.monotonic() + delay if delay else 0.0
 
     def now_state(self) -> tuple[pb.CallState.ValueType, str]:
         """What the call is doing, and the detail to it."""

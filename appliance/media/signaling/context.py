@@ -26,6 +26,7 @@ class CallContext(BaseModel):
     started_ns: int
     paused: bool = False
     paused_by: str = ""
+    resume_at: float = 0.0  # on the monotonic clock of this boot, as is the memory it lies in
     stopped: bool = False
     stopped_by: str = ""
     state_since_ns: int = 0

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 
 import grpc
+import structlog
 
+from appliance.media.signaling.acts import Acts
 from appliance.media.signaling.board import Board
 from appliance.media.signaling.calls import Call, Leg
 from appliance.media.signaling.desk import Desk
 from appliance.media.signaling.errors import ActionError, CallNotRecordedError, CaptureUnavailableError
 from appliance.media.signaling.inline.live import LiveInline
-from appliance.model import Mark, MarkKind
+from appliance.model import EarwitnessError, Mark, MarkKind
 from earwitness.internal.v1 import signaling_pb2 as pb
 from earwitness.internal.v1 import signaling_pb2_grpc
 
@@ -21,6 +24,11 @@ MAX_ACTOR = 256
 MAX_REASON = 1024
 PATIENCE_S = 8.0
 RETRY_S = 0.5
+AUTOMATIC = "automatic"
+LOOK_S = 1.0  # for pauses that have lasted long enough
+AGAIN_S = 5.0  # where capture did not confirm that one has ended
+
+log = structlog.get_logger()
 
 
 class Control:
@@ -29,6 +37,7 @@ class Control:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._locks: dict[str, asyncio.Lock] = {}
+        self._resuming: set[str] = set()
 
     async def act(
         self, call_id: str, action: pb.CallAction.ValueType, actor: str, reason: str
@@ -47,14 +56,52 @@ class Control:
             await call.act(action, actor, reason)
             return self._desk.board.publish(call)
         assert isinstance(call, Call)
+        async with self._alone(call_id):
+            await self._act(call, action, actor, reason)
+        return self._desk.board.publish(call)
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, call_id: str) -> AsyncIterator[None]:
         lock = self._locks.setdefault(call_id, asyncio.Lock())
         try:
             async with lock:
-                await self._act(call, action, actor, reason)
+                yield
         finally:
             if not lock.locked():
                 self._locks.pop(call_id, None)
-        return self._desk.board.publish(call)
+
+    # -- a pause that ends by itself ---------------------------------------------------------------------------------
+
+    async def follow(self) -> None:
+        """Ends pauses of recorded sessions that have lasted as long as their line lets them. Until cancelled.
+
+        Inline calls see to theirs by themselves.
+        """
+        while True:
+            now = time.monotonic()
+            for call in [one for one in self._desk.board.calls.values() if isinstance(one, Call)]:
+                due = call.paused and 0 < call.resume_at <= now
+                if due and call.call_id not in self._resuming:
+                    self._resuming.add(call.call_id)
+                    self._desk.spawn(self._resume(call, call.resume_at), "automatic resume")
+            await asyncio.sleep(LOOK_S)
+
+    async def _resume(self, call: Call, due: float) -> None:
+        try:
+            async with self._alone(call.call_id):
+                if not call.paused or call.resume_at != due or not call.legs:
+                    return  # somebody was quicker
+                await self._act(call, pb.CALL_ACTION_RESUME, AUTOMATIC, f"after {call.line.auto_resume_s} s")
+        except EarwitnessError as error:
+            log.warning("pause not ended", call=call.call_id, reason=error.reason)
+            call.resume_at = time.monotonic() + AGAIN_S
+            return
+        finally:
+            self._resuming.discard(call.call_id)
+        message = self._desk.board.publish(call)
+        self._desk.acts.tell(message, pb.CALL_ACTION_RESUME, pb.ACT_BY_AUTOMATIC, call.keep_from_ns)
+
+    # -- what is done ------------------------------------------------------------------------------------------------
 
     async def _act(self, call: Call, action: pb.CallAction.ValueType, actor: str, reason: str) -> None:
         if action == pb.CALL_ACTION_STOP and call.stopped:
@@ -68,21 +115,23 @@ class Control:
                 return
             # From here on: what opens while we ask opens paused.
             call.paused, call.paused_by = True, actor
+            call.set_resume()
             await self._each(recorded, Mark(kind=MarkKind.PAUSED, at_ns=now_ns, actor=actor, reason=reason))
         elif action == pb.CALL_ACTION_RESUME:
             if not call.paused:
                 return
-            call.paused, call.paused_by = False, ""
+            by, due = call.paused_by, call.resume_at
+            call.paused, call.paused_by, call.resume_at = False, "", 0.0
             call.keep_from_ns = now_ns
             try:
                 await self._each(
                     recorded, Mark(kind=MarkKind.RESUMED, at_ns=now_ns, actor=actor, reason=reason)
                 )
             except CaptureUnavailableError:
-                call.paused, call.paused_by = True, actor
+                call.paused, call.paused_by, call.resume_at = True, by, due
                 raise
         elif action == pb.CALL_ACTION_STOP:
-            call.stopped, call.stopped_by = True, actor
+            call.stopped, call.stopped_by, call.resume_at = True, actor, 0.0
             mark = Mark(kind=MarkKind.STOPPED, at_ns=now_ns, actor=actor, reason=reason)
             for leg in recorded:
                 async with leg.lock:
@@ -128,9 +177,10 @@ class Control:
 class SignalingServicer(signaling_pb2_grpc.SignalingServiceServicer):
     """See signaling.proto."""
 
-    def __init__(self, board: Board, control: Control) -> None:
+    def __init__(self, board: Board, control: Control, acts: Acts) -> None:
         self._board = board
         self._control = control
+        self._acts = acts
 
     async def ListCalls(
         self, request: pb.ListCallsRequest, context: grpc.ServicerContext
@@ -151,3 +201,10 @@ class SignalingServicer(signaling_pb2_grpc.SignalingServiceServicer):
         """See signaling.proto."""
         call = await self._control.act(request.call_id, request.action, request.actor, request.reason)
         return pb.ControlCallResponse(call=call)
+
+    async def WatchActs(
+        self, request: pb.WatchActsRequest, context: grpc.ServicerContext
+    ) -> AsyncIterator[pb.WatchActsResponse]:
+        """See signaling.proto."""
+        async for message in self._acts.watch(request.epoch, request.after):
+            yield message

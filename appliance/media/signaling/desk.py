@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from appliance.config.settings import Settings
+from appliance.media.signaling.acts import Acts
 from appliance.media.signaling.board import Board
 from appliance.media.signaling.calls import Call, Leg
 from appliance.media.signaling.capture import Workers
@@ -43,6 +44,7 @@ class Desk:
         self.table = table
         self.endpoint = endpoint
         self.board = board
+        self.acts = Acts()
         self.stitcher = Stitcher()
         self.watch = MediaWatch(settings.media.no_media_alarm_s, status)
         self.legs: set[Leg] = set()

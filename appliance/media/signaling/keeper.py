@@ -167,6 +167,8 @@ class Keeper:
         )
         session.user = leg
         call.paused = call.paused or state.paused
+        if call.paused and not call.resume_at:
+            call.set_resume()  # we died before capture was told of the time
         call.legs.append(leg)
         desk.legs.add(leg)
         worker.load += 1
@@ -194,6 +196,7 @@ class Keeper:
             )
         call.paused = call.paused or context.paused
         call.paused_by = call.paused_by or context.paused_by
+        call.resume_at = call.resume_at or context.resume_at
         call.stopped = call.stopped or context.stopped
         call.stopped_by = call.stopped_by or context.stopped_by
         return call

@@ -135,7 +135,7 @@ class Signaling:
         control = Control(self.desk)
         self._server = await self.child.serve_aio(
             lambda server: signaling_pb2_grpc.add_SignalingServiceServicer_to_server(
-                SignalingServicer(self.board, control), server
+                SignalingServicer(self.board, control, self.desk.acts), server
             )
         )
         if not await self._await_table():
@@ -151,6 +151,7 @@ class Signaling:
         self.inline.follow()
         self.registrar.start(transports)
         self._tasks.append(asyncio.create_task(self.table.follow()))
+        self._tasks.append(asyncio.create_task(control.follow()))
         if self._tls is not None:
             self._tasks.append(asyncio.create_task(self._follow_certificate(self._tls)))
         self.child.ready(

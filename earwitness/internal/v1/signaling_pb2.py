@@ -24,17 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&earwitness/internal/v1/signaling.proto\x12\x16\x65\x61rwitness.internal.v1\"\x9f\x02\n\x08LiveCall\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0f\n\x07line_id\x18\x03 \x01(\t\x12\x15\n\rrecording_ids\x18\x04 \x03(\t\x12\x30\n\x05state\x18\x05 \x01(\x0e\x32!.earwitness.internal.v1.CallState\x12\x12\n\nstarted_ns\x18\x06 \x01(\x03\x12\x16\n\x0estate_since_ns\x18\x07 \x01(\x03\x12\x32\n\x07parties\x18\x08 \x03(\x0b\x32!.earwitness.internal.v1.LiveParty\x12\x0e\n\x06\x64\x65tail\x18\t \x01(\t\x12\x15\n\rsilent_tracks\x18\n \x03(\x05\x12\x0e\n\x06source\x18\x0b \x01(\t\"C\n\tLiveParty\x12\x0b\n\x03\x61or\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\r\n\x05track\x18\x04 \x01(\x05\"\x12\n\x10ListCallsRequest\"D\n\x11ListCallsResponse\x12/\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32 .earwitness.internal.v1.LiveCall\"\x13\n\x11WatchCallsRequest\"U\n\x12WatchCallsResponse\x12.\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32 .earwitness.internal.v1.LiveCall\x12\x0f\n\x07in_sync\x18\x02 \x01(\x08\"x\n\x12\x43ontrolCallRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x32\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\".earwitness.internal.v1.CallAction\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"E\n\x13\x43ontrolCallResponse\x12.\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32 .earwitness.internal.v1.LiveCall*\xee\x01\n\tCallState\x12\x1a\n\x16\x43\x41LL_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43\x41LL_STATE_RECORDING\x10\x01\x12\x15\n\x11\x43\x41LL_STATE_PAUSED\x10\x02\x12\x13\n\x0f\x43\x41LL_STATE_HELD\x10\x03\x12\x1b\n\x17\x43\x41LL_STATE_NOT_RECORDED\x10\x04\x12\x14\n\x10\x43\x41LL_STATE_ENDED\x10\x05\x12\x19\n\x15\x43\x41LL_STATE_ANNOUNCING\x10\x06\x12\x16\n\x12\x43\x41LL_STATE_RINGING\x10\x07\x12\x19\n\x15\x43\x41LL_STATE_WHISPERING\x10\x08*n\n\nCallAction\x12\x1b\n\x17\x43\x41LL_ACTION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41LL_ACTION_PAUSE\x10\x01\x12\x16\n\x12\x43\x41LL_ACTION_RESUME\x10\x02\x12\x14\n\x10\x43\x41LL_ACTION_STOP\x10\x03\x32\xc3\x02\n\x10SignalingService\x12`\n\tListCalls\x12(.earwitness.internal.v1.ListCallsRequest\x1a).earwitness.internal.v1.ListCallsResponse\x12\x65\n\nWatchCalls\x12).earwitness.internal.v1.WatchCallsRequest\x1a*.earwitness.internal.v1.WatchCallsResponse0\x01\x12\x66\n\x0b\x43ontrolCall\x12*.earwitness.internal.v1.ControlCallRequest\x1a+.earwitness.internal.v1.ControlCallResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&earwitness/internal/v1/signaling.proto\x12\x16\x65\x61rwitness.internal.v1\"\x9f\x02\n\x08LiveCall\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0f\n\x07line_id\x18\x03 \x01(\t\x12\x15\n\rrecording_ids\x18\x04 \x03(\t\x12\x30\n\x05state\x18\x05 \x01(\x0e\x32!.earwitness.internal.v1.CallState\x12\x12\n\nstarted_ns\x18\x06 \x01(\x03\x12\x16\n\x0estate_since_ns\x18\x07 \x01(\x03\x12\x32\n\x07parties\x18\x08 \x03(\x0b\x32!.earwitness.internal.v1.LiveParty\x12\x0e\n\x06\x64\x65tail\x18\t \x01(\t\x12\x15\n\rsilent_tracks\x18\n \x03(\x05\x12\x0e\n\x06source\x18\x0b \x01(\t\"C\n\tLiveParty\x12\x0b\n\x03\x61or\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\r\n\x05track\x18\x04 \x01(\x05\"\x12\n\x10ListCallsRequest\"D\n\x11ListCallsResponse\x12/\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32 .earwitness.internal.v1.LiveCall\"\x13\n\x11WatchCallsRequest\"U\n\x12WatchCallsResponse\x12.\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32 .earwitness.internal.v1.LiveCall\x12\x0f\n\x07in_sync\x18\x02 \x01(\x08\"x\n\x12\x43ontrolCallRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x32\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\".earwitness.internal.v1.CallAction\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"E\n\x13\x43ontrolCallResponse\x12.\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32 .earwitness.internal.v1.LiveCall\"0\n\x10WatchActsRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x03\"L\n\x11WatchActsResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\t\x12(\n\x03\x61\x63t\x18\x02 \x01(\x0b\x32\x1b.earwitness.internal.v1.Act\"\xdf\x01\n\x03\x41\x63t\x12\x0e\n\x06serial\x18\x01 \x01(\x03\x12\r\n\x05\x61t_ns\x18\x02 \x01(\x03\x12\x0f\n\x07\x63\x61ll_id\x18\x03 \x01(\t\x12\x11\n\ttenant_id\x18\x04 \x01(\t\x12\x0f\n\x07line_id\x18\x05 \x01(\t\x12\x14\n\x0crecording_id\x18\x06 \x01(\t\x12\x32\n\x06\x61\x63tion\x18\x07 \x01(\x0e\x32\".earwitness.internal.v1.CallAction\x12)\n\x02\x62y\x18\x08 \x01(\x0e\x32\x1d.earwitness.internal.v1.ActBy\x12\x0f\n\x07refused\x18\t \x01(\t*\xee\x01\n\tCallState\x12\x1a\n\x16\x43\x41LL_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43\x41LL_STATE_RECORDING\x10\x01\x12\x15\n\x11\x43\x41LL_STATE_PAUSED\x10\x02\x12\x13\n\x0f\x43\x41LL_STATE_HELD\x10\x03\x12\x1b\n\x17\x43\x41LL_STATE_NOT_RECORDED\x10\x04\x12\x14\n\x10\x43\x41LL_STATE_ENDED\x10\x05\x12\x19\n\x15\x43\x41LL_STATE_ANNOUNCING\x10\x06\x12\x16\n\x12\x43\x41LL_STATE_RINGING\x10\x07\x12\x19\n\x15\x43\x41LL_STATE_WHISPERING\x10\x08*n\n\nCallAction\x12\x1b\n\x17\x43\x41LL_ACTION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41LL_ACTION_PAUSE\x10\x01\x12\x16\n\x12\x43\x41LL_ACTION_RESUME\x10\x02\x12\x14\n\x10\x43\x41LL_ACTION_STOP\x10\x03*G\n\x05\x41\x63tBy\x12\x16\n\x12\x41\x43T_BY_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x41\x43T_BY_AGENT\x10\x01\x12\x14\n\x10\x41\x43T_BY_AUTOMATIC\x10\x02\x32\xa7\x03\n\x10SignalingService\x12`\n\tListCalls\x12(.earwitness.internal.v1.ListCallsRequest\x1a).earwitness.internal.v1.ListCallsResponse\x12\x65\n\nWatchCalls\x12).earwitness.internal.v1.WatchCallsRequest\x1a*.earwitness.internal.v1.WatchCallsResponse0\x01\x12\x66\n\x0b\x43ontrolCall\x12*.earwitness.internal.v1.ControlCallRequest\x1a+.earwitness.internal.v1.ControlCallResponse\x12\x62\n\tWatchActs\x12(.earwitness.internal.v1.WatchActsRequest\x1a).earwitness.internal.v1.WatchActsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'earwitness.internal.v1.signaling_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CALLSTATE']._serialized_start=817
-  _globals['_CALLSTATE']._serialized_end=1055
-  _globals['_CALLACTION']._serialized_start=1057
-  _globals['_CALLACTION']._serialized_end=1167
+  _globals['_CALLSTATE']._serialized_start=1171
+  _globals['_CALLSTATE']._serialized_end=1409
+  _globals['_CALLACTION']._serialized_start=1411
+  _globals['_CALLACTION']._serialized_end=1521
+  _globals['_ACTBY']._serialized_start=1523
+  _globals['_ACTBY']._serialized_end=1594
   _globals['_LIVECALL']._serialized_start=67
   _globals['_LIVECALL']._serialized_end=354
   _globals['_LIVEPARTY']._serialized_start=356
@@ -51,6 +53,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTROLCALLREQUEST']._serialized_end=743
   _globals['_CONTROLCALLRESPONSE']._serialized_start=745
   _globals['_CONTROLCALLRESPONSE']._serialized_end=814
-  _globals['_SIGNALINGSERVICE']._serialized_start=1170
-  _globals['_SIGNALINGSERVICE']._serialized_end=1493
+  _globals['_WATCHACTSREQUEST']._serialized_start=816
+  _globals['_WATCHACTSREQUEST']._serialized_end=864
+  _globals['_WATCHACTSRESPONSE']._serialized_start=866
+  _globals['_WATCHACTSRESPONSE']._serialized_end=942
+  _globals['_ACT']._serialized_start=945
+  _globals['_ACT']._serialized_end=1168
+  _globals['_SIGNALINGSERVICE']._serialized_start=1597
+  _globals['_SIGNALINGSERVICE']._serialized_end=2020
 # @@protoc_insertion_point(module_scope)

@@ -95,6 +95,30 @@ CALL_ACTION_STOP: CallAction.ValueType  # 3
 """End the recording; final for this call."""
 Global___CallAction: _TypeAlias = CallAction  # noqa: Y015
 
+class _ActBy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ActByEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ActBy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACT_BY_UNSPECIFIED: _ActBy.ValueType  # 0
+    """Not said."""
+    ACT_BY_AGENT: _ActBy.ValueType  # 1
+    """The agent, by keypad."""
+    ACT_BY_AUTOMATIC: _ActBy.ValueType  # 2
+    """The box: a pause ended by itself."""
+
+class ActBy(_ActBy, metaclass=_ActByEnumTypeWrapper):
+    """Who asked for an act. Which agent stands on the timeline of the recording, and nowhere else."""
+
+ACT_BY_UNSPECIFIED: ActBy.ValueType  # 0
+"""Not said."""
+ACT_BY_AGENT: ActBy.ValueType  # 1
+"""The agent, by keypad."""
+ACT_BY_AUTOMATIC: ActBy.ValueType  # 2
+"""The box: a pause ended by itself."""
+Global___ActBy: _TypeAlias = ActBy  # noqa: Y015
+
 @_typing.final
 class LiveCall(_message.Message):
     """A live call."""
@@ -340,3 +364,111 @@ class ControlCallResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ControlCallResponse: _TypeAlias = ControlCallResponse  # noqa: Y015
+
+@_typing.final
+class WatchActsRequest(_message.Message):
+    """Asks for acts after one that the caller has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.str
+    """The life of signaling in which the last seen act was told; empty where none was."""
+    after: _builtins.int
+    """The serial number of the last seen act in that life."""
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.str = ...,
+        after: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "epoch", b"epoch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchActsRequest: _TypeAlias = WatchActsRequest  # noqa: Y015
+
+@_typing.final
+class WatchActsResponse(_message.Message):
+    """An act, or the life of signaling in which the next ones are told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    ACT_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.str
+    """Names this life of signaling; in another one serial numbers begin anew."""
+    @_builtins.property
+    def act(self) -> Global___Act:
+        """The act; absent in the first message."""
+
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.str = ...,
+        act: Global___Act | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["act", b"act"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "epoch", b"epoch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchActsResponse: _TypeAlias = WatchActsResponse  # noqa: Y015
+
+@_typing.final
+class Act(_message.Message):
+    """Something that was done to the recording of a live call, or refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERIAL_FIELD_NUMBER: _builtins.int
+    AT_NS_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    LINE_ID_FIELD_NUMBER: _builtins.int
+    RECORDING_ID_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    serial: _builtins.int
+    """From 1 on, without gaps; where some are missing, they were forgotten before they were asked for."""
+    at_ns: _builtins.int
+    """When, nanoseconds since the Unix epoch."""
+    call_id: _builtins.str
+    """The call's id."""
+    tenant_id: _builtins.str
+    """Tenant's id."""
+    line_id: _builtins.str
+    """Line's id."""
+    recording_id: _builtins.str
+    """The recording on whose timeline it stands, and who it was; empty where the call has none."""
+    action: Global___CallAction.ValueType
+    """What was asked."""
+    by: Global___ActBy.ValueType
+    """Who asked."""
+    refused: _builtins.str
+    """Why it was refused, such as no-right; empty where it was done."""
+    def __init__(
+        self,
+        *,
+        serial: _builtins.int = ...,
+        at_ns: _builtins.int = ...,
+        call_id: _builtins.str = ...,
+        tenant_id: _builtins.str = ...,
+        line_id: _builtins.str = ...,
+        recording_id: _builtins.str = ...,
+        action: Global___CallAction.ValueType = ...,
+        by: Global___ActBy.ValueType = ...,
+        refused: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "at_ns", b"at_ns", "by", b"by", "call_id", b"call_id", "line_id", b"line_id", "recording_id", b"recording_id", "refused", b"refused", "serial", b"serial", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Act: _TypeAlias = Act  # noqa: Y015

@@ -50,6 +50,11 @@ class SignalingServiceStub:
                 request_serializer=earwitness_dot_internal_dot_v1_dot_signaling__pb2.ControlCallRequest.SerializeToString,
                 response_deserializer=earwitness_dot_internal_dot_v1_dot_signaling__pb2.ControlCallResponse.FromString,
                 _registered_method=True)
+        self.WatchActs = channel.unary_stream(
+                '/earwitness.internal.v1.SignalingService/WatchActs',
+                request_serializer=earwitness_dot_internal_dot_v1_dot_signaling__pb2.WatchActsRequest.SerializeToString,
+                response_deserializer=earwitness_dot_internal_dot_v1_dot_signaling__pb2.WatchActsResponse.FromString,
+                _registered_method=True)
 
 
 class SignalingServiceServicer:
@@ -77,6 +82,14 @@ class SignalingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchActs(self, request, context):
+        """What was done, or refused, to recordings otherwise than over the API: by keypad, and by the clock. First what is
+        still known and the caller has not seen, then each as it happens, until the caller goes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SignalingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +107,11 @@ def add_SignalingServiceServicer_to_server(servicer, server):
                     servicer.ControlCall,
                     request_deserializer=earwitness_dot_internal_dot_v1_dot_signaling__pb2.ControlCallRequest.FromString,
                     response_serializer=earwitness_dot_internal_dot_v1_dot_signaling__pb2.ControlCallResponse.SerializeToString,
+            ),
+            'WatchActs': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchActs,
+                    request_deserializer=earwitness_dot_internal_dot_v1_dot_signaling__pb2.WatchActsRequest.FromString,
+                    response_serializer=earwitness_dot_internal_dot_v1_dot_signaling__pb2.WatchActsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +196,33 @@ class SignalingService:
             '/earwitness.internal.v1.SignalingService/ControlCall',
             earwitness_dot_internal_dot_v1_dot_signaling__pb2.ControlCallRequest.SerializeToString,
             earwitness_dot_internal_dot_v1_dot_signaling__pb2.ControlCallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchActs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/earwitness.internal.v1.SignalingService/WatchActs',
+            earwitness_dot_internal_dot_v1_dot_signaling__pb2.WatchActsRequest.SerializeToString,
+            earwitness_dot_internal_dot_v1_dot_signaling__pb2.WatchActsResponse.FromString,
             options,
             channel_credentials,
             insecure,

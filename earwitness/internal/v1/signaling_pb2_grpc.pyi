@@ -39,6 +39,10 @@ class SignalingServiceStub:
     """First every live call, then each change, until the caller goes."""
     ControlCall: _grpc.UnaryUnaryMultiCallable[_signaling_pb2.ControlCallRequest, _signaling_pb2.ControlCallResponse]
     """Pauses, resumes or stops the recording of a call."""
+    WatchActs: _grpc.UnaryStreamMultiCallable[_signaling_pb2.WatchActsRequest, _signaling_pb2.WatchActsResponse]
+    """What was done, or refused, to recordings otherwise than over the API: by keypad, and by the clock. First what is
+    still known and the caller has not seen, then each as it happens, until the caller goes.
+    """
 
 @_typing.type_check_only
 class SignalingServiceAsyncStub(SignalingServiceStub):
@@ -51,6 +55,10 @@ class SignalingServiceAsyncStub(SignalingServiceStub):
     """First every live call, then each change, until the caller goes."""
     ControlCall: _aio.UnaryUnaryMultiCallable[_signaling_pb2.ControlCallRequest, _signaling_pb2.ControlCallResponse]  # type: ignore[assignment]
     """Pauses, resumes or stops the recording of a call."""
+    WatchActs: _aio.UnaryStreamMultiCallable[_signaling_pb2.WatchActsRequest, _signaling_pb2.WatchActsResponse]  # type: ignore[assignment]
+    """What was done, or refused, to recordings otherwise than over the API: by keypad, and by the clock. First what is
+    still known and the caller has not seen, then each as it happens, until the caller goes.
+    """
 
 class SignalingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Live calls, as signaling knows them. Served on signaling.sock; called by control."""
@@ -78,5 +86,15 @@ class SignalingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_signaling_pb2.ControlCallResponse, _abc.Awaitable[_signaling_pb2.ControlCallResponse]]:
         """Pauses, resumes or stops the recording of a call."""
+
+    @_abc_1.abstractmethod
+    def WatchActs(
+        self,
+        request: _signaling_pb2.WatchActsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_signaling_pb2.WatchActsResponse], _abc.AsyncIterator[_signaling_pb2.WatchActsResponse]]:
+        """What was done, or refused, to recordings otherwise than over the API: by keypad, and by the clock. First what is
+        still known and the caller has not seen, then each as it happens, until the caller goes.
+        """
 
 def add_SignalingServiceServicer_to_server(servicer: SignalingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

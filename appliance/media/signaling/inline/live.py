@@ -10,8 +10,9 @@ import structlog
 
 from appliance.media.inline.call import InlineCall
 from appliance.media.inline.ground import Life
-from appliance.media.inline.keeping import Act
-from appliance.media.inline.media import Close, Failed, MediaEvent
+from appliance.media.inline.keeping import AUTOMATIC, Act
+from appliance.media.inline.media import Close, Command, Failed, MediaEvent, Outcome, Resume
+from appliance.media.signaling.acts import MAX_REFUSED_A_CALL
 from appliance.media.signaling.desk import Desk
 from appliance.media.signaling.errors import ActionError, CallNotRecordedError, CaptureUnavailableError
 from appliance.media.signaling.inline.session import MediaSession
@@ -29,6 +30,7 @@ _ACTIONS = {
     pb.CALL_ACTION_RESUME: "resume",
     pb.CALL_ACTION_STOP: "end",
 }
+_BY_NAME = {name: action for action, name in _ACTIONS.items()}
 log = structlog.get_logger()
 
 
@@ -54,6 +56,7 @@ class LiveInline:
         self.lock = asyncio.Lock()
         self._state = pb.CALL_STATE_UNSPECIFIED
         self._state_since_ns = 0
+        self._refused = 0
         self._working: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -82,9 +85,28 @@ class LiveInline:
             registry.forget(self)
 
     def _told(self, act: Act) -> None:
-        self.registry.desk.status.count(f"keypad_{act.action}" + ("_refused" if act.refused else ""))
+        desk = self.registry.desk
+        desk.status.count(f"keypad_{act.action}" + ("_refused" if act.refused else ""))
         # Who it was stands on the recording's timeline; a log holds no numbers.
         log.info("by keypad", call=self.call_id, action=act.action, refused=act.refused or None)
+        if act.refused:
+            self._refused += 1
+            if self._refused > MAX_REFUSED_A_CALL:
+                desk.status.count("refusals_not_told")
+                return
+        desk.acts.tell(self.message(act.at_ns), _BY_NAME[act.action], pb.ACT_BY_AGENT, act.at_ns, act.refused)
+
+    def _resumed(self, command: Command, outcome: Outcome) -> None:
+        """Tells of a pause that ended by itself."""
+        if (
+            isinstance(command, Resume)
+            and command.mark.actor == AUTOMATIC
+            and not isinstance(outcome, Failed)
+        ):
+            at_ns = command.mark.at_ns
+            self.registry.desk.acts.tell(
+                self.message(at_ns), pb.CALL_ACTION_RESUME, pb.ACT_BY_AUTOMATIC, at_ns
+            )
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -108,6 +130,7 @@ class LiveInline:
             command, then = asked
             async with self.lock:
                 outcome = await self.session.carry_out(command)
+                self._resumed(command, outcome)
                 with self.registry.desk.transports.acting():
                     then(outcome)
                 if not isinstance(command, Close):
@@ -168,7 +191,7 @@ class LiveInline:
             return pb.CALL_STATE_NOT_RECORDED, ground.why_not
         if ground.paused:
             return pb.CALL_STATE_PAUSED, ground.paused_by
-        if ground.present and all(one.held for one in ground.present):
+        if any(one.held for one in ground.present):
             return pb.CALL_STATE_HELD, ""
         return pb.CALL_STATE_RECORDING, ""
 
