@@ -29,6 +29,9 @@ from appliance.media.rtp.rollover import RolloverStore
 from appliance.process import child, notify
 from earwitness.internal.v1 import capture_pb2_grpc
 
+PRIORITY = -11
+"""As audio servers ask for; the lowest is -20."""
+
 log = structlog.get_logger()
 
 
@@ -85,6 +88,14 @@ def _sweep(folder: Path, age_s: float = 60.0) -> None:
             continue  # another worker's, just being made
 
 
+def _ask_for_priority() -> None:
+    """Bridged calls wait for nobody else on the machine. Where that is not permitted, the unit has to say it (`Nice=`)."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+    except PermissionError:
+        log.info("no scheduling priority: relayed media may be late while the machine is busy")
+
+
 def main() -> None:
     """Runs until told to stop."""
     process = child.start("capture", numbered=True)
@@ -93,6 +104,7 @@ def main() -> None:
     gc.set_threshold(50_000, 20, 50)
     # What is relayed waits for no other thread of this process longer than this.
     sys.setswitchinterval(0.0005)
+    _ask_for_priority()
     warm()
     settings, layout = process.settings, process.layout
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
