@@ -14,11 +14,23 @@ from appliance.media.inline.ground import SDP, Ground, Life, Participant
 from appliance.media.inline.media import Evidence, Failed, Open, Opened, Outcome, PlayEnded
 from appliance.media.inline.negotiation import OWN_OFFER, NoCommonMediaError, alone
 from appliance.media.sip.events import Answered
+from appliance.media.sip.reply import REASONS
 from appliance.media.sip.sdp import MediaDirection
 from appliance.media.sip.session import InboundRequest, SipSession, carries_sdp
 from appliance.model import Mark, MarkKind
 from appliance.model.routing import AnnounceWhen, PromptRef
 
+# What a person would want to read of a call that did not come about.
+WHY = {
+    404: "the line has no target for calls in this direction",
+    408: "the target does not answer",
+    480: "nobody answered at any target",
+    483: "the call has gone round in a circle",
+    486: "busy",
+    488: "no audio that both sides take",
+    503: "the target cannot be reached",
+    603: "declined",
+}
 LEAD_S = 0.2  # a phone that has just learnt where media comes from misses its beginning
 
 
@@ -379,6 +391,9 @@ class Setup:
     def refuse(self, status: int) -> None:
         """The call ends here: the caller is told why, by its INVITE or, where it is up already, by BYE."""
         ground, caller = self.ground, self.ground.caller
+        ground.notes.append(
+            f"not connected, {status}: {WHY.get(status, REASONS.get(status, 'refused there'))}"
+        )
         if caller.answered:
             ground.hang_up(caller, f"{status}")
         else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from appliance.model import Mark, MarkKind
-from appliance.process.status import ALARM, WARNING, Status
+from appliance.process.status import ALARM, Status
 from earwitness.internal.v1 import capture_pb2 as pb
 
 NO_MEDIA = "CallsWithoutMedia"
@@ -114,7 +114,7 @@ class MediaWatch:
     def _raise(self) -> None:
         for type_, severity, group, words in (
             (NO_MEDIA, ALARM, self._without, "up, and no media comes"),
-            (ONE_SIDED, WARNING, self._one_sided, "up, and one side has never sent any media"),
+            (ONE_SIDED, ALARM, self._one_sided, "up, and one side has never sent any media"),
         ):
             if group:
                 verb = "call is" if len(group) == 1 else "calls are"

@@ -22,8 +22,9 @@ from inline_kit import (
 from appliance.media.inline.ground import Life
 from appliance.media.inline.media import PlayEnded, Tone
 from appliance.media.sip.events import Answered, EndCause, IncomingInvite, Provisional, SessionEnded
+from appliance.media.sip.flow import Flow
 from appliance.media.sip.sdp import parse_sdp
-from appliance.model.routing import AnnounceWhen
+from appliance.model.routing import AnnounceWhen, Target
 
 
 def last_answer(kit: Kit) -> bytes:
@@ -440,3 +441,45 @@ def test_messages_get_lost(seed: int, loss: float) -> None:
     assert kit.call.ended
     assert not kit.box.endpoint.sessions
     assert kit.capture.of(Change)
+
+
+def test_a_caller_with_100rel_gets_its_early_media_reliably() -> None:
+    kit = Kit(announced())
+    session = kit.dial(headers=[("Supported", "100rel")])
+    assert session is not None
+    early = [event.response for event in kit.caller.seen(Provisional) if event.response.status == 183]
+    assert early[0].rseq is not None
+    assert kit.caller.requests("PRACK")
+    kit.play_to_end()
+    kit.answer()
+    kit.play_to_end()
+    assert kit.call.life is Life.TALKING
+
+
+def test_a_target_that_answers_twice_is_hung_up_on_once() -> None:
+    """Two 2xx of a call that was forked further on: the second branch is ended at once (RFC 3261, 13.2.2.4)."""
+    kit = Kit()
+    kit.dial()
+    inbound = kit.incoming().inbound
+    kit.answer()
+    twin = kit.callee.responses(200)[0].copy()
+    twin.headers.set("To", str(twin.to.with_tag("another")))
+    kit.box.endpoint.receive(twin.serialize(), inbound_flow(kit), kit.link.now)
+    kit.box.pump()
+    kit.run(1)
+    assert [request.to.tag for request in kit.box.requests("BYE")] == ["another"]
+    assert kit.call.life is Life.TALKING
+    assert inbound.answered
+
+
+def inbound_flow(kit: Kit) -> Flow:
+    return Flow(kit.link.transport, (BOX, 5060), (CALLEE, 5060), None)
+
+
+@pytest.mark.parametrize(("status", "words"), [(486, "busy"), (480, "nobody answered"), (603, "declined")])
+def test_a_person_understands_why_a_call_did_not_come_about(status: int, words: str) -> None:
+    kit = Kit(make_line(rules={"inbound": (Target(uri=f"sip:{CALLEE}:5060"),)}))
+    kit.dial()
+    kit.call.take_notes()
+    kit.answer(status=status)
+    assert any(words in note for note in kit.call.take_notes())
