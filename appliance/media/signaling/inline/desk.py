@@ -60,6 +60,7 @@ class InlineDesk:
         self._by_core: dict[InlineCall, LiveInline] = {}
         self._clock = _Clock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._lenders: set[LiveInline] = set()  # calls whose party another one is taking over
         self._unrecorded: set[str] = set()
         self._followers: list[asyncio.Task[None]] = []
 
@@ -180,7 +181,10 @@ class InlineDesk:
         other = session.user
         if not isinstance(other, InlineCall) or other is mine:
             return None
-        return other.lend(session, mine)
+        found = other.lend(session, mine)
+        if found is not None and other in self._by_core:
+            self._lenders.add(self._by_core[other])
+        return found
 
     def event(self, event: Event) -> bool:
         """Whether an event is of an inline call; then it is told."""
@@ -202,10 +206,12 @@ class InlineDesk:
                 what()
             return
         live.drive(what)
-        for other in list(self.calls.values()):
+        for other in list(self._lenders):
             # A transfer between two calls of ours touches both.
-            if other is not live and other.core.ground.commands:
+            if other is not live:
                 other.see_to()
+            if other.core.over:
+                self._lenders.discard(other)
 
     # -- where media comes in ----------------------------------------------------------------------------------------
 
