@@ -29,7 +29,8 @@ from appliance.model import InvalidError
 EVENTS = "TELEPHONE-EVENT"
 NOISE = "CN"
 # In which a prompt is kept, in the order in which a codec is chosen where the box is alone with one side.
-SPOKEN = (("PCMA", 8000), ("PCMU", 8000), ("G722", 8000), ("OPUS", 48000), ("L16", 16000), ("L16", 8000))
+SPOKEN = (("PCMA", 8000), ("PCMU", 8000), ("G722", 8000), ("OPUS", 48000), ("L16", 8000))
+MAX_PTIME = 40  # milliseconds that are asked for: a packet has to fit into 512 octets
 OWN_OFFER = (
     Codec(8, "PCMA", 8000),
     Codec(0, "PCMU", 8000),
@@ -48,6 +49,12 @@ class NoCommonMediaError(InvalidError):
 def spoken(codec: Codec) -> bool:
     """Whether the box can speak in it."""
     return (codec.encoding.upper(), codec.clock_rate) in SPOKEN
+
+
+def carried(codec: Codec) -> bool:
+    """Whether its packets of 20 ms fit into what capture takes: uncompressed sound of a high rate does not."""
+    linear = codec.encoding.upper() in ("L16", "L20", "L24")
+    return not linear or codec.clock_rate * codec.channels <= 8000
 
 
 def companion(codec: Codec) -> bool:
@@ -90,8 +97,10 @@ class Side:
         plans = plan_answer(offer, _POLICY)
         plan = next((one for one in plans if one.accepted and self.line in (-1, one.index)), None)
         plan = plan or next((one for one in plans if one.accepted), None)
-        if plan is None or not plan.codecs:
+        codecs = tuple(codec for codec in plan.codecs if carried(codec)) if plan is not None else ()
+        if plan is None or not any(not companion(codec) for codec in codecs):
             raise NoCommonMediaError("no audio line that can be carried")
+        plan = replace(plan, codecs=codecs)
         self.theirs, self.line, self.plan = offer, plan.index, plan
         return plan
 
@@ -140,7 +149,7 @@ class Side:
             proto="RTP/SAVP" if self.srtp else "RTP/AVP",
             direction=direction,
             rtcp_port=place.rtcp_port,
-            ptime=ptime,
+            ptime=min(ptime, MAX_PTIME) if ptime else None,
             cryptos=cryptos,
         )
         made = make_offer([line], address=place.address, previous=previous)

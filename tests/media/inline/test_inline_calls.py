@@ -483,3 +483,12 @@ def test_a_person_understands_why_a_call_did_not_come_about(status: int, words: 
     kit.call.take_notes()
     kit.answer(status=status)
     assert any(words in note for note in kit.call.take_notes())
+
+
+def test_sound_in_packets_that_are_too_large_is_not_offered_on() -> None:
+    kit = Kit()
+    more = "a=rtpmap:96 L16/44100/2|a=rtpmap:97 L16/8000|a=ptime:80"
+    kit.dial(body=sdp("192.0.2.1", 4000, "96 97 8", more))
+    offer = parse_sdp(kit.incoming().inbound.request.body)
+    assert offer.media[0].formats == ("97", "8")
+    assert offer.media[0].ptime == 40
