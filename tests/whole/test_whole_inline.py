@@ -306,3 +306,66 @@ def test_an_outbound_call_from_elsewhere_is_refused(box: EmbeddedBox, tenant: st
             assert refused.value.data["status"] == 403
 
     asyncio.run(run())
+
+
+def test_pause_resume_and_stop_over_the_api(box: EmbeddedBox, tenant: str, tmp_path: Path) -> None:
+    marks: dict[str, int] = {}
+
+    def act(verb: str) -> None:
+        (live,) = kit.cli(box, "calls", "list")["calls"]
+        kit.cli(box, "calls", verb, live["name"])
+
+    async def acts(call: Talk, other: Talk) -> None:
+        await asyncio.sleep(1.0)
+        await asyncio.to_thread(act, "pause")
+        marks["paused"] = call.source.position
+        await asyncio.sleep(1.5)
+        marks["resuming"] = call.source.position
+        await asyncio.to_thread(act, "resume")
+        marks["resumed"] = call.source.position
+        await asyncio.sleep(1.5)
+        marks["stopping"] = call.source.position
+        await asyncio.to_thread(act, "stop")
+        marks["stopped"] = call.source.position
+
+    async def run() -> tuple[str, bytes]:
+        async with Station() as desk, Station() as outside:
+            number = line(box, tenant, "--target-in", desk.uri)
+            call, other, said, _ = await conversation(box, number, desk, outside, 18.0, acts)
+            assert heard(other, said) == 1.0, "the parties hear each other all the time"
+            await call.hang_up()
+            return number, said
+
+    number, said = asyncio.run(run())
+    (recording,) = of_number(box, number)
+    found = kit.frames_in(kit.wav(box, recording["name"], tmp_path)[0], said)
+    assert not found[marks["paused"] : marks["resuming"]].any()
+    assert found[marks["resumed"] + 5 : marks["stopping"] - 5].all()
+    assert not found[marks["stopped"] :].any()
+    assert kinds(recording)[-1] == "STOPPED"
+
+
+def test_a_call_that_nobody_answered_says_so(box: EmbeddedBox, tenant: str) -> None:
+    async def run() -> str:
+        async with Station(answers=486) as desk, Station() as outside:
+            number = line(box, tenant, "--target-in", desk.uri)
+            with pytest.raises(StationError) as refused:
+                await outside.dial(at(box, number), OUTSIDE, b"")
+            assert refused.value.data["status"] == 486
+            return number
+
+    number = asyncio.run(run())
+    (recording,) = of_number(box, number)
+    assert recording["flags"] == ["not-answered"]
+
+
+def test_a_call_that_was_answered_does_not_say_otherwise(box: EmbeddedBox, tenant: str) -> None:
+    async def run() -> str:
+        async with Station() as desk, Station() as outside:
+            number = line(box, tenant, "--target-in", desk.uri)
+            call, *_ = await conversation(box, number, desk, outside, 1.0)
+            await call.hang_up()
+            return number
+
+    (recording,) = of_number(box, asyncio.run(run()))
+    assert not recording.get("flags")

@@ -96,6 +96,7 @@ class Ground:
         self.participants: dict[int, Participant] = {}
         self.pair: tuple[int, int] | None = None  # tracks of those who talk, or are about to
         self.joined = False
+        self.was_joined = False  # the parties have talked, whatever came after
         self.bypass = False  # no capture: descriptions go through as they are
         self.relay_only = bool(plan.withheld)
         self.why_not = plan.withheld  # not recorded, and why
@@ -148,7 +149,7 @@ class Ground:
         self.pair, self.voice, self.started_ns = pair, voice, started_ns
         self.relay_only, self.why_not = relay_only, why_not
         self._next_track = tracks
-        self.joined = self.open = True
+        self.joined = self.was_joined = self.open = True
         self.life = Life.TALKING
         self.told(self.tracks())
 

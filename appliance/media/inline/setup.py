@@ -366,7 +366,7 @@ class Setup:
             return
         self.dialling.stop_ringing()
         self._agree_with_caller()
-        ground.joined = True
+        ground.joined = ground.was_joined = True
         ground.be(Life.TALKING)
 
         def ready(outcome: Outcome) -> None:

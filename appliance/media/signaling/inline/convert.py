@@ -103,7 +103,10 @@ def recording_info(
         tracks=tuple(tracks),
         sip_call_id=sip_call_id,
         session_ids=identifiers,
-        flags=("emergency",) if ground.plan.emergency else (),
+        flags=(
+            *(("emergency",) if ground.plan.emergency else ()),
+            *(() if ground.was_joined else ("not-answered",)),
+        ),
     )
 
 
