@@ -1,4 +1,7 @@
-"""Reads what a recording is of, out of its sealed file: parties, tracks, marks, times. Runs in worker threads."""
+"""Reads what a recording is of, out of its sealed file: parties, tracks, marks, times, and how it sounds.
+
+Runs in worker threads.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Final
 
 from appliance.api.vault import VaultReader
 from appliance.catalog.records import Description
+from appliance.media.audio.quality import Quality
 from appliance.model import Mark, RecordingInfo
 from appliance.storage.sealed import EndBlock, InfoBlock, MarkBlock, PacketBlock, Problem, SealedReader
 
@@ -36,6 +40,7 @@ def describe(vault: VaultReader, recording_id: str) -> Description | None:
     marks: list[Mark] = []
     last: dict[int, PacketBlock] = {}  # by track
     end: EndBlock | None = None
+    quality = Quality()
     with vault.open(recording_id) as stream:
         source = _Hashing(stream)
         reader = SealedReader(source, data_key, tolerant=True)
@@ -43,9 +48,11 @@ def describe(vault: VaultReader, recording_id: str) -> Description | None:
             match block:
                 case InfoBlock(found):
                     info = found
+                    quality.told(found)
                 case MarkBlock(mark) if len(marks) < MAX_MARKS:
                     marks.append(mark)
                 case PacketBlock() if len(block):
+                    quality.heard(block)
                     last[block.track] = block  # decoded only where nothing else says when the end was
                 case EndBlock():
                     end = block
@@ -64,5 +71,6 @@ def describe(vault: VaultReader, recording_id: str) -> Description | None:
         marks,
         end_ns,
         source.digest.hexdigest(),
-        (DAMAGED,) if damaged else (),
+        # What is missing of a damaged file could not be judged.
+        (DAMAGED,) if damaged else quality.flags(marks, info.started_ns, end_ns or 0),
     )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import earwitness
 from appliance.catalog import recordings as rows
-from appliance.model import new_id
+from appliance.model import Mark, MarkKind, new_id
 from earwitness.internal.v1 import vault_pb2
 from earwitness.v1 import box_pb2, retention_pb2
 from earwitness.v1 import recordings_pb2 as pb
@@ -504,3 +504,19 @@ def test_any_filter_is_answered_or_refused_by_name(box, text):
     except grpc.RpcError as error:
         found = earwitness.details(error)
         assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FILTER_INVALID"), found
+
+
+def test_how_it_sounds_is_flagged_and_found(box, sealing):
+    tenant, line = box.default_line()
+    client = box.client()
+    plain = box.vault.file(sealing(tenant, line, noise=1))
+    paused = (Mark(kind=MarkKind.PAUSED, at_ns=START + SECOND),)
+    short = box.vault.file(sealing(tenant, line, marks=paused))
+    still = box.vault.file(sealing(tenant, line))  # one code all the time: a constant
+    for one in (plain, short, still):
+        box.filed(one)
+    assert get(client, still).flags == ["silent-agent", "silent-caller"]
+    assert get(client, short).flags == []
+    assert get(client, plain).flags == ["clipped-agent", "clipped-caller"]  # noise of all codes there are
+    assert search(client, filter="flags:silent-agent") == [still]
+    assert search(client, filter="flags:clipped-caller AND NOT flags:one-way") == [plain]

@@ -149,12 +149,12 @@ def _assemble(
     if not 0 <= duration <= MAX_DURATION_NS:
         notes.append("the stated end is not possible; the last packet is taken for it")
         duration = min(max(last_ns - start_ns, 0), MAX_DURATION_NS)
-    silences = _silences(marks, start_ns, duration)
+    spans = silences(marks, start_ns, duration)
     for track in tracks:
         track.losses = [
             (begin, until)
             for begin, until in track.placement.loss_ns.tolist()
-            if until > begin and not any(a < until and begin < b for a, b in silences)
+            if until > begin and not any(a < until and begin < b for a, b in spans)
         ]
     return Recording(info, start_ns, duration, tracks, marks, end is not None, notes)
 
@@ -230,7 +230,7 @@ def _track(
     return track, until
 
 
-def _silences(marks: list[Mark], start_ns: int, duration_ns: int) -> list[tuple[int, int]]:
+def silences(marks: list[Mark], start_ns: int, duration_ns: int) -> list[tuple[int, int]]:
     """Spans in which nothing was kept on purpose, in ns from the start."""
     spans = []
     for begin, finish in _PAUSING.items():
