@@ -121,7 +121,7 @@ class InlineCall:
     def media(self, event: MediaEvent) -> None:
         """Something happened in the media."""
         if isinstance(event, PlayEnded):
-            self.ground.play_ended(event)
+            self.ground.sounds.ended(event)
         elif isinstance(event, Keyed) and not self.over:
             participant = self.ground.participants.get(event.track)
             if participant is not None and not participant.gone:
@@ -192,7 +192,7 @@ class InlineCall:
         if name == "ring" and self.setup is not None:
             self.setup.dialling.ring_over()
         elif kind == "play":
-            ground.play_ended(PlayEnded(rest, False, 0, False, ground.clock.wall_ns()))
+            ground.sounds.ended(PlayEnded(rest, False, 0, False, ground.clock.wall_ns()))
         elif kind == "later":
             ground.do_later(name)
         elif kind == "tell":

@@ -138,11 +138,11 @@ class Dialling:
     def ring(self) -> None:
         """The caller hears that it rings."""
         if not self._ringing:
-            self._ringing = self.ground.play(self.ground.caller, Tone.RINGING, repeat=True)
+            self._ringing = self.ground.sounds.play(self.ground.caller, Tone.RINGING, repeat=True)
 
     def stop_ringing(self) -> None:
         if self._ringing:
-            self.ground.stop_playing(self._ringing)
+            self.ground.sounds.stop(self._ringing)
             self._ringing = ""
 
     def ring_over(self) -> None:

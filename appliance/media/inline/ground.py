@@ -12,30 +12,24 @@ from appliance.media.inline.media import (
     Change,
     Close,
     Command,
-    Done,
     Evidence,
     Failed,
     Far,
     Opened,
     Outcome,
-    Play,
-    PlayEnded,
-    StopPlaying,
-    Tone,
     TrackPlan,
 )
 from appliance.media.inline.negotiation import Place, Side
 from appliance.media.inline.plan import Plan, codes_of
+from appliance.media.inline.sounds import Sounds
 from appliance.media.sip.core import Fields, SessionStateError
 from appliance.media.sip.endpoint import UNREACHABLE, SipEndpoint
 from appliance.media.sip.session import InboundRequest, SipSession
 from appliance.model import Mark, Role
 from appliance.model.routing import Line
 
-NO_LONGER = 32  # play ids remembered after their end: a late word of them says nothing
 SDP = "application/sdp"
 Then = Callable[[Outcome], None]
-Ended = Callable[[PlayEnded], None]
 
 
 class Clock(Protocol):
@@ -110,8 +104,7 @@ class Ground:
         self.timers: dict[str, float] = {}
         self.changed = True
         self.notes: list[str] = []  # for the log: what a person should know, without personal data
-        self._plays: dict[str, Ended] = {}
-        self._plays_made = 0
+        self.sounds = Sounds(self)
         self._later: dict[str, Callable[[], None]] = {}
         self._later_made = 0
         self._told: dict[int, TrackPlan] = {}
@@ -270,63 +263,6 @@ class Ground:
         """Whether a recording is under way, paused or not."""
         return self.open and not (self.relay_only or self.bypass or self.stopped)
 
-    # -- sounds ------------------------------------------------------------------------------------------------------
-
-    def play(
-        self,
-        participant: Participant,
-        sound: str | Tone,
-        ended: Ended | None = None,
-        *,
-        repeat: bool = False,
-        record: bool = False,
-        interruptible: bool = False,
-    ) -> str:
-        """Plays to one participant; its play id. `ended` comes once, also where it could not be played at all."""
-        self._plays_made += 1
-        play_id = f"{self._plays_made}"
-        done = ended or (lambda outcome: None)
-        codec = participant.side.speech
-        far = participant.settled and participant.side.direction.receives
-        if not self.open or self.bypass or codec is None or not far:
-            done(PlayEnded(play_id, False, 0, False, self.clock.wall_ns()))
-            return play_id
-        self._plays[play_id] = done
-        command = Play(
-            play_id,
-            participant.track,
-            sound,
-            codec,
-            repeat,
-            self.voice if record and self.recording else -1,
-            interruptible,
-        )
-
-        def begun(outcome: Outcome) -> None:
-            if isinstance(outcome, Failed):
-                self.notes.append(f"not played: {outcome.reason}")
-                self.play_ended(PlayEnded(play_id, False, 0, False, self.clock.wall_ns()))
-            elif isinstance(outcome, Done) and not repeat and outcome.duration_ms and play_id in self._plays:
-                # Its end is told; where that word is lost the call goes on all the same.
-                self.timer(f"play {play_id}", outcome.duration_ms / 1000 + 3.0)
-
-        self.ask(command, begun)
-        return play_id
-
-    def stop_playing(self, play_id: str) -> None:
-        """Ends it, unless it has ended."""
-        if self._plays.pop(play_id, None) is not None:
-            self.cancel_timer(f"play {play_id}")
-            if not self.closing:
-                self.ask(StopPlaying(play_id))
-
-    def play_ended(self, ended: PlayEnded) -> None:
-        """Something has been played."""
-        done = self._plays.pop(ended.play_id, None)
-        self.cancel_timer(f"play {ended.play_id}")
-        if done is not None and not self.over:
-            done(ended)
-
     # -- time --------------------------------------------------------------------------------------------------------
 
     def timer(self, name: str, seconds: float) -> None:
@@ -403,7 +339,7 @@ class Ground:
         self.be(Life.ENDED)
         self.over = True
         self.timers.clear()
-        self._plays.clear()
+        self.sounds.forget()
         self._later.clear()
         for participant in self.present:
             self.hang_up(participant)

@@ -163,7 +163,7 @@ class Keeping:
                 return
             self.acts.append(Act(action, actor, ground.clock.wall_ns()))
             if not ground.over:
-                ground.play(participant, Tone.CONFIRMED)
+                ground.sounds.play(participant, Tone.CONFIRMED)
 
         self.act(action, actor, "keypad", told)
 
@@ -183,7 +183,7 @@ class Keeping:
             data={"why": why},
         )
         ground.sync([mark])
-        ground.play(participant, Tone.REFUSED)
+        ground.sounds.play(participant, Tone.REFUSED)
 
     def info_key(self, participant: Participant, key: str, content_type: str, body: bytes) -> bool:
         """A key by INFO; whether it is ours, or may become so."""
@@ -227,14 +227,14 @@ class Keeping:
             self.act(RESUME, AUTOMATIC, f"after {ground.line.auto_resume_s} s")
         elif name == "reminder":
             if ground.paused and ground.agent is not None:
-                ground.play(ground.agent, Tone.REMINDER)
+                ground.sounds.play(ground.agent, Tone.REMINDER)
                 ground.timer("reminder", ground.line.reminder_s)
         elif name == "tone":
             if ground.recording:
                 if not ground.paused:
                     for one in ground.present:
                         if one.settled and one.answered:
-                            ground.play(one, Tone.RECORDING)
+                            ground.sounds.play(one, Tone.RECORDING)
                 ground.timer("tone", ground.plan.tone_s)
         else:
             return False

@@ -206,7 +206,7 @@ class Setup:
                 ground.notes.append(f"{kind.value}: not played")
             then()
 
-        ground.play(
+        ground.sounds.play(
             to,
             prompt.prompt_id,
             ended,

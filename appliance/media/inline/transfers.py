@@ -158,7 +158,7 @@ class Transfers:
 
     def _ring(self, under: _Under) -> None:
         if not under.ringing:
-            under.ringing = self.ground.play(under.stays, Tone.RINGING, repeat=True)
+            under.ringing = self.ground.sounds.play(under.stays, Tone.RINGING, repeat=True)
 
     def answered(self, event: Answered) -> None:
         """The new party is there."""
@@ -181,7 +181,7 @@ class Transfers:
         self._under = None
         ground.cancel_timer("transfer")
         if under.ringing:
-            ground.stop_playing(under.ringing)
+            ground.sounds.stop(under.ringing)
         new.settled = True
         assert ground.pair is not None
         ground.pair = (stays.track, new.track) if ground.pair[0] == stays.track else (new.track, stays.track)
@@ -212,7 +212,7 @@ class Transfers:
         if under is None:
             return
         if under.ringing:
-            ground.stop_playing(under.ringing)
+            ground.sounds.stop(under.ringing)
         under.new.gone = True
         if under.release is None:
             ground.hang_up(under.new)
