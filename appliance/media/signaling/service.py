@@ -209,6 +209,7 @@ class Signaling:
         return self._stop.is_set()
 
     def _table_changed(self, table: RoutingTable) -> None:
+        self.inline.neighbours.follow_table(table)
         if self._tls is not None:
             ask_for_names(self._tls, self.child.layout.pki, named_trunks(table))
 

@@ -20,6 +20,7 @@ from appliance.media.signaling.desk import Desk
 from appliance.media.signaling.inline import memory
 from appliance.media.signaling.inline.convert import media_event
 from appliance.media.signaling.inline.live import LiveInline
+from appliance.media.signaling.inline.neighbours import Neighbours
 from appliance.media.signaling.inline.session import MediaSession
 from appliance.media.signaling.routing import Decision, Facts
 from appliance.media.sip.events import Event, IncomingInvite
@@ -58,6 +59,7 @@ class InlineDesk:
         self.desk = desk
         self.calls: dict[str, LiveInline] = {}
         self._by_core: dict[InlineCall, LiveInline] = {}
+        self.neighbours = Neighbours()
         self._clock = _Clock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._lenders: set[LiveInline] = set()  # calls whose party another one is taking over
@@ -167,7 +169,7 @@ class InlineDesk:
         inbound = event.inbound
         source = inbound.flow.remote[0]
         rules = line.inline
-        if rules is not None and source in hosts(rules.inbound):
+        if rules is not None and self.neighbours.among(source, rules.inbound):
             return True
         names = certificate_names(inbound.flow.peer_certificate)
         facts = Facts((), source, names)
@@ -244,7 +246,10 @@ class InlineDesk:
     # -- capture -----------------------------------------------------------------------------------------------------
 
     def follow(self) -> None:
-        """Begins to hear what happens in the media of each worker."""
+        """Begins to hear what happens in the media of each worker, and to look up where targets are."""
+        if self.desk.table.table is not None:
+            self.neighbours.follow_table(self.desk.table.table)
+        self._followers.append(asyncio.create_task(self.neighbours.run()))
         for worker in self.desk.workers.all:
             self._followers.append(asyncio.create_task(self._follow(worker)))
 

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from appliance.media.inline.call import InlineCall
-from appliance.media.inline.ground import Clock, Life, Participant
+from appliance.media.inline.ground import Life, Participant
 from appliance.media.inline.negotiation import Place, Side
 from appliance.media.inline.plan import Plan
+from appliance.media.inline.sounds import Clock
 from appliance.media.signaling.errors import ContextError
 from appliance.media.sip.crypto import Crypto
 from appliance.media.sip.endpoint import SipEndpoint

@@ -1,0 +1,74 @@
+"""The numeric addresses of targets that are named: a call is of the switchboard where it comes from its address."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterable
+
+import structlog
+
+from appliance.media.inline.plan import hosts
+from appliance.model.routing import RoutingTable, Target
+
+REFRESH_S = 60.0
+RESOLVE_S = 5.0
+MAX_NAMES = 1000
+MAX_ADDRESSES = 64  # of one name
+
+log = structlog.get_logger()
+
+
+class Neighbours:
+    """Names are looked up beside calls, never during one; what was known of a name stays while it cannot be resolved."""
+
+    def __init__(self) -> None:
+        self._addresses: dict[str, frozenset[str]] = {}
+        self._wanted: set[str] = set()
+        self._wake = asyncio.Event()
+
+    def follow_table(self, table: RoutingTable) -> None:
+        """Takes up the targets of a new table."""
+        found: set[str] = set()
+        for line in table.lines:
+            if line.inline is not None:
+                found |= {host for host in hosts(line.inline.inbound) if not _numeric(host)}
+        self._wanted = set(sorted(found)[:MAX_NAMES])
+        self._wake.set()
+
+    def among(self, source: str, targets: Iterable[Target]) -> bool:
+        """Whether a numeric address is that of one of the targets."""
+        named = hosts(targets)
+        return source in named or any(source in self._addresses.get(host, ()) for host in named)
+
+    async def run(self) -> None:
+        """Looks names up again and again, until cancelled."""
+        while True:
+            self._wake.clear()
+            for host in sorted(self._wanted):
+                await self._look_up(host)
+            self._addresses = {host: them for host, them in self._addresses.items() if host in self._wanted}
+            try:
+                async with asyncio.timeout(REFRESH_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _look_up(self, host: str) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(RESOLVE_S):
+                found = await loop.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+        except (OSError, TimeoutError):
+            if host not in self._addresses:
+                log.warning("a target's name cannot be resolved", target=host)
+            return
+        self._addresses[host] = frozenset(str(address[0]) for *_, address in found[:MAX_ADDRESSES])
+
+
+def _numeric(host: str) -> bool:
+    try:
+        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,66 @@
+"""Targets by name, and where calls come from."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import Any
+
+import pytest
+
+from appliance.media.signaling.inline.neighbours import Neighbours
+from appliance.model.routing import InlineRules, Line, RoutingTable, Target
+
+
+def table(*uris: str) -> RoutingTable:
+    rules = InlineRules(inbound=tuple(Target(uri=uri) for uri in uris))
+    return RoutingTable(lines=(Line(line_id="l", tenant_id="t", display_name="", inline=rules),))
+
+
+async def settled(neighbours: Neighbours) -> None:
+    task = asyncio.create_task(neighbours.run())
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """What the names of the world stand for."""
+    known: dict[str, list[str]] = {}
+
+    async def getaddrinfo(self: Any, host: str, port: object, **_: object) -> list[Any]:
+        if host not in known:
+            raise socket.gaierror(-2, "not known")
+        return [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", (address, 0)) for address in known[host]]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    return known
+
+
+def test_a_named_target_is_known_by_its_addresses(names: dict[str, list[str]]) -> None:
+    async def run() -> None:
+        names["pbx.example"] = ["192.0.2.7", "192.0.2.8"]
+        neighbours = Neighbours()
+        wanted = table("sip:pbx.example", "sip:192.0.2.9")
+        neighbours.follow_table(wanted)
+        await settled(neighbours)
+        assert wanted.lines[0].inline is not None
+        targets = wanted.lines[0].inline.inbound
+        assert neighbours.among("192.0.2.8", targets)
+        assert neighbours.among("192.0.2.9", targets)
+        assert not neighbours.among("192.0.2.10", targets)
+        assert not neighbours.among("192.0.2.8", targets[1:])
+        # A name server that is away for a while makes nobody a stranger.
+        names.clear()
+        neighbours.follow_table(wanted)
+        await settled(neighbours)
+        assert neighbours.among("192.0.2.8", targets)
+        # A target that is no more is none.
+        neighbours.follow_table(table("sip:192.0.2.9"))
+        await settled(neighbours)
+        assert not neighbours.among("192.0.2.8", targets)
+
+    asyncio.run(run())
