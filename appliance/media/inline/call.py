@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from appliance.media.inline.ground import Clock, Ground, Life, Participant, Then
+from appliance.media.inline.ground import Ground, Life, Participant, Then
 from appliance.media.inline.keeping import Act, Keeping, Told
 from appliance.media.inline.media import Command, Evidence, Keyed, MediaEvent, PlayEnded
 from appliance.media.inline.plan import Plan
 from appliance.media.inline.setup import Setup
+from appliance.media.inline.sounds import Clock
 from appliance.media.inline.talk import Talk, keys_of
 from appliance.media.inline.transfers import Release, Transfers
 from appliance.media.sip.core import SessionStateError

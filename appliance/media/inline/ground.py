@@ -6,7 +6,6 @@ import enum
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from appliance.media.inline.media import (
     Change,
@@ -21,7 +20,7 @@ from appliance.media.inline.media import (
 )
 from appliance.media.inline.negotiation import Place, Side
 from appliance.media.inline.plan import Plan, codes_of
-from appliance.media.inline.sounds import Sounds
+from appliance.media.inline.sounds import Clock, Sounds
 from appliance.media.sip.core import Fields, SessionStateError
 from appliance.media.sip.endpoint import UNREACHABLE, SipEndpoint
 from appliance.media.sip.session import InboundRequest, SipSession
@@ -30,14 +29,6 @@ from appliance.model.routing import Line
 
 SDP = "application/sdp"
 Then = Callable[[Outcome], None]
-
-
-class Clock(Protocol):
-    """Two clocks: seconds that never go back, for timers; nanoseconds since the Unix epoch, for the timeline."""
-
-    def now(self) -> float: ...
-
-    def wall_ns(self) -> int: ...
 
 
 class Life(enum.StrEnum):

@@ -3,28 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from appliance.media.inline.media import Done, Failed, Outcome, Play, PlayEnded, StopPlaying, Tone
-
-if TYPE_CHECKING:
-    from appliance.media.inline.ground import Ground, Participant
+from appliance.media.inline.media import Command, Done, Failed, Outcome, Play, PlayEnded, StopPlaying, Tone
+from appliance.media.inline.negotiation import Side
 
 LATE_S = 3.0  # after a sound ought to have ended: its end is not waited for any longer
 Ended = Callable[[PlayEnded], None]
 
 
+class Hearer(Protocol):
+    """A participant, as far as it hears something."""
+
+    track: int
+    side: Side
+    settled: bool
+
+
+class Clock(Protocol):
+    """Two clocks: seconds that never go back, for timers; nanoseconds since the Unix epoch, for the timeline."""
+
+    def now(self) -> float: ...
+
+    def wall_ns(self) -> int: ...
+
+
+class Stage(Protocol):
+    """What sounds need of the call; see `Ground`."""
+
+    clock: Clock
+    open: bool
+    bypass: bool
+    closing: bool
+    over: bool
+    voice: int
+    notes: list[str]
+
+    @property
+    def recording(self) -> bool: ...
+
+    def ask(self, command: Command, then: Callable[[Outcome], None] | None = None) -> None: ...
+
+    def timer(self, name: str, seconds: float) -> None: ...
+
+    def cancel_timer(self, name: str) -> None: ...
+
+
 class Sounds:
     """See the module."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Stage) -> None:
         self.ground = ground
         self._plays: dict[str, Ended] = {}
         self._made = 0
 
     def play(
         self,
-        participant: Participant,
+        participant: Hearer,
         sound: str | Tone,
         ended: Ended | None = None,
         *,
