@@ -167,9 +167,13 @@ class InlineCall:
 
     def hang_up(self, reason: str) -> None:
         """Ends the call from our side."""
-        if self.setup is not None and not self.ground.joined and not self.over:
-            self.setup.refuse(503)
+        self._refuse_waiting(503)
         self.ground.finish(reason)
+
+    def _refuse_waiting(self, status: int) -> None:
+        """The call ends before its caller was answered: then it is told by its INVITE."""
+        if self.setup is not None and not self.over and not self.ground.caller.answered:
+            self.setup.refuse(status)
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -335,6 +339,8 @@ class InlineCall:
             ground.sync()  # who had been transferred away from
             return
         self.transfers.partner_left()
+        if participant is not ground.caller:
+            self._refuse_waiting(480)
         ground.finish(_ENDS.get(event.cause, "party-lost"))
 
     # -- keys by INFO ------------------------------------------------------------------------------------------------

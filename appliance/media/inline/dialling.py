@@ -24,6 +24,30 @@ ELSEWHERE = frozenset(
 )  # another place may do what this one cannot
 _NOT_TAKEN = frozenset({415, 488, 606})
 _NO_ANSWER = 480
+# What is between us and who said it: a challenge, a word about our own request or dialog (RFC 3261, section 16.7).
+_BETWEEN_US = {
+    401: 403,
+    407: 403,
+    420: 500,
+    421: 500,
+    422: 500,
+    423: 500,
+    494: 500,
+    481: 480,
+    487: 480,
+    491: 480,
+}
+# What a person would want to read of a call that did not come about.
+WHY = {
+    404: "the line has no target for calls in this direction",
+    408: "the target does not answer",
+    480: "nobody answered at any target",
+    483: "the call has gone round in a circle",
+    486: "busy",
+    488: "no audio that both sides take",
+    503: "the target cannot be reached",
+    603: "declined",
+}
 DESCRIPTION_ERRORS = (SdpError, NoCommonMediaError)
 
 
@@ -34,13 +58,16 @@ class Dialling:
         self.ground = ground
         self.invite = invite
         self.own_offer = False  # the caller left the offer to us, and we made it
-        self._give_up = give_up
+        self._tell_caller = give_up
         self._places: deque[Destination] = deque(ground.plan.destinations)
         self._tried = 0
         self._ringing = ""  # play id of the tone
         self._last = 0  # the first reason why nobody answered
         self._fallback = False  # the present place is tried a second time, with all that the caller offers
         self._destination: Destination | None = None
+
+    def _give_up(self, status: int) -> None:
+        self._tell_caller(_BETWEEN_US.get(status, status))
 
     @property
     def anywhere(self) -> bool:

@@ -211,6 +211,14 @@ class Ground:
             codes=codes if one.agent else (),
         )
 
+    def _silenced(self) -> list[TrackPlan]:
+        """Tracks of who has gone: what still comes from there is not kept, and nothing is sent there any more."""
+        return [
+            TrackPlan(one.track, codecs=one.side.codecs, mux=one.side.mux)
+            for one in self.participants.values()
+            if one.gone and one.track in self._told
+        ]
+
     def _flows(self, source: Participant, sink: Participant) -> bool:
         """Whether one hears the other: joined, or the callee's early media before that."""
         if not (source.settled and sink.settled and source.side.direction.sends):
@@ -225,7 +233,8 @@ class Ground:
         marks, evidence = tuple(marks), tuple(evidence)
         if not self.open or self.closing:
             return
-        fresh = [plan for plan in self.tracks() if self._told.get(plan.number) != plan]
+        plans = [*self.tracks(), *self._silenced()]
+        fresh = [plan for plan in plans if self._told.get(plan.number) != plan]
         if not fresh and not marks and not evidence and then is None:
             return
         self._told.update({plan.number: plan for plan in fresh})
@@ -305,10 +314,11 @@ class Ground:
             return
         headers = [("Reason", f'SIP;text="{reason}"')] if reason else []
         now = self.clock.now()
-        if session.uas and not session.confirmed:
+        if session.uas and not session.confirmed and not participant.answered:
             return
         try:
-            if session.confirmed:
+            # An answer of ours may still wait for a PRACK: then so does the BYE.
+            if session.confirmed or session.uas:
                 self.endpoint.bye(session, now=now, headers=headers)
             else:
                 self.endpoint.cancel(session, now=now)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from appliance.media.inline.dialling import DESCRIPTION_ERRORS, Dialling, agree, reliable, same_speech
+from appliance.media.inline.dialling import DESCRIPTION_ERRORS, WHY, Dialling, agree, reliable, same_speech
 from appliance.media.inline.ground import SDP, Ground, Life, Participant
 from appliance.media.inline.media import Evidence, Failed, Open, Opened, Outcome, PlayEnded
 from appliance.media.inline.negotiation import OWN_OFFER, NoCommonMediaError, alone
@@ -20,17 +20,6 @@ from appliance.media.sip.session import InboundRequest, SipSession, carries_sdp
 from appliance.model import Mark, MarkKind
 from appliance.model.routing import AnnounceWhen, PromptRef
 
-# What a person would want to read of a call that did not come about.
-WHY = {
-    404: "the line has no target for calls in this direction",
-    408: "the target does not answer",
-    480: "nobody answered at any target",
-    483: "the call has gone round in a circle",
-    486: "busy",
-    488: "no audio that both sides take",
-    503: "the target cannot be reached",
-    603: "declined",
-}
 LEAD_S = 0.2  # a phone that has just learnt where media comes from misses its beginning
 
 
@@ -55,7 +44,7 @@ class Setup:
         caller = ground.join_in(agent=ground.plan.caller_is_agent)
         caller.sip = session
         ground.pair = (caller.track, -1)
-        if (request.max_forwards or 1) < 1:
+        if request.max_forwards == 0:
             self.refuse(483)
             return
         if carries_sdp(request):
@@ -248,7 +237,7 @@ class Setup:
             self._answered_with_offer(body)
             return
         try:
-            if body and not callee.settled:
+            if body:  # again: early media may have been another branch's, or elsewhere
                 callee.side.answered(body)
             elif not callee.settled:
                 raise NoCommonMediaError("an answer without a description")

@@ -1,0 +1,173 @@
+"""Inline calls where peers and timing are awkward: forks, races, who has gone, keys, answers that make no sense elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+from inline_kit import (
+    BOX,
+    CALLEE,
+    SECOND,
+    Command,
+    Kit,
+    make_line,
+    sdp,
+)
+from test_inline_talk import refer, talking
+
+from appliance.media.inline.ground import Life
+from appliance.media.sip.events import (
+    IncomingInvite,
+    ReInvite,
+    SessionEnded,
+)
+from appliance.media.sip.flow import Flow
+from appliance.media.sip.message import SipRequest, SipResponse
+from appliance.media.sip.sdp import parse_sdp
+from appliance.model.routing import Target
+
+
+def inject(kit: Kit, message: SipRequest | SipResponse, source: str = CALLEE) -> None:
+    """A message as if it came from a peer."""
+    flow = Flow(kit.link.transport, (BOX, 5060), (source, 5060), None)
+    kit.box.endpoint.receive(message.serialize(), flow, kit.link.now)
+    kit.box.pump()
+    kit.settle()
+    kit.run(0.3)
+
+
+def forked(kit: Kit, status: int, tag: str, body: bytes = b"") -> SipResponse:
+    """A response of another branch to our INVITE."""
+    request = kit.incoming().inbound.request
+    twin = kit.callee.responses(180)[0].copy()
+    made = SipResponse(status, "Of a branch", twin.headers)
+    made.headers.set("To", str(request.to.with_tag(tag)))
+    made.headers.set("Contact", f"<sip:{tag}@{CALLEE}:5060>")
+    if body:
+        made.headers.set("Content-Type", "application/sdp")
+        made.body = body
+    return made
+
+
+def one_target() -> Kit:
+    return Kit(make_line(rules={"inbound": (Target(uri=f"sip:{CALLEE}:5060"),)}))
+
+
+# -- who has gone ------------------------------------------------------------------------------------------------------
+
+
+def test_who_transferred_and_hung_up_hears_nothing_and_is_not_recorded() -> None:
+    kit, _, other = talking()
+    refer(kit, other, f"sip:201@{SECOND}:5060")
+    kit.callee.endpoint.bye(other, now=kit.link.now)
+    kit.run(0.5)
+    gone = kit.capture.tracks[1]
+    assert (gone.active, gone.far, gone.hears, gone.codes) == (False, None, -1, ())
+    kit.answer(kit.second)
+    gone = kit.capture.tracks[1]
+    assert (gone.active, gone.far, gone.hears) == (False, None, -1)
+
+
+def test_who_transferred_and_is_hung_up_afterwards_is_not_recorded() -> None:
+    kit, _, other = talking()
+    refer(kit, other, f"sip:201@{SECOND}:5060")
+    kit.answer(kit.second)
+    kit.run(6)
+    gone = kit.capture.tracks[1]
+    assert (gone.active, gone.far, gone.hears) == (False, None, -1)
+
+
+# -- forks -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_branch_that_answers_is_heard_not_the_one_that_had_early_media() -> None:
+    kit = one_target()
+    kit.dial()
+    kit.answer(status=180, body=b"")
+    inject(kit, forked(kit, 183, "first", sdp(CALLEE, 5100, "8 101")))
+    assert kit.capture.tracks[1].far.rtp_port == 5100  # type: ignore[union-attr]
+    inject(kit, forked(kit, 200, "second", sdp(CALLEE, 5200, "8 101")))
+    assert kit.call.life is Life.TALKING
+    assert kit.capture.tracks[1].far.rtp_port == 5200  # type: ignore[union-attr]
+    assert (kit.capture.tracks[0].hears, kit.capture.tracks[1].hears) == (1, 0)
+
+
+def test_the_branch_that_answers_may_speak_another_codec() -> None:
+    kit = one_target()
+    kit.dial()
+    kit.answer(status=180, body=b"")
+    inject(kit, forked(kit, 183, "first", sdp(CALLEE, 5100, "8 101")))
+    inject(kit, forked(kit, 200, "second", sdp(CALLEE, 5200, "0 101")))
+    assert kit.call.life is Life.TALKING
+    kit.run(0.5)
+    offer = parse_sdp(kit.caller.one(ReInvite).inbound.request.body)
+    assert offer.media[0].formats == ("0", "101")
+
+
+def test_an_answer_that_moves_the_media_of_its_own_early_media_is_followed() -> None:
+    kit = one_target()
+    kit.dial()
+    kit.answer(status=183, body=sdp(CALLEE, 5100, "8 101"))
+    kit.answer(body=sdp(CALLEE, 5200, "8 101"))
+    assert kit.capture.tracks[1].far.rtp_port == 5200  # type: ignore[union-attr]
+
+
+# -- races -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_callee_that_hangs_up_before_the_caller_is_told_leaves_no_caller_waiting() -> None:
+    kit = one_target()
+    kit.dial()
+    held: list[Command] = []
+
+    def settle() -> None:
+        return None
+
+    carry_out, kit._carry_out = kit._carry_out, settle  # type: ignore[method-assign]
+    kit.answer()
+    kit.callee.endpoint.bye(kit.incoming().session, now=kit.link.now)
+    kit.run(0.5)
+    kit._carry_out = carry_out  # type: ignore[method-assign]
+    kit.settle()
+    kit.run(2)
+    assert not held
+    assert kit.caller.one(SessionEnded)
+    assert kit.call.ended
+
+
+def test_a_callee_that_hangs_up_while_the_answer_waits_for_a_prack() -> None:
+    kit = one_target()
+    kit.link.meddle = lambda sender, message: (
+        not (isinstance(message, SipRequest) and message.method == "PRACK" and not passing)
+    )
+    passing: list[int] = []
+    kit.dial(headers=[("Supported", "100rel")])
+    kit.answer(status=183, body=sdp(CALLEE, 5000, "8 101"))
+    kit.answer(body=sdp(CALLEE, 5000, "8 101"))
+    kit.callee.endpoint.bye(kit.incoming().session, now=kit.link.now)
+    kit.run(0.5)
+    passing.append(1)
+    kit.run(10)
+    assert kit.caller.one(SessionEnded)
+    assert kit.call.ended
+    assert not kit.box.endpoint.sessions
+
+
+@pytest.mark.parametrize("status", [401, 407, 420, 422, 481, 487, 491])
+def test_what_means_nothing_to_the_caller_is_said_in_other_words(status: int) -> None:
+    """A challenge, or a word about our own request, is between us and who said it (RFC 3261, section 16.7)."""
+    kit = one_target()
+    kit.dial()
+    kit.answer(status=status)
+    kit.run(1)
+    ended = kit.caller.one(SessionEnded)
+    assert ended.response is not None
+    assert ended.response.status == {401: 403, 407: 403}.get(status, 480 if status > 480 else 500)
+
+
+def test_a_call_that_has_no_hops_left_is_refused() -> None:
+    kit = Kit()
+    kit.dial(headers=[("Max-Forwards", "0")])
+    ended = kit.caller.one(SessionEnded)
+    assert ended.response is not None
+    assert ended.response.status == 483
+    assert not kit.callee.seen(IncomingInvite)
