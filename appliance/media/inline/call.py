@@ -198,6 +198,8 @@ class InlineCall:
             self.setup.dialling.ring_over()
         elif kind == "play":
             ground.sounds.ended(PlayEnded(rest, False, 0, False, ground.clock.wall_ns()))
+        elif kind == "again":
+            ground.sync()
         elif kind == "later":
             ground.do_later(name)
         elif kind == "tell":

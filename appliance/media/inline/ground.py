@@ -28,6 +28,7 @@ from appliance.model import Mark, Role
 from appliance.model.routing import Line
 
 SDP = "application/sdp"
+AGAIN_S = 1.0  # until capture is told again what it may not have heard
 Then = Callable[[Outcome], None]
 
 
@@ -237,10 +238,30 @@ class Ground:
         fresh = [plan for plan in plans if self._told.get(plan.number) != plan]
         if not fresh and not marks and not evidence and then is None:
             return
+        before = {plan.number: self._told.get(plan.number) for plan in fresh}
         self._told.update({plan.number: plan for plan in fresh})
         if not self.recording:
             marks = evidence = ()
-        self.ask(Change(tuple(fresh), marks, evidence), then or self._placed)
+
+        def outcome(answer: Outcome) -> None:
+            if isinstance(answer, Failed) and answer.away:
+                self._untold(fresh, before)
+            (then or self._placed)(answer)
+
+        self.ask(Change(tuple(fresh), marks, evidence), outcome)
+
+    def _untold(self, plans: list[TrackPlan], before: dict[int, TrackPlan | None]) -> None:
+        """Capture may not have heard of it: unless something newer was said since, it is said again in a while."""
+        for plan in plans:
+            if self._told.get(plan.number) is not plan:
+                continue
+            known = before[plan.number]
+            if known is None:
+                del self._told[plan.number]
+            else:
+                self._told[plan.number] = known
+        if not self.over:
+            self.timer("again", AGAIN_S)
 
     def told(self, plans: Iterable[TrackPlan]) -> None:
         """Capture has been told this by another command."""

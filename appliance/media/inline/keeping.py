@@ -138,6 +138,27 @@ class Keeping:
         ground.ask(EndRecording(mark), outcome)
         ground.sync()  # no keys are listened for any more
 
+    def compare(self, *, paused: bool, recording: bool) -> None:
+        """What capture says of the call, while nothing is under way. A command, or the word of its being done, may have
+        been lost: what was not to be kept must not be, so it is asked again; what capture has stopped stays stopped."""
+        ground = self.ground
+        if ground.over or ground.relay_only or ground.bypass or not ground.open:
+            return
+        at_ns = ground.clock.wall_ns()
+        if ground.stopped:
+            if recording:
+                ground.ask(EndRecording(Mark(kind=MarkKind.STOPPED, at_ns=at_ns, actor=ground.stopped_by)))
+        elif not recording:
+            ground.stopped, ground.paused, ground.why_not = True, False, "stopped"
+            ground.changed = True
+            self._quiet()
+            ground.sync()
+        elif ground.paused and not paused:
+            ground.ask(Pause(Mark(kind=MarkKind.PAUSED, at_ns=at_ns, actor=ground.paused_by)))
+        elif paused and not ground.paused:
+            ground.paused = ground.changed = True
+            self._remind()
+
     def _quiet(self) -> None:
         for name in ("resume", "reminder"):
             self.ground.cancel_timer(name)

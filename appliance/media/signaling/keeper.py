@@ -71,6 +71,7 @@ class Keeper:
         for live in self._inline.calls.values():
             state = self._inline.state_of(live, worker, open_there)
             if state is not None and not live.core.over:
+                live.compare(state, asked)
                 self._look_inline(live, state, now_ns)
         self._gauges()
 

@@ -1,4 +1,4 @@
-"""Inline calls where peers and timing are awkward: forks, races, who has gone, keys, answers that make no sense elsewhere."""
+"""Inline calls where peers and timing are awkward: forks, races, who has gone, keys, answers for others."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import pytest
 from inline_kit import (
     BOX,
     CALLEE,
+    CALLER,
     SECOND,
+    Change,
     Command,
+    EndRecording,
     Kit,
+    Pause,
+    Resume,
     make_line,
     sdp,
 )
-from test_inline_talk import refer, talking
+from test_inline_talk import refer, reply, talking
 
 from appliance.media.inline.ground import Life
 from appliance.media.sip.events import (
@@ -171,3 +176,68 @@ def test_a_call_that_has_no_hops_left_is_refused() -> None:
     assert ended.response is not None
     assert ended.response.status == 483
     assert not kit.callee.seen(IncomingInvite)
+
+
+# -- capture does not hear ---------------------------------------------------------------------------------------------
+
+
+def test_what_capture_did_not_hear_is_said_again() -> None:
+    kit, _, other = talking()
+    kit.fails = lambda command: "away" if isinstance(command, Change) else ""
+    kit.callee.endpoint.reinvite(
+        other, now=kit.link.now, body=sdp(CALLEE, 5600, "8 101", version=2), content_type="application/sdp"
+    )
+    kit.run(0.4)
+    reply(kit, kit.caller.one(ReInvite), sdp(CALLER, 4000, "8 101", version=2))
+    assert kit.capture.tracks[1].far.rtp_port == 5000  # type: ignore[union-attr]
+    kit.fails = lambda command: ""
+    kit.run(2)
+    assert kit.capture.tracks[1].far.rtp_port == 5600  # type: ignore[union-attr]
+    asked = len(kit.capture.of(Change))
+    kit.run(5)
+    assert len(kit.capture.of(Change)) == asked, "said once"
+
+
+def test_a_pause_that_capture_did_not_hear_is_asked_again() -> None:
+    kit, _, _ = talking()
+    kit.fails = lambda command: "away" if isinstance(command, Pause) else ""
+    kit.key("*2")
+    assert kit.call.ground.paused and not kit.capture.paused
+    kit.fails = lambda command: ""
+    kit.call.keeping.compare(paused=False, recording=True)
+    kit.settle()
+    assert kit.capture.paused
+    asked = len(kit.capture.of(Pause))
+    kit.call.keeping.compare(paused=True, recording=True)
+    kit.settle()
+    assert len(kit.capture.of(Pause)) == asked
+
+
+def test_an_end_that_capture_did_not_hear_is_asked_again() -> None:
+    kit, _, _ = talking()
+    kit.fails = lambda command: "away" if isinstance(command, EndRecording) else ""
+    kit.key("*4")
+    assert kit.call.ground.stopped and kit.capture.recording
+    kit.fails = lambda command: ""
+    kit.call.keeping.compare(paused=False, recording=True)
+    kit.settle()
+    assert not kit.capture.recording
+    kit.call.keeping.compare(paused=False, recording=False)
+    kit.settle()
+    assert kit.call.ground.stopped
+
+
+def test_what_capture_has_ended_or_paused_stays_so() -> None:
+    """The word of it was lost, with the process that had asked."""
+    kit, _, _ = talking()
+    kit.call.keeping.compare(paused=True, recording=True)
+    assert kit.call.ground.paused
+    kit.key("*3")
+    assert not kit.call.ground.paused
+    assert kit.capture.of(Resume)
+    kit.call.keeping.compare(paused=False, recording=False)
+    kit.settle()
+    assert kit.call.ground.stopped and not kit.call.ground.recording
+    kit.key("*3")
+    assert len(kit.capture.of(Resume)) == 1
+    assert kit.capture.tracks[1].codes == ()

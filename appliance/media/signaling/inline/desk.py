@@ -261,6 +261,8 @@ class InlineDesk:
                     self._heard(message)
             except EarwitnessError as error:
                 log.info("media events away", worker=worker.number, reason=error.reason)
+            except Exception as error:  # noqa: BLE001 - keys of all other calls are heard all the same
+                self.fault(error)
             await asyncio.sleep(0.1)
 
     def _heard(self, message: pb.WatchMediaResponse) -> None:
@@ -335,6 +337,7 @@ class InlineDesk:
         self.desk.status.count("sessions_restored")
         mark = Mark(kind=MarkKind.RESTARTED, at_ns=time.time_ns(), reason=SIGNALING_RESTARTED)
         live.drive(lambda: core.ground.sync([mark]))
+        live.drive(lambda: core.keeping.compare(paused=state.paused, recording=not state.relay_only))
 
     # -- shown -------------------------------------------------------------------------------------------------------
 
@@ -366,15 +369,19 @@ class InlineDesk:
         self.desk.watch.forget(live)
         self.published(live)
 
+    def fault(self, error: BaseException) -> None:
+        """Something of ours went wrong in a call: logged and counted, never lost."""
+        self.desk.status.count("faults")
+        log.error("fault", what="inline call", exc_info=error)
+
     def watch_task(self, task: asyncio.Task[None]) -> None:
-        """A fault in it is logged and counted, never lost."""
+        """A fault in it is told."""
         self._tasks.add(task)
 
         def done(ended: asyncio.Task[None]) -> None:
             self._tasks.discard(ended)
             if not ended.cancelled() and (error := ended.exception()) is not None:
-                self.desk.status.count("faults")
-                log.error("fault", what="inline call", exc_info=error)
+                self.fault(error)
 
         task.add_done_callback(done)
 

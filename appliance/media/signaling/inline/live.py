@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from appliance.media.signaling.acts import MAX_REFUSED_A_CALL
 from appliance.media.signaling.desk import Desk
 from appliance.media.signaling.errors import ActionError, CallNotRecordedError, CaptureUnavailableError
 from appliance.media.signaling.inline.session import MediaSession
+from earwitness.internal.v1 import capture_pb2 as capture
 from earwitness.internal.v1 import signaling_pb2 as pb
 
 _STATES = {
@@ -45,6 +47,8 @@ class Registry(Protocol):
 
     def forget(self, live: LiveInline) -> None: ...
 
+    def fault(self, error: BaseException) -> None: ...
+
 
 class LiveInline:
     """See the module."""
@@ -58,6 +62,7 @@ class LiveInline:
         self._state_since_ns = 0
         self._refused = 0
         self._working: asyncio.Task[None] | None = None
+        self._worked = 0.0  # on the monotonic clock, when the last command was done
         self._timer: asyncio.TimerHandle | None = None
 
     # -- driving the core --------------------------------------------------------------------------------------------
@@ -129,13 +134,26 @@ class LiveInline:
                 break
             command, then = asked
             async with self.lock:
-                outcome = await self.session.carry_out(command)
+                try:
+                    outcome = await self.session.carry_out(command)
+                except Exception as error:  # noqa: BLE001 - the call behind it must not stay half up
+                    self.registry.fault(error)
+                    outcome = Failed("fault")
                 self._resumed(command, outcome)
                 with self.registry.desk.transports.acting():
                     then(outcome)
                 if not isinstance(command, Close):
                     await self.session.remember()
+                self._worked = time.monotonic()
         self.drive(lambda: None)
+
+    def compare(self, state: capture.SessionState, asked: float) -> None:
+        """What capture says of the session, by a list that was asked for then."""
+        working = self._working is not None and not self._working.done()
+        if working or self.core.ground.commands or self._worked >= asked:
+            return
+        keeping = self.core.keeping
+        self.drive(lambda: keeping.compare(paused=state.paused, recording=not state.relay_only))
 
     # -- from outside ------------------------------------------------------------------------------------------------
 

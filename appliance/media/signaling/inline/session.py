@@ -138,7 +138,10 @@ class MediaSession:
 
     @property
     def recording_id(self) -> str:
-        """The session in capture: the recording's present part, or what relays without one."""
+        """The session in capture: the recording's present part, or what relays without one. CaptureUnavailableError
+        where there is none."""
+        if not self.recordings:
+            raise CaptureUnavailableError("the call has no media", worker=-1)
         return self.recordings[-1]
 
     @property
