@@ -52,3 +52,9 @@ class CertificateMissingError(UnavailableError):
     """The certificate for SIP over TLS is not there."""
 
     reason = "SIP_CERTIFICATE_MISSING"
+
+
+class AccountPasswordError(PreconditionError):
+    """The password file of a SIP account cannot be used; `data['domain']` says whose."""
+
+    reason = "SIP_PASSWORD_UNREADABLE"

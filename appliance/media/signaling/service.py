@@ -70,7 +70,7 @@ class Signaling:
         self.settings = child.settings
         self.board = Board()
         self.table = TableFile(child.layout.routing, child.status, self._table_changed)
-        self.accounts = Accounts(self.settings.sip.accounts)
+        self.accounts = Accounts(self.settings.sip.accounts, child.status)
         self.endpoint = SipEndpoint(
             EndpointConfig(
                 contact_user="recorder",
@@ -149,6 +149,7 @@ class Signaling:
                 await asyncio.gather(*(worker.up.wait() for worker in workers.all))
         await self._listen(transports)
         self.inline.follow()
+        self.accounts.check()
         self.registrar.start(transports)
         self._tasks.append(asyncio.create_task(self.table.follow()))
         self._tasks.append(asyncio.create_task(control.follow()))

@@ -79,6 +79,7 @@ class ClientAnswers:
             uri=str(outbound.request.uri),
             cnonce=core.token(),
             body=outbound.request.body,
+            only_realm=credentials.realm,
         )
         return value is not None and self.client.again(outbound, now, [(name, value)])
 

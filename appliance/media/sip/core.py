@@ -54,6 +54,7 @@ class Credentials:
 
     username: str
     password: str = field(repr=False)
+    realm: str = ""  # the only one that is answered; empty: any
 
 
 @dataclass(frozen=True, slots=True)

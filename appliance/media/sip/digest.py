@@ -102,10 +102,12 @@ def answer_challenge(
     cnonce: str,
     nc: int = 1,
     body: bytes = b"",
+    only_realm: str = "",
 ) -> str | None:
     """The credentials for the first of the challenges we can answer (RFC 8760, section 2.4), or None.
 
-    `challenges` are values of WWW-Authenticate or Proxy-Authenticate; what cannot be read is passed over.
+    `challenges` are values of WWW-Authenticate or Proxy-Authenticate; what cannot be read is passed over, and
+    where `only_realm` says something, what is of another realm.
     """
     for value in challenges:
         try:
@@ -114,6 +116,8 @@ def answer_challenge(
             continue  # another scheme, or a broken one: the next may do
         algorithm = params.get("algorithm", "MD5")
         if algorithm.upper().removesuffix("-SESS") not in _HASHES or "nonce" not in params:
+            continue
+        if only_realm and params.get("realm", "") != only_realm:
             continue
         offered = [item.strip().lower() for item in params.get("qop", "").split(",") if item.strip()]
         qop = next((item for item in ("auth", "auth-int") if item in offered), "")

@@ -93,6 +93,7 @@ class CaptureDouble(capture_pb2_grpc.CaptureServiceServicer):
         self.full = False
         self.calls: list[str] = []
         self._changed = asyncio.Condition()
+        self._media: list[asyncio.Queue[pb.WatchMediaResponse]] = []
         self._server: grpc.aio.Server | None = None
         self._next = first_port
 
@@ -203,9 +204,38 @@ class CaptureDouble(capture_pb2_grpc.CaptureServiceServicer):
         taken = self._of(request.session_id)
         self._take(taken, request)
         taken.closed = request.reason
-        del self.sessions[request.session_id]
+        if not request.keep_relaying:
+            del self.sessions[request.session_id]
         await self._tell("close")
         return pb.CloseSessionResponse()
+
+    async def Play(self, request: pb.PlayRequest, context: Any) -> pb.PlayResponse:
+        self._of(request.session_id)
+        await self._tell("play")
+        return pb.PlayResponse()
+
+    async def StopPlaying(self, request: pb.StopPlayingRequest, context: Any) -> pb.StopPlayingResponse:
+        await self._tell("stop-playing")
+        return pb.StopPlayingResponse()
+
+    async def WatchMedia(
+        self, request: pb.WatchMediaRequest, context: Any
+    ) -> AsyncIterator[pb.WatchMediaResponse]:
+        told: asyncio.Queue[pb.WatchMediaResponse] = asyncio.Queue()
+        self._media.append(told)
+        try:
+            while True:
+                yield await told.get()
+        finally:
+            self._media.remove(told)
+
+    async def happens(self, message: pb.WatchMediaResponse) -> None:
+        """Something happens in the media; it is told once somebody listens."""
+        async with asyncio.timeout(TIMEOUT_S):
+            while not self._media:
+                await asyncio.sleep(0.01)
+        for told in self._media:
+            told.put_nowait(message)
 
     async def ListSessions(self, request: pb.ListSessionsRequest, context: Any) -> pb.ListSessionsResponse:
         made = pb.ListSessionsResponse(

@@ -18,6 +18,7 @@ from appliance.media.signaling.capture import CLOSE_S, Worker
 from appliance.media.signaling.certificates import certificate_names
 from appliance.media.signaling.desk import Desk
 from appliance.media.signaling.inline import memory
+from appliance.media.signaling.inline.called import as_written, called_number
 from appliance.media.signaling.inline.convert import media_event
 from appliance.media.signaling.inline.live import LiveInline
 from appliance.media.signaling.inline.neighbours import Neighbours
@@ -26,10 +27,9 @@ from appliance.media.signaling.routing import Decision, Facts
 from appliance.media.sip.events import Event, IncomingInvite
 from appliance.media.sip.message import SipRequest
 from appliance.media.sip.session import SipSession
-from appliance.media.sip.uri import SipUri
 from appliance.media.siprec.bodies import read_body
 from appliance.media.siprec.hints import Hints, read_hints
-from appliance.media.siprec.numbers import clean, is_number, subscriber
+from appliance.media.siprec.numbers import clean, subscriber
 from appliance.model import Direction, EarwitnessError, Mark, MarkKind, new_id
 from appliance.model.routing import Line, Tenant
 from appliance.process.status import ALARM
@@ -61,6 +61,7 @@ class InlineDesk:
         self._by_core: dict[InlineCall, LiveInline] = {}
         self.neighbours = Neighbours()
         self._clock = _Clock()
+        self._contacts = {one.username for one in desk.settings.sip.accounts if one.register_uri}
         self._tasks: set[asyncio.Task[None]] = set()
         self._lenders: set[LiveInline] = set()  # calls whose party another one is taking over
         self._unrecorded: set[str] = set()
@@ -93,8 +94,7 @@ class InlineDesk:
         table = self.desk.table.table
         assert table is not None
         inbound = event.inbound
-        called = subscriber(clean(str(inbound.request.uri), 1024))
-        # A provider sends to the contact that was registered: then To says which number was called.
+        called = called_number(inbound.request, hints, self._contacts)
         numbers = tuple(dict.fromkeys(filter(None, (called, hints.called, hints.calling, *hints.numbers))))
         facts = Facts(numbers, inbound.flow.remote[0], certificate_names(inbound.flow.peer_certificate))
         decision = routing.decide(table, facts)
@@ -119,9 +119,7 @@ class InlineDesk:
         plan = make_plan(
             line,
             direction=direction,
-            user=(request.uri.user or "")
-            if isinstance(request.uri, SipUri) and is_number(called)
-            else called,
+            user=as_written(request, called),
             called=called,
             languages=(request.headers.get("Accept-Language") or "")[:1024],
             withheld=routing.withheld(line, (called, hints.calling), direction),
