@@ -10,12 +10,13 @@ from appliance.media.inline.ground import SDP, Ground, Life, Participant
 from appliance.media.inline.headers import passed_on
 from appliance.media.inline.media import Tone
 from appliance.media.inline.negotiation import NoCommonMediaError, Side, same
-from appliance.media.inline.plan import Destination
+from appliance.media.inline.plan import Destination, bare
+from appliance.media.sip.core import SessionStateError
 from appliance.media.sip.endpoint import UNREACHABLE
 from appliance.media.sip.errors import SipParseError
 from appliance.media.sip.events import Provisional, SessionEnded
 from appliance.media.sip.sdp import SdpError
-from appliance.media.sip.session import EndCause, InboundRequest, carries_sdp
+from appliance.media.sip.session import EndCause, InboundRequest, SipSession, carries_sdp
 from appliance.media.sip.uri import SipUri, parse_uri
 
 MAX_PLACES = 8  # tried for one call, redirections included
@@ -97,13 +98,18 @@ class Dialling:
         callee.aor = callee.aor or destination.uri
         try:
             body = self._offer_for(callee)
+            headers = passed_on(self.invite.request)
+            if not body:
+                # An offer in a reliable provisional wants its answer in the PRACK, when the caller has not given one yet.
+                known = ground.endpoint.config.extensions
+                headers.append(("Supported", ", ".join(one for one in known if one != "100rel")))
             session = ground.endpoint.invite(
                 destination.uri,
                 now=ground.clock.now(),
                 from_=str(
                     replace(self.invite.request.from_, params=type(self.invite.request.from_.params)())
                 ),
-                headers=passed_on(self.invite.request),
+                headers=headers,
                 body=body,
                 content_type=SDP if body else None,
                 contact_params="",
@@ -161,6 +167,19 @@ class Dialling:
             ground.sync()
         else:
             ground.respond(self.invite, status)
+
+    def acknowledge(self, session: SipSession, body: bytes) -> bool:
+        """The callee's 200 wants an ACK with an answer; where it cannot be given the call is over."""
+        ground = self.ground
+        try:
+            ground.endpoint.ack(
+                session, now=ground.clock.now(), body=body, content_type=SDP if body else None
+            )
+        except (SessionStateError, *UNREACHABLE) as error:
+            ground.notes.append(f"not acknowledged: {error.reason}")
+            ground.finish("party-lost")
+            return False
+        return True
 
     def ring(self) -> None:
         """The caller hears that it rings."""
@@ -224,7 +243,7 @@ class Dialling:
         found = []
         for contact in contacts[:MAX_PLACES]:
             if isinstance(contact.uri, SipUri) and contact.uri.host.lower() in known:
-                found.append(Destination(str(contact.uri.without_headers()), self._destination.srtp))
+                found.append(Destination(str(bare(contact.uri)), self._destination.srtp))
         if not found:
             self._last = self._last or 480
         self._places.extendleft(reversed(found))

@@ -318,15 +318,19 @@ class Ground:
         """Answers, where it still can be answered."""
         if inbound.answered or (inbound.session is not None and not inbound.session.live):
             return False
-        return self.endpoint.respond(
-            inbound,
-            status,
-            now=self.clock.now(),
-            headers=headers,
-            body=body,
-            content_type=SDP if body else None,
-            reliable=reliable,
-        )
+        try:
+            return self.endpoint.respond(
+                inbound,
+                status,
+                now=self.clock.now(),
+                headers=headers,
+                body=body,
+                content_type=SDP if body else None,
+                reliable=reliable,
+            )
+        except SessionStateError as error:  # more provisionals wait for a PRACK than are kept
+            self.notes.append(f"not answered, {status}: {error.reason}")
+            return False
 
     def hang_up(self, participant: Participant, reason: str = "") -> None:
         """Ends a participant's session, whatever it is in; an INVITE of theirs is answered by whoever knows how."""

@@ -140,15 +140,18 @@ class Side:
     ) -> bytes:
         """Our offer: these codecs, by these numbers."""
         previous = self.ours
-        cryptos: tuple[Crypto, ...] = ()
-        if self.srtp:
-            cryptos = self._our_cryptos()
+        # A session that is secured, or has a profile of its own, is never asked to go on by another one.
+        proto = "RTP/SAVP" if self.srtp else "RTP/AVP"
+        if previous is not None and previous.media:
+            proto = previous.media[max(self.line, 0)].proto
+        cryptos = self._our_cryptos() if "SAVP" in proto.upper() else ()
         line = OfferMedia(
             place.rtp_port,
             tuple(codecs),
-            proto="RTP/SAVP" if self.srtp else "RTP/AVP",
+            proto=proto,
             direction=direction,
             rtcp_port=place.rtcp_port,
+            rtcp_mux=self.mux,
             ptime=min(ptime, MAX_PTIME) if ptime else None,
             cryptos=cryptos,
         )

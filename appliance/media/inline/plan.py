@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from appliance.media.sip.errors import SipParseError
 from appliance.media.sip.uri import SipUri, parse_uri
@@ -72,6 +72,12 @@ def direction_of(line: Line, calling: str, called: str, source: str) -> Directio
     if rules is not None and source in hosts(rules.inbound) and source not in hosts(rules.outbound):
         return Direction.OUTBOUND
     return Direction.INBOUND
+
+
+def bare(uri: SipUri) -> SipUri:
+    """A peer's URI as we call it: without headers, and without `maddr`, by which it would go to another host than it
+    names."""
+    return replace(uri, headers="", params=uri.params.without("maddr"))
 
 
 def hosts(targets: Iterable[Target]) -> frozenset[str]:

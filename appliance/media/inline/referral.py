@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from appliance.media.inline.ground import Ground, Participant
-from appliance.media.inline.plan import destinations, hosts
+from appliance.media.inline.plan import bare, destinations, hosts
 from appliance.media.sip.core import SessionStateError
 from appliance.media.sip.endpoint import UNREACHABLE
 from appliance.media.sip.errors import SipParseError
@@ -11,11 +11,11 @@ from appliance.media.sip.message import SipRequest
 from appliance.media.sip.reply import REASONS
 from appliance.media.sip.sdp import Codec
 from appliance.media.sip.uri import SipUri
-from appliance.media.sip.values import NameAddr
+from appliance.media.sip.values import DialogRef, NameAddr
 
 
 def read_refer_to(request: SipRequest) -> tuple[SipUri, str] | None:
-    """The URI without headers, and the value of its Replaces ("" for none); None where it names no SIP URI."""
+    """The URI alone, and its Replaces ("" for none); None where it names no SIP URI, or no dialog where it ought to."""
     try:
         target = NameAddr.parse(request.headers.get("Refer-To") or "").uri
     except SipParseError:
@@ -23,7 +23,15 @@ def read_refer_to(request: SipRequest) -> tuple[SipUri, str] | None:
     if not isinstance(target, SipUri):
         return None
     fields = {name.lower(): value for name, value in target.header_fields}
-    return target.without_headers(), fields.get("replaces", "")
+    replaces = fields.get("replaces", "")
+    if replaces:
+        try:
+            replaces = str(DialogRef.parse(replaces))
+        except SipParseError:
+            return None
+        if not replaces.isprintable():
+            return None
+    return bare(target), replaces
 
 
 def place_of(ground: Ground, participant: Participant, uri: SipUri, *, exact: bool) -> str:

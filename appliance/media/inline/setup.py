@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from appliance.media.inline.dialling import DESCRIPTION_ERRORS, WHY, Dialling, agree, reliable, same_speech
-from appliance.media.inline.ground import SDP, Ground, Life, Participant
+from appliance.media.inline.ground import Ground, Life, Participant
 from appliance.media.inline.media import Evidence, Failed, Open, Opened, Outcome, PlayEnded
 from appliance.media.inline.negotiation import OWN_OFFER, NoCommonMediaError, alone
 from appliance.media.sip.events import Answered
@@ -268,8 +268,7 @@ class Setup:
         """The caller's answer to the callee's offer, where media goes past us."""
         callee = self.ground.callee
         if callee is not None and callee.sip is not None and callee.sip.client.ack_wanted is not None:
-            now = self.ground.clock.now()
-            self.ground.endpoint.ack(callee.sip, now=now, body=body, content_type=SDP if body else None)
+            self.dialling.acknowledge(callee.sip, body)
 
     def _answered_with_offer(self, body: bytes) -> None:
         """The caller left the offer to the callee: it is passed on, and the answer comes in the caller's ACK."""
@@ -292,9 +291,9 @@ class Setup:
             except NoCommonMediaError:
                 ground.finish("no-common-media")
                 return
-            ground.endpoint.ack(callee_sip, now=ground.clock.now(), body=answer, content_type=SDP)
-            callee.settled = True
-            self._whisper()
+            if self.dialling.acknowledge(callee_sip, answer):
+                callee.settled = True
+                self._whisper()
 
         self._late_ack = late
 

@@ -36,6 +36,7 @@ class _Asked:
     inbound: InboundRequest | None
     mine: Side
     theirs: Side
+    taken_back: bool = False
 
 
 class Talk:
@@ -123,9 +124,12 @@ class Talk:
             body = side.ours.serialize() if inbound.method == "INVITE" and side.ours is not None else b""
             ground.respond(inbound, 200, body=body)
             return
+        if participant.place is None:
+            # Media goes past us, and the other side cannot be asked yet.
+            ground.respond(inbound, GLARE)
+            return
         trial = copy.copy(side)
         try:
-            assert participant.place is not None
             wanted = side.codecs
             trial.offered(inbound.request.body)
             body = trial.answer(wanted, trial.direction.reversed(), participant.place)
@@ -165,9 +169,9 @@ class Talk:
         before = (participant.side.direction, participant.side.speech)
         try:
             participant.side.answered(body)
-        except DESCRIPTION_ERRORS:
-            self.ground.finish("no-common-media")
-            return
+        except DESCRIPTION_ERRORS as error:
+            self.ground.notes.append(f"an offer of ours is not answered: {error.reason}")
+            return  # all stays as it was
         self._settle()
         if partner is not None and before != (participant.side.direction, participant.side.speech):
             self.tell(participant, partner)
@@ -216,6 +220,8 @@ class Talk:
 
     def _agreed(self, asked: _Asked, event: ResponseReceived) -> None:
         ground, body = self.ground, event.response.body if carries_sdp(event.response) else b""
+        if asked.inbound is not None and asked.inbound.answered:
+            self._take_back(asked)  # it took too long
         if ground.bypass:
             asked.of.raw = body
             if asked.inbound is not None:
@@ -241,6 +247,8 @@ class Talk:
         if asked.inbound is not None:
             ground.respond(asked.inbound, 200, body=answer)
         self._settle()
+        if asked.taken_back:
+            self.tell(asked.by, asked.of)
 
     def _settle(self) -> None:
         """Tells capture, and the timeline who holds."""
@@ -272,7 +280,12 @@ class Talk:
         """A re-INVITE was cancelled by who sent it: what the other side answers goes nowhere."""
         for asked in self._asked:
             if asked.inbound is inbound:
-                asked.inbound = None
+                self._take_back(asked)
+
+    @staticmethod
+    def _take_back(asked: _Asked) -> None:
+        """Who asked for the change is where it was."""
+        asked.inbound, asked.mine, asked.taken_back = None, asked.by.side, True
 
     def gone(self, participant: Participant) -> None:
         """A participant has left: nothing waits for it any more."""
@@ -347,6 +360,13 @@ def keys_of(content_type: str, body: bytes) -> str:
 
 
 def differs(one: Participant, other: Participant) -> bool:
-    """Whether two participants speak in different codecs."""
+    """Whether two participants speak in different codecs, or mean different ones by a payload type."""
     mine, theirs = one.side.speech, other.side.speech
-    return mine is None or theirs is None or not same(mine, theirs)
+    if mine is None or theirs is None or not same(mine, theirs):
+        return True
+    numbers = [{codec.payload_type for codec in side.codecs} for side in (one.side, other.side)]
+    return any(
+        same(codec, twin) and codec.payload_type not in numbers[1]
+        for codec in one.side.codecs
+        for twin in other.side.codecs
+    )

@@ -256,9 +256,9 @@ class ClientSide:
         for name in ("refresh", "expire", "glare"):
             self.core.cancel_timer(session, name)
         self.core.abandon(session, now)
-        if session.client.ack_wanted is not None:
-            self.ack(session)  # the offer goes unanswered, but their 2xx must not be repeated
         try:
+            if session.client.ack_wanted is not None:
+                self.ack(session)  # the offer goes unanswered, but their 2xx must not be repeated
             self.in_dialog(session, "BYE", now, headers=headers)
         except (NoTargetError, SipParseError, TooManySessionsError):
             self.core.counters["byes_not_sent"] += 1
