@@ -19,6 +19,8 @@ RUN = 4
 """Consecutive packets that make a new SSRC a voice (RFC 3550 appendix A.1 asks for two; strays come in pairs)."""
 QUIET_NS = 200_000_000
 """How long the established source must have been silent before another one is believed."""
+QUIET_SAID_NS = 2_000_000_000
+"""The same where it speaks from where signaling has said: who does that seldom moves without a word."""
 PATIENCE_NS = 2_000_000_000
 """A newcomer that has not made its run in this time is refused."""
 MAX_CANDIDATES = 8
@@ -77,6 +79,7 @@ class Track:
         "number",
         "pause",
         "released",
+        "said",
         "source",
         "ssrc",
         "ssrcs",
@@ -91,6 +94,9 @@ class Track:
         self.ended = Gate()
         self.ssrc = 0
         self.source = 0
+        self.said = 0
+        """Where signaling says that the participant is, as a source; 0: it does not. Whoever was first, a voice from there
+        is the participant's."""
         self.ssrcs: dict[int, None] = {}
         self.heard_ns = 0
         self.released: list[int] = []
@@ -168,8 +174,9 @@ class Track:
             self.hear(arrival_ns)
             return keep
         run = self._run(row, arrival_ns, ssrc, source, sequence, dropped)
-        moved = source != self.source
-        if run < RUN or (moved and arrival_ns - self.heard_ns < QUIET_NS):
+        quiet = QUIET_SAID_NS if self.said and self.source == self.said else QUIET_NS
+        moved = source != self.source and source != self.said
+        if run < RUN or (moved and arrival_ns - self.heard_ns < quiet):
             return Verdict.DROP if dropped else Verdict.WAIT
         self.released.extend(self._candidates.pop((ssrc, source)).rows)
         self._accept(ssrc, source)
@@ -182,7 +189,7 @@ class Track:
             return
         self.heard_ns = arrival_ns
         for (_, source), candidate in self._candidates.items():
-            if source != self.source:
+            if source not in (self.source, self.said):
                 candidate.rows.clear()
                 candidate.run = 0
 

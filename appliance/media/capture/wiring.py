@@ -156,7 +156,7 @@ class Wiring:
                 leg.stale_key = int(self._toward[slot])
                 leg.stale_ns = self._clock.wall() + STALE_NS
             leg.said_name = said
-            self._said[slot] = source_key(said)
+            self._said[slot] = opened.track.said = source_key(said)
             self.aim(slot, said)
             leg.rtcp_name = rtcp
         self._addressed[slot] = bool(said)

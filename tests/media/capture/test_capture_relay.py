@@ -20,6 +20,7 @@ from appliance.media.capture.commands import Close, Play, Update
 from appliance.media.capture.exchange import PlayExistsError, TooManyPlaysError
 from appliance.media.capture.playing import Sound
 from appliance.media.capture.session import RelayOnlyError, RemoteRequest, SessionError, TrackRequest
+from appliance.media.capture.track import RUN
 from appliance.media.capture.wiring import BURST, STALE_NS
 from appliance.media.rtp.send import RemoteAddressError
 
@@ -136,6 +137,29 @@ def test_media_follows_the_participant_and_nobody_else(box: Box, call: Call) -> 
         assert {packet.ssrc for packet in call.agent.hears()} == {call.caller.ssrc}
         content = box.close(call.session)
         assert {ssrc for ssrc, _, _ in content.packets(0)} == {call.caller.ssrc}
+
+
+def test_a_stranger_that_was_first_loses_the_place_to_the_participant(box: Box, call: Call) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stray:
+        stray.bind((LOOPBACK, 0))
+        stray.setblocking(False)
+        stray.sendto(rtp(0, tone(9), ssrc=9), (LOOPBACK, call.caller.to))
+        box.tick()
+        for number in range(1, 2 * RUN):
+            stray.sendto(rtp(number, tone(9), ssrc=9), (LOOPBACK, call.caller.to))
+            call.caller.say(tone(3))
+            box.advance(20)
+        box.tick()
+        call.agent.hears()
+        back = call.agent.say(tone(4))
+        box.tick()
+        with pytest.raises(BlockingIOError):
+            stray.recv(2048)
+        assert [packet.raw for packet in call.caller.hears()][-1:] == back
+        stray.sendto(rtp(50, tone(9), ssrc=9), (LOOPBACK, call.caller.to))
+        call.caller.say(tone(3))
+        box.tick()
+        assert {packet.ssrc for packet in call.agent.hears()} == {call.caller.ssrc}
 
 
 def test_a_new_address_holds_at_once_and_the_old_one_is_not_followed_back(box: Box, call: Call) -> None:

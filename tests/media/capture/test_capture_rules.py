@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.media.capture.gate import Gate
-from appliance.media.capture.track import MAX_CANDIDATES, RUN, Track, TrackColumns, Verdict
+from appliance.media.capture.track import MAX_CANDIDATES, QUIET_SAID_NS, RUN, Track, TrackColumns, Verdict
 
 MS = 1_000_000
 
@@ -93,6 +93,32 @@ def test_an_interleaved_foreign_source_never_gets_in() -> None:
     late = track.admit(columns([(4000 + 300 + 20 * i, 1, 2, 200 + i) for i in range(RUN)], 400))
     assert late[-1] == Verdict.KEEP
     assert min(track.released, default=400) >= 399
+
+
+def test_who_speaks_from_where_signaling_says_is_the_participant_whoever_was_first() -> None:
+    track = Track(0)
+    track.said = 7
+    track.admit(columns([(0, 1, 9, 0)]))
+    assert track.source == 9
+    # Both speak at once: the stranger cannot talk the participant out of its place.
+    packets = [(10 * i, 1 + i % 2, 9 if i % 2 == 0 else 7, i // 2) for i in range(2, 2 + 2 * RUN)]
+    verdicts = np.concatenate([track.admit(columns([packet], i + 1)) for i, packet in enumerate(packets)])
+    assert track.source == 7
+    assert verdicts[-1] == Verdict.KEEP
+    late = 10 * (2 + 2 * RUN)
+    assert track.admit(columns([(late, 1, 9, 100)], 50)).tolist() == [Verdict.WAIT]
+
+
+def test_a_silence_of_the_participant_is_no_door_for_a_stranger() -> None:
+    track = Track(0)
+    track.said = 7
+    track.admit(columns([(0, 1, 7, 0)]))
+    quiet = QUIET_SAID_NS // MS
+    track.admit(columns([(300 + 20 * i, 2, 9, i) for i in range(60)], 1))
+    assert track.source == 7
+    # One that has been silent for long may be elsewhere after all.
+    track.admit(columns([(quiet + 20 * i, 2, 9, 100 + i) for i in range(RUN)], 100))
+    assert track.source == 9
 
 
 def test_what_a_newcomer_said_in_a_pause_is_not_brought_back() -> None:
