@@ -6,36 +6,15 @@ from typing import Annotated
 
 import typer
 
-from appliance.cli import output
+from appliance.cli import callview, output
 from appliance.cli.connection import bare, resource, tenant_parent
 from appliance.cli.context import CALL_TIMEOUT_S, JsonOption, TenantOption, box
-from earwitness.v1 import calls_pb2, party_pb2
+from earwitness.v1 import calls_pb2
 
 app = typer.Typer(help="Live calls: list, watch, pause, resume, stop.", no_args_is_help=True)
 
-_COLUMNS = ("ID", "Since", "State", "Caller", "Agent", "Detail")
 NameArgument = Annotated[str, typer.Argument(help="Name or id of the call.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept as a mark on the timeline.")]
-
-
-def side(parties: object, role: int) -> str:
-    """The party on one side, as people know it."""
-    for party in parties:  # type: ignore[attr-defined]
-        if party.role == role:
-            return party.display_name or party.number or party.address
-    return ""
-
-
-def _row(call: calls_pb2.Call) -> tuple[str, ...]:
-    state = output.enum_word(calls_pb2.CallState, call.state)
-    silent = ", ".join(str(track) for track in call.silent_tracks)
-    detail = call.detail or (f"no media on track {silent}" if silent else "")
-    caller, agent = (
-        side(call.parties, role) for role in (party_pb2.PARTY_ROLE_CALLER, party_pb2.PARTY_ROLE_AGENT)
-    )
-    if not caller and not agent and call.parties:
-        caller = ", ".join(party.display_name or party.number or party.address for party in call.parties)
-    return bare(call.name), output.when(call.start_time), state, caller, agent, detail
 
 
 @app.command("list")
@@ -53,7 +32,7 @@ def list_calls(context: typer.Context, tenant: TenantOption = "", json: JsonOpti
     if json:
         output.print_json({"calls": [output.as_dict(call) for call in calls]})
     else:
-        output.table(_COLUMNS, map(_row, calls), empty="No call is up.")
+        output.table(callview.COLUMNS, map(callview.row, calls), empty="No call is up.")
 
 
 @app.command()
@@ -64,11 +43,9 @@ def watch(context: typer.Context, tenant: TenantOption = "", json: JsonOption = 
             if json:
                 output.print_line(output.as_dict(change))
             elif change.HasField("call"):
-                _, _, state, caller, agent, detail = _row(change.call)
-                parties = " and ".join(filter(None, (caller, agent)))
-                at = output.when(change.time or change.call.state_time)
+                at = change.time if change.HasField("time") else change.call.state_time
                 output.console.print(
-                    f"{at}  {bare(change.call.name)}  {state:<12} {parties}  {detail}".rstrip()
+                    output.plain(callview.line(change.call, at)), markup=False, soft_wrap=True
                 )
 
 
@@ -76,7 +53,7 @@ def _changed(call: calls_pb2.Call, json: bool) -> None:
     if json:
         output.print_json(output.as_dict(call))
     else:
-        output.console.print(f"{bare(call.name)}: {output.enum_word(calls_pb2.CallState, call.state)}")
+        output.console.print(f"{bare(call.name)}: {callview.state(call)}")
 
 
 @app.command()

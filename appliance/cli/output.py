@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 _WHOLE = ("ID", "Tenant", "Condition")  # what people copy
 
@@ -57,8 +58,17 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str]], *, empty: str) 
             min_width=whole,
         )
     for row in cells:
-        result.add_row(*row)
+        result.add_row(*map(_cell, row))
     console.print(result)
+
+
+def plain(text: str) -> str:
+    """Without what a terminal would obey: names come from the network."""
+    return "".join(one if one.isprintable() or one == "\n" else "\N{REPLACEMENT CHARACTER}" for one in text)
+
+
+def _cell(text: str) -> Text:
+    return Text(plain(text))  # brackets are no markup here
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> None:
@@ -68,7 +78,7 @@ def facts(pairs: Iterable[tuple[str, str]]) -> None:
     result.add_column(overflow="fold")
     for name, value in pairs:
         if value:
-            result.add_row(name, value)
+            result.add_row(name, _cell(value))
     console.print(result)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from appliance.cli import downloads, output, picture
-from appliance.cli.calls import side
+from appliance.cli.callview import side
 from appliance.cli.confirm import confirm
 from appliance.cli.connection import bare, resource, tenant_parent
 from appliance.cli.context import CALL_TIMEOUT_S, JsonOption, TenantOption, YesOption, box
