@@ -42,7 +42,7 @@ from appliance.media.sip.events import (
     Update,
 )
 from appliance.media.sip.message import SipRequest, SipResponse
-from appliance.media.sip.session import SipSession
+from appliance.media.sip.session import SipSession, carries_sdp
 from appliance.model import Mark, MarkKind
 from appliance.model.routing import Line
 
@@ -152,15 +152,19 @@ class InlineCall:
         if ground.over or ground.bypass or self.transfers.pending:
             return None
         wanted.user = to
+        partner.lent = True
 
         def release(taken: bool) -> None:
+            partner.lent = False
             if taken:
                 mark = Mark(kind=MarkKind.TRANSFERRED, at_ns=ground.clock.wall_ns(), track=partner.track)
                 partner.sip, partner.gone = None, True
                 ground.finish("transferred", [mark])
                 return
             wanted.user = self
-            if not wanted.live:
+            if ground.over:
+                ground.hang_up(partner)  # who lent it has gone meanwhile
+            elif not wanted.live:
                 self.sip(SessionEnded(wanted, wanted.ending or EndCause.GONE, wanted.final))
 
         return partner, release
@@ -257,8 +261,11 @@ class InlineCall:
                 self.talk.withdrawn(inbound)
             case ReInvite(session, inbound) | Update(session, inbound):
                 self._changed_by(session, inbound)
-            case Prack(_, _, InboundRequest() as inbound):
-                self.ground.respond(inbound, 200)
+            case Prack(session, request, InboundRequest() as inbound):
+                if carries_sdp(request):
+                    self._changed_by(session, inbound)
+                else:
+                    self.ground.respond(inbound, 200)
             case Bye(session, request):
                 self._keep(self._as_evidence(request))
             case IncomingRequest(inbound, session):

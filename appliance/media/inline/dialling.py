@@ -10,14 +10,14 @@ from appliance.media.inline.ground import SDP, Ground, Life, Participant
 from appliance.media.inline.headers import passed_on
 from appliance.media.inline.media import Tone
 from appliance.media.inline.negotiation import NoCommonMediaError, Side, same
-from appliance.media.inline.plan import Destination, bare
+from appliance.media.inline.plan import Destination, bare, uri_host
 from appliance.media.sip.core import SessionStateError
 from appliance.media.sip.endpoint import UNREACHABLE
 from appliance.media.sip.errors import SipParseError
 from appliance.media.sip.events import Provisional, SessionEnded
 from appliance.media.sip.sdp import SdpError
 from appliance.media.sip.session import EndCause, InboundRequest, SipSession, carries_sdp
-from appliance.media.sip.uri import SipUri, parse_uri
+from appliance.media.sip.uri import SipUri
 
 MAX_PLACES = 8  # tried for one call, redirections included
 ELSEWHERE = frozenset(
@@ -200,7 +200,10 @@ class Dialling:
         old = callee.sip
         callee.sip = None  # its end is nobody's any more
         if old is not None and old.live:
-            ground.endpoint.cancel(old, now=ground.clock.now())
+            try:
+                ground.endpoint.cancel(old, now=ground.clock.now())
+            except (SessionStateError, *UNREACHABLE) as error:
+                ground.notes.append(f"not cancelled: {error.reason}")
         self.stop_ringing()
         self.dial()
 
@@ -235,7 +238,7 @@ class Dialling:
     def _redirected(self, event: SessionEnded) -> None:
         """A 3xx names other places; only those within the switchboard's or the trunk's own hosts are followed."""
         assert event.response is not None and self._destination is not None
-        known = {self._host(one.uri) for one in self.ground.plan.destinations}
+        known = {uri_host(one.uri) for one in self.ground.plan.destinations}
         try:
             contacts = event.response.contacts
         except SipParseError:
@@ -248,11 +251,6 @@ class Dialling:
             self._last = self._last or 480
         self._places.extendleft(reversed(found))
         self.dial()
-
-    @staticmethod
-    def _host(text: str) -> str:
-        uri = parse_uri(text)
-        return uri.host.lower() if isinstance(uri, SipUri) else ""
 
 
 def reliable(caller: Participant) -> bool:

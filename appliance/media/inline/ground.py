@@ -62,6 +62,7 @@ class Participant:
     answered: bool = False
     gone: bool = False
     held: bool = False
+    lent: bool = False  # another call asks it to talk to its own: until that is decided it is not hung up
     raw: bytes = field(default=b"", repr=False)
 
     @property
@@ -368,7 +369,8 @@ class Ground:
         self.sounds.forget()
         self._later.clear()
         for participant in self.present:
-            self.hang_up(participant)
+            if not participant.lent:
+                self.hang_up(participant)
         if self.open and not self.closing:
             self.closing = True
             recorded = self.recording

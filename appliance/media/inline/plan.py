@@ -80,17 +80,19 @@ def bare(uri: SipUri) -> SipUri:
     return replace(uri, headers="", params=uri.params.without("maddr"))
 
 
+def uri_host(text: str) -> str:
+    """The host of a SIP URI in lower case, "" where it has none."""
+    try:
+        uri = parse_uri(text)
+    except SipParseError:
+        return ""
+    return uri.host.lower() if isinstance(uri, SipUri) else ""
+
+
 def hosts(targets: Iterable[Target]) -> frozenset[str]:
     """The hosts of targets, in lower case."""
-    found = set()
-    for target in targets:
-        try:
-            uri = parse_uri(target.uri)
-        except SipParseError:
-            continue  # refused when the line was made; an older table may hold it
-        if isinstance(uri, SipUri):
-            found.add(uri.host.lower())
-    return frozenset(found)
+    # One without was refused when the line was made; an older table may hold it.
+    return frozenset(filter(None, (uri_host(target.uri) for target in targets)))
 
 
 def destinations(targets: Iterable[Target], user: str) -> tuple[Destination, ...]:

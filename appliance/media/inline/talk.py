@@ -178,7 +178,12 @@ class Talk:
 
     def tell(self, participant: Participant, partner: Participant) -> None:
         """Offers the other side what this one has agreed to."""
-        if self.ground.over or partner.sip is None or not partner.sip.established:
+        ground = self.ground
+        if ground.over or partner.sip is None or not partner.sip.established:
+            return
+        if partner.sip.server.unacked:
+            # It has not acknowledged our answer yet: too early for the next question (RFC 3261, section 14.1).
+            ground.timer(f"tell {partner.track}", 0.2)
             return
         assert partner.place is not None
         theirs = copy.copy(partner.side)

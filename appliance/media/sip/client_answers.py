@@ -215,6 +215,8 @@ class ClientAnswers:
         self._settle(client_of=session, outbound=outbound)
         wants_ack = False
         if status < 300:
+            # Only now: an offer that was refused is not what a refresh may say again (RFC 4028, section 7.4).
+            core.remember_description(session, outbound.request)
             dialog.refresh(response)
             core.learn(session, response)
             if outbound.method == "INVITE":

@@ -163,8 +163,6 @@ class ClientSide:
         if method in ("INVITE", "UPDATE"):
             self._ask_for_timer(request, session)
         core.extend(request, headers, body, content_type)
-        if method in ("INVITE", "UPDATE"):
-            core.remember_description(session, request)
         outbound = core.send(request, targets, now, session=session, refresh=refresh)
         outbound.targets, outbound.quiet = targets, quiet
         return outbound

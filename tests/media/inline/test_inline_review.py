@@ -30,6 +30,7 @@ from appliance.media.sip.events import (
 from appliance.media.sip.flow import Flow
 from appliance.media.sip.message import SipRequest, SipResponse
 from appliance.media.sip.sdp import parse_sdp
+from appliance.media.sip.session import SipSession
 from appliance.model.routing import Target
 
 
@@ -413,3 +414,185 @@ def test_who_takes_a_place_under_other_numbers_is_understood() -> None:
     assert kit.second.one(Answered)
     offered = parse_sdp(kit.caller.one(ReInvite).inbound.request.body).media[0]
     assert offered.formats == ("8", "96")
+
+
+# -- two calls ---------------------------------------------------------------------------------------------------------
+
+
+def consulting() -> tuple[Kit, SipSession, SipSession]:
+    """A call, and a second one of its agent's to a colleague; the agent's sessions in both."""
+    kit, _, other = talking()
+    consult = kit.dial(kit.callee, "02079460000", from_="<sip:02079460001@192.0.2.2>", body=sdp(CALLEE, 5100))
+    kit.callee.endpoint.respond(kit.incoming().inbound, 503, now=kit.link.now)
+    kit.run(0.5)
+    kit.answer(kit.second)
+    return kit, other, consult
+
+
+def hand_over(kit: Kit, other: SipSession, consult: SipSession) -> None:
+    dialog = consult.dialog
+    assert dialog is not None
+    replaces = f"{dialog.call_id}%3Bto-tag%3D{dialog.remote_tag}%3Bfrom-tag%3D{dialog.local_tag}"
+    refer(kit, other, f"sip:02079460000@{BOX}?Replaces={replaces}")
+    # It does not wait for the word that it has come about.
+    kit.callee.endpoint.bye(consult, now=kit.link.now)
+    kit.callee.endpoint.bye(other, now=kit.link.now)
+    kit.run(0.5)
+
+
+def test_who_hands_over_may_hang_up_both_calls_at_once() -> None:
+    kit, other, consult = consulting()
+    hand_over(kit, other, consult)
+    assert not kit.second.seen(SessionEnded)
+    assert not kit.caller.seen(SessionEnded)
+    reply(kit, kit.second.one(ReInvite), sdp(SECOND, 5000, "8 101", version=2))
+    first, second = kit.calls
+    assert second.ended
+    media = kit.media[first.call_id]
+    assert (media.tracks[0].hears, media.tracks[2].hears) == (2, 0)
+    assert first.life is Life.TALKING
+    kit.caller.endpoint.bye(kit.caller.seen(Answered)[0].session, now=kit.link.now)
+    kit.run(1)
+    assert first.ended
+    assert not kit.box.endpoint.sessions
+
+
+def test_a_hand_over_that_fails_after_its_maker_has_gone_leaves_nobody() -> None:
+    kit, other, consult = consulting()
+    hand_over(kit, other, consult)
+    reply(kit, kit.second.one(ReInvite), b"", 488)
+    kit.run(1)
+    assert kit.caller.one(SessionEnded)
+    assert kit.second.one(SessionEnded)
+    assert all(call.ended for call in kit.calls)
+    assert not kit.box.endpoint.sessions
+
+
+# -- more of offer and answer ------------------------------------------------------------------------------------------
+
+
+def ask(kit: Kit, session: SipSession, body: bytes) -> ReInvite:
+    """A re-INVITE of one side, and what the other side is asked."""
+    host, far = (
+        (kit.caller, kit.callee)
+        if session in kit.caller.endpoint.sessions.values()
+        else (kit.callee, kit.caller)
+    )
+    host.endpoint.reinvite(session, now=kit.link.now, body=body, content_type="application/sdp")
+    kit.run(0.4)
+    return far.seen(ReInvite)[-1]
+
+
+def said(kit: Kit, event: ReInvite) -> str:
+    offer = parse_sdp(event.inbound.request.body)
+    return offer.direction_of(offer.media[0]).value
+
+
+def test_both_sides_hold_and_come_back_one_after_the_other() -> None:
+    kit, caller, callee = talking()
+    event = ask(kit, caller, sdp(CALLER, 4000, "8 101", direction="sendonly", version=2))
+    assert said(kit, event) == "sendonly"
+    reply(kit, event, sdp(CALLEE, 5000, "8 101", direction="recvonly", version=2))
+    event = ask(kit, callee, sdp(CALLEE, 5000, "8 101", direction="inactive", version=3))
+    assert said(kit, event) == "inactive"
+    reply(kit, event, sdp(CALLER, 4000, "8 101", direction="inactive", version=3))
+    assert [kit.capture.tracks[track].active for track in (0, 1)] == [False, False]
+    # The first comes back; the other still holds.
+    event = ask(kit, caller, sdp(CALLER, 4000, "8 101", version=4))
+    reply(kit, event, sdp(CALLEE, 5000, "8 101", direction="sendonly", version=4))
+    answer = parse_sdp(kit.caller.seen(ResponseReceived)[-1].response.body)
+    assert answer.direction_of(answer.media[0]).value == "sendonly"
+    assert kit.capture.tracks[1].far is None
+    event = ask(kit, callee, sdp(CALLEE, 5000, "8 101", version=5))
+    reply(kit, event, sdp(CALLER, 4000, "8 101", version=5))
+    assert [kit.capture.tracks[track].active for track in (0, 1)] == [True, True]
+    assert (kit.capture.tracks[0].hears, kit.capture.tracks[1].hears) == (1, 0)
+
+
+def test_a_refused_change_is_not_said_again_by_a_refresh() -> None:
+    kit, _, callee = talking()
+    event = ask(kit, callee, sdp(CALLEE, 5000, "8 101", direction="sendonly", version=2))
+    reply(kit, event, b"", 488)
+    box = kit.call.ground.participants[0].sip
+    assert box is not None and box.description is not None
+    offer = parse_sdp(box.description[1])
+    assert offer.direction_of(offer.media[0]).value == "sendrecv"
+
+
+def test_the_number_and_order_of_lines_stays_though_audio_is_not_the_first() -> None:
+    kit = one_target()
+    body = sdp(CALLER, 4000).replace(b"m=audio", b"m=video 4100 RTP/AVP 31\r\nm=audio")
+    kit.dial(body=body)
+    kit.answer()
+    answer = parse_sdp(kit.caller.one(Answered).response.body)
+    assert [(one.kind, bool(one.port)) for one in answer.media] == [("video", False), ("audio", True)]
+    event = ask(kit, kit.incoming().session, sdp(CALLEE, 5000, "8 101", direction="sendonly", version=2))
+    offer = parse_sdp(event.inbound.request.body)
+    assert [(one.kind, bool(one.port)) for one in offer.media] == [("video", False), ("audio", True)]
+    assert offer.origin is not None and answer.origin is not None
+    assert (offer.origin.session_id, offer.origin.version) == (
+        answer.origin.session_id,
+        answer.origin.version + 1,
+    )
+
+
+def test_audio_that_is_taken_away_leaves_the_call_as_it_was() -> None:
+    kit, caller, _ = talking()
+    kit.caller.endpoint.reinvite(
+        caller, now=kit.link.now, body=sdp(CALLER, 0, "8 101", version=2), content_type="application/sdp"
+    )
+    kit.run(0.5)
+    assert kit.caller.seen(ResponseReceived)[-1].response.status == 488
+    assert kit.call.life is Life.TALKING
+
+
+def test_an_offer_in_a_prack_is_answered() -> None:
+    kit = one_target()
+    session = kit.dial(headers=[("Supported", "100rel")])
+    held: list[SipRequest] = []
+
+    def meddle(sender: object, message: SipRequest | SipResponse) -> bool:
+        if isinstance(message, SipRequest) and message.method == "PRACK" and not message.body:
+            held.append(message)
+            return False
+        return True
+
+    kit.link.meddle = meddle
+    kit.answer(status=183, body=sdp(CALLEE, 5000, "8 101"))
+    prack = held[0].copy()
+    prack.headers.set("Content-Type", "application/sdp")
+    prack.body = sdp(CALLER, 4700, "8 101", version=2)
+    inject(kit, prack, CALLER)
+    answer = kit.box.responses(200, "PRACK")[0]
+    assert parse_sdp(answer.body).media[0].port
+    assert kit.capture.tracks[0].far.rtp_port == 4700  # type: ignore[union-attr]
+    assert session.live
+
+
+def test_an_answer_that_comes_after_the_time_to_ring_is_acknowledged_and_ended() -> None:
+    kit = Kit()
+    kit.dial()
+    kit.answer(status=180, body=b"")
+    late: list[SipResponse] = []
+
+    def meddle(sender: object, message: SipRequest | SipResponse) -> bool:
+        if (
+            isinstance(message, SipResponse)
+            and message.status == 200
+            and message.cseq.method == "INVITE"
+            and not late
+        ):
+            late.append(message)
+            return False
+        return True
+
+    kit.link.meddle = meddle
+    kit.run(28.8)
+    kit.answer()  # lost; what is repeated comes while the next place rings
+    kit.run(3)
+    assert kit.incoming(kit.second)
+    assert kit.callee.one(SessionEnded)
+    assert kit.box.requests("ACK") and kit.box.requests("BYE")
+    kit.answer(kit.second)
+    assert kit.call.life is Life.TALKING
+    assert kit.capture.tracks[1].far.host == SECOND  # type: ignore[union-attr]

@@ -53,6 +53,10 @@ def test_a_named_target_is_known_by_its_addresses(names: dict[str, list[str]]) -
         assert neighbours.among("192.0.2.9", targets)
         assert not neighbours.among("192.0.2.10", targets)
         assert not neighbours.among("192.0.2.8", targets[1:])
+        # Where media is to be awaited from, before anything has come from there.
+        assert neighbours.nearest(["other.example", "pbx.example", "192.0.2.9"]) == "192.0.2.7"
+        assert neighbours.nearest(["192.0.2.9", "pbx.example"]) == "192.0.2.9"
+        assert neighbours.nearest(["other.example"]) == ""
         # A name server that is away for a while makes nobody a stranger.
         names.clear()
         neighbours.follow_table(wanted)

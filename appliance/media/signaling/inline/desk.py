@@ -11,7 +11,7 @@ import structlog
 
 from appliance.media.inline.call import InlineCall
 from appliance.media.inline.ground import Participant
-from appliance.media.inline.plan import Plan, direction_of, hosts, is_emergency, make_plan
+from appliance.media.inline.plan import Plan, direction_of, is_emergency, make_plan, uri_host
 from appliance.media.inline.transfers import Release
 from appliance.media.signaling import routing
 from appliance.media.signaling.capture import CLOSE_S, Worker
@@ -210,7 +210,7 @@ class InlineDesk:
             # A transfer between two calls of ours touches both.
             if other is not live:
                 other.see_to()
-            if other.core.over:
+            if other.core.ended:
                 self._lenders.discard(other)
 
     # -- where media comes in ----------------------------------------------------------------------------------------
@@ -226,7 +226,11 @@ class InlineDesk:
         if flow is not None:
             host, port = flow.remote
         else:
-            host, port = self._destination(core.ground.line), 5060
+            known = (uri_host(one.uri) for one in core.ground.plan.destinations)
+            host, port = self.neighbours.nearest(known), 5060
+        if not host:
+            told = (one.place.address for one in core.ground.participants.values() if one.place is not None)
+            return next(told, self.desk.settings.sip.advertised_address or "127.0.0.1")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             try:
@@ -234,12 +238,6 @@ class InlineDesk:
                 return str(probe.getsockname()[0])
             except OSError:
                 return self.desk.settings.sip.advertised_address or "127.0.0.1"
-
-    @staticmethod
-    def _destination(line: Line) -> str:
-        rules = line.inline
-        known = hosts([*rules.inbound, *rules.outbound]) if rules is not None else frozenset()
-        return next((host for host in sorted(known) if _numeric(host)), "")
 
     # -- capture -----------------------------------------------------------------------------------------------------
 
@@ -394,7 +392,3 @@ class InlineDesk:
         for task in self._followers:
             task.cancel()
         await asyncio.gather(*self._followers, return_exceptions=True)
-
-
-def _numeric(host: str) -> bool:
-    return bool(host) and (":" in host or host.replace(".", "").isdigit())

@@ -70,8 +70,10 @@ class LiveInline:
     def drive(self, what: Callable[[], object]) -> None:
         """Does something to the core and sees to what comes of it; the endpoint is pumped by `acting`."""
         with self.registry.desk.transports.acting():
-            what()
-            self.see_to()
+            try:
+                what()
+            finally:
+                self.see_to()
 
     def see_to(self) -> None:
         """After the core was touched: commands, timer, what is shown and told."""
@@ -140,8 +142,11 @@ class LiveInline:
                     self.registry.fault(error)
                     outcome = Failed("fault")
                 self._resumed(command, outcome)
-                with self.registry.desk.transports.acting():
-                    then(outcome)
+                try:
+                    with self.registry.desk.transports.acting():
+                        then(outcome)
+                except Exception as error:  # noqa: BLE001 - what else was asked is to be done all the same
+                    self.registry.fault(error)
                 if not isinstance(command, Close):
                     await self.session.remember()
                 self._worked = time.monotonic()

@@ -32,7 +32,8 @@ class Neighbours:
         found: set[str] = set()
         for line in table.lines:
             if line.inline is not None:
-                found |= {host for host in hosts(line.inline.inbound) if not _numeric(host)}
+                targets = [*line.inline.inbound, *line.inline.outbound]
+                found |= {host for host in hosts(targets) if not _numeric(host)}
         self._wanted = set(sorted(found)[:MAX_NAMES])
         self._wake.set()
 
@@ -40,6 +41,15 @@ class Neighbours:
         """Whether a numeric address is that of one of the targets."""
         named = hosts(targets)
         return source in named or any(source in self._addresses.get(host, ()) for host in named)
+
+    def nearest(self, found: Iterable[str]) -> str:
+        """A numeric address of the first of these hosts that is known; "" where none is."""
+        for host in found:
+            if _numeric(host):
+                return host
+            if addresses := self._addresses.get(host):
+                return min(addresses)
+        return ""
 
     async def run(self) -> None:
         """Looks names up again and again, until cancelled."""
