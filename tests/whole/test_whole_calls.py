@@ -138,3 +138,56 @@ def test_an_inline_call_on_the_console(box: EmbeddedBox, tmp_path: Path) -> None
     marks = [mark for mark in recording["marks"] if mark["actor"].startswith("agent:")]
     assert [mark["kind"] for mark in marks] == ["MARK_KIND_PAUSED", "MARK_KIND_NOTE", "MARK_KIND_RESUMED"]
     assert {mark["actor"] for mark in marks} == {f"agent:{NUMBER}"}
+
+
+def flags_of(box: EmbeddedBox, number: str) -> list[str]:
+    def filed() -> list[dict[str, object]]:
+        return kit.recordings(box, "--filter", f'party.number:"{number}"')
+
+    (found,) = kit.until(filed, f"the recording of {number}")
+    return list(kit.cli(box, "recordings", "show", str(found["name"]))["flags"])
+
+
+def test_how_calls_sounded_is_flagged(box: EmbeddedBox) -> None:
+    """A switchboard that sends nothing is one-way; a caller who gave up while it rang is not."""
+    tenant = str(kit.cli(box, "tenants", "list")["tenants"][0]["name"])
+    good = kit.tone(4.0)
+
+    async def a_call(number: str, desk: Station, says: bytes, seconds: float) -> None:
+        desk.says = says
+        kit.cli(
+            box,
+            "lines",
+            "create",
+            tenant,
+            number,
+            "--bucket",
+            "day",
+            "--target-in",
+            desk.uri,
+            "--number",
+            number,
+        )
+        host, port = box.sip("udp")
+        async with Station() as outside:
+            call = outside.call(f"sip:{number}@{host}:{port}", "sip:07700900124@trunk.example", good)
+            if desk.after:
+                await asyncio.sleep(seconds)
+            else:
+                await asyncio.wait_for(call.up.wait(), 40)
+                await asyncio.gather(call.play(), desk.talks[-1].play())
+            await call.hang_up()
+
+    async def run() -> None:
+        async with Station() as desk:
+            await a_call("01632960301", desk, good, 0)
+            await a_call("01632960302", desk, b"", 0)
+            await a_call("01632960303", desk, b"\xff" * len(good), 0)
+        async with Station(after=30.0) as desk:
+            await a_call("01632960304", desk, good, 3.0)
+
+    asyncio.run(run())
+    assert flags_of(box, "01632960301") == []
+    assert flags_of(box, "01632960302") == ["one-way"]
+    assert flags_of(box, "01632960303") == ["silent-agent"]
+    assert "one-way" not in flags_of(box, "01632960304")

@@ -39,6 +39,15 @@ def noise(seconds: float, seed: int) -> bytes:
     return np.random.default_rng(seed).choice(CODES, round(seconds * 50) * FRAME).tobytes()
 
 
+def tone(seconds: float) -> bytes:
+    """G.711 of a tone, well below full scale."""
+    at = np.arange(round(seconds * 50) * FRAME)
+    values = np.rint(8000 * np.sin(2 * np.pi * 440 * at / 8000)).astype(np.int32)
+    order = np.argsort(mulaw(CODES), kind="stable")
+    levels = mulaw(CODES)[order].astype(np.int32)
+    return CODES[order][np.searchsorted(levels, values).clip(0, len(levels) - 1)].tobytes()
+
+
 def frames_in(samples: np.ndarray, payload: bytes) -> np.ndarray:
     """Which frames of `payload` stand whole in `samples`; shape (frames,), bool."""
     codes = np.where(samples == 0, 0, _BACK[samples.astype(np.uint16)])

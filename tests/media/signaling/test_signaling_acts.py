@@ -7,13 +7,16 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from signaling_kit import LINE, MULTIPART, House, a_house, usual
+from provider import Provider
+from signaling_kit import LINE, MULTIPART, House, Taken, a_house, usual
 
-from appliance.media.signaling.acts import Acts
+from appliance.media.signaling.acts import MAX_REFUSED_A_CALL, Acts
+from appliance.media.sip.events import Answered
 from appliance.model import new_id
+from appliance.model.routing import InlineRules, Rights, Target
 from appliance.process import rpc
+from earwitness.internal.v1 import capture_pb2, signaling_pb2_grpc
 from earwitness.internal.v1 import signaling_pb2 as pb
-from earwitness.internal.v1 import signaling_pb2_grpc
 
 CALL = pb.LiveCall(call_id=new_id(), tenant_id=new_id(), line_id=new_id(), recording_ids=["one", "two"])
 
@@ -174,5 +177,88 @@ def test_where_capture_is_away_the_pause_is_ended_once_it_is_back(tmp_path: Path
             await house.capture.start()
             await house.capture.until(lambda: not leg.call.paused)
             await src.close()
+
+    asyncio.run(run())
+
+
+# -- by keypad -----------------------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def talking(tmp_path: Path, **more: Any) -> Any:
+    """An inline call that talks: the house, capture's session, a stub and the stream of acts."""
+    async with Provider(realm=None) as desk, Provider(realm=None) as outside:
+        rules = InlineRules(inbound=(Target(uri=desk.uri),))
+        line = LINE.model_copy(update={"inline": rules, "reminder_s": 0, **more})
+        async with a_house(tmp_path, line) as house, connected(house) as stub:
+            host, port = house.address(next(iter(house.signaling.listeners)))
+            outside.call(f"sip:01632960100@{host}:{port}")
+            await outside.until(lambda: any(isinstance(one, Answered) for one in outside.events))
+            taken = house.capture.history[0]
+            yield house, taken, stub, stub.WatchActs(pb.WatchActsRequest())
+
+
+async def key(house: House, taken: Taken, code: str) -> None:
+    """The agent enters a code."""
+    await house.capture.happens(
+        capture_pb2.WatchMediaResponse(session_id=taken.request.session_id, track=1, at_ns=1, code=code)
+    )
+
+
+async def acts_of(stream: Any, count: int) -> list[pb.Act]:
+    return [(await read(stream, lambda message: message.HasField("act"))).act for _ in range(count)]
+
+
+def test_what_an_agent_keys_in_is_told(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with talking(tmp_path, rights=Rights.PAUSE) as (house, taken, stub, stream):
+            told = []
+            for code in ("*2", "*4", "*3"):
+                await key(house, taken, code)
+                told += await acts_of(stream, 1)
+            assert [(one.action, one.refused) for one in told] == [
+                (pb.CALL_ACTION_PAUSE, ""),
+                (pb.CALL_ACTION_STOP, "no-right"),
+                (pb.CALL_ACTION_RESUME, ""),
+            ]
+            [call] = (await stub.ListCalls(pb.ListCallsRequest(), timeout=20)).calls
+            assert {(one.call_id, one.tenant_id, one.line_id) for one in told} == {
+                (call.call_id, LINE.tenant_id, LINE.line_id)
+            }
+            assert {one.recording_id for one in told} == {taken.info.recording_id}
+            assert {one.by for one in told} == {pb.ACT_BY_AGENT}
+            assert "01632960100" not in str(told), "who it was stands on the timeline"
+            kinds = [(mark.kind.value, mark.actor) for mark in taken.marks]
+            assert kinds == [(kind, "agent:01632960100") for kind in ("paused", "note", "resumed")]
+            counters = house.signaling.child.status.counters()
+            assert counters["keypad_pause"] == counters["keypad_end_refused"] == 1
+
+    asyncio.run(run())
+
+
+def test_a_pause_that_ends_by_itself_is_told_of_an_inline_call_too(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with talking(tmp_path, auto_resume_s=1) as (_, taken, stub, stream):
+            [call] = (await stub.ListCalls(pb.ListCallsRequest(), timeout=20)).calls
+            await pause(stub, call.call_id)
+            [told] = await acts_of(stream, 1)
+            assert (told.action, told.by, told.refused) == (pb.CALL_ACTION_RESUME, pb.ACT_BY_AUTOMATIC, "")
+            assert (taken.marks[-1].kind.value, taken.marks[-1].at_ns) == ("resumed", told.at_ns)
+
+    asyncio.run(run())
+
+
+def test_keys_pressed_for_ever_fill_no_log(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with talking(tmp_path, rights=Rights.PAUSE) as (house, taken, _, stream):
+            for _ in range(MAX_REFUSED_A_CALL + 5):
+                await key(house, taken, "*4")
+            await key(house, taken, "*2")
+            told = await acts_of(stream, MAX_REFUSED_A_CALL + 1)
+            assert {one.refused for one in told[:-1]} == {"no-right"}
+            assert (told[-1].action, told[-1].refused) == (pb.CALL_ACTION_PAUSE, ""), (
+                "what is done is told always"
+            )
+            assert house.signaling.child.status.counters()["refusals_not_told"] == 5
 
     asyncio.run(run())
