@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from appliance.media.signaling.inline.neighbours import Neighbours
-from appliance.model.routing import InlineRules, Line, RoutingTable, Target
+from appliance.model import Direction
+from appliance.model.routing import InlineRules, Line, RoutingTable, Target, Tenant
 
 
 def table(*uris: str) -> RoutingTable:
@@ -66,5 +67,33 @@ def test_a_named_target_is_known_by_its_addresses(names: dict[str, list[str]]) -
         neighbours.follow_table(table("sip:192.0.2.9"))
         await settled(neighbours)
         assert not neighbours.among("192.0.2.8", targets)
+
+    asyncio.run(run())
+
+
+def test_whose_a_call_from_a_switchboard_is() -> None:
+    neighbours = Neighbours()
+    one, two = (Tenant(tenant_id=name, display_name="", public_key=b"") for name in ("t", "u"))
+    mine = table("sip:192.0.2.9").model_copy(update={"tenants": (one, two)})
+    found = neighbours.behind(mine, "192.0.2.9")
+    assert found is not None and found.line == mine.lines[0] and found.tenant == one
+    assert neighbours.behind(mine, "192.0.2.10") is None
+    # The number is another tenant's: nobody's recording.
+    found = neighbours.behind(mine, "192.0.2.9", two)
+    assert found is not None and found.line is not None and found.tenant is not None
+    assert (found.tenant.tenant_id, found.line.tenant_id, found.line.directions) == ("", "", ())
+
+
+def test_a_call_from_a_named_switchboard_goes_out(names: dict[str, list[str]]) -> None:
+    async def run() -> None:
+        names["pbx.example"] = ["192.0.2.7"]
+        neighbours = Neighbours()
+        wanted = table("sip:pbx.example")
+        neighbours.follow_table(wanted)
+        await settled(neighbours)
+        line = wanted.lines[0].model_copy(update={"numbers": ("02079460000",)})
+        assert neighbours.direction(line, "", "07700900123", "192.0.2.7") is Direction.OUTBOUND
+        assert neighbours.direction(line, "", "02079460000", "192.0.2.7") is Direction.INBOUND
+        assert neighbours.direction(line, "", "07700900123", "192.0.2.8") is Direction.INBOUND
 
     asyncio.run(run())

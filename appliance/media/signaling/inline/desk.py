@@ -11,7 +11,7 @@ import structlog
 
 from appliance.media.inline.call import InlineCall
 from appliance.media.inline.ground import Participant
-from appliance.media.inline.plan import Plan, direction_of, is_emergency, make_plan, uri_host
+from appliance.media.inline.plan import Plan, is_emergency, make_plan, uri_host
 from appliance.media.inline.transfers import Release
 from appliance.media.signaling import routing
 from appliance.media.signaling.capture import CLOSE_S, Worker
@@ -98,6 +98,8 @@ class InlineDesk:
         numbers = tuple(dict.fromkeys(filter(None, (called, hints.called, hints.calling, *hints.numbers))))
         facts = Facts(numbers, inbound.flow.remote[0], certificate_names(inbound.flow.peer_certificate))
         decision = routing.decide(table, facts)
+        if decision.line is None or decision.line.inline is None:
+            decision = self.neighbours.behind(table, facts.source, decision.tenant) or decision
         if decision.line is not None and not decision.ours(called) and decision.ours(hints.called):
             called = hints.called
         return decision, called
@@ -107,7 +109,7 @@ class InlineDesk:
         request, source = inbound.request, inbound.flow.remote[0]
         desk.status.count("invites")
         desk.status.count("inline_calls")
-        direction = direction_of(line, hints.calling, called, source)
+        direction = self.neighbours.direction(line, hints.calling, called, source)
         emergency = desk.settings.sip.emergency
         outward = direction is not Direction.INBOUND or is_emergency(called, emergency)
         if outward and not self._from_inside(event, line):
@@ -339,7 +341,8 @@ class InlineDesk:
 
     def published(self, live: LiveInline) -> None:
         """Tells watchers of a call as it is now, and of calls that ought to be recorded and are not."""
-        self.desk.board.publish(live)
+        if live.session.tenant.tenant_id:
+            self.desk.board.publish(live)
         before = bool(self._unrecorded)
         if live.unrecorded:
             if live.call_id not in self._unrecorded:

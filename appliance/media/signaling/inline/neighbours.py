@@ -8,13 +8,16 @@ from collections.abc import Iterable
 
 import structlog
 
-from appliance.media.inline.plan import hosts
-from appliance.model.routing import RoutingTable, Target
+from appliance.media.inline.plan import direction_of, hosts
+from appliance.media.signaling.routing import Decision, matches
+from appliance.model import Direction
+from appliance.model.routing import Line, RoutingTable, Target, Tenant
 
 REFRESH_S = 60.0
 RESOLVE_S = 5.0
 MAX_NAMES = 1000
 MAX_ADDRESSES = 64  # of one name
+NOBODY = Tenant(tenant_id="", display_name="", public_key=b"")
 
 log = structlog.get_logger()
 
@@ -41,6 +44,34 @@ class Neighbours:
         """Whether a numeric address is that of one of the targets."""
         named = hosts(targets)
         return source in named or any(source in self._addresses.get(host, ()) for host in named)
+
+    def behind(self, table: RoutingTable, source: str, owner: Tenant | None = None) -> Decision | None:
+        """Whose call it is that comes from a switchboard, with no number of an inline line: an emergency call among them.
+
+        `owner` is whose number it has. Where that, or the switchboard, is of several tenants, the call is carried, and
+        neither recorded nor shown to any of them.
+        """
+        lines = [
+            line
+            for line in table.lines
+            if line.inline is not None and self.among(source, line.inline.inbound)
+        ]
+        if not lines:
+            return None
+        owners = {line.tenant_id for line in lines} | ({owner.tenant_id} if owner is not None else set())
+        tenant = next((one for one in table.tenants if owners == {one.tenant_id}), None)
+        if tenant is None:
+            nobodys = {"tenant_id": "", "directions": (), "do_not_record": ()}
+            return Decision(lines[0].model_copy(update=nobodys), NOBODY)
+        return Decision(lines[0], tenant)
+
+    def direction(self, line: Line, calling: str, called: str, source: str) -> Direction:
+        """See `direction_of`; targets that are named count too."""
+        found = direction_of(line, calling, called, source)
+        if found is not Direction.INBOUND or matches(line.numbers, called) or line.inline is None:
+            return found
+        from_board = self.among(source, line.inline.inbound) and not self.among(source, line.inline.outbound)
+        return Direction.OUTBOUND if from_board else found
 
     def nearest(self, found: Iterable[str]) -> str:
         """A numeric address of the first of these hosts that is known; "" where none is."""

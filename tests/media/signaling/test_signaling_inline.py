@@ -1,0 +1,134 @@
+"""Inline calls in the signaling process: whose they are, and what holds over restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from provider import Provider
+from signaling_kit import LINE, TENANT, House, Taken, a_house, make_settings, write_table
+
+from appliance.media.inline.call import InlineCall
+from appliance.media.sip.events import Answered
+from appliance.model import new_id
+from appliance.model.routing import InlineRules, Line, Target
+
+
+def inline(inbound: str = "", outbound: str = "", **more: Any) -> Line:
+    rules = InlineRules(
+        inbound=(Target(uri=inbound),) if inbound else (),
+        outbound=(Target(uri=outbound),) if outbound else (),
+    )
+    return LINE.model_copy(update={"inline": rules, "reminder_s": 0, **more})
+
+
+def at(house: House, user: str) -> str:
+    host, port = house.address(next(iter(house.signaling.listeners)))
+    return f"sip:{user}@{host}:{port}"
+
+
+def only(house: House) -> InlineCall:
+    [live] = house.signaling.inline.calls.values()
+    return live.core
+
+
+@contextlib.asynccontextmanager
+async def talking(tmp_path: Path, **more: Any) -> Any:
+    """The house, and capture's session of a call that talks."""
+    async with (
+        Provider(realm=None) as desk,
+        Provider(realm=None) as outside,
+        a_house(tmp_path, inline(desk.uri, **more)) as house,
+    ):
+        outside.call(at(house, "01632960100"))
+        await outside.until(lambda: any(isinstance(one, Answered) for one in outside.events))
+        await house.capture.until(lambda: len(house.capture.history[0].context) > 1)
+        yield house, house.capture.history[0]
+
+
+async def until(met: Any) -> None:
+    async with asyncio.timeout(20):
+        while not met():
+            await asyncio.sleep(0.01)
+
+
+# -- over restarts -----------------------------------------------------------------------------------------------------
+
+
+def test_a_pause_of_which_the_word_was_lost_with_signaling_holds(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with talking(tmp_path) as (house, taken):
+            await house.vanish()
+            taken.paused = True  # asked for in its last moment
+            await house.again()
+            await until(lambda: len(house.signaling.inline.calls) == 1)
+            assert only(house).ground.paused
+            assert taken.paused
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_pause_that_capture_has_not_heard_of_is_asked_again(tmp_path: Path, restart: bool) -> None:
+    async def run() -> None:
+        async with talking(tmp_path) as (house, taken):
+            [live] = house.signaling.inline.calls.values()
+            live.drive(lambda: live.core.act("pause", "me", "", lambda failed: None))
+            await house.capture.until(lambda: taken.paused)
+            await until(lambda: live._working is None or live._working.done())
+            if restart:
+                await house.vanish()
+            taken.paused = False
+            if restart:
+                await house.again()
+            await house.capture.until(lambda: taken.paused)
+            await until(lambda: only(house).ground.paused)
+
+    asyncio.run(run())
+
+
+# -- whose it is -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", ["999", "112"])
+def test_an_emergency_call_from_the_switchboard_needs_no_number_of_a_line(
+    tmp_path: Path, number: str
+) -> None:
+    async def run() -> None:
+        async with (
+            Provider(realm=None) as board,
+            Provider(realm=None) as trunk,
+            a_house(tmp_path, inline(board.uri, trunk.uri)) as house,
+        ):
+            board.call(at(house, number), from_="<sip:anonymous@anonymous.invalid>")
+            await board.until(lambda: any(isinstance(one, Answered) for one in board.events))
+            [invite] = trunk.invites
+            assert invite.uri.user == number
+            assert only(house).ground.recording
+
+    asyncio.run(run())
+
+
+def test_a_switchboard_of_several_tenants_is_carried_and_shown_to_none(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Provider(realm=None) as board, Provider(realm=None) as trunk:
+            other = TENANT.model_copy(update={"tenant_id": new_id()})
+            mine = inline(board.uri, trunk.uri)
+            theirs = mine.model_copy(
+                update={"line_id": new_id(), "tenant_id": other.tenant_id, "numbers": ("01632960999",)}
+            )
+            settings = make_settings(tmp_path)
+            async with a_house(tmp_path, mine, theirs, settings=settings) as house:
+                write_table(settings, mine, theirs, tenants=(TENANT, other))
+                board.call(at(house, "999"), from_="<sip:anonymous@anonymous.invalid>")
+                await board.until(lambda: any(isinstance(one, Answered) for one in board.events))
+                [invite] = trunk.invites
+                assert invite.uri.user == "999"
+                taken: Taken = house.capture.history[0]
+                assert taken.request.relay_only and not taken.request.tenant_id
+                assert not house.signaling.board.listing()
+
+    asyncio.run(run())
