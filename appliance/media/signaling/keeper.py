@@ -11,7 +11,7 @@ import structlog
 from appliance.media.signaling.calls import Call, Leg
 from appliance.media.signaling.capture import CLOSE_S, Worker
 from appliance.media.signaling.context import CallContext, SessionContext, unpack
-from appliance.media.signaling.desk import Desk
+from appliance.media.signaling.desk import UNANSWERED, UNANSWERED_HELD, Desk
 from appliance.media.signaling.errors import ContextError
 from appliance.media.signaling.inline import memory
 from appliance.media.signaling.inline.desk import InlineDesk
@@ -178,6 +178,26 @@ class Keeper:
         desk.publish(call)
         mark = Mark(kind=MarkKind.RESTARTED, at_ns=time.time_ns(), reason=SIGNALING_RESTARTED)
         desk.spawn(self._annotate(leg, [mark]), "annotate")
+        if not state.paused:
+            desk.spawn(self._hush(leg), "pause")
+
+    async def _hush(self, leg: Leg) -> None:
+        """A call that was paused when we died is paused in all its sessions, or is asked to be again: we may have died
+        between capture's word and ours, and what is shown as paused must not be kept."""
+        async with leg.lock:
+            if leg.over or leg.withheld or not leg.call.paused:
+                return
+            mark = Mark(
+                kind=MarkKind.PAUSED,
+                at_ns=time.time_ns(),
+                actor=leg.call.paused_by,
+                reason=SIGNALING_RESTARTED,
+            )
+            try:
+                await self._desk.recordings.pause(leg, mark)
+            except EarwitnessError as error:
+                # Capture that is away opens it again as the call is: paused.
+                log.warning("pause not repeated", reason=error.reason, call=leg.call.call_id)
 
     def _call(self, context: CallContext) -> Call:
         desk = self._desk
@@ -255,6 +275,13 @@ class Keeper:
             live.drive(lambda: live.core.ground.sync(marks))
         if changed:
             self._inline.published(live)
+        quiet_ns = self._desk.watch.quiet_since(live)
+        now = time.monotonic()
+        asked = max(live.probed, live.session.opened)
+        waits = quiet_ns and now_ns - quiet_ns > PROBE_AFTER_S * 1e9 and now - asked > PROBE_EVERY_S
+        if waits or (not quiet_ns and not live.timed and now - asked > QUIET_PROBE_S):
+            live.probed = now
+            live.drive(lambda: live.core.presence.ask(UNANSWERED if waits else UNANSWERED_HELD))
 
     async def _annotate(self, leg: Leg, marks: list[Mark]) -> None:
         async with leg.lock:

@@ -133,6 +133,27 @@ def test_a_pause_ends_by_itself_after_a_restart_of_signaling(tmp_path: Path) -> 
     asyncio.run(run())
 
 
+def test_what_was_paused_when_signaling_died_is_paused_in_capture(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with a_house(tmp_path) as house:
+            src = await house.src()
+            await src.invite(usual(), MULTIPART)
+            taken = house.capture.history[0]
+            async with connected(house) as stub:
+                [call] = (await stub.ListCalls(pb.ListCallsRequest(), timeout=20)).calls
+                await pause(stub, call.call_id)
+            await house.vanish()
+            taken.paused = False  # capture had resumed it, and we died before we could say so
+            await house.again()
+            await house.capture.until(lambda: taken.paused)
+            assert (taken.marks[-1].kind.value, taken.marks[-1].actor) == ("paused", "reception")
+            [shown] = house.signaling.board.listing()
+            assert shown.state == pb.CALL_STATE_PAUSED
+            await src.close()
+
+    asyncio.run(run())
+
+
 def test_a_line_that_says_nothing_leaves_a_pause_and_a_resume_by_hand_comes_first(tmp_path: Path) -> None:
     async def run() -> None:
         line = LINE.model_copy(update={"auto_resume_s": 3600})
