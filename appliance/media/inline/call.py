@@ -17,6 +17,7 @@ from appliance.media.inline.ground import Ground, Life, Participant, Then
 from appliance.media.inline.keeping import Act, Keeping, Told
 from appliance.media.inline.media import Command, Evidence, Keyed, MediaEvent, PlayEnded
 from appliance.media.inline.plan import Plan
+from appliance.media.inline.presence import LOST, Presence
 from appliance.media.inline.setup import Setup
 from appliance.media.inline.sounds import Clock
 from appliance.media.inline.talk import Talk, keys_of
@@ -80,6 +81,7 @@ class InlineCall:
         self.keeping = Keeping(self.ground, self._pass_key)
         self.transfers = Transfers(self.ground, self.talk, lambda session: elsewhere(self, session))
         self.talk.keyed = self._keyed
+        self.presence = Presence(self.ground)
         self.setup: Setup | None = None
         self._evidence = 0
 
@@ -270,11 +272,11 @@ class InlineCall:
                 self._keep(self._as_evidence(request))
             case IncomingRequest(inbound, session):
                 self._request(inbound, session)
-            case ResponseReceived():
-                if not self.transfers.response(event):
+            case ResponseReceived(outbound, response):
+                if not (self.presence.answered(outbound, response.status) or self.transfers.response(event)):
                     self.talk.response(event)
-            case RequestFailed():
-                if not self.transfers.failed(event):
+            case RequestFailed(outbound):
+                if not (self.presence.answered(outbound) or self.transfers.failed(event)):
                     self.talk.failed(event)
 
     def _answered(self, event: Answered, session: SipSession, response: SipResponse) -> None:
@@ -350,7 +352,7 @@ class InlineCall:
         self.transfers.partner_left()
         if participant is not ground.caller:
             self._refuse_waiting(480)
-        ground.finish(_ENDS.get(event.cause, "party-lost"))
+        ground.finish(_ENDS.get(event.cause, LOST))
 
     # -- keys by INFO ------------------------------------------------------------------------------------------------
 

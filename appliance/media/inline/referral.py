@@ -35,12 +35,13 @@ def read_refer_to(request: SipRequest) -> tuple[SipUri, str] | None:
 
 
 def place_of(ground: Ground, participant: Participant, uri: SipUri, *, exact: bool) -> str:
-    """Where the new party is called: as it is named, where that is a host we deal with; else at the switchboard.
+    """Where the new party is called: as it is named, where that is a host of the switchboard; else there all the same,
+    which knows whom its users may call.
 
     `exact`: only as it is named, since a dialog there is to be replaced. "" where it cannot be called.
     """
     rules = ground.line.inline
-    known = hosts([*rules.inbound, *rules.outbound]) if rules is not None else frozenset()
+    known = hosts(rules.inbound or rules.outbound) if rules is not None else frozenset()
     flow = participant.sip.flow if participant.sip is not None else None
     if uri.host.lower() in known or (flow is not None and uri.host == flow.remote[0]):
         return str(uri)

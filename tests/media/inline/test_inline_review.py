@@ -23,6 +23,7 @@ from appliance.media.inline.ground import Life
 from appliance.media.sip.events import (
     Answered,
     IncomingInvite,
+    IncomingRequest,
     ReInvite,
     ResponseReceived,
     SessionEnded,
@@ -596,3 +597,45 @@ def test_an_answer_that_comes_after_the_time_to_ring_is_acknowledged_and_ended()
     kit.answer(kit.second)
     assert kit.call.life is Life.TALKING
     assert kit.capture.tracks[1].far.host == SECOND  # type: ignore[union-attr]
+
+
+# -- who is not there any more -----------------------------------------------------------------------------------------
+
+
+def test_a_party_that_does_not_know_the_call_any_more_ends_it() -> None:
+    kit, _, callee = talking()
+    kit.call.presence.ask(2)
+    kit.run(0.5)
+    for host in (kit.caller, kit.callee):
+        event = host.seen(IncomingRequest)[-1]
+        assert event.inbound.method == "OPTIONS"
+        host.endpoint.respond(event.inbound, 405, now=kit.link.now)
+    kit.run(0.5)
+    assert kit.call.life is Life.TALKING, "whatever it says, it is there"
+    kit.callee.endpoint._core.dialogs.clear()  # its power was off for a moment
+    kit.call.presence.ask(2)
+    kit.run(1)
+    assert kit.call.over
+    assert kit.caller.one(SessionEnded)
+    assert callee.live
+
+
+def test_parties_that_do_not_answer_are_gone_after_the_second_time() -> None:
+    kit, _, _ = talking()
+    kit.caller.dead = kit.callee.dead = True
+    kit.call.presence.ask(2)
+    kit.call.presence.ask(2)  # one question at a time
+    kit.run(40)
+    assert kit.call.life is Life.TALKING
+    kit.call.presence.ask(2)
+    kit.run(80)
+    assert kit.call.ended
+    assert not kit.box.endpoint.sessions
+
+
+def test_a_transfer_past_the_switchboard_goes_by_way_of_it() -> None:
+    """What its users may call is for the switchboard to say: the trunk would let them call anybody."""
+    kit, _, other = talking()
+    refer(kit, other, f"sip:0090123456@{CALLER}:5060")
+    assert not kit.caller.seen(IncomingInvite)
+    assert str(kit.callee.seen(IncomingInvite)[-1].inbound.request.uri) == f"sip:0090123456@{CALLEE}:5060"

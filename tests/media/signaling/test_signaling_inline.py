@@ -132,3 +132,17 @@ def test_a_switchboard_of_several_tenants_is_carried_and_shown_to_none(tmp_path:
                 assert not house.signaling.board.listing()
 
     asyncio.run(run())
+
+
+def test_parties_are_asked_whether_they_are_there_when_no_media_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("appliance.media.signaling.keeper.PROBE_AFTER_S", 0.1)
+    monkeypatch.setattr("appliance.media.signaling.keeper.PROBE_EVERY_S", 0.1)
+
+    async def run() -> None:
+        async with talking(tmp_path) as (house, _):
+            await until(lambda: house.signaling.inline.calls == {} or only(house).presence._unanswered)
+            assert set(only(house).presence._unanswered.values()) == {0}, "they are"
+
+    asyncio.run(run())

@@ -58,6 +58,7 @@ class LiveInline:
         self.call_id = core.call_id
         self.silent: set[int] = set()
         self.lock = asyncio.Lock()
+        self.probed = 0.0  # on the monotonic clock, when the parties were asked whether they are there
         self._state = pb.CALL_STATE_UNSPECIFIED
         self._state_since_ns = 0
         self._refused = 0
@@ -225,6 +226,12 @@ class LiveInline:
         if ground.bypass or ground.life is not Life.TALKING:
             return []
         return [one.track for one in ground.present if one.settled and one.side.direction.sends]
+
+    @property
+    def timed(self) -> bool:
+        """Session timers tell of both parties whether they are there."""
+        people = [one.sip for one in self.core.ground.present if one.sip is not None]
+        return all(session.timer is not None for session in people)
 
     @property
     def unrecorded(self) -> bool:
