@@ -15,6 +15,7 @@ import pytest
 
 from image.guest.session import Guest
 
+DISK = 16 << 30  # bytes, sparse; an empty bucket takes about 0.7 MiB
 BUCKETS = int(os.environ.get("EARWITNESS_BOX_BUCKETS", "0"))
 LIMIT_S = 300 + 4 * BUCKETS
 STATE = "/dev/disk/by-id/virtio-d2"
@@ -32,8 +33,8 @@ def progress(out: bytes, err: bytes) -> None:
         sys.__stdout__.flush()
 
 
-def test_many_buckets_and_snapshots(boot: Callable[[int], Guest], capsys: pytest.CaptureFixture[str]) -> None:
-    guest = boot(2)
+def test_many_buckets_and_snapshots(boot: Callable[..., Guest], capsys: pytest.CaptureFixture[str]) -> None:
+    guest = boot(2, DISK)
     pool = ["zpool", "create", "-f", "-o", "ashift=12", "-O", "canmount=off", "-O", "mountpoint=none", "tank"]
     guest.run([*pool, "virtio-d1"])
     guest.run(["sh", "-c", f"mkfs.ext4 -q {STATE} && mkdir -p /state && mount {STATE} /state"])
