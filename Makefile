@@ -16,7 +16,7 @@ $(STAMP): $(LOCK) pyproject.toml
 	@$(PYTHON) tools/bootstrap.py $(VENV) $(LOCK)
 	@touch $@
 
-demo: $(STAMP)  ## three calls recorded, shown, verified, rendered, one erased
+demo: $(STAMP)  ## four calls recorded, shown, verified, rendered, one erased
 	@$(BIN)/earwitness demo
 
 test: $(STAMP)  ## unit and integration tests, no root and no network but loopback
