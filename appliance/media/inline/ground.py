@@ -18,7 +18,7 @@ from appliance.media.inline.media import (
     Outcome,
     TrackPlan,
 )
-from appliance.media.inline.negotiation import Place, Side
+from appliance.media.inline.negotiation import Place, Side, reachable
 from appliance.media.inline.plan import Plan, codes_of
 from appliance.media.inline.sounds import Clock, Sounds
 from appliance.media.sip.core import Fields, SessionStateError
@@ -28,6 +28,7 @@ from appliance.model import Mark, Role
 from appliance.model.routing import Line
 
 SDP = "application/sdp"
+MAX_UNSAID = 64  # marks, and messages, that wait for capture
 AGAIN_S = 1.0  # until capture is told again what it may not have heard
 Then = Callable[[Outcome], None]
 
@@ -101,6 +102,7 @@ class Ground:
         self._later: dict[str, Callable[[], None]] = {}
         self._later_made = 0
         self._told: dict[int, TrackPlan] = {}
+        self._unsaid: tuple[tuple[Mark, ...], tuple[Evidence, ...]] = ((), ())
         self._next_track = 0
 
     # -- participants ------------------------------------------------------------------------------------------------
@@ -190,10 +192,12 @@ class Ground:
         partner = self.partner(one)
         side, remote = one.side, one.side.remote
         far = None
-        if remote is not None and remote.port and one.side.direction.receives:
+        flow = one.sip.flow if one.sip is not None else None
+        host = reachable(remote.address, flow.remote[0] if flow is not None else "") if remote else ""
+        if remote is not None and host and remote.port and side.direction.receives:
             key = side.local_crypto
             far = Far(
-                remote.address,
+                host,
                 remote.port,
                 remote.port if side.mux else remote.rtcp_port,
                 (key.suite, key.key_salt) if key is not None else None,
@@ -232,9 +236,10 @@ class Ground:
         self, marks: Iterable[Mark] = (), evidence: Iterable[Evidence] = (), then: Then | None = None
     ) -> None:
         """Tells capture what has changed, if anything."""
-        marks, evidence = tuple(marks), tuple(evidence)
         if not self.open or self.closing:
             return
+        marks, evidence = (*self._unsaid[0], *marks), (*self._unsaid[1], *evidence)
+        self._unsaid = (), ()
         plans = [*self.tracks(), *self._silenced()]
         fresh = [plan for plan in plans if self._told.get(plan.number) != plan]
         if not fresh and not marks and not evidence and then is None:
@@ -246,6 +251,7 @@ class Ground:
 
         def outcome(answer: Outcome) -> None:
             if isinstance(answer, Failed) and answer.away:
+                self._unsaid = marks[-MAX_UNSAID:], evidence[-MAX_UNSAID:]
                 self._untold(fresh, before)
             (then or self._placed)(answer)
 
@@ -373,9 +379,9 @@ class Ground:
                 self.hang_up(participant)
         if self.open and not self.closing:
             self.closing = True
-            recorded = self.recording
+            last = ((*self._unsaid[0], *marks), (*self._unsaid[1], *evidence)) if self.recording else ((), ())
             self.ask(
-                Close(reason, tuple(marks) if recorded else (), tuple(evidence) if recorded else (), at_ns),
+                Close(reason, *last, at_ns),
                 self._closed,
             )
 

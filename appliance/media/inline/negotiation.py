@@ -7,6 +7,7 @@ are agreed with each side by itself.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -264,6 +265,17 @@ class Side:
     @property
     def ptime(self) -> int | None:
         return self.plan.media.ptime if self.plan is not None else None
+
+
+def reachable(address: str, source: str) -> str:
+    """Where media is sent to: the address of a description, or where the peer's SIP comes from (`source`, "" where that is
+    not known) if it is a name, nobody's own, or of another family; symmetric RTP does the rest. "" for nowhere."""
+    try:
+        wanted = ipaddress.ip_address(address)
+    except ValueError:
+        return source
+    other = bool(source) and (":" in source) != (wanted.version == 6)
+    return source if other or wanted.is_multicast or str(wanted) == "255.255.255.255" else address
 
 
 def matching(offered: Iterable[Codec], taken: Iterable[Codec]) -> list[tuple[Codec, Codec]]:

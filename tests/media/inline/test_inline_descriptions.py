@@ -323,3 +323,13 @@ def test_an_answer_that_comes_after_the_time_to_ring_is_acknowledged_and_ended()
     kit.answer(kit.second)
     assert kit.call.life is Life.TALKING
     assert kit.capture.tracks[1].far.host == SECOND  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("address", ["phone.example", "224.0.0.5", "255.255.255.255"])
+def test_media_for_an_address_that_is_none_goes_to_where_signaling_comes_from(address: str) -> None:
+    kit = one_target()
+    kit.dial(body=sdp(CALLER, 4000).replace(f"c=IN IP4 {CALLER}".encode(), f"c=IN IP4 {address}".encode()))
+    kit.answer()
+    assert kit.call.life is Life.TALKING
+    assert kit.call.ground.recording
+    assert kit.capture.tracks[0].far.host == CALLER  # type: ignore[union-attr]

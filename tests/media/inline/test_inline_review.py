@@ -14,6 +14,7 @@ from inline_kit import (
     Kit,
     Pause,
     Resume,
+    announced,
     make_line,
     sdp,
 )
@@ -199,6 +200,17 @@ def test_what_capture_did_not_hear_is_said_again() -> None:
     asked = len(kit.capture.of(Change))
     kit.run(5)
     assert len(kit.capture.of(Change)) == asked, "said once"
+
+
+def test_marks_that_capture_did_not_hear_are_said_again() -> None:
+    kit = Kit(announced())
+    kit.dial()
+    kit.fails = lambda command: "away" if isinstance(command, Change) else ""
+    kit.play_to_end()
+    assert kit.capture.kinds() == []
+    kit.fails = lambda command: ""
+    kit.run(2)
+    assert kit.capture.kinds() == ["announced"]
 
 
 def test_a_pause_that_capture_did_not_hear_is_asked_again() -> None:
