@@ -84,6 +84,7 @@ class InlineCall:
         self.presence = Presence(self.ground)
         self.setup: Setup | None = None
         self._evidence = 0
+        self._noted = ""
 
     # -- read --------------------------------------------------------------------------------------------------------
 
@@ -111,9 +112,11 @@ class InlineCall:
         return acts
 
     def take_notes(self) -> list[str]:
-        """What a log should say, since last asked."""
+        """What a log should say, since last asked; the same again and again is said once."""
         notes, self.ground.notes = self.ground.notes, []
-        return notes
+        fresh = [note for note, before in zip(notes, [self._noted, *notes], strict=False) if note != before]
+        self._noted = notes[-1] if notes else self._noted
+        return fresh
 
     # -- capture -----------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from appliance.media.sip.sdp import SdpError
 from appliance.media.sip.session import EndCause, InboundRequest, SipSession, carries_sdp
 from appliance.media.sip.uri import SipUri
 
+ALIVE_S = 60.0  # a caller that waits is told that it does (RFC 3261, section 13.3.1.1)
 MAX_PLACES = 8  # tried for one call, redirections included
 ELSEWHERE = frozenset(
     {404, 408, 410, 480, 500, 502, 503, 504, 580}
@@ -180,6 +181,16 @@ class Dialling:
             ground.finish("party-lost")
             return False
         return True
+
+    def alive(self, seconds: float = ALIVE_S) -> None:
+        """The caller has no answer yet: it is told so again, with what was said of media."""
+        ground, caller = self.ground, self.ground.caller
+        if caller.answered or ground.bypass:
+            return
+        ours = caller.side.ours if caller.settled else None
+        ground.respond(self.invite, 183, body=ours.serialize() if ours is not None else b"")
+        if seconds:
+            ground.later(seconds, self.alive)
 
     def ring(self) -> None:
         """The caller hears that it rings."""

@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from appliance.media.inline.dialling import DESCRIPTION_ERRORS, WHY, Dialling, agree, reliable, same_speech
+from appliance.media.inline.dialling import (
+    ALIVE_S,
+    DESCRIPTION_ERRORS,
+    WHY,
+    Dialling,
+    agree,
+    reliable,
+    same_speech,
+)
 from appliance.media.inline.ground import Ground, Life, Participant
 from appliance.media.inline.media import Evidence, Failed, Open, Opened, Outcome, PlayEnded
 from appliance.media.inline.negotiation import OWN_OFFER, NoCommonMediaError, alone
@@ -20,6 +28,7 @@ from appliance.media.sip.session import InboundRequest, SipSession, carries_sdp
 from appliance.model import Mark, MarkKind
 from appliance.model.routing import AnnounceWhen, PromptRef
 
+REPEAT_S = 0.5  # what brings the announcement is said twice where nobody acknowledges it
 LEAD_S = 0.2  # a phone that has just learnt where media comes from misses its beginning
 
 
@@ -63,6 +72,7 @@ class Setup:
         ground.pair = (caller.track, callee.track)
         ground.voice = ground.take_track() if ground.voice == 0 else -1
         ground.respond(self.invite, 100)
+        ground.later(ALIVE_S, self.dialling.alive)
         self._evidence = evidence
         self._open()
 
@@ -89,7 +99,8 @@ class Setup:
         ground.changed = True
         ground.notes.append(f"not recorded: {reason}")
         ground.why_not = ground.why_not or f"capture: {reason}"
-        if not ground.relay_only:
+        away = isinstance(outcome, Failed) and outcome.away
+        if not (ground.relay_only or away):  # who is not there relays nothing either
             ground.relay_only = True
             ground.voice = -1
             self._open()
@@ -155,6 +166,8 @@ class Setup:
         if not sent:
             return
         caller.answered = status == 200
+        if not (caller.answered or reliable(caller)):
+            ground.later(REPEAT_S, lambda: self.dialling.alive(0))
         ground.sync()
         self._announce()
 

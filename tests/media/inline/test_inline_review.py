@@ -25,6 +25,7 @@ from appliance.media.sip.events import (
     Answered,
     IncomingInvite,
     IncomingRequest,
+    Provisional,
     ReInvite,
     SessionEnded,
 )
@@ -350,3 +351,38 @@ def test_a_transfer_past_the_switchboard_goes_by_way_of_it() -> None:
     refer(kit, other, f"sip:0090123456@{CALLER}:5060")
     assert not kit.caller.seen(IncomingInvite)
     assert str(kit.callee.seen(IncomingInvite)[-1].inbound.request.uri) == f"sip:0090123456@{CALLEE}:5060"
+
+
+# -- while the caller waits --------------------------------------------------------------------------------------------
+
+
+def test_early_media_whose_word_is_lost_is_said_again_and_the_caller_is_told_that_it_waits() -> None:
+    kit = Kit(announced())
+    lost: list[SipResponse] = []
+
+    def meddle(sender: object, message: SipRequest | SipResponse) -> bool:
+        if isinstance(message, SipResponse) and message.status == 183 and not lost:
+            lost.append(message)
+            return False
+        return True
+
+    kit.link.meddle = meddle
+    kit.dial()
+    kit.run(0.5)
+    early = [event.response for event in kit.caller.seen(Provisional) if event.response.status == 183]
+    assert [one.body for one in early] == [lost[0].body]
+    kit.run(60)
+    early = [event.response for event in kit.caller.seen(Provisional) if event.response.status == 183]
+    assert len(early) == 2
+    assert kit.call.life is not Life.ENDED
+
+
+def test_what_goes_wrong_again_and_again_is_noted_once() -> None:
+    kit, _, _ = talking()
+    kit.call.take_notes()
+    for _ in range(3):
+        kit.call.ground.notes += ["one"]
+        kit.call.ground.notes += ["one", "one"]
+        assert kit.call.take_notes() in (["one"], [])
+    kit.call.ground.notes += ["two", "one"]
+    assert kit.call.take_notes() == ["two", "one"]
