@@ -56,6 +56,8 @@ DESCRIPTION_ERRORS = (SdpError, NoCommonMediaError)
 class Dialling:
     """See the module. `give_up` gets the status the caller is to be told."""
 
+    alive_s = ALIVE_S
+
     def __init__(self, ground: Ground, invite: InboundRequest, give_up: Callable[[int], None]) -> None:
         self.ground = ground
         self.invite = invite

@@ -9,15 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from appliance.media.inline.dialling import (
-    ALIVE_S,
-    DESCRIPTION_ERRORS,
-    WHY,
-    Dialling,
-    agree,
-    reliable,
-    same_speech,
-)
+from appliance.media.inline.dialling import DESCRIPTION_ERRORS, WHY, Dialling, agree, reliable, same_speech
 from appliance.media.inline.ground import Ground, Life, Participant
 from appliance.media.inline.media import Evidence, Failed, Open, Opened, Outcome, PlayEnded
 from appliance.media.inline.negotiation import OWN_OFFER, NoCommonMediaError, alone
@@ -72,7 +64,7 @@ class Setup:
         ground.pair = (caller.track, callee.track)
         ground.voice = ground.take_track() if ground.voice == 0 else -1
         ground.respond(self.invite, 100)
-        ground.later(ALIVE_S, self.dialling.alive)
+        ground.later(self.dialling.alive_s, self.dialling.alive)
         self._evidence = evidence
         self._open()
 
