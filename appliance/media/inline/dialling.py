@@ -184,15 +184,15 @@ class Dialling:
             return False
         return True
 
-    def alive(self, seconds: float = ALIVE_S) -> None:
-        """The caller has no answer yet: it is told so again, with what was said of media."""
+    def alive(self) -> None:
+        """The caller has no answer yet: it is told so again, with what was said of media. Not more often than it must be: a
+        phone may begin its audio anew."""
         ground, caller = self.ground, self.ground.caller
         if caller.answered or ground.bypass:
             return
         ours = caller.side.ours if caller.settled else None
         ground.respond(self.invite, 183, body=ours.serialize() if ours is not None else b"")
-        if seconds:
-            ground.later(seconds, self.alive)
+        ground.later(ALIVE_S, self.alive)
 
     def ring(self) -> None:
         """The caller hears that it rings."""

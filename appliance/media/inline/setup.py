@@ -20,7 +20,6 @@ from appliance.media.sip.session import InboundRequest, SipSession, carries_sdp
 from appliance.model import Mark, MarkKind
 from appliance.model.routing import AnnounceWhen, PromptRef
 
-REPEAT_S = 0.5  # what brings the announcement is said twice where nobody acknowledges it
 LEAD_S = 0.2  # a phone that has just learnt where media comes from misses its beginning
 
 
@@ -158,8 +157,6 @@ class Setup:
         if not sent:
             return
         caller.answered = status == 200
-        if not (caller.answered or reliable(caller)):
-            ground.later(REPEAT_S, lambda: self.dialling.alive(0))
         ground.sync()
         self._announce()
 

@@ -356,25 +356,19 @@ def test_a_transfer_past_the_switchboard_goes_by_way_of_it() -> None:
 # -- while the caller waits --------------------------------------------------------------------------------------------
 
 
-def test_early_media_whose_word_is_lost_is_said_again_and_the_caller_is_told_that_it_waits() -> None:
-    kit = Kit(announced())
-    lost: list[SipResponse] = []
-
-    def meddle(sender: object, message: SipRequest | SipResponse) -> bool:
-        if isinstance(message, SipResponse) and message.status == 183 and not lost:
-            lost.append(message)
-            return False
-        return True
-
-    kit.link.meddle = meddle
+def test_a_caller_that_waits_is_told_so_each_minute() -> None:
+    kit = Kit(announced(rules={"ring_s": 300}))
     kit.dial()
-    kit.run(0.5)
+    kit.play_to_end()
+    kit.run(125)
     early = [event.response for event in kit.caller.seen(Provisional) if event.response.status == 183]
-    assert [one.body for one in early] == [lost[0].body]
-    kit.run(60)
-    early = [event.response for event in kit.caller.seen(Provisional) if event.response.status == 183]
-    assert len(early) == 2
-    assert kit.call.life is not Life.ENDED
+    assert len(early) == 3
+    assert len({one.body for one in early}) == 1
+    kit.answer()
+    kit.play_to_end()
+    assert kit.call.life is Life.TALKING
+    kit.run(125)
+    assert len([event for event in kit.caller.seen(Provisional) if event.response.status == 183]) == 3
 
 
 def test_what_goes_wrong_again_and_again_is_noted_once() -> None:
