@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from appliance.media.inline.ground import Ground, Life, Participant, Then
-from appliance.media.inline.keeping import Act, Keeping, Told
+from appliance.media.inline.keeping import AUTOMATIC, END, PAUSE, Act, Keeping, Told
 from appliance.media.inline.media import Command, Evidence, Keyed, MediaEvent, PlayEnded
-from appliance.media.inline.plan import Plan
+from appliance.media.inline.plan import Plan, kept_out
 from appliance.media.inline.presence import LOST, Presence
 from appliance.media.inline.setup import Setup
 from appliance.media.inline.sounds import Clock
@@ -47,6 +47,7 @@ from appliance.media.sip.session import SipSession, carries_sdp
 from appliance.model import Mark, MarkKind
 from appliance.model.routing import Line
 
+DO_NOT_RECORD = "do-not-record"
 MAX_EVIDENCE = 64  # messages kept of one call
 Elsewhere = Callable[["InlineCall", SipSession], "tuple[Participant, Release] | None"]
 _ENDS = {
@@ -80,7 +81,7 @@ class InlineCall:
         self.talk = Talk(self.ground)
         self.keeping = Keeping(self.ground, self._pass_key)
         self.transfers = Transfers(self.ground, self.talk, lambda session: elsewhere(self, session))
-        self.talk.keyed = self._keyed
+        self.talk.keyed, self.talk.took_place = self._keyed, self._took_place
         self.presence = Presence(self.ground)
         self.setup: Setup | None = None
         self._evidence = 0
@@ -158,6 +159,9 @@ class InlineCall:
             return None
         wanted.user = to
         partner.lent = True
+        partner.kept_out = "stopped" if ground.stopped else "paused" if ground.paused else ""
+        if kept_out(ground.line, partner.number):
+            partner.kept_out = DO_NOT_RECORD
 
         def release(taken: bool) -> None:
             partner.lent = False
@@ -173,6 +177,12 @@ class InlineCall:
                 self.sip(SessionEnded(wanted, wanted.ending or EndCause.GONE, wanted.final))
 
         return partner, release
+
+    def _took_place(self, new: Participant) -> None:
+        """Who comes into the call may be somebody who is not to be recorded, here or in the call it comes from."""
+        why = DO_NOT_RECORD if kept_out(self.ground.line, new.number) else new.kept_out
+        if why and self.ground.recording:
+            self.keeping.act(PAUSE if why == "paused" else END, AUTOMATIC, why)
 
     def hang_up(self, reason: str) -> None:
         """Ends the call from our side."""

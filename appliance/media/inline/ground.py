@@ -47,7 +47,6 @@ class Life(enum.StrEnum):
 @dataclass(eq=False, slots=True)
 class Participant:
     """One end of the call. `raw` is the last description they sent, for a call whose media does not go through us.
-
     `settled`: offer and answer are complete, media can flow. `answered`: its call is up (200).
     """
 
@@ -64,6 +63,7 @@ class Participant:
     gone: bool = False
     held: bool = False
     lent: bool = False  # another call asks it to talk to its own: until that is decided it is not hung up
+    kept_out: str = ""  # why it is not recorded: brought along from the call it comes from
     raw: bytes = field(default=b"", repr=False)
 
     @property

@@ -163,6 +163,11 @@ def chosen(prompts: tuple[PromptRef, ...], languages: str) -> PromptRef | None:
     return prompts[0] if prompts else None
 
 
+def kept_out(line: Line, number: str) -> bool:
+    """Whether calls with this number, normalised, are not recorded."""
+    return any(pattern_rank(one, number) for one in line.do_not_record)
+
+
 def rights_of(line: Line, number: str) -> Rights:
     """What the agent of this number may do: the most specific entry counts, then what holds for all."""
     fits = [(pattern_rank(one.number, normalise(number)), one.may) for one in line.agents]

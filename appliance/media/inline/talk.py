@@ -47,6 +47,7 @@ class Talk:
         self._asked: list[_Asked] = []
         self._relayed: list[tuple[OutboundRequest, InboundRequest]] = []  # INFO: ours, theirs
         self._offered: Participant | None = None  # has our offer in a 200, its answer comes in the ACK
+        self.took_place: Callable[[Participant], None] = lambda new: None
         self.keyed: Callable[[Participant, str, bytes], bool] = lambda participant, kind, body: False
 
     # -- offers ------------------------------------------------------------------------------------------------------
@@ -291,6 +292,15 @@ class Talk:
     def _take_back(asked: _Asked) -> None:
         """Who asked for the change is where it was."""
         asked.inbound, asked.mine, asked.taken_back = None, asked.by.side, True
+
+    def change_places(self, old: Participant, new: Participant, stays: Participant) -> None:
+        """The new one talks to who stays, in place of the old one."""
+        ground = self.ground
+        first = ground.pair is not None and ground.pair[0] == stays.track
+        ground.pair = (stays.track, new.track) if first else (new.track, stays.track)
+        ground.joined = ground.changed = True
+        self.gone(old)
+        self.took_place(new)
 
     def gone(self, participant: Participant) -> None:
         """A participant has left: nothing waits for it any more."""

@@ -183,10 +183,7 @@ class Transfers:
         if under.ringing:
             ground.sounds.stop(under.ringing)
         new.settled = True
-        assert ground.pair is not None
-        ground.pair = (stays.track, new.track) if ground.pair[0] == stays.track else (new.track, stays.track)
-        ground.joined = True
-        ground.changed = True
+        self.talk.change_places(old, new, stays)
         mark = Mark(
             kind=MarkKind.TRANSFERRED,
             at_ns=ground.clock.wall_ns(),
@@ -194,7 +191,6 @@ class Transfers:
             actor=old.number,
             data={"from": old.track, "to": new.track, "number": new.number},
         )
-        self.talk.gone(old)
         ground.sync([mark])
         if under.release is not None:
             under.release(True)
@@ -269,7 +265,7 @@ class Transfers:
         new = ground.join_in(agent=True, srtp=other.side.srtp)
         new.side, new.sip = copy.copy(other.side), other.sip
         new.aor, new.number, new.name, new.agent = other.aor, other.number, other.name, other.agent
-        new.answered = True
+        new.answered, new.kept_out = True, other.kept_out
         ground.respond(inbound, 202)
         self._under = _Under(participant, partner, new, release=release)
         notify(ground, participant, 100)

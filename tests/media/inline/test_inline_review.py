@@ -311,6 +311,33 @@ def test_a_hand_over_that_fails_after_its_maker_has_gone_leaves_nobody() -> None
     assert not kit.box.endpoint.sessions
 
 
+@pytest.mark.parametrize(("code", "kinds"), [("*4", ["stopped"]), ("*2", ["paused"]), ("", [])])
+def test_what_was_ended_or_paused_in_the_call_that_is_handed_over_is_so_in_the_other(
+    code: str, kinds: list[str]
+) -> None:
+    kit, other, consult = consulting()
+    if code:
+        kit.key(code)
+    hand_over(kit, other, consult)
+    reply(kit, kit.second.one(ReInvite), sdp(SECOND, 5000, "8 101", version=2))
+    first = kit.calls[0]
+    media = kit.media[first.call_id]
+    assert media.kinds()[: len(kinds)] == kinds
+    assert (first.ground.stopped, first.ground.paused) == (code == "*4", code == "*2")
+    assert first.life is Life.TALKING
+
+
+def test_a_transfer_to_a_number_that_is_not_recorded_ends_the_recording() -> None:
+    kit, _, other = talking(Kit(make_line(do_not_record=("0201*",))))
+    refer(kit, other, f"sip:0201@{SECOND}:5060")
+    assert kit.capture.recording
+    kit.answer(kit.second)
+    assert not kit.capture.recording
+    stopped = kit.capture.marks[-1]
+    assert (stopped.kind.value, stopped.actor, stopped.reason) == ("stopped", "automatic", "do-not-record")
+    assert (kit.capture.tracks[0].hears, kit.capture.tracks[2].hears) == (2, 0)
+
+
 # -- who is not there any more -----------------------------------------------------------------------------------------
 
 
