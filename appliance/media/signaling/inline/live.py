@@ -158,7 +158,9 @@ class LiveInline:
         working = self._working is not None and not self._working.done()
         if working or self.core.ground.commands or self._worked >= asked:
             return
-        keeping = self.core.keeping
+        keeping, ground = self.core.keeping, self.core.ground
+        if (state.paused, not state.relay_only) == (ground.paused, ground.recording):
+            return
         self.drive(lambda: keeping.compare(paused=state.paused, recording=not state.relay_only))
 
     # -- from outside ------------------------------------------------------------------------------------------------
