@@ -146,3 +146,20 @@ def test_parties_are_asked_whether_they_are_there_when_no_media_comes(
             assert set(only(house).presence._unanswered.values()) == {0}, "they are"
 
     asyncio.run(run())
+
+
+def test_who_was_called_and_never_came_is_no_party_of_the_recording(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with talking(tmp_path) as (house, taken):
+            [live] = house.signaling.inline.calls.values()
+            ground = live.core.ground
+            never, came = ground.join_in(agent=True), ground.join_in(agent=True)
+            never.aor, came.aor = "sip:201@pbx.example", "sip:202@pbx.example"
+            never.gone, came.answered = True, True
+            live.drive(ground.sync)
+            await house.capture.until(lambda: len(taken.infos) > 1 and len(taken.infos[-1].parties) == 3)
+            info = taken.infos[-1]
+            assert info.parties[2].aor == came.aor
+            assert [(one.track, one.party) for one in info.tracks] == [(0, 0), (1, 1), (3, 2)]
+
+    asyncio.run(run())

@@ -80,7 +80,8 @@ def recording_info(
     identifiers: tuple[str, ...],
 ) -> RecordingInfo:
     """What the recording is of, as far as it is known now."""
-    people = list(ground.participants.values())
+    # Who was called and never came is no party of the conversation.
+    people = [one for one in ground.participants.values() if one.answered or not one.gone]
     parties = [Party(aor=one.aor, name=one.name, role=one.role) for one in people]
     tracks = [
         TrackInfo(track=one.track, party=place, formats=formats(one.side.codecs))
