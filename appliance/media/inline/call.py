@@ -360,6 +360,7 @@ class InlineCall:
         if self.transfers.left(participant):
             return
         if partner is None:
+            ground.changed = True
             ground.sync()  # who had been transferred away from
             return
         self.transfers.partner_left()

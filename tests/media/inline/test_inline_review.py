@@ -81,7 +81,9 @@ def test_who_transferred_and_is_hung_up_afterwards_is_not_recorded() -> None:
     kit, _, other = talking()
     refer(kit, other, f"sip:201@{SECOND}:5060")
     kit.answer(kit.second)
+    assert kit.call.take_changed()
     kit.run(6)
+    assert kit.call.take_changed(), "it is shown without who has gone"
     gone = kit.capture.tracks[1]
     assert (gone.active, gone.far, gone.hears) == (False, None, -1)
 
