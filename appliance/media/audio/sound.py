@@ -11,7 +11,7 @@ import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import av
 import numpy as np
@@ -32,6 +32,11 @@ _MAX_FORM: Final = 64  # bytes that say the format: 16, 18 or 40
 _PCM: Final = "pcm_u8,pcm_s16le,pcm_s24le,pcm_s32le,pcm_f32le,pcm_f64le,pcm_alaw,pcm_mulaw"
 _DECODERS: Final = {"wav": _PCM, "flac": "flac", "ogg": "opus,libopus,vorbis,libvorbis"}
 _SCALES: Final = {"u8": 128.0, "s16": 32768.0, "s32": 2147483648.0, "flt": 1.0, "dbl": 1.0}
+# Tags are nobody's business here. Before PyAV 19 one that is no UTF-8 was an error unless told otherwise; since then the
+# option is gone.
+_TAGS: Final[dict[str, Any]] = (
+    {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
+)
 _FULL: Final = {"pcm_u8": 127 / 128, "pcm_alaw": 32256 / 32768, "pcm_mulaw": 32124 / 32768}
 
 
@@ -143,9 +148,7 @@ def _bare_wav(data: bytes) -> bytes:
 def _read(data: bytes, container: str) -> Sound:
     decoders = _DECODERS[container]
     options = {"codec_whitelist": decoders}
-    with av.open(
-        io.BytesIO(data), "r", format=container, options=options, metadata_errors="ignore"
-    ) as source:
+    with av.open(io.BytesIO(data), "r", format=container, options=options, **_TAGS) as source:
         if len(source.streams.audio) != 1:
             raise PromptFormatError("should hold one stream of sound", field="audio")
         stream = source.streams.audio[0]
