@@ -67,7 +67,7 @@ class Sipp:
                 self._command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self._folder
             )
         deadline = time.monotonic() + 10
-        while self._called and not _in_use(self.port):
+        while self._called and not _bound(self.port):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.__exit__()
                 raise AssertionError(f"sipp does not come up\n{self.said()}")
@@ -128,6 +128,12 @@ def free_port() -> int:
         if not any(_in_use(port + offset) for offset in range(4)):
             return port
     raise AssertionError("no free ports")
+
+
+def _bound(port: int) -> bool:
+    """Whether a UDP socket has the port, without trying: a probe would be in the way of who is about to take it."""
+    lines = Path("/proc/net/udp").read_text().splitlines()[1:]
+    return any(int(line.split()[1].rpartition(":")[2], 16) == port for line in lines)
 
 
 def _in_use(port: int) -> bool:
