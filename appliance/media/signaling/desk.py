@@ -99,6 +99,8 @@ class Desk:
         """Until nothing is under way."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            # Since Python 3.12 that does not suspend where all are done, and who is done is taken out by a callback.
+            await asyncio.sleep(0)
 
     def respond(
         self,
