@@ -38,18 +38,12 @@ class Sipp:
         self.call_id = f"{scenario}-{time.time_ns()}@sipp"
         self._folder = folder / f"{scenario}-{self.port}"
         self._folder.mkdir(parents=True)
-        audio = self._folder / "speaks.pcma"
-        audio.write_bytes(encode_alaw(np.zeros(8000, np.int16) if speaks is None else speaks))
-        text = (SCENARIOS / f"{scenario}.xml").read_text()
-        replaced = {"AUDIO": str(audio), "CALLER": caller, "STATUS": "486", "MORE": "", "RINGING": "180"}
-        for name, value in (replaced | dict(values or {})).items():
-            text = text.replace(f"@{name}@", value)
-        (self._folder / "scenario.xml").write_text(text)
+        write_scenario(self._folder, scenario, speaks, {"CALLER": caller, **(values or {})})
         self._called = to is None
         self._command = [
             "sipp", *([f"{to[0]}:{to[1]}", "-s", number, "-cid_str", self.call_id] if to else []),
             "-sf", str(self._folder / "scenario.xml"), "-i", "127.0.0.1", "-p", str(self.port),
-            "-mi", "127.0.0.1", *_media(self.media_port),
+            "-mi", "127.0.0.1", *media_options(self.media_port),
             "-d", str(round(wait_s * 1000)), "-m", "1", "-t", "u1", "-nostdin", "-trace_err", "-error_file",
             str(self._folder / "errors.log"), "-trace_msg", "-message_file", str(self._folder / "messages.log"),
             "-timeout", f"{LIMIT_S}s", "-timeout_error",
@@ -101,12 +95,25 @@ class Sipp:
         return f"{self._command[2:4]}\n{complaints}\n{output}\n{self.messages()[-3000:]}"
 
 
+def write_scenario(
+    folder: Path, name: str, speaks: np.ndarray | None = None, values: Mapping[str, str] | None = None
+) -> None:
+    """`scenario.xml` in a folder, with its sound (a second of silence where nothing is to be said) and its values."""
+    audio = folder / "speaks.pcma"
+    audio.write_bytes(encode_alaw(np.zeros(8000, np.int16) if speaks is None else speaks))
+    text = (SCENARIOS / f"{name}.xml").read_text()
+    replaced = {"AUDIO": str(audio), "CALLER": "02079460123", "STATUS": "486", "MORE": "", "RINGING": "180"}
+    for word, value in (replaced | dict(values or {})).items():
+        text = text.replace(f"@{word}@", value)
+    (folder / "scenario.xml").write_text(text)
+
+
 @functools.cache
 def _options() -> str:
     return subprocess.run(["sipp", "-h"], capture_output=True, text=True, check=False).stdout
 
 
-def _media(port: int) -> list[str]:
+def media_options(port: int) -> list[str]:
     """From 3.7 on sipp has options for the range of its RTP streams; before, they begin at the media port."""
     if "-min_rtp_port" in _options():
         return ["-min_rtp_port", str(port), "-max_rtp_port", str(port + 3)]

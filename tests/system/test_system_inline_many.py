@@ -10,7 +10,7 @@ from pathlib import Path
 import inline_kit
 import pytest
 from inline_kit import Office
-from peers import SCENARIOS, _media, free_port
+from peers import free_port, media_options, write_scenario
 
 from appliance.cli.demonstration.embedded import EmbeddedBox
 from earwitness.v1 import recordings_pb2
@@ -27,14 +27,18 @@ def office(box: EmbeddedBox, tmp_path: Path) -> Iterator[Office]:
 def sipp(folder: Path, scenario: str, port: int, *options: str) -> subprocess.Popen[bytes]:
     """sipp with a scenario of ours; nothing is spoken."""
     folder.mkdir()
-    silence = folder / "speaks.pcma"
-    silence.write_bytes(b"\xd5" * 8000)
-    text = (SCENARIOS / f"{scenario}.xml").read_text()
-    for name, value in {"AUDIO": str(silence), "CALLER": "02079460123", "RINGING": "180", "MORE": ""}.items():
-        text = text.replace(f"@{name}@", value)
-    (folder / "scenario.xml").write_text(text)
+    write_scenario(folder, scenario)
     command = ["sipp", *options, "-sf", str(folder / "scenario.xml"), "-i", "127.0.0.1", "-p", str(port)]
-    command += ["-mi", "127.0.0.1", *_media(free_port()), "-d", str(TALK_S * 1000), "-t", "u1", "-nostdin"]
+    command += [
+        "-mi",
+        "127.0.0.1",
+        *media_options(free_port()),
+        "-d",
+        str(TALK_S * 1000),
+        "-t",
+        "u1",
+        "-nostdin",
+    ]
     command += ["-m", str(CALLS), "-trace_err", "-error_file", str(folder / "errors.log"), "-timeout", "200s"]
     with (folder / "output.log").open("wb") as output:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder)

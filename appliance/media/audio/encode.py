@@ -6,6 +6,7 @@ import hashlib
 import struct
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from typing import cast
 
 import av
 import numpy as np
@@ -50,6 +51,25 @@ def _frame(piece: I16, rate: int, at: int) -> av.AudioFrame:
     frame.pts = at
     frame.time_base = Fraction(1, rate)
     return frame
+
+
+def packets(codec: str, samples: I16, rate: int, ms: int, *, opus_bit_rate: int = 0) -> list[bytes]:
+    """One channel as RTP payloads of so many milliseconds; `opus_bit_rate` in bits a second, 0: as the encoder chooses."""
+    context = cast(av.AudioCodecContext, av.CodecContext.create(codec, "w"))
+    context.sample_rate = rate
+    context.layout = "mono"
+    context.format = av.AudioFormat("s16")
+    context.time_base = Fraction(1, rate)
+    if codec == "libopus":
+        context.options = {"application": "voip", "frame_duration": str(ms)}
+        if opus_bit_rate:
+            context.bit_rate = opus_bit_rate
+    context.open()
+    step = rate * ms // 1000
+    made: list[bytes] = []
+    for at in range(0, len(samples), step):
+        made += [bytes(packet) for packet in context.encode(_frame(samples[at : at + step, None], rate, at))]
+    return made + [bytes(packet) for packet in context.encode(None)]
 
 
 def flac(pieces: Iterable[I16], rate: int, channels: int, samples: int, md5: bytes) -> Iterator[bytes]:

@@ -10,13 +10,13 @@ import math
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Final, cast
+from typing import Final
 
 import av
 import numpy as np
 import numpy.typing as npt
 
+from appliance.media.audio.encode import packets
 from appliance.media.audio.sound import PromptEmptyError, Sound
 from appliance.model import CorruptError, InvalidError
 
@@ -163,10 +163,10 @@ def render(checked: Checked) -> dict[Form, list[bytes]]:
     }
     narrow, wide, full = rates[8000], rates[16000], rates[48000]
     made = {
-        PCMU: _encoded("pcm_mulaw", narrow, 8000),
-        PCMA: _encoded("pcm_alaw", narrow, 8000),
-        G722: _encoded("g722", wide, 16000),
-        OPUS: _encoded("libopus", full, 48000)[: checked.packets],
+        PCMU: packets("pcm_mulaw", narrow, 8000, PACKET_MS),
+        PCMA: packets("pcm_alaw", narrow, 8000, PACKET_MS),
+        G722: packets("g722", wide, 16000, PACKET_MS),
+        OPUS: packets("libopus", full, 48000, PACKET_MS, opus_bit_rate=_OPUS_BIT_RATE)[: checked.packets],
         L16_NARROW: _linear(narrow, 8000),
         L16_WIDE: _linear(wide, 16000),
     }
@@ -187,27 +187,6 @@ def _samples(sound: F64, rate: int, wanted: int, count: int) -> I16:
     values = np.clip(np.rint(sound[:count] * 32768), -32768, 32767)
     out[: len(values)] = values
     return out
-
-
-def _encoded(codec: str, samples: I16, rate: int) -> list[bytes]:
-    context = cast(av.AudioCodecContext, av.CodecContext.create(codec, "w"))
-    context.sample_rate = rate
-    context.layout = "mono"
-    context.format = "s16"
-    context.time_base = Fraction(1, rate)
-    if codec == "libopus":
-        context.bit_rate = _OPUS_BIT_RATE
-        context.options = {"application": "voip", "frame_duration": str(PACKET_MS)}
-    context.open()
-    step = rate * PACKET_MS // 1000
-    payloads: list[bytes] = []
-    for at in range(0, len(samples), step):
-        frame = av.AudioFrame.from_ndarray(samples[None, at : at + step], format="s16", layout="mono")
-        frame.sample_rate = rate
-        frame.pts = at
-        frame.time_base = Fraction(1, rate)
-        payloads += [bytes(packet) for packet in context.encode(frame)]
-    return payloads + [bytes(packet) for packet in context.encode(None)]
 
 
 def _linear(samples: I16, rate: int) -> list[bytes]:

@@ -9,13 +9,11 @@ from __future__ import annotations
 import enum
 import functools
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import cast
 
-import av
 import numpy as np
 
 from appliance.media.audio.codecs import ALAW, I16, ULAW
+from appliance.media.audio.encode import packets
 from appliance.model import InvalidError
 
 PACKET_MS = 20
@@ -94,37 +92,14 @@ def tone_payloads(tone: Tone, encoding: str, clock_rate: int, channels: int) -> 
         case "L16", (8000 | 16000), 1:
             return _cut(samples(tone, clock_rate).astype(">i2").tobytes(), clock_rate * PACKET_MS // 500)
         case "G722", 8000, 1:
-            return _encoded("g722", samples(tone, 16000), 16000)
+            return tuple(packets("g722", samples(tone, 16000), 16000, PACKET_MS))
         case "OPUS", 48000, _:
-            return _encoded("libopus", samples(tone, 48000), 48000)
+            return tuple(packets("libopus", samples(tone, 48000), 48000, PACKET_MS))
     raise ToneFormatError("no tone can be made in this format", encoding=encoding, clock_rate=clock_rate)
 
 
 def _cut(data: bytes, size: int) -> tuple[bytes, ...]:
     return tuple(data[at : at + size] for at in range(0, len(data), size))
-
-
-def _encoded(codec: str, sound: I16, rate: int) -> tuple[bytes, ...]:
-    context = cast(av.AudioCodecContext, av.CodecContext.create(codec, "w"))
-    context.sample_rate = rate
-    context.layout = "mono"
-    context.format = av.AudioFormat("s16")
-    context.time_base = Fraction(1, rate)
-    if codec == "libopus":
-        context.options = {"application": "voip", "frame_duration": str(PACKET_MS)}
-    context.open()
-    step = rate * PACKET_MS // 1000
-    payloads: list[bytes] = []
-    for at in range(0, len(sound), step):
-        frame = av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(sound[None, at : at + step]), format="s16", layout="mono"
-        )
-        frame.sample_rate = rate
-        frame.pts = at
-        frame.time_base = Fraction(1, rate)
-        payloads += [bytes(packet) for packet in context.encode(frame)]
-    payloads += [bytes(packet) for packet in context.encode(None)]
-    return tuple(payloads)
 
 
 def _codes(table: I16) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:

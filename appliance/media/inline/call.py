@@ -388,10 +388,6 @@ class InlineCall:
         if self._evidence <= MAX_EVIDENCE and not self.over and self.ground.recording:
             self.ground.sync((), [evidence])
 
-    def note(self, reason: str) -> None:
-        """A word on the timeline."""
-        self.ground.sync([Mark(kind=MarkKind.NOTE, at_ns=self.ground.clock.wall_ns(), reason=reason)])
-
     @property
     def life(self) -> Life:
         return self.ground.life

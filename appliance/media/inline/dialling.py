@@ -9,13 +9,12 @@ from dataclasses import replace
 from appliance.media.inline.ground import SDP, Ground, Life, Participant
 from appliance.media.inline.headers import passed_on
 from appliance.media.inline.media import Tone
-from appliance.media.inline.negotiation import NoCommonMediaError, Side, same
+from appliance.media.inline.negotiation import DESCRIPTION_ERRORS, NoCommonMediaError, Side
 from appliance.media.inline.plan import Destination, bare, uri_host
 from appliance.media.sip.core import SessionStateError
 from appliance.media.sip.endpoint import UNREACHABLE
 from appliance.media.sip.errors import SipParseError
 from appliance.media.sip.events import Provisional, SessionEnded
-from appliance.media.sip.sdp import SdpError
 from appliance.media.sip.session import EndCause, InboundRequest, SipSession, carries_sdp
 from appliance.media.sip.uri import SipUri
 
@@ -50,7 +49,6 @@ WHY = {
     503: "the target cannot be reached",
     603: "declined",
 }
-DESCRIPTION_ERRORS = (SdpError, NoCommonMediaError)
 
 
 class Dialling:
@@ -135,7 +133,7 @@ class Dialling:
             return b""
         assert callee.place is not None and caller.side.plan is not None
         codecs = caller.side.codecs
-        if self._fallback and caller.side.theirs is not None and not self.own_offer:
+        if self._fallback and not self.own_offer:
             codecs = caller.side.theirs.media[caller.side.line].codecs
         return callee.side.offer(codecs, caller.side.direction, callee.place, ptime=caller.side.ptime)
 
@@ -157,7 +155,7 @@ class Dialling:
             except DESCRIPTION_ERRORS:
                 body = b""
         if caller.settled:
-            if callee.settled and same_speech(caller, callee):
+            if callee.settled and caller.side.speaks_as(callee.side):
                 self.stop_ringing()
                 ground.sync()
             else:
@@ -279,9 +277,3 @@ def agree(caller: Participant, callee: Participant) -> bool:
     except NoCommonMediaError:
         return False
     return True
-
-
-def same_speech(one: Participant, other: Participant) -> bool:
-    """Whether both speak in the same codec."""
-    mine, theirs = one.side.speech, other.side.speech
-    return mine is not None and theirs is not None and same(mine, theirs)

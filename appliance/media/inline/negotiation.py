@@ -47,6 +47,10 @@ class NoCommonMediaError(InvalidError):
     reason = "NO_COMMON_MEDIA"
 
 
+DESCRIPTION_ERRORS = (SdpError, NoCommonMediaError)
+"""What a peer's description may raise."""
+
+
 def spoken(codec: Codec) -> bool:
     """Whether the box can speak in it."""
     return (codec.encoding.upper(), codec.clock_rate) in SPOKEN
@@ -200,11 +204,8 @@ class Side:
         chosen = matching(self.plan.codecs, codecs)
         if not any(not companion(codec) for codec, _ in chosen):
             raise NoCommonMediaError("no codec is common to both sides")
-        if self.plan.crypto is not None and self.key is None:
-            self.key = generate_key(self.plan.crypto.suite)
-        narrowed = _narrowed(media, chosen)
-        lines = [replace(one) for one in self.theirs.media]
-        lines[self.line] = narrowed
+        lines = list(self.theirs.media)
+        lines[self.line] = _narrowed(media, chosen)
         given = LocalMedia(place.rtp_port, place.rtcp_port, key_salt=self._key_for(self.plan))
         made = answer(
             replace(self.theirs, media=tuple(lines)),
@@ -261,6 +262,11 @@ class Side:
     def speech(self) -> Codec | None:
         """The codec of speech that comes first."""
         return next((codec for codec in self.codecs if not companion(codec)), None)
+
+    def speaks_as(self, other: Side) -> bool:
+        """Whether both sides speak in the same codec."""
+        mine, theirs = self.speech, other.speech
+        return mine is not None and theirs is not None and same(mine, theirs)
 
     @property
     def ptime(self) -> int | None:

@@ -46,10 +46,6 @@ class Plan:
     emergency: bool = False
 
     @property
-    def recorded(self) -> bool:
-        return not self.withheld
-
-    @property
     def caller_is_agent(self) -> bool:
         return self.direction is Direction.OUTBOUND
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from appliance.media.inline.dialling import DESCRIPTION_ERRORS, WHY, Dialling, agree, reliable, same_speech
+from appliance.media.inline.dialling import WHY, Dialling, agree, reliable
 from appliance.media.inline.ground import Ground, Life, Participant
 from appliance.media.inline.media import Evidence, Failed, Open, Opened, Outcome, PlayEnded
-from appliance.media.inline.negotiation import OWN_OFFER, NoCommonMediaError, alone
+from appliance.media.inline.negotiation import DESCRIPTION_ERRORS, OWN_OFFER, NoCommonMediaError, alone
 from appliance.media.sip.events import Answered
 from appliance.media.sip.reply import REASONS
 from appliance.media.sip.sdp import MediaDirection
@@ -57,11 +57,10 @@ class Setup:
         if not self.dialling.anywhere:
             self.refuse(404)
             return
-        if ground.plan.announcement is not None:
-            ground.voice = 0  # set below; keeps the order of numbers plain
         callee = ground.join_in(agent=not ground.plan.caller_is_agent)
         ground.pair = (caller.track, callee.track)
-        ground.voice = ground.take_track() if ground.voice == 0 else -1
+        if ground.plan.announcement is not None:
+            ground.voice = ground.take_track()
         ground.respond(self.invite, 100)
         ground.later(self.dialling.alive_s, self.dialling.alive)
         self._evidence = evidence
@@ -250,7 +249,7 @@ class Setup:
         if not caller.settled and not agree(caller, callee):
             self._no_common()
             return
-        self._rejoin = caller.settled and not same_speech(caller, callee)
+        self._rejoin = caller.settled and not caller.side.speaks_as(callee.side)
         self._whisper()
 
     def _no_common(self) -> None:

@@ -11,17 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from appliance.media.inline.ground import SDP, Ground, Participant
-from appliance.media.inline.negotiation import NoCommonMediaError, Side, same
+from appliance.media.inline.negotiation import DESCRIPTION_ERRORS, Side, same
 from appliance.media.sip.core import Fields, SessionBusyError, SessionStateError
 from appliance.media.sip.endpoint import UNREACHABLE
 from appliance.media.sip.events import RequestFailed, ResponseReceived
-from appliance.media.sip.sdp import SdpError
 from appliance.media.sip.session import InboundRequest, OutboundRequest, carries_sdp
 from appliance.model import Mark, MarkKind
 
 GLARE = 491
 MAX_INFO = 4096  # octets that are passed on
-DESCRIPTION_ERRORS = (SdpError, NoCommonMediaError)
 # What of the other side's refusal is said to who asked; anything else is 488.
 SAID = frozenset({403, 415, 480, 488, 500, 503, 606})
 
@@ -376,8 +374,7 @@ def keys_of(content_type: str, body: bytes) -> str:
 
 def differs(one: Participant, other: Participant) -> bool:
     """Whether two participants speak in different codecs, or mean different ones by a payload type."""
-    mine, theirs = one.side.speech, other.side.speech
-    if mine is None or theirs is None or not same(mine, theirs):
+    if not one.side.speaks_as(other.side):
         return True
     numbers = [{codec.payload_type for codec in side.codecs} for side in (one.side, other.side)]
     return any(

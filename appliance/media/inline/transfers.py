@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from appliance.media.inline.ground import SDP, Ground, Participant
 from appliance.media.inline.media import Opened, Outcome, Tone
-from appliance.media.inline.negotiation import NoCommonMediaError
+from appliance.media.inline.negotiation import DESCRIPTION_ERRORS
 from appliance.media.inline.plan import hosts
 from appliance.media.inline.referral import capabilities, notify, place_of, read_refer_to
 from appliance.media.inline.talk import Talk, differs
@@ -28,7 +28,7 @@ from appliance.media.sip.events import (
     ResponseReceived,
     SessionEnded,
 )
-from appliance.media.sip.sdp import MediaDirection, SdpError
+from appliance.media.sip.sdp import MediaDirection
 from appliance.media.sip.session import InboundRequest, OutboundRequest, SipSession, carries_sdp
 from appliance.media.sip.values import DialogRef
 from appliance.media.siprec.numbers import subscriber
@@ -36,7 +36,6 @@ from appliance.model import Mark, MarkKind
 
 FAREWELL_S = 4.0  # who has transferred hangs up by itself, or is hung up
 DECLINED = 603
-DESCRIPTION_ERRORS = (SdpError, NoCommonMediaError)
 
 
 Release = Callable[[bool], None]

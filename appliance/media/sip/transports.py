@@ -13,7 +13,6 @@ What it raises goes to the loop's exception handler, and the next event still co
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import itertools
 import socket
 import ssl
@@ -29,6 +28,7 @@ from appliance.media.sip.events import Event
 from appliance.media.sip.flow import Flow, Listener, Target, Transmit, Transport
 from appliance.media.sip.framing import FramingError
 from appliance.media.sip.listening import ListenError, bind
+from appliance.media.sip.uri import is_numeric
 
 QUEUED = 1000  # messages that wait for one connection to be set up
 ACCEPT_PAUSE = 0.1  # seconds, when the process is out of file descriptors
@@ -236,7 +236,7 @@ class SipTransports:
             self.pump()
 
     def _send_datagram(self, transmit: Transmit) -> None:
-        if _numeric(transmit.target.host):
+        if is_numeric(transmit.target.host):
             self._send_to(transmit, transmit.target.host)
         else:
             self._spawn(self._resolve_and_send(transmit))
@@ -390,11 +390,3 @@ class _Accepted(StreamConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone.set()
         super().connection_lost(exc)
-
-
-def _numeric(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -7,6 +7,7 @@ transitive (parameters that only one of them has are ignored).
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass, replace
 
@@ -29,6 +30,15 @@ def is_host(text: str) -> bool:
     if text.startswith("["):
         return text.endswith("]") and _IPV6.fullmatch(text, 1, len(text) - 1) is not None
     return _HOST_NAME.fullmatch(text) is not None
+
+
+def is_numeric(host: str) -> bool:
+    """Whether a host, without brackets, is an address and not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def bracketed(host: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from appliance.media.inline.ground import Ground, Participant
+from appliance.media.inline.ground import Ground
 from appliance.media.inline.media import Evidence, Keyed, MediaEvent, PlayEnded, Tone, TrackPlan
 from appliance.media.signaling import conversions
 from appliance.media.sip.sdp import Codec
@@ -124,8 +124,3 @@ def formats(codecs: tuple[Codec, ...]) -> tuple[PayloadFormat, ...]:
         for codec in codecs
     }
     return tuple(found.values())
-
-
-def named(participant: Participant, aor: str, name: str, number: str) -> None:
-    """Says who a participant is."""
-    participant.aor, participant.name, participant.number = aor, name, number

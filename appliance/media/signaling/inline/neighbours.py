@@ -10,6 +10,7 @@ import structlog
 
 from appliance.media.inline.plan import direction_of, hosts
 from appliance.media.signaling.routing import Decision, matches
+from appliance.media.sip.uri import is_numeric
 from appliance.model import Direction
 from appliance.model.routing import Line, RoutingTable, Target, Tenant
 
@@ -36,7 +37,7 @@ class Neighbours:
         for line in table.lines:
             if line.inline is not None:
                 targets = [*line.inline.inbound, *line.inline.outbound]
-                found |= {host for host in hosts(targets) if not _numeric(host)}
+                found |= {host for host in hosts(targets) if not is_numeric(host)}
         self._wanted = set(sorted(found)[:MAX_NAMES])
         self._wake.set()
 
@@ -76,7 +77,7 @@ class Neighbours:
     def nearest(self, found: Iterable[str]) -> str:
         """A numeric address of the first of these hosts that is known; "" where none is."""
         for host in found:
-            if _numeric(host):
+            if is_numeric(host):
                 return host
             if addresses := self._addresses.get(host):
                 return min(addresses)
@@ -105,11 +106,3 @@ class Neighbours:
                 log.warning("a target's name cannot be resolved", target=host)
             return
         self._addresses[host] = frozenset(str(address[0]) for *_, address in found[:MAX_ADDRESSES])
-
-
-def _numeric(host: str) -> bool:
-    try:
-        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
-    except OSError:
-        return False
-    return True
