@@ -27,6 +27,12 @@ class MethodDeniedError(DeniedError):
     reason = "METHOD_DENIED"
 
 
+class RoleNeededError(DeniedError):
+    """The method may be called, but this of it needs another role; `data['roles']` names those that would do."""
+
+    reason = "ROLE_NEEDED"
+
+
 class RateLimitError(ExhaustedError):
     """Too many calls at once; `data['retry_after_s']` says when to come again."""
 

@@ -1,23 +1,40 @@
-"""Who is known: the fingerprint of a client certificate stands for a name and a role. Revocation holds at once."""
+"""Who is known: the fingerprint of a client certificate stands for an identity. Revocation holds at once."""
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import sqlalchemy as sa
 
 from appliance.access.errors import IdentityError, RevokedCertificateError, UnknownCertificateError
 from appliance.access.pki import Issued
-from appliance.catalog.tables import identities as table
+from appliance.catalog.tables import certificates, identities
 
 
 class Role(enum.StrEnum):
     """What an identity may do; `policy` says which methods each role may call."""
 
-    ADMINISTRATOR = "administrator"  # everything
-    OPERATOR = "operator"  # sees and handles calls and recordings, deletes; does not erase or configure
+    # Of one tenant, whose data these are.
+    TENANT_ADMINISTRATOR = "tenant-administrator"  # lines, purposes, policies, identities of the tenant
+    RECORDS_OFFICER = "records-officer"  # recordings: reads, deletes, erases, holds, grants support
+    SUPERVISOR = "supervisor"  # listens, reads, notes; pauses and ends live calls
+    AGENT = "agent"  # the own live calls, as far as the line's rights go
+    AUDITOR = "auditor"  # the audit, and what is there; hears nothing, changes nothing
+    # Of the box.
+    OPERATOR = "operator"  # runs the box: tenants, lines, storage, retention runs; reads no recording
+    SUPPORT = "support"  # the provider's staff: health and counts; recordings only under a tenant's grant
     INTEGRATION = "integration"  # a system that follows events and fetches recordings; changes nothing
+
+
+TENANT_ROLES: Final = frozenset(
+    {Role.TENANT_ADMINISTRATOR, Role.RECORDS_OFFICER, Role.SUPERVISOR, Role.AGENT, Role.AUDITOR}
+)
+BOX_ROLES: Final = frozenset(Role) - TENANT_ROLES
+SITE_ROLES: Final = frozenset({Role.OPERATOR, Role.TENANT_ADMINISTRATOR, Role.RECORDS_OFFICER})
+"""Of the administrator of a box that its site runs itself."""
 
 
 @dataclass(frozen=True)
@@ -25,52 +42,88 @@ class Identity:
     """Who is calling."""
 
     name: str
-    role: Role
-    fingerprint: str
+    roles: frozenset[Role]
+    tenant_id: str = ""  # whom it sees; empty: of the box
+    fingerprint: str = ""  # of the certificate; empty: another credential
+    agent: str = ""  # an agent's own number
 
 
-def enroll(connection: sa.Connection, issued: Issued, role: Role, now_ns: int) -> bool:
-    """Let a certificate stand for its name with this role; False where the certificate is known already.
+def enroll(
+    connection: sa.Connection,
+    issued: Issued,
+    roles: Iterable[Role],
+    now_ns: int,
+    *,
+    tenant_id: str = "",
+    agent: str = "",
+) -> bool:
+    """Let a certificate stand for its name with these roles; False where the certificate is known already.
 
-    A name has one role, however many certificates; IdentityError where it is known with another.
+    A name is one identity, however many certificates; IdentityError where it is known with other roles.
     """
-    if _row(connection, issued.fingerprint) is not None:
+    if _certificate(connection, issued.fingerprint) is not None:
         return False
-    roles = set(
+    wanted = sorted(role.value for role in roles)
+    known = connection.execute(sa.select(identities).where(identities.c.name == issued.name)).first()
+    if known is None:
         connection.execute(
-            sa.select(table.c.role).where(table.c.name == issued.name, table.c.revoke_ns.is_(None))
-        ).scalars()
-    )
-    if roles - {role.value}:
-        raise IdentityError("this name is known with another role", field="role")
+            sa.insert(identities).values(
+                name=issued.name, roles=wanted, tenant_id=tenant_id, agent=agent, create_ns=now_ns
+            )
+        )
+    elif (sorted(known.roles), known.tenant_id, known.agent) != (wanted, tenant_id, agent):
+        raise IdentityError("this name is known with other roles", field="roles")
     connection.execute(
-        sa.insert(table).values(
-            fingerprint=issued.fingerprint,
-            name=issued.name,
-            role=role.value,
-            create_ns=now_ns,
-            expire_ns=issued.expire_ns,
+        sa.insert(certificates).values(
+            fingerprint=issued.fingerprint, name=issued.name, create_ns=now_ns, expire_ns=issued.expire_ns
         )
     )
     return True
 
 
+def settle(connection: sa.Connection, name: str, roles: Iterable[Role]) -> None:
+    """Give an identity of the box these roles from now on, whatever it had."""
+    connection.execute(
+        sa.update(identities)
+        .where(identities.c.name == name, identities.c.tenant_id == "")
+        .values(roles=sorted(role.value for role in roles))
+    )
+
+
 def revoke(connection: sa.Connection, name: str, now_ns: int) -> int:
     """Take every certificate of a name out of use; gives how many were in use."""
     return connection.execute(
-        sa.update(table).where(table.c.name == name, table.c.revoke_ns.is_(None)).values(revoke_ns=now_ns)
+        sa.update(certificates)
+        .where(certificates.c.name == name, certificates.c.revoke_ns.is_(None))
+        .values(revoke_ns=now_ns)
     ).rowcount
 
 
 def find(connection: sa.Connection, fingerprint: str) -> Identity:
     """Who a certificate stands for; UnknownCertificateError, RevokedCertificateError."""
-    row = _row(connection, fingerprint)
+    row = _certificate(connection, fingerprint)
     if row is None:
         raise UnknownCertificateError("this certificate stands for nobody here", fingerprint=fingerprint)
-    if row.revoke_ns is not None:
+    if row["revoke_ns"] is not None:
         raise RevokedCertificateError("this certificate was revoked", fingerprint=fingerprint)
-    return Identity(row.name, Role(row.role), fingerprint)
+    return Identity(
+        row["name"], frozenset(map(Role, row["roles"])), row["tenant_id"], fingerprint, row["agent"]
+    )
 
 
-def _row(connection: sa.Connection, fingerprint: str) -> sa.Row[tuple[object, ...]] | None:
-    return connection.execute(sa.select(table).where(table.c.fingerprint == fingerprint)).first()
+def _certificate(connection: sa.Connection, fingerprint: str) -> sa.RowMapping | None:
+    return (
+        connection.execute(
+            sa.select(
+                certificates.c.revoke_ns,
+                identities.c.name,
+                identities.c.roles,
+                identities.c.tenant_id,
+                identities.c.agent,
+            )
+            .join(identities, identities.c.name == certificates.c.name)
+            .where(certificates.c.fingerprint == fingerprint)
+        )
+        .mappings()
+        .first()
+    )

@@ -1,4 +1,8 @@
-"""Who may call what: one table, one row for every public method. What is not in it, nobody may call."""
+"""Who may call what: one table, one row for every public method. What is not in it, nobody may call.
+
+A role of a tenant calls within that tenant alone (`api.scope`). Where one method serves several roles differently, the
+servicer asks for the role it needs (`scope.require`).
+"""
 
 from __future__ import annotations
 
@@ -8,73 +12,86 @@ from typing import Final
 from appliance.access.errors import MethodDeniedError
 from appliance.access.identities import Identity, Role
 
-_ADMIN: Final = frozenset({Role.ADMINISTRATOR})
-_STAFF: Final = _ADMIN | {Role.OPERATOR}
-_ALL: Final = _STAFF | {Role.INTEGRATION}
+_ADMIN: Final = frozenset({Role.TENANT_ADMINISTRATOR})
+_OFFICER: Final = frozenset({Role.RECORDS_OFFICER})
+_OPERATOR: Final = frozenset({Role.OPERATOR})
+_RUNS: Final = _OPERATOR | {Role.SUPPORT}  # health and counts
+_CONFIGURES: Final = _OPERATOR | _ADMIN
+_HANDLES: Final = _OFFICER | {Role.SUPERVISOR}  # recordings and live calls
+_LIVE: Final = _HANDLES | {Role.AGENT}
+_READS: Final = _HANDLES | {Role.INTEGRATION, Role.SUPPORT}  # support: under a grant alone
+_SEES: Final = _READS | {Role.AUDITOR}
+_RULES: Final = _CONFIGURES | _HANDLES | {Role.AUDITOR}  # what holds for a tenant
+_KNOWS: Final = _RULES | {Role.INTEGRATION}
+_ANYBODY: Final = frozenset(Role)
 
 ALLOWED: Final[Mapping[str, frozenset[Role]]] = {
-    "/earwitness.v1.CallsService/ListCalls": _ALL,
-    "/earwitness.v1.CallsService/GetCall": _ALL,
-    "/earwitness.v1.CallsService/WatchCalls": _ALL,
-    "/earwitness.v1.CallsService/PauseCall": _STAFF,
-    "/earwitness.v1.CallsService/ResumeCall": _STAFF,
-    "/earwitness.v1.CallsService/StopCall": _STAFF,
-    "/earwitness.v1.RecordingsService/ListRecordings": _ALL,
-    "/earwitness.v1.RecordingsService/GetRecording": _ALL,
-    "/earwitness.v1.RecordingsService/DownloadRecording": _ALL,
-    "/earwitness.v1.RecordingsService/VerifyRecording": _ALL,
-    "/earwitness.v1.RecordingsService/GetWaveform": _ALL,
-    "/earwitness.v1.RecordingsService/DeleteRecording": _STAFF,
-    "/earwitness.v1.RecordingsService/UndeleteRecording": _STAFF,
-    "/earwitness.v1.RecordingsService/EraseRecording": _ADMIN,
-    "/earwitness.v1.RetentionService/GetRetentionPolicy": _STAFF,
-    "/earwitness.v1.RetentionService/ListRetentionPolicies": _STAFF,
-    "/earwitness.v1.RetentionService/UpdateRetentionPolicy": _ADMIN,
-    "/earwitness.v1.RetentionService/CancelPendingChange": _ADMIN,
-    "/earwitness.v1.RetentionService/PlanRetention": _STAFF,
-    "/earwitness.v1.RetentionService/RunRetention": _ADMIN,
-    "/earwitness.v1.RetentionService/ListRetentionRuns": _STAFF,
-    "/earwitness.v1.RetentionService/ListUpcomingExpirations": _STAFF,
-    "/earwitness.v1.RetentionService/ListExpiringRecordings": _STAFF,
-    "/earwitness.v1.RetentionService/ExplainRetention": _STAFF,
-    "/earwitness.v1.RetentionService/GetRetentionClock": _STAFF,
-    "/earwitness.v1.RetentionService/AcceptRetentionClock": _ADMIN,
-    "/earwitness.v1.RetentionService/CreateLegalHold": _ADMIN,
-    "/earwitness.v1.RetentionService/GetLegalHold": _STAFF,
-    "/earwitness.v1.RetentionService/ListLegalHolds": _STAFF,
-    "/earwitness.v1.RetentionService/AddToLegalHold": _ADMIN,
-    "/earwitness.v1.RetentionService/ListLegalHoldRecordings": _STAFF,
-    "/earwitness.v1.RetentionService/ReleaseLegalHold": _ADMIN,
-    "/earwitness.v1.TenantsService/CreateTenant": _ADMIN,
-    "/earwitness.v1.TenantsService/GetTenant": _ALL,
-    "/earwitness.v1.TenantsService/ListTenants": _ALL,
-    "/earwitness.v1.TenantsService/CreateLine": _ADMIN,
-    "/earwitness.v1.TenantsService/GetLine": _ALL,
-    "/earwitness.v1.TenantsService/ListLines": _ALL,
-    "/earwitness.v1.TenantsService/UpdateLine": _ADMIN,
-    "/earwitness.v1.PromptsService/CreatePrompt": _ADMIN,
-    "/earwitness.v1.PromptsService/GetPrompt": _ALL,
-    "/earwitness.v1.PromptsService/ListPrompts": _ALL,
-    "/earwitness.v1.PromptsService/DeletePrompt": _ADMIN,
-    "/earwitness.v1.PromptsService/DownloadPrompt": _ALL,
-    "/earwitness.v1.EventsService/WatchEvents": _ALL,
-    "/earwitness.v1.BoxService/GetBoxStatus": _STAFF,
-    "/earwitness.v1.BoxService/RebuildCatalogue": _ADMIN,
-    "/earwitness.v1.BoxService/GetVault": _STAFF,
-    "/earwitness.v1.BoxService/ListBuckets": _STAFF,
-    "/earwitness.v1.BoxService/VerifyVault": _STAFF,
-    "/earwitness.v1.BoxService/ForgetKeystoreCopy": _ADMIN,
-    "/earwitness.v1.BoxService/GetTenantStorage": _STAFF,
-    "/earwitness.v1.BoxService/SetTenantQuota": _ADMIN,
+    "/earwitness.v1.CallsService/ListCalls": _LIVE | {Role.INTEGRATION},
+    "/earwitness.v1.CallsService/GetCall": _LIVE | {Role.INTEGRATION},
+    "/earwitness.v1.CallsService/WatchCalls": _LIVE | {Role.INTEGRATION},
+    "/earwitness.v1.CallsService/PauseCall": _LIVE,
+    "/earwitness.v1.CallsService/ResumeCall": _LIVE,
+    "/earwitness.v1.CallsService/StopCall": _LIVE,
+    "/earwitness.v1.RecordingsService/ListRecordings": _SEES,
+    "/earwitness.v1.RecordingsService/GetRecording": _SEES,
+    "/earwitness.v1.RecordingsService/DownloadRecording": _READS,
+    "/earwitness.v1.RecordingsService/VerifyRecording": _SEES,
+    "/earwitness.v1.RecordingsService/GetWaveform": _READS,
+    "/earwitness.v1.RecordingsService/DeleteRecording": _OFFICER,
+    "/earwitness.v1.RecordingsService/UndeleteRecording": _OFFICER,
+    "/earwitness.v1.RecordingsService/EraseRecording": _OFFICER,
+    "/earwitness.v1.RetentionService/GetRetentionPolicy": _RULES,
+    "/earwitness.v1.RetentionService/ListRetentionPolicies": _RULES,
+    "/earwitness.v1.RetentionService/UpdateRetentionPolicy": _CONFIGURES,
+    "/earwitness.v1.RetentionService/CancelPendingChange": _CONFIGURES,
+    "/earwitness.v1.RetentionService/PlanRetention": _RULES,
+    "/earwitness.v1.RetentionService/RunRetention": _OPERATOR,
+    "/earwitness.v1.RetentionService/ListRetentionRuns": _OPERATOR,
+    "/earwitness.v1.RetentionService/ListUpcomingExpirations": _RULES,
+    "/earwitness.v1.RetentionService/ListExpiringRecordings": _RULES,
+    "/earwitness.v1.RetentionService/ExplainRetention": _RULES,
+    "/earwitness.v1.RetentionService/GetRetentionClock": _RUNS,
+    "/earwitness.v1.RetentionService/AcceptRetentionClock": _OPERATOR,
+    "/earwitness.v1.RetentionService/CreateLegalHold": _OFFICER,
+    "/earwitness.v1.RetentionService/GetLegalHold": _OFFICER | {Role.AUDITOR},
+    "/earwitness.v1.RetentionService/ListLegalHolds": _OFFICER | {Role.AUDITOR},
+    "/earwitness.v1.RetentionService/AddToLegalHold": _OFFICER,
+    "/earwitness.v1.RetentionService/ListLegalHoldRecordings": _OFFICER | {Role.AUDITOR},
+    "/earwitness.v1.RetentionService/ReleaseLegalHold": _OFFICER,
+    "/earwitness.v1.TenantsService/CreateTenant": _OPERATOR,
+    "/earwitness.v1.TenantsService/GetTenant": _ANYBODY,
+    "/earwitness.v1.TenantsService/ListTenants": _ANYBODY,
+    "/earwitness.v1.TenantsService/CreateLine": _CONFIGURES,
+    "/earwitness.v1.TenantsService/GetLine": _KNOWS,
+    "/earwitness.v1.TenantsService/ListLines": _KNOWS,
+    "/earwitness.v1.TenantsService/UpdateLine": _CONFIGURES,
+    "/earwitness.v1.PromptsService/CreatePrompt": _CONFIGURES,
+    "/earwitness.v1.PromptsService/GetPrompt": _KNOWS,
+    "/earwitness.v1.PromptsService/ListPrompts": _KNOWS,
+    "/earwitness.v1.PromptsService/DeletePrompt": _CONFIGURES,
+    "/earwitness.v1.PromptsService/DownloadPrompt": _KNOWS,
+    "/earwitness.v1.EventsService/WatchEvents": _KNOWS | {Role.SUPPORT},
+    "/earwitness.v1.BoxService/GetBoxStatus": _RUNS,
+    "/earwitness.v1.BoxService/RebuildCatalogue": _OPERATOR,
+    "/earwitness.v1.BoxService/GetVault": _RUNS,
+    "/earwitness.v1.BoxService/ListBuckets": _RUNS,
+    "/earwitness.v1.BoxService/VerifyVault": _OPERATOR,
+    "/earwitness.v1.BoxService/ForgetKeystoreCopy": _OPERATOR,
+    "/earwitness.v1.BoxService/GetTenantStorage": _RUNS | _ADMIN,
+    "/earwitness.v1.BoxService/SetTenantQuota": _OPERATOR,
     # Standard services: they say nothing of calls.
-    "/grpc.health.v1.Health/Check": _ALL,
-    "/grpc.health.v1.Health/List": _ALL,
-    "/grpc.health.v1.Health/Watch": _ALL,
-    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _ALL,
+    "/grpc.health.v1.Health/Check": _ANYBODY,
+    "/grpc.health.v1.Health/List": _ANYBODY,
+    "/grpc.health.v1.Health/Watch": _ANYBODY,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _ANYBODY,
 }
 
 
 def check(identity: Identity, method: str) -> None:
-    """MethodDeniedError where the identity's role may not call the method."""
-    if identity.role not in ALLOWED.get(method, frozenset()):
-        raise MethodDeniedError("this role may not call this method", method=method, role=identity.role.value)
+    """MethodDeniedError where none of the identity's roles may call the method."""
+    if not identity.roles & ALLOWED.get(method, frozenset()):
+        raise MethodDeniedError(
+            "this role may not call this method",
+            method=method,
+            role=", ".join(sorted(role.value for role in identity.roles)),
+        )

@@ -6,12 +6,16 @@ import operator
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
+from appliance.access.identities import Role
 from appliance.api import convert, names
-from appliance.api.gate import caller
+from appliance.api.errors import AgentRightError, CallNotFoundError
 from appliance.api.parts import Note, Parts, check_text, page_size, query_of
-from appliance.catalog import filters, values
+from appliance.api.scope import caller
+from appliance.catalog import filters, tenants, values
 from appliance.catalog.errors import PageTokenError
 from appliance.catalog.filters import Comparison, Field, Node
+from appliance.media.inline.plan import rights_of
+from appliance.model.routing import Rights
 from earwitness.internal.v1 import signaling_pb2
 from earwitness.v1 import calls_pb2 as pb
 from earwitness.v1 import calls_pb2_grpc
@@ -48,7 +52,20 @@ _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
 
 def matches(call: signaling_pb2.LiveCall, where: Node | None, tenant_id: str | None) -> bool:
     """Whether a live call is of the tenant and matches a filter; the same meaning as for recordings."""
-    return tenant_id in (None, call.tenant_id) and filters.matches(where, lambda part: _compare(call, part))
+    return (
+        tenant_id in (None, call.tenant_id)
+        and _is_the_callers(call)
+        and filters.matches(where, lambda part: _compare(call, part))
+    )
+
+
+def _only_agent() -> bool:
+    return caller().roles == {Role.AGENT}
+
+
+def _is_the_callers(call: signaling_pb2.LiveCall) -> bool:
+    """An agent sees the calls in which the own number takes part."""
+    return not _only_agent() or any(values.number_of(one.aor) == caller().agent for one in call.parties)
 
 
 def _compare(call: signaling_pb2.LiveCall, part: Comparison) -> bool:
@@ -108,9 +125,25 @@ class Calls(calls_pb2_grpc.CallsServiceServicer):
         return answer
 
     async def GetCall(self, request: pb.GetCallRequest, context: Any) -> pb.GetCallResponse:
-        return pb.GetCallResponse(
-            call=convert.call(self._parts.board.call(*names.child(request.name, "calls")))
+        return pb.GetCallResponse(call=convert.call(self._call(*names.child(request.name, "calls"))))
+
+    def _call(self, tenant_id: str | None, call_id: str) -> signaling_pb2.LiveCall:
+        """CallNotFoundError, also for what is no call of the agent who asks."""
+        found = self._parts.board.call(tenant_id, call_id)
+        if not _is_the_callers(found):
+            raise CallNotFoundError("no such live call", call=call_id)
+        return found
+
+    async def _check_right(self, call: signaling_pb2.LiveCall, action: int) -> None:
+        """An agent may do what the line allows to the own number, by whatever means. AgentRightError."""
+        if not _only_agent():
+            return
+        line = await self._parts.store.read(
+            lambda connection: tenants.get_line(connection, call.line_id, call.tenant_id)
         )
+        enough = {Rights.END} if action == signaling_pb2.CALL_ACTION_STOP else {Rights.PAUSE, Rights.END}
+        if rights_of(line, caller().agent) not in enough:
+            raise AgentRightError("the line does not allow this to the agent", call=call.call_id)
 
     async def WatchCalls(
         self, request: pb.WatchCallsRequest, context: Any
@@ -164,7 +197,8 @@ class Calls(calls_pb2_grpc.CallsServiceServicer):
         tenant_id, call_id = names.child(request.name, "calls")
         check_text(request.reason, "reason")
         board = self._parts.board
-        live = board.call(tenant_id, call_id)
+        live = self._call(tenant_id, call_id)
+        await self._check_right(live, action)
         if request.validate_only:
             return convert.call(live)
         after: signaling_pb2.LiveCall | None = None

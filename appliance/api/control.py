@@ -20,7 +20,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from appliance.access import identities, pki
-from appliance.access.identities import Role
+from appliance.access.identities import SITE_ROLES, Role
 from appliance.api.acts import Acts
 from appliance.api.audit import Trail
 from appliance.api.board import Board
@@ -204,7 +204,13 @@ class Control:
 
     async def _enroll(self, store: Store, admin: pki.Issued) -> None:
         now_ns = self._clock_ns()
-        await store.write(lambda connection: identities.enroll(connection, admin, Role.ADMINISTRATOR, now_ns))
+        roles = SITE_ROLES if self._settings.access.run_by == "site" else {Role.OPERATOR}
+
+        def work(connection: sa.Connection) -> None:
+            identities.settle(connection, admin.name, roles)  # what the site file says now
+            identities.enroll(connection, admin, roles, now_ns)
+
+        await store.write(work)
 
     async def _assemble(self, store: Store) -> Parts:
         settings, layout = self._settings, self._settings.layout

@@ -9,6 +9,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2
 
 from appliance.model import (
+    DeniedError,
     EarwitnessError,
     ExhaustedError,
     InvalidError,
@@ -50,6 +51,12 @@ class CallNotFoundError(NotFoundError):
     """No such live call: it is over, or never was."""
 
     reason = "CALL_NOT_FOUND"
+
+
+class AgentRightError(DeniedError):
+    """The line gives the agent no right to this."""
+
+    reason = "AGENT_RIGHT_MISSING"
 
 
 class VaultUnavailableError(UnavailableError):

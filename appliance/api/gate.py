@@ -24,7 +24,7 @@ from google.protobuf.message import DecodeError
 from appliance.access import certificates, identities, policy
 from appliance.access.errors import NoCertificateError
 from appliance.access.identities import Identity
-from appliance.api import names
+from appliance.api import names, scope
 from appliance.api.audit import Trail
 from appliance.api.errors import (
     AuditUnavailableError,
@@ -96,14 +96,6 @@ class Upload:
 _current: contextvars.ContextVar[Call] = contextvars.ContextVar("call")
 
 
-def caller() -> Identity:
-    """Who is calling, within a handler."""
-    identity = _current.get().identity
-    if identity is None:
-        raise AssertionError("a handler runs after the identity was found")
-    return identity
-
-
 class Gate(grpc.aio.ServerInterceptor):
     """The interceptor of the public server."""
 
@@ -167,6 +159,7 @@ class Gate(grpc.aio.ServerInterceptor):
         outcome = "OK"
         try:
             call.identity = await self._identify(context)
+            scope.enter(call.identity)
             self._limit.take(call.identity.name, call.started_s)
             message = request if read is None else _parse(read, request)
             _describe(call, await message.first() if isinstance(message, Upload) else message)

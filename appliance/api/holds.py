@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from appliance.api import names, retentionconvert
 from appliance.api.errors import FieldInvalidError
-from appliance.api.gate import caller
 from appliance.api.parts import Note, Parts, check_text, page_size, query_of
+from appliance.api.scope import caller
 from appliance.api.vaultretention import MAX_NAMED
 from appliance.catalog import filters, recordings, tenants
 from appliance.catalog.errors import PageTokenError

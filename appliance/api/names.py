@@ -1,6 +1,6 @@
 """Resource names: tenants/{tenant}, and lines, recordings, calls, prompts, legal holds and policies below it.
 
-"-" stands for any tenant.
+"-" stands for any tenant. What is named is confined to what the caller sees (`scope`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import re
 from typing import Final
 
 from appliance.api.errors import NameInvalidError
+from appliance.api.scope import confine
 from appliance.model import is_id
 from appliance.storage.names import HOLD_LINE
 
@@ -24,13 +25,13 @@ def parent(text: str, field: str = "parent") -> str | None:
     found = _PARENT.fullmatch(text)
     if found is None or not _known(found[1]):
         raise NameInvalidError("should be tenants/{tenant}, or tenants/- for all", field=field)
-    return None if found[1] == ANY else found[1]
+    return confine(None if found[1] == ANY else found[1])
 
 
 def one_tenant(text: str, field: str = "name") -> str:
     """The id of one tenant."""
     tenant_id = parent(text, field)
-    if tenant_id is None:
+    if tenant_id is None or text == f"tenants/{ANY}":
         raise NameInvalidError("should name one tenant: tenants/{tenant}", field=field)
     return tenant_id
 
@@ -40,7 +41,7 @@ def child(text: str, collection: str, field: str = "name") -> tuple[str | None, 
     found = _CHILD.fullmatch(text)
     if found is None or found[2] != collection or not (_known(found[1]) and is_id(found[3])):
         raise NameInvalidError(f"should be tenants/{{tenant}}/{collection}/{{id}}", field=field)
-    return None if found[1] == ANY else found[1], found[3]
+    return confine(None if found[1] == ANY else found[1]), found[3]
 
 
 def tenant_or_line(text: str, field: str = "parent") -> tuple[str | None, str]:
@@ -67,7 +68,7 @@ def policy_scope(text: str, field: str = "name") -> tuple[str | None, str]:
             " tenants/{tenant}/lines/{line}/retentionPolicy",
             field=field,
         )
-    return None if tenant_id == ANY else tenant_id, line_id
+    return (confine(None if tenant_id == ANY else tenant_id) if tenant_id else ""), line_id
 
 
 def prompt(text: str, field: str = "name") -> tuple[str | None, str]:
@@ -75,7 +76,7 @@ def prompt(text: str, field: str = "name") -> tuple[str | None, str]:
     found = _PROMPT.fullmatch(text)
     if found is None or not is_id(found[2]) or not (found[1] is None or _known(found[1])):
         raise NameInvalidError("should be tenants/{tenant}/prompts/{prompt} or prompts/{prompt}", field=field)
-    return None if found[1] == ANY else found[1] or "", found[2]
+    return (confine(None if found[1] == ANY else found[1]) if found[1] else ""), found[2]
 
 
 def is_name(text: str) -> bool:

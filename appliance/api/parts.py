@@ -17,12 +17,12 @@ import sqlalchemy as sa
 from appliance.api.board import Board
 from appliance.api.errors import FieldInvalidError
 from appliance.api.follow import Follower
-from appliance.api.gate import caller
 from appliance.api.linepolicies import LinePolicies
 from appliance.api.processes import Processes
 from appliance.api.promptstore import PromptStore
 from appliance.api.renders import Renders
 from appliance.api.routing import Routing
+from appliance.api.scope import caller
 from appliance.api.store import Store
 from appliance.api.vault import Vault, VaultReader
 from appliance.api.vaultretention import VaultRetention

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from appliance.access.identities import Role
 from appliance.api import names, retentionconvert
 from appliance.api.errors import FieldInvalidError
-from appliance.api.gate import caller
 from appliance.api.parts import Note, Parts, page_size, query_of
+from appliance.api.scope import caller, require
 from appliance.catalog import tenants
 from appliance.catalog.errors import EtagMismatchError, PageTokenError
 from appliance.model import ConflictError, EarwitnessError
@@ -78,6 +79,7 @@ class Policies:
     ) -> pb.UpdateRetentionPolicyResponse:
         wanted = request.retention_policy
         scope = await self.scope(wanted.name, "retention_policy.name")
+        _may_change(scope)
         change = vault.SetPolicyRequest(
             scope=scope,
             fields=_asked(request, of_box=not scope.tenant_id),
@@ -124,6 +126,7 @@ class Policies:
         self, request: pb.CancelPendingChangeRequest, context: Any
     ) -> pb.CancelPendingChangeResponse:
         scope = await self.scope(request.name)
+        _may_change(scope)
         if request.field not in _FIELDS:
             raise FieldInvalidError(f"should be one of {', '.join(_FIELDS)}", field="field")
         change = vault.CancelPolicyChangeRequest(
@@ -180,3 +183,8 @@ def _said(wanted: pb.RetentionPolicy) -> vault.Policy:
         unit=retentionconvert.unit(wanted.grain),
         cooling_days=wanted.cooling_days if wanted.HasField("cooling_days") else None,
     )
+
+
+def _may_change(of: vault.PolicyScope) -> None:
+    """The box's policy is its operator's; a tenant's and its lines' are the tenant's, whose recordings these are."""
+    require(Role.TENANT_ADMINISTRATOR if of.tenant_id else Role.OPERATOR)

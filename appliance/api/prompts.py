@@ -11,11 +11,13 @@ from typing import Any, Final
 import sqlalchemy as sa
 import structlog
 
+from appliance.access.identities import Role
 from appliance.api import convert, names
 from appliance.api.errors import FieldInvalidError, UploadTooSlowError
 from appliance.api.gate import Upload
 from appliance.api.parts import Note, Parts, check_text, page_size, query_of
 from appliance.api.promptstore import PromptUnwrittenError
+from appliance.api.scope import require
 from appliance.catalog import prompts, tenants
 from appliance.catalog.errors import PageTokenError
 from appliance.media.audio.encode import wav_header
@@ -138,6 +140,8 @@ class Prompts(prompts_pb2_grpc.PromptsServiceServicer):
 
     async def DeletePrompt(self, request: pb.DeletePromptRequest, context: Any) -> pb.DeletePromptResponse:
         tenant_id, prompt_id = names.prompt(request.name)
+        if not tenant_id:
+            require(Role.OPERATOR)  # a sample is everybody's
         if request.validate_only:
             await self._parts.store.read(
                 lambda connection: prompts.check_unused(connection, prompt_id, tenant_id)

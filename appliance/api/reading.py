@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from appliance.api import convert, names, sound
 from appliance.api.errors import FieldInvalidError, NotReadableError, OffsetError
-from appliance.api.gate import caller
 from appliance.api.parts import Parts, check_text
 from appliance.api.renders import MemoryFile, Progress, Rendered
+from appliance.api.scope import caller
 from appliance.catalog import recordings
 from appliance.catalog.errors import EtagMismatchError
 from appliance.catalog.records import Recording, State

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from appliance.api import convert, names, retentionconvert
 from appliance.api.errors import FieldInvalidError
-from appliance.api.gate import caller
 from appliance.api.holds import Holds
 from appliance.api.parts import Note, Parts, page_size, query_of
 from appliance.api.policies import Policies
+from appliance.api.scope import caller
 from appliance.catalog import recordings
 from appliance.catalog.errors import PageTokenError
 from appliance.catalog.records import State

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
@@ -78,7 +79,11 @@ class Store:
             with self.database.read() as connection:
                 return work(connection)
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        return await self._in_thread(run)
+
+    def _in_thread(self, run: Callable[[], Result]) -> asyncio.Future[Result]:
+        context = contextvars.copy_context()  # who is calling goes with the work
+        return asyncio.get_running_loop().run_in_executor(self._threads, context.run, run)
 
     async def write(self, work: Callable[[sa.Connection], Result]) -> Result:
         """All of it or nothing. Once begun it is finished, even where who asked goes away."""
@@ -88,7 +93,7 @@ class Store:
                 return work(connection)
 
         try:
-            result = await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._threads, run))
+            result = await asyncio.shield(self._in_thread(run))
         except CatalogueUnavailableError:
             self._status.raise_condition(
                 UNWRITABLE,

@@ -7,10 +7,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from appliance.api import convert, linefields, names
+from appliance.api import convert, linefields, names, scope
 from appliance.api.errors import FieldInvalidError
-from appliance.api.gate import caller
 from appliance.api.parts import Note, Parts, check_text, page_size, query_of
+from appliance.api.scope import caller
 from appliance.catalog import linepolicies, prompts, tenants
 from appliance.catalog.errors import EtagMismatchError, PageTokenError
 from appliance.catalog.linepolicies import LinePolicy
@@ -74,9 +74,14 @@ class Tenants(tenants_pb2_grpc.TenantsServiceServicer):
     async def ListTenants(self, request: pb.ListTenantsRequest, context: Any) -> pb.ListTenantsResponse:
         size = page_size(request.page_size)
         after = self._after("ListTenants", request)
-        found = await self._parts.store.read(
-            lambda connection: tenants.list_tenants(connection, size + 1, after)
-        )
+        own = scope.caller().tenant_id
+
+        def work(connection: sa.Connection) -> list[Tenant]:
+            if own:
+                return [tenants.get_tenant(connection, own)]
+            return tenants.list_tenants(connection, size + 1, after)
+
+        found = await self._parts.store.read(work)
         answer = pb.ListTenantsResponse(tenants=[convert.tenant(row) for row in found[:size]])
         if len(found) > size:
             last = found[size - 1]

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+from appliance.access.identities import Role
 from appliance.api import names, retentionconvert
 from appliance.api.errors import FieldInvalidError
 from appliance.api.parts import Note, Parts, page_size, query_of
+from appliance.api.scope import caller
 from appliance.catalog import tenants
 from appliance.catalog.errors import PageTokenError
 from appliance.model import is_id
@@ -23,7 +25,12 @@ class VaultView:
         self.parts = parts
 
     async def GetVault(self, request: pb.GetVaultRequest, context: Any) -> pb.GetVaultResponse:
-        return pb.GetVaultResponse(vault=_vault(await self.parts.retention.overview()))
+        vault_ = _vault(await self.parts.retention.overview())
+        if Role.RECORDS_OFFICER not in caller().roles:
+            for hold in vault_.legal_holds:  # that there is one is seen; what it is about is the tenant's
+                for field in ("title", "reason", "owner", "releaser", "release_reason"):
+                    hold.ClearField(field)
+        return pb.GetVaultResponse(vault=vault_)
 
     async def ListBuckets(self, request: pb.ListBucketsRequest, context: Any) -> pb.ListBucketsResponse:
         tenant_id = names.parent(request.parent)

@@ -61,7 +61,7 @@ class LineNotFoundError(NotFoundError):
 
 
 class CatchAllTakenError(PreconditionError):
-    """Another line takes what no other line takes; `data['line']` names it."""
+    """Another line takes what no other line takes; `data['line']` names it where it is the same tenant's."""
 
     reason = "CATCH_ALL_TAKEN"
 
@@ -124,3 +124,33 @@ class CatalogueVersionError(PreconditionError):
     """The catalogue was written by a newer release."""
 
     reason = "CATALOGUE_TOO_NEW"
+
+
+class CatalogueUnsuitableError(PreconditionError):
+    """The database that the settings name would not behave as the catalogue's must: its version, encoding, collation."""
+
+    reason = "CATALOGUE_UNSUITABLE"
+
+
+class NoteNotFoundError(NotFoundError):
+    """There is no such note, or it is another tenant's."""
+
+    reason = "NOTE_NOT_FOUND"
+
+
+class NoteLimitError(ExhaustedError):
+    """The recording has as many notes as it may have; `data['limit']`."""
+
+    reason = "NOTE_LIMIT"
+
+
+class TagLimitError(ExhaustedError):
+    """The recording would have more tags than it may have; `data['limit']`."""
+
+    reason = "TAG_LIMIT"
+
+
+class TimeZoneError(InvalidError):
+    """Not a time zone of the IANA database."""
+
+    reason = "TIME_ZONE_UNKNOWN"

@@ -213,11 +213,20 @@ events = sa.Table(
 identities = sa.Table(
     "identities",
     metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("roles", sa.JSON, nullable=False),
+    sa.Column("tenant_id", sa.String(26), nullable=False),  # empty: of the box
+    sa.Column("agent", sa.String(33), nullable=False),  # an agent's own number
+    sa.Column("create_ns", sa.BigInteger, nullable=False),
+)
+
+certificates = sa.Table(
+    "certificates",
+    metadata,
     sa.Column(
         "fingerprint", sa.String(64), primary_key=True
     ),  # SHA-256 of the certificate, lower-case hexadecimal
-    sa.Column("name", sa.String(64), nullable=False, index=True),
-    sa.Column("role", sa.String(32), nullable=False),
+    sa.Column("name", sa.String(64), sa.ForeignKey("identities.name"), nullable=False, index=True),
     sa.Column("create_ns", sa.BigInteger, nullable=False),
     sa.Column("expire_ns", sa.BigInteger, nullable=False),
     sa.Column("revoke_ns", sa.BigInteger),

@@ -59,7 +59,7 @@ def check_update(connection: sa.Connection, line: Line, etag: str = "") -> None:
     if etag and etag != line_etag(before):
         raise EtagMismatchError("the line changed since", field="line.etag")
     if line.catch_all and not before.catch_all:
-        _check_catch_all(connection)
+        _check_catch_all(connection, line.tenant_id)
     # Lines of before numbers were one line's alone can be changed in all else.
     if (line.numbers, line.trunks) != (before.numbers, before.trunks):
         _check_numbers(connection, line)
@@ -69,18 +69,16 @@ def check_line(connection: sa.Connection, line: Line) -> None:
     """What `add_line` would refuse, without adding."""
     get_tenant(connection, line.tenant_id)
     if line.catch_all:
-        _check_catch_all(connection)
+        _check_catch_all(connection, line.tenant_id)
     _check_numbers(connection, line)
 
 
-def _check_catch_all(connection: sa.Connection) -> None:
+def _check_catch_all(connection: sa.Connection, tenant_id: str) -> None:
     other = connection.execute(sa.select(_l.c.id, _l.c.tenant_id).where(_l.c.catch_all.is_(True))).first()
-    if other is not None:
-        raise CatchAllTakenError(
-            "another line takes what no other line takes",
-            line=f"tenants/{other.tenant_id}/lines/{other.id}",
-            field="line.catch_all",
-        )
+    if other is None:
+        return
+    told = {"line": f"tenants/{other.tenant_id}/lines/{other.id}"} if other.tenant_id == tenant_id else {}
+    raise CatchAllTakenError("another line takes what no other line takes", field="line.catch_all", **told)
 
 
 def _check_numbers(connection: sa.Connection, line: Line) -> None:

@@ -81,6 +81,13 @@ class ApiSettings(_Section):
     port: int = Field(7443, ge=0, le=65535)
 
 
+class AccessSettings(_Section):
+    """Who runs the box. `site`: the hospital itself, whose admin certificate may do everything. `provider`: its admin
+    certificate runs the box and reads nothing; the tenants' own people hold the tenants' roles."""
+
+    run_by: Literal["site", "provider"] = "site"
+
+
 class StoreSettings(_Section):
     """Where buckets are kept: in a directory, or in a dataset of a ZFS pool."""
 
@@ -150,6 +157,7 @@ class Settings(_Section):
     sip: SipSettings = SipSettings()
     media: MediaSettings = MediaSettings()
     api: ApiSettings = ApiSettings()
+    access: AccessSettings = AccessSettings()
     vault: VaultSettings = VaultSettings()
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
 

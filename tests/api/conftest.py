@@ -523,9 +523,15 @@ class Box:
         """The same client each time."""
         return self._clients[0] if self._clients else self.client()
 
-    def enroll(self, name: str, role: identities.Role) -> earwitness.Client:
+    def enroll(
+        self, name: str, *roles: identities.Role, tenant_id: str = "", agent: str = ""
+    ) -> earwitness.Client:
         issued = pki.issue(self.layout, name)
-        self.write(lambda connection: identities.enroll(connection, issued, role, time.time_ns()))
+
+        def work(connection):
+            identities.enroll(connection, issued, roles, time.time_ns(), tenant_id=tenant_id, agent=agent)
+
+        self.write(work)
         return self.client(name)
 
     def default_line(self) -> tuple[str, str]:

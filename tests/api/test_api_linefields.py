@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from appliance.api import linefields
+from appliance.access.identities import SITE_ROLES, Identity
+from appliance.api import linefields, scope
 from appliance.catalog.prompts import refs_of
 from appliance.model import Direction, new_id
 from appliance.model.routing import (
@@ -19,6 +21,12 @@ from appliance.model.routing import (
     Rights,
     Target,
 )
+
+
+@pytest.fixture(autouse=True)
+def called():
+    scope.enter(Identity("admin", SITE_ROLES))
+
 
 NUMBERS = st.from_regex(r"\+?[0-9]{1,32}\*?", fullmatch=True)
 TARGETS = st.lists(

@@ -341,7 +341,7 @@ def test_what_is_not_there(box, home, client):
     for name in (f"{home}/lines/{new_id()}", f"{other}/lines/{made.name[-26:]}"):
         assert refused(lambda name=name: update(client, name, display_name="y")).reason == "LINE_NOT_FOUND"
     assert refused(lambda: update(client, "lines/x", display_name="y")).reason == "NAME_INVALID"
-    operator = box.enroll("operator", Role.OPERATOR)
+    operator = box.enroll("auditor", Role.AUDITOR)
     assert refused(lambda: update(operator, made.name, display_name="y")).reason == "METHOD_DENIED"
 
 

@@ -321,7 +321,7 @@ def test_the_clock_is_shown_and_accepted(box):
 
 def test_staff_look_and_administrators_change(box, names):
     box.default_line()
-    client = box.enroll("desk", Role.OPERATOR)
+    client = box.enroll("desk", Role.SUPERVISOR)
     assert plan(client)[0].digest and get(client).effective.retention
     assert list(earwitness.expiring(client, 1)) == []
     for call in (

@@ -109,7 +109,7 @@ def test_a_copy_of_the_keystore_is_forgotten_once_it_is_gone(box):
     assert forget(gone, request_id="f") == [there] == forget(gone, request_id="f")
     assert refused(lambda: forget("x")).fields.keys() == {"copy_id"}
     assert refused(
-        lambda: box.enroll("desk", Role.OPERATOR).box.ForgetKeystoreCopy(
+        lambda: box.enroll("desk", Role.SUPPORT).box.ForgetKeystoreCopy(
             pb.ForgetKeystoreCopyRequest(copy_id=there)
         )
     ).reason == ("METHOD_DENIED")
