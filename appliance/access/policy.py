@@ -23,6 +23,7 @@ _READS: Final = _HANDLES | {Role.INTEGRATION, Role.SUPPORT}  # support: under a 
 _SEES: Final = _READS | {Role.AUDITOR}
 _RULES: Final = _CONFIGURES | _HANDLES | {Role.AUDITOR}  # what holds for a tenant
 _KNOWS: Final = _RULES | {Role.INTEGRATION}
+_AUDITS: Final = _ADMIN | _OFFICER | {Role.AUDITOR}
 _ANYBODY: Final = frozenset(Role)
 
 ALLOWED: Final[Mapping[str, frozenset[Role]]] = {
@@ -79,6 +80,14 @@ ALLOWED: Final[Mapping[str, frozenset[Role]]] = {
     "/earwitness.v1.BoxService/ForgetKeystoreCopy": _OPERATOR,
     "/earwitness.v1.BoxService/GetTenantStorage": _RUNS | _ADMIN,
     "/earwitness.v1.BoxService/SetTenantQuota": _OPERATOR,
+    "/earwitness.v1.AuditService/ListAuditEntries": _AUDITS | _OPERATOR,
+    "/earwitness.v1.AuditService/WatchAuditEntries": _AUDITS | _OPERATOR,
+    "/earwitness.v1.AuditService/GetCheckpoint": _AUDITS | _OPERATOR | {Role.INTEGRATION},
+    "/earwitness.v1.AuditService/ListCheckpoints": _AUDITS | _OPERATOR | {Role.INTEGRATION},
+    "/earwitness.v1.AuditService/GetInclusionProof": _AUDITS | _OPERATOR | {Role.INTEGRATION},
+    "/earwitness.v1.AuditService/GetConsistencyProof": _AUDITS | _OPERATOR | {Role.INTEGRATION},
+    "/earwitness.v1.AuditService/ExportAudit": _OPERATOR | {Role.AUDITOR},
+    "/earwitness.v1.AuditService/GetAuditStatus": _OPERATOR | {Role.INTEGRATION},
     # Standard services: they say nothing of calls.
     "/grpc.health.v1.Health/Check": _ANYBODY,
     "/grpc.health.v1.Health/List": _ANYBODY,
