@@ -79,6 +79,46 @@ class ApiSettings(_Section):
 
     address: str = "127.0.0.1"
     port: int = Field(7443, ge=0, le=65535)
+    token_port: int = Field(-1, ge=-1, le=65535)  # TLS, for tokens instead of certificates; -1: none, 0: any
+
+
+_TENANT_ROLE: Final = ("tenant-administrator", "records-officer", "supervisor", "agent", "auditor")
+_BOX_ROLE: Final = ("operator", "support", "integration")
+
+
+class OidcGrant(_Section):
+    """What a group of the identity provider stands for: roles of one tenant, or of the box."""
+
+    group: str = Field(min_length=1, max_length=200)
+    tenant: str = Field("", pattern="^([a-z2-7]{26})?$")  # a tenant's id; empty: roles of the box
+    roles: tuple[str, ...] = Field(min_length=1, max_length=8)
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        known = _TENANT_ROLE if self.tenant else _BOX_ROLE
+        for role in self.roles:
+            if role not in known:
+                whose = "a tenant" if self.tenant else "the box"
+                raise ValueError(f"{role} is no role of {whose}: {', '.join(known)}")
+        return self
+
+
+class OidcSettings(_Section):
+    """An identity provider whose tokens are accepted (OpenID Connect)."""
+
+    name: str = Field(pattern="^[a-z0-9-]{1,20}$")  # stands before the names of its people, as in trust:ada
+    issuer: str = Field(pattern=r"^https://[^\s?#@]+$", max_length=500)  # exactly as its tokens say it
+    audience: str = Field(min_length=1, max_length=500)  # what its tokens for this box are meant for
+    ca: Path | None = None  # authorities of its HTTPS (PEM); absent: those of the system
+    name_claim: str = Field("sub", min_length=1, max_length=100)
+    groups_claim: str = Field("groups", min_length=1, max_length=100)  # dots go into objects
+    grants: tuple[OidcGrant, ...] = Field((), max_length=1000)
+    algorithms: tuple[Literal["RS256", "PS256", "ES256", "EdDSA"], ...] = ("RS256", "PS256", "ES256", "EdDSA")
+    leeway_s: float = Field(30.0, ge=0, le=300)  # clocks may differ by this
+    max_age_s: float = Field(86400.0, ge=60, le=7 * 86400)  # since a token was issued
+    usable_s: float = Field(
+        86400.0, ge=300, le=7 * 86400
+    )  # its keys go on for so long while it does not answer
 
 
 class AccessSettings(_Section):
@@ -86,6 +126,14 @@ class AccessSettings(_Section):
     certificate runs the box and reads nothing; the tenants' own people hold the tenants' roles."""
 
     run_by: Literal["site", "provider"] = "site"
+    oidc: tuple[OidcSettings, ...] = Field((), max_length=8)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        for what in ("name", "issuer"):
+            if len({getattr(one, what) for one in self.oidc}) < len(self.oidc):
+                raise ValueError(f"two identity providers have the same {what}")
+        return self
 
 
 class StoreSettings(_Section):
