@@ -13,9 +13,10 @@ import numpy as np
 from appliance.model import id_text, new_id
 from appliance.storage.keystore import Keystore, hpke
 from appliance.storage.keystore.buckets import BucketKey, pack_bucket_name
-from appliance.storage.keystore.contents import INTERMEDIATE, RECORD, Contents, DepositKey, TenantKey
+from appliance.storage.keystore.contents import INTERMEDIATE, RECORD, Contents, DepositKey
 from appliance.storage.keystore.epochs import Epochs
 from appliance.storage.keystore.rootslot import FileRootSlot, no_fault
+from appliance.storage.keystore.tenantkeys import TenantKey
 from appliance.storage.keystore.wrap import seal_intermediate, wrap_data_key
 
 
@@ -49,7 +50,7 @@ def fill(
     epochs.create(
         Contents(
             secrets.token_bytes(32),
-            [TenantKey(tenant, 0, private)],
+            [TenantKey.auto(tenant, 0, private)],
             [DepositKey(0, hpke.new_private_key())],
             above,
             rows,

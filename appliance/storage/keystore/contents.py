@@ -19,6 +19,8 @@ from appliance.storage.keystore.copies import COPY, CopyRecord
 from appliance.storage.keystore.deposit import IntermediateRecord, KeyRecord
 from appliance.storage.keystore.epochfile import VERSION
 from appliance.storage.keystore.errors import KeystoreCorruptError
+from appliance.storage.keystore.granted import GRANTED, GrantedKey
+from appliance.storage.keystore.tenantkeys import TENANT, TenantKey, unpack_tenants
 from appliance.storage.keystore.wrap import ID_BYTES, SEALED_INTERMEDIATE_BYTES, WRAPPED_BYTES
 
 # Ids compare as bytes: numpy's S type pads with zeros, and every id is of one length.
@@ -35,7 +37,6 @@ RECORD = np.dtype(
 INTERMEDIATE = np.dtype(
     [("id", f"S{ID_BYTES}"), ("tenant", f"S{ID_BYTES}"), ("sealed", f"V{SEALED_INTERMEDIATE_BYTES}")]
 )
-TENANT = struct.Struct(f"<16sqII{hpke.PRIVATE_KEY_BYTES}s")
 DEPOSIT_KEY = struct.Struct(f"<q{hpke.PRIVATE_KEY_BYTES}s")
 _RECORD = struct.Struct(f"<{ID_BYTES}sII{WRAPPED_BYTES}sII")  # RECORD, for one
 _INTERMEDIATE = struct.Struct(f"<{ID_BYTES}s{ID_BYTES}s{SEALED_INTERMEDIATE_BYTES}s")
@@ -43,34 +44,15 @@ DEVICE_KEY_BYTES = 32
 # Device key; how many tenants, deposit keys, intermediates, records.
 _HEAD_1 = struct.Struct(f"<{DEVICE_KEY_BYTES}sQQQQ")
 # Device key; epoch of the last erasure; how many tenants, deposit keys, bucket keys, copies, intermediates, records.
-_HEAD = struct.Struct(f"<{DEVICE_KEY_BYTES}sQQQQQQQ")
-
-MODE_AUTO = 1
-"""The vault opens the tenant's private key by itself."""
+_HEAD_2 = struct.Struct(f"<{DEVICE_KEY_BYTES}sQQQQQQQ")
+# Device key; epoch of the last erasure; bytes of the tenants; how many of the rest, with keys under grants after copies.
+_HEAD = struct.Struct(f"<{DEVICE_KEY_BYTES}sQQQQQQQQ")
 
 MAX_DEPOSIT_KEYS = 256
 """Beyond it the oldest one goes. Each erasure that fails leaves one, and each has taken in what waited before."""
 
 PINNED = 1
 """Flag of a data key that a legal hold forbids to destroy."""
-
-
-@dataclass(frozen=True, slots=True)
-class TenantKey:
-    """A tenant's key pair. `tenant` is a raw id."""
-
-    tenant: bytes
-    created_ns: int
-    private: bytes = field(repr=False)
-    mode: int = MODE_AUTO
-
-    def pack(self) -> bytes:
-        return TENANT.pack(self.tenant, self.created_ns, self.mode, 0, self.private)
-
-    @classmethod
-    def unpack(cls, raw: bytes | memoryview, offset: int = 0) -> TenantKey:
-        tenant, created, mode, _, private = TENANT.unpack_from(raw, offset)
-        return cls(tenant, created, private, mode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +113,14 @@ class Contents:
         buckets: Iterable[BucketKey] = (),
         copies: Iterable[CopyRecord] = (),
         erased_in: int = 0,
+        grants: Iterable[GrantedKey] = (),
     ) -> None:
         self.device_key = device_key
         self.erased_in = erased_in
         """The first epoch without what was erased last; 0: nothing was, as far as is known."""
         self.copies = {item.id: item for item in copies}
+        self.grants = {item.place: item for item in grants}
+        """Data keys sealed to holders of grants, by raw ids of grant and recording."""
         self.buckets = {item.name: item for item in buckets}
         self.tenants = {item.tenant: item for item in tenants}
         self.deposit_keys = list(deposit_keys)
@@ -219,7 +204,7 @@ class Contents:
     ) -> Contents:
         """The base of the next epoch: everything but the data keys and bucket keys named, by raw id and packed name.
 
-        An intermediate key that wraps nothing any more goes too.
+        An intermediate key that wraps nothing any more goes too, and what grants have of the data keys.
         """
         gone = set(without)
         keep = np.ones(len(self.records), bool)
@@ -253,6 +238,7 @@ class Contents:
             buckets,
             self.copies.values(),
             self.erased_in,
+            [item for item in self.grants.values() if item.recording not in gone],
         )
 
     def _merged_intermediates(self) -> tuple[NDArray[np.void], NDArray[np.uint32], dict[bytes, int]]:
@@ -277,13 +263,14 @@ class Contents:
         """The plain bytes of an epoch, as buffers to be joined."""
         if self.new_records or self.new_intermediates:
             raise AssertionError("merge before writing an epoch")
-        small_tables = (self.tenants, self.deposit_keys, self.buckets, self.copies)
+        tenants = b"".join(self.tenants[name].pack() for name in sorted(self.tenants))
+        small_tables = (tenants, self.deposit_keys, self.buckets, self.copies, self.grants)
         counts = [len(table) for table in (*small_tables, self.intermediates, self.records)]
-        small = [_HEAD.pack(self.device_key, self.erased_in, *counts)]
-        small += [self.tenants[name].pack() for name in sorted(self.tenants)]
+        small = [_HEAD.pack(self.device_key, self.erased_in, *counts), tenants]
         small += [item.pack() for item in self.deposit_keys]
         small += [self.buckets[name].pack() for name in sorted(self.buckets)]
         small += [self.copies[name].pack() for name in sorted(self.copies)]
+        small += [self.grants[place].pack() for place in sorted(self.grants)]
         parts = [memoryview(b"".join(small))]
         for array in (self.intermediates, self.records):
             if len(array):
@@ -293,18 +280,22 @@ class Contents:
     @classmethod
     def decode(cls, plain: bytearray, version: int = VERSION) -> Contents:
         """Reads what `encode` gave. It came out of an AEAD, so a wrong length is a fault of ours: said all the same."""
-        view, head = memoryview(plain), _HEAD_1 if version == 1 else _HEAD
+        view = memoryview(plain)
+        head = {1: _HEAD_1, 2: _HEAD_2}.get(version, _HEAD)
         if len(plain) < head.size:
             raise KeystoreCorruptError("an epoch's content is cut short", what="epoch", offset=len(plain))
         device, *counts = head.unpack_from(view)
         erased_in = 0 if version == 1 else counts.pop(0)
         if version == 1:
             counts[2:2] = [0, 0]
+        if version < 3:
+            counts[4:4] = [0]
         sizes = (
-            TENANT.size,
+            TENANT.size if version < 3 else 1,
             DEPOSIT_KEY.size,
             BUCKET.size,
             COPY.size,
+            GRANTED.size,
             INTERMEDIATE.itemsize,
             RECORD.itemsize,
         )
@@ -317,19 +308,24 @@ class Contents:
             range(start, start + size * count, size)
             for start, size, count in zip(starts, sizes, counts, strict=True)
         ]
-        table = np.frombuffer(plain, INTERMEDIATE, counts[4], starts[4])
-        rows = np.frombuffer(plain, RECORD, counts[5], starts[5])
+        table = np.frombuffer(plain, INTERMEDIATE, counts[5], starts[5])
+        rows = np.frombuffer(plain, RECORD, counts[6], starts[6])
         if len(rows) and int(rows["intermediate"].max()) >= len(table):
             raise KeystoreCorruptError(
-                "a key record names no intermediate key", what="epoch", offset=starts[5]
+                "a key record names no intermediate key", what="epoch", offset=starts[6]
             )
+        if version < 3:
+            tenants = [TenantKey.unpack_first(view, at) for at in places[0]]
+        else:
+            tenants = unpack_tenants(view[starts[0] : starts[1]])
         return cls(
             device,
-            [TenantKey.unpack(view, at) for at in places[0]],
+            tenants,
             [DepositKey.unpack(view, at) for at in places[1]],
             table,
             rows,
             [BucketKey.unpack(view, at) for at in places[2]],
             [CopyRecord.unpack(view, at) for at in places[3]],
             erased_in,
+            [GrantedKey.unpack(view, at) for at in places[4]],
         )

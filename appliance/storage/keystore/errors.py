@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from appliance.model import (
+    ConflictError,
     CorruptError,
+    DeniedError,
     ErasedError,
+    ExhaustedError,
     InvalidError,
     NotFoundError,
     PreconditionError,
@@ -157,3 +160,48 @@ class KeystoreLostError(PreconditionError):
     """There are recordings and no keystore: a new one would call them all erased, so none is made."""
 
     reason = "KEYSTORE_LOST"
+
+
+class TenantLockedError(PreconditionError):
+    """The tenant's keys are under its own passphrase and nobody has unlocked them; `data['tenant_id']`.
+
+    Recording goes on. Its records officer unlocks: `earwitness keys unlock`.
+    """
+
+    reason = "TENANT_LOCKED"
+
+
+class KeyModeError(PreconditionError):
+    """The tenant's keys are not in the mode that this needs; `data`: tenant_id, mode (auto or attended)."""
+
+    reason = "KEY_MODE"
+
+
+class PassphraseFormatError(InvalidError):
+    """Too short, too long, or no passphrase or recovery key at all; `data['field']`."""
+
+    reason = "PASSPHRASE_FORMAT"
+
+
+class PassphraseWrongError(DeniedError):
+    """It is not the tenant's passphrase, or not its recovery key; `data['retry_after_s']` where it must be waited."""
+
+    reason = "PASSPHRASE_WRONG"
+
+
+class TenantKeysFullError(ExhaustedError):
+    """The tenant's keys have changed so often that no more key pairs are kept; `data['limit']`."""
+
+    reason = "TENANT_KEYS_FULL"
+
+
+class GrantKeysFullError(ExhaustedError):
+    """More sealed keys than are kept for one grant, or for all; `data['limit']`."""
+
+    reason = "GRANT_KEYS_FULL"
+
+
+class GrantKeysConflictError(ConflictError):
+    """The grant's keys are sealed to another public key, or are another tenant's; `data['grant_id']`. Drop them first."""
+
+    reason = "GRANT_KEYS_CONFLICT"

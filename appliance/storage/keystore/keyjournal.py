@@ -21,7 +21,7 @@ from appliance.storage.keystore.errors import KeystoreCorruptError
 from appliance.storage.keystore.files import write_durably
 
 MAGIC = b"\x89EWJ\r\n\x1a\n"
-VERSION = 2
+VERSION = 3
 SYNC = b"\xe7EWj"
 MAX_RECORD = 64 << 20
 

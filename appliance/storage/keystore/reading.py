@@ -11,16 +11,24 @@ from appliance.storage.keystore import hpke
 from appliance.storage.keystore.buckets import BucketName, pack_bucket_name, unpack_bucket_name
 from appliance.storage.keystore.contents import Contents
 from appliance.storage.keystore.deposit import Deposit, IntermediateRecord, KeyRecord, open_deposit
-from appliance.storage.keystore.errors import BucketKeyAbsentError, KeyAbsentError, TenantKeyMissingError
+from appliance.storage.keystore.errors import (
+    BucketKeyAbsentError,
+    KeyAbsentError,
+    TenantKeyMissingError,
+    TenantLockedError,
+)
 from appliance.storage.keystore.opened import Opened
+from appliance.storage.keystore.tenantkeys import TenantKey
+from appliance.storage.keystore.unlocked import Unlocked
 from appliance.storage.keystore.wrap import unwrap_data_key
 
 
 class KeystoreReader:
     """Safe to use from any thread: an epoch is replaced as a whole."""
 
-    def __init__(self, contents: Contents) -> None:
+    def __init__(self, contents: Contents, unlocked: Unlocked) -> None:
         self._open = Opened(contents)
+        self._unlocked = unlocked
 
     def __len__(self) -> int:
         """Data keys held."""
@@ -54,11 +62,15 @@ class KeystoreReader:
         return [item.id for item in self._open.contents.deposit_keys]
 
     def tenant_public_key(self, tenant_id: str) -> bytes:
-        """TenantKeyMissingError where the tenant has none."""
-        tenant = self._open.contents.tenants.get(id_bytes(tenant_id))
+        """What the tenant's recordings are sealed to at present; TenantKeyMissingError where it has none."""
+        return self._tenant(self._open.contents, id_bytes(tenant_id)).public
+
+    @staticmethod
+    def _tenant(contents: Contents, raw: bytes) -> TenantKey:
+        tenant = contents.tenants.get(raw)
         if tenant is None:
-            raise TenantKeyMissingError("this tenant has no key pair", tenant_id=tenant_id)
-        return hpke.public_key(tenant.private)
+            raise TenantKeyMissingError("this tenant has no key pair", tenant_id=id_text(raw))
+        return tenant
 
     def tenant_of(self, recording_id: str) -> str:
         """Whose recording it is by its key; KeyAbsentError where there is none."""
@@ -67,15 +79,30 @@ class KeystoreReader:
     def data_key(self, recording_id: str) -> bytes:
         """The data key, 32 bytes.
 
-        Raises KeyAbsentError, TenantKeyMissingError, or KeyRefusedError where it is sealed to another key of the tenant.
+        Raises KeyAbsentError, TenantKeyMissingError, TenantLockedError, or KeyRefusedError where it is sealed to no key of
+        the tenant.
         """
         held, recording = self._open, id_bytes(recording_id)
         record, above = self._above(held.contents, recording)
-        tenant = held.contents.tenants.get(above.tenant)
-        if tenant is None:
-            raise TenantKeyMissingError("this tenant has no key pair", tenant_id=id_text(above.tenant))
-        key = held.intermediate_key(above, tenant)
+        tenant = self._tenant(held.contents, above.tenant)
+        # Asked each time, also where the intermediate key is at hand: a lock holds at once.
+        privates = self._privates(tenant)
+        key = held.intermediate_key(above, privates, lambda: self._may_keep(tenant))
         return unwrap_data_key(key, record.counter, above.tenant, above.id, recording, record.wrapped)
+
+    def _privates(self, tenant: TenantKey) -> tuple[bytes, ...]:
+        """The private keys, the present one first; TenantLockedError."""
+        found = tenant.privates if tenant.lock is None else self._unlocked.privates(tenant.tenant)
+        if found is None:
+            raise TenantLockedError(
+                "the tenant's keys are locked: its records officer unlocks them",
+                tenant_id=id_text(tenant.tenant),
+            )
+        return found
+
+    def _may_keep(self, tenant: TenantKey) -> bool:
+        now = self._open.contents.tenants.get(tenant.tenant)
+        return now is not None and (now.lock is None or self._unlocked.until_ns(tenant.tenant) != 0)
 
     @staticmethod
     def _above(contents: Contents, recording: bytes) -> tuple[KeyRecord, IntermediateRecord]:

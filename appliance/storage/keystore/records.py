@@ -6,10 +6,12 @@ import struct
 from collections.abc import Sequence
 
 from appliance.storage.keystore.buckets import BUCKET, BucketKey
-from appliance.storage.keystore.contents import DEPOSIT_KEY, TENANT, Contents, DepositKey, TenantKey
+from appliance.storage.keystore.contents import DEPOSIT_KEY, Contents, DepositKey
 from appliance.storage.keystore.copies import COPY, CopyRecord
 from appliance.storage.keystore.deposit import IntermediateRecord, KeyRecord
 from appliance.storage.keystore.errors import KeystoreCorruptError
+from appliance.storage.keystore.granted import GRANTED, GrantedKey
+from appliance.storage.keystore.tenantkeys import TENANT, TenantKey
 from appliance.storage.keystore.wrap import ID_BYTES, SEALED_INTERMEDIATE_BYTES, WRAPPED_BYTES
 
 _KEYS = 1
@@ -20,6 +22,7 @@ _PIN = 5
 _UNPIN = 6
 _COPIES = 7
 _FORGET = 8
+_GRANTED = 9
 
 _HEAD = struct.Struct("<BxxxIII")  # kind, seconds, intermediates, records
 _INTERMEDIATE = struct.Struct(f"<16s16s{SEALED_INTERMEDIATE_BYTES}s")
@@ -43,8 +46,8 @@ def pack_keys(
 
 
 def pack_tenant(tenant: TenantKey) -> bytes:
-    """A tenant's key pair."""
-    return _HEAD.pack(_TENANT, 0, 0, 0) + tenant.pack()
+    """A new tenant's key pair, open: a journal of any format takes it. Every other change is a turn of its own."""
+    return _HEAD.pack(_TENANT, 0, 0, 0) + tenant.pack_first()
 
 
 def pack_deposit_key(key: DepositKey) -> bytes:
@@ -72,6 +75,11 @@ def pack_forget(copy: bytes) -> bytes:
     return _HEAD.pack(_FORGET, 0, 0, 1) + copy
 
 
+def pack_granted(keys: Sequence[GrantedKey]) -> bytes:
+    """Data keys sealed to holders of grants."""
+    return _HEAD.pack(_GRANTED, 0, 0, len(keys)) + b"".join(item.pack() for item in keys)
+
+
 def apply_record(plain: bytes, contents: Contents) -> None:
     """Takes a record in. It came out of an AEAD: a malformed one is a fault of ours, and said."""
     if len(plain) < _HEAD.size:
@@ -87,13 +95,14 @@ def apply_record(plain: bytes, contents: Contents) -> None:
         _UNPIN: count * ID_BYTES,
         _COPIES: count * COPY.size,
         _FORGET: count * ID_BYTES,
+        _GRANTED: count * GRANTED.size,
     }
     if sizes.get(kind) != len(plain) - at:
         raise KeystoreCorruptError(
             "a journal record has a wrong length or kind", what="key journal", kind=kind
         )
     if kind == _TENANT:
-        tenant = TenantKey.unpack(plain, at)
+        tenant = TenantKey.unpack_first(plain, at)
         contents.tenants.setdefault(tenant.tenant, tenant)
     elif kind == _DEPOSIT_KEY:
         contents.add_deposit_key(DepositKey.unpack(plain, at))
@@ -111,6 +120,10 @@ def apply_record(plain: bytes, contents: Contents) -> None:
     elif kind == _FORGET:
         for place in range(at, len(plain), ID_BYTES):
             contents.copies.pop(plain[place : place + ID_BYTES], None)
+    elif kind == _GRANTED:
+        for place in range(at, len(plain), GRANTED.size):
+            granted = GrantedKey.unpack(plain, place)
+            contents.grants[granted.place] = granted
     else:
         split = at + above * _INTERMEDIATE.size
         contents.add(

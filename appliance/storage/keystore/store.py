@@ -14,8 +14,9 @@ from typing import Self
 
 from appliance.model import id_bytes, id_text
 from appliance.storage.keystore import hpke
+from appliance.storage.keystore.attended import AttendedKeys
 from appliance.storage.keystore.buckets import BucketKey, BucketName, pack_bucket_name
-from appliance.storage.keystore.contents import DEVICE_KEY_BYTES, Contents, DepositKey, TenantKey
+from appliance.storage.keystore.contents import DEVICE_KEY_BYTES, Contents, DepositKey
 from appliance.storage.keystore.deposit import Deposit
 from appliance.storage.keystore.epochs import Epochs
 from appliance.storage.keystore.errors import (
@@ -36,8 +37,8 @@ from appliance.storage.keystore.records import (
     pack_tenant,
 )
 from appliance.storage.keystore.rootslot import Fault, FileRootSlot, RootSlot, no_fault
+from appliance.storage.keystore.tenantkeys import TenantKey
 from appliance.storage.keystore.wrap import KEY_BYTES
-from appliance.storage.keystore.writing import KeystoreWriter
 
 _NAMED = 20  # recordings that an error names
 
@@ -53,7 +54,7 @@ class Shredded:
     absent_buckets: tuple[BucketName, ...] = ()
 
 
-class Keystore(KeystoreWriter):
+class Keystore(AttendedKeys):
     """See the module. Every change is durable when its method returns. Safe to use from any thread."""
 
     @classmethod
@@ -115,7 +116,7 @@ class Keystore(KeystoreWriter):
         with self._writing():
             raw, contents = id_bytes(tenant_id), self._open.contents
             if raw not in contents.tenants:
-                self._append(pack_tenant(TenantKey(raw, self._clock(), hpke.new_private_key())))
+                self._append(pack_tenant(TenantKey.auto(raw, self._clock(), hpke.new_private_key())))
             return self.tenant_public_key(tenant_id)
 
     def create_bucket_key(self, tenant_id: str, line: str, slice: str) -> bytes:
@@ -212,11 +213,9 @@ class Keystore(KeystoreWriter):
                 self._refuse_degraded()
                 self._refuse_missing(self._missing())
                 merged = contents.merged(here.values(), contents.deposit_keys[-1:], open_buckets.values())
-                merged.erased_in = self.epoch + 1
-                self._turn(merged)
+                self._destroy_old(merged)
             self._finish()
-            erased_in = self._open.contents.erased_in
-            self._refuse_missing([item for item in self._missing() if item.epoch < erased_in])
+            self._refuse_missed()
             return Shredded(
                 self.epoch,
                 tuple(here),

@@ -28,6 +28,7 @@ from appliance.storage.keystore.opened import Opened
 from appliance.storage.keystore.reading import KeystoreReader
 from appliance.storage.keystore.records import apply_record, pack_copies, pack_forget
 from appliance.storage.keystore.rootslot import Fault
+from appliance.storage.keystore.unlocked import Unlocked
 
 JOURNAL_LIMIT = 16 << 20  # bytes; beyond it the journal is merged into a new epoch
 
@@ -48,11 +49,13 @@ class KeystoreWriter(KeystoreReader):
         self._epochs = epochs
         self._fault = fault
         self._roots_in_copies = roots_in_copies
-        super().__init__(contents)
+        super().__init__(contents, Unlocked(clock))
         self._journal = journal
         self._locks = locks
         self._clock = clock
         self._write = threading.RLock()
+        self._changing = threading.Lock()
+        """One change of a tenant's key mode or passphrase at a time; taken before the writer's lock."""
         self.findings: list[str] = []
         """What was damaged and repaired at the opening, or could not be repaired, as sentences."""
 
@@ -63,12 +66,19 @@ class KeystoreWriter(KeystoreReader):
             found = self._epochs.resolve()
             if found is not None:
                 contents, self._journal = found
-                self._open = Opened(contents)
+                self._replace(contents)
             yield
+
+    def _replace(self, contents: Contents) -> None:
+        """Another epoch's contents; what was open of the one before is wiped."""
+        before, self._open = self._open, Opened(contents)
+        before.forget()
 
     def close(self) -> None:
         """Lets another process open it."""
         with self._write:
+            self._unlocked.lock_all()
+            self._open.forget()
             unlock(self._locks)
 
     def __enter__(self) -> Self:
@@ -161,7 +171,17 @@ class KeystoreWriter(KeystoreReader):
         here = self._epochs.copies.records(self.epoch)
         contents.copies = self._open.contents.copies | {item.id: item for item in here}
         self._journal = self._epochs.turn(contents)
-        self._open = Opened(contents)
+        self._replace(contents)
+
+    def _destroy_old(self, contents: Contents) -> None:
+        """A turn, marked as one that destroys: a copy that misses it may hold what is to be gone."""
+        contents.erased_in = self.epoch + 1
+        self._turn(contents)
+
+    def _refuse_missed(self) -> None:
+        """KeystoreCopyMissingError where a copy that is away has not followed the last turn that destroyed."""
+        erased_in = self._open.contents.erased_in
+        self._refuse_missing([item for item in self._missing() if item.epoch < erased_in])
 
     def _finish(self) -> None:
         try:

@@ -173,3 +173,15 @@ class JournalPositionError(PreconditionError):
     """The journal does not go that far: it is another one than the caller followed. `data['position']`: its end."""
 
     reason = "JOURNAL_POSITION"
+
+
+class PassphraseTooSoonError(ExhaustedError):
+    """After wrong passphrases the next one must wait, for this tenant alone; `data`: tenant_id, retry_after_s."""
+
+    reason = "PASSPHRASE_TOO_SOON"
+
+
+class PassphraseBusyError(UnavailableError):
+    """Other passphrases are being tried, each of which takes a second and much memory: try again."""
+
+    reason = "PASSPHRASE_BUSY"

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from appliance.model import InvalidError, id_bytes, id_text, new_id
 from appliance.storage.keystore import Keystore
-from appliance.storage.keystore.contents import INTERMEDIATE, PINNED, RECORD, Contents, DepositKey, TenantKey
+from appliance.storage.keystore.contents import INTERMEDIATE, PINNED, RECORD, Contents, DepositKey
 from appliance.storage.keystore.deposit import IntermediateRecord, KeyRecord
 from appliance.storage.keystore.epochs import Epochs
 from appliance.storage.keystore.manyids import raw_ids
 from appliance.storage.keystore.rootslot import FileRootSlot, no_fault
+from appliance.storage.keystore.tenantkeys import TenantKey
 
 
 @given(st.lists(st.binary(min_size=16, max_size=16), max_size=150))
@@ -63,7 +64,7 @@ def contents(count: int, per: int) -> Contents:
     rows["wrapped"] = np.frombuffer(secrets.token_bytes(48 * count), "V48")
     return Contents(
         secrets.token_bytes(32),
-        [TenantKey(secrets.token_bytes(16), 0, secrets.token_bytes(96))],
+        [TenantKey.auto(secrets.token_bytes(16), 0, secrets.token_bytes(96))],
         [DepositKey(0, secrets.token_bytes(96))],
         above,
         rows,
