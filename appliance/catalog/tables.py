@@ -218,6 +218,9 @@ identities = sa.Table(
     sa.Column("tenant_id", sa.String(26), nullable=False),  # empty: of the box
     sa.Column("agent", sa.String(33), nullable=False),  # an agent's own number
     sa.Column("create_ns", sa.BigInteger, nullable=False),
+    # Defaults, as the box itself enrolls its admin and says none of it.
+    sa.Column("creator", sa.String(64), nullable=False, server_default=""),
+    sa.Column("disable_ns", sa.BigInteger),
 )
 
 certificates = sa.Table(
@@ -230,6 +233,61 @@ certificates = sa.Table(
     sa.Column("create_ns", sa.BigInteger, nullable=False),
     sa.Column("expire_ns", sa.BigInteger, nullable=False),
     sa.Column("revoke_ns", sa.BigInteger),
+    sa.Column("der", sa.LargeBinary),  # absent: of an older release, or from the copy
+    sa.Column("warned_days", sa.Integer, nullable=False, server_default="0"),  # before its end; 0: not yet
+)
+
+
+def _of_identity() -> sa.Column[str]:
+    return sa.Column("name", sa.String(64), sa.ForeignKey("identities.name"), primary_key=True)
+
+
+subjects = sa.Table(  # of the hospital's identity provider
+    "subjects",
+    metadata,
+    sa.Column("issuer", sa.String(500), primary_key=True),
+    sa.Column("subject", sa.String(255), primary_key=True),
+    sa.Column("name", sa.String(64), sa.ForeignKey("identities.name"), nullable=False, index=True),
+    sa.Column("create_ns", sa.BigInteger, nullable=False),
+)
+
+passphrases = sa.Table(
+    "passphrases",
+    metadata,
+    _of_identity(),
+    sa.Column("hash", sa.String(300)),  # Argon2id; absent: not enrolled yet
+    sa.Column("factor", sa.LargeBinary),  # the second factor's secret, sealed under control/identities.key
+    sa.Column("used_step", sa.BigInteger, nullable=False),  # of the newest code that was used
+    sa.Column("enrol_hash", sa.String(64)),  # SHA-256 of the code to enrol with
+    sa.Column("enrol_until_ns", sa.BigInteger, nullable=False),
+    sa.Column("change_ns", sa.BigInteger, nullable=False),
+)
+
+recovery_codes = sa.Table(
+    "recovery_codes",
+    metadata,
+    _of_identity(),
+    sa.Column("hash", sa.String(64), primary_key=True),
+    sa.Column("use_ns", sa.BigInteger),
+)
+
+sources = sa.Table(  # whence somebody signed in; networks as a keyed hash
+    "sources",
+    metadata,
+    _of_identity(),
+    sa.Column("network", sa.String(32), primary_key=True),
+    sa.Column("seen_ns", sa.BigInteger, nullable=False, index=True),
+)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("hash", sa.String(64), nullable=False, unique=True),  # SHA-256 of the token
+    sa.Column("name", sa.String(64), sa.ForeignKey("identities.name"), nullable=False, index=True),
+    sa.Column("create_ns", sa.BigInteger, nullable=False),
+    sa.Column("seen_ns", sa.BigInteger, nullable=False),
+    sa.Column("expire_ns", sa.BigInteger, nullable=False, index=True),
 )
 
 # What was last told of live calls and of conditions, so that a restart neither repeats nor loses an event.
@@ -256,7 +314,7 @@ requests = sa.Table(
     sa.Column("identity", sa.String(64), primary_key=True),
     sa.Column("request_id", sa.String(64), primary_key=True),
     sa.Column("digest", sa.String(64), nullable=False),  # SHA-256 of method and request
-    sa.Column("subject", sa.String(26), nullable=False),  # id of what it was about
+    sa.Column("subject", sa.String(64), nullable=False),  # id of what it was about
     sa.Column("at_ns", sa.BigInteger, nullable=False, index=True),
 )
 
