@@ -15,6 +15,7 @@ from appliance.access.identities import Identity, Role
 _ADMIN: Final = frozenset({Role.TENANT_ADMINISTRATOR})
 _OFFICER: Final = frozenset({Role.RECORDS_OFFICER})
 _OPERATOR: Final = frozenset({Role.OPERATOR})
+_SUPPORT: Final = frozenset({Role.SUPPORT})
 _RUNS: Final = _OPERATOR | {Role.SUPPORT}  # health and counts
 _CONFIGURES: Final = _OPERATOR | _ADMIN
 _HANDLES: Final = _OFFICER | {Role.SUPERVISOR}  # recordings and live calls
@@ -66,6 +67,17 @@ ALLOWED: Final[Mapping[str, frozenset[Role]]] = {
     "/earwitness.v1.TenantsService/GetLine": _KNOWS,
     "/earwitness.v1.TenantsService/ListLines": _KNOWS,
     "/earwitness.v1.TenantsService/UpdateLine": _CONFIGURES,
+    "/earwitness.v1.TenantsService/UpdateTenant": _CONFIGURES,
+    "/earwitness.v1.TenantsService/RestoreTenant": _CONFIGURES,
+    "/earwitness.v1.TenantsService/ListTenantVersions": _CONFIGURES | _AUDITS,
+    "/earwitness.v1.TenantsService/RestoreLine": _CONFIGURES,
+    "/earwitness.v1.TenantsService/ListLineVersions": _CONFIGURES | _AUDITS,
+    "/earwitness.v1.PurposesService/ListPurposes": _KNOWS | {Role.SUPPORT},
+    "/earwitness.v1.PurposesService/CreatePurpose": _ADMIN | _OFFICER,
+    "/earwitness.v1.PurposesService/UpdatePurpose": _ADMIN | _OFFICER,
+    "/earwitness.v1.PurposesService/ArchivePurpose": _ADMIN | _OFFICER,
+    "/earwitness.v1.PurposesService/ListPurposeVersions": _AUDITS,
+    "/earwitness.v1.PurposesService/GetReadReport": _AUDITS,
     "/earwitness.v1.PromptsService/CreatePrompt": _CONFIGURES,
     "/earwitness.v1.PromptsService/GetPrompt": _KNOWS,
     "/earwitness.v1.PromptsService/ListPrompts": _KNOWS,
@@ -88,6 +100,14 @@ ALLOWED: Final[Mapping[str, frozenset[Role]]] = {
     "/earwitness.v1.AuditService/GetConsistencyProof": _AUDITS | _OPERATOR | {Role.INTEGRATION},
     "/earwitness.v1.AuditService/ExportAudit": _OPERATOR | {Role.AUDITOR},
     "/earwitness.v1.AuditService/GetAuditStatus": _OPERATOR | {Role.INTEGRATION},
+    "/earwitness.v1.GrantsService/RequestGrant": _SUPPORT,
+    "/earwitness.v1.GrantsService/CreateGrant": _OFFICER,
+    "/earwitness.v1.GrantsService/ApproveGrant": _OFFICER,
+    "/earwitness.v1.GrantsService/DenyGrant": _OFFICER,
+    "/earwitness.v1.GrantsService/RevokeGrant": _OFFICER | _SUPPORT,
+    "/earwitness.v1.GrantsService/GetGrant": _AUDITS | _SUPPORT,
+    "/earwitness.v1.GrantsService/ListGrants": _AUDITS | _SUPPORT,
+    "/earwitness.v1.GrantsService/ListGrantUses": _AUDITS | _SUPPORT,
     # Standard services: they say nothing of calls.
     "/grpc.health.v1.Health/Check": _ANYBODY,
     "/grpc.health.v1.Health/List": _ANYBODY,
@@ -104,3 +124,8 @@ def check(identity: Identity, method: str) -> None:
             method=method,
             role=", ".join(sorted(role.value for role in identity.roles)),
         )
+
+
+def only_as(role: Role, identity: Identity, method: str) -> bool:
+    """Whether this role is all that lets the identity call the method."""
+    return identity.roles & ALLOWED.get(method, frozenset()) == {role}

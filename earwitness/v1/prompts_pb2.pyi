@@ -49,8 +49,8 @@ class Prompt(_message.Message):
     """SHA-256 of the samples it was made from (32-bit floats, little-endian, channels interleaved), 32 bytes."""
     @_builtins.property
     def purposes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it says that recordings are used for: at most 16 words such as training, quality, evidence (letters, digits,
-        dashes; at most 40 characters each).
+        """What it says that recordings are used for: at most 16 ids of purposes of its tenant, such as training, quality,
+        evidence. INVALID_ARGUMENT, reason PURPOSE_UNKNOWN; FAILED_PRECONDITION, reason PURPOSE_ARCHIVED.
         """
 
     @_builtins.property

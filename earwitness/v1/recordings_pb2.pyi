@@ -130,6 +130,34 @@ MARK_KIND_NOTE: MarkKind.ValueType  # 15
 """A note."""
 Global___MarkKind: _TypeAlias = MarkKind  # noqa: Y015
 
+class _PurposeSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PurposeSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PurposeSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PURPOSE_SOURCE_UNSPECIFIED: _PurposeSource.ValueType  # 0
+    """Not said."""
+    PURPOSE_SOURCE_ANNOUNCED: _PurposeSource.ValueType  # 1
+    """By the announcement that was heard in the call."""
+    PURPOSE_SOURCE_LINE: _PurposeSource.ValueType  # 2
+    """By other means, as the line said when the call began."""
+    PURPOSE_SOURCE_NOT_ANNOUNCED: _PurposeSource.ValueType  # 3
+    """Not that the box knows: the purposes that come with every tenant hold."""
+
+class PurposeSource(_PurposeSource, metaclass=_PurposeSourceEnumTypeWrapper):
+    """How callers were told what recordings are used for."""
+
+PURPOSE_SOURCE_UNSPECIFIED: PurposeSource.ValueType  # 0
+"""Not said."""
+PURPOSE_SOURCE_ANNOUNCED: PurposeSource.ValueType  # 1
+"""By the announcement that was heard in the call."""
+PURPOSE_SOURCE_LINE: PurposeSource.ValueType  # 2
+"""By other means, as the line said when the call began."""
+PURPOSE_SOURCE_NOT_ANNOUNCED: PurposeSource.ValueType  # 3
+"""Not that the box knows: the purposes that come with every tenant hold."""
+Global___PurposeSource: _TypeAlias = PurposeSource  # noqa: Y015
+
 class _RecordingView:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -361,6 +389,8 @@ class Recording(_message.Message):
     CERTIFICATE_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     LEGAL_HOLDS_FIELD_NUMBER: _builtins.int
+    PURPOSES_FIELD_NUMBER: _builtins.int
+    PURPOSE_SOURCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/recordings/{recording}."""
     line: _builtins.str
@@ -385,6 +415,8 @@ class Recording(_message.Message):
     """Call-ID of the recording session."""
     state_reason: _builtins.str
     """Why it is deleted, erased or in quarantine."""
+    purpose_source: Global___PurposeSource.ValueType
+    """Who told the caller so. Not in the basic view."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When recording began."""
@@ -439,6 +471,10 @@ class Recording(_message.Message):
     def legal_holds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """tenants/{tenant}/legalHolds/{case} of those that hold it: it is neither deleted nor erased, and does not expire."""
 
+    @_builtins.property
+    def purposes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it may be read for: ids of purposes of its tenant. Not in the basic view."""
+
     def __init__(
         self,
         *,
@@ -467,10 +503,12 @@ class Recording(_message.Message):
         certificate: Global___ErasureCertificate | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         legal_holds: _abc.Iterable[_builtins.str] | None = ...,
+        purposes: _abc.Iterable[_builtins.str] | None = ...,
+        purpose_source: Global___PurposeSource.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "duration", b"duration", "end_time", b"end_time", "expire_time", b"expire_time", "purge_time", b"purge_time", "start_time", b"start_time", "state_time", b"state_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "certificate", b"certificate", "direction", b"direction", "duration", b"duration", "end_time", b"end_time", "etag", b"etag", "expire_time", b"expire_time", "flags", b"flags", "legal_holds", b"legal_holds", "line", b"line", "marks", b"marks", "name", b"name", "part", b"part", "parties", b"parties", "purge_time", b"purge_time", "session_ids", b"session_ids", "sip_call_id", b"sip_call_id", "size_bytes", b"size_bytes", "source", b"source", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "state_time", b"state_time", "tracks", b"tracks", "whole", b"whole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "certificate", b"certificate", "direction", b"direction", "duration", b"duration", "end_time", b"end_time", "etag", b"etag", "expire_time", b"expire_time", "flags", b"flags", "legal_holds", b"legal_holds", "line", b"line", "marks", b"marks", "name", b"name", "part", b"part", "parties", b"parties", "purge_time", b"purge_time", "purpose_source", b"purpose_source", "purposes", b"purposes", "session_ids", b"session_ids", "sip_call_id", b"sip_call_id", "size_bytes", b"size_bytes", "source", b"source", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "state_time", b"state_time", "tracks", b"tracks", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -693,6 +731,7 @@ class DownloadRecordingRequest(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
+    OVERRIDE_REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/recordings/{recording}."""
     format: Global___DownloadFormat.ValueType
@@ -704,7 +743,13 @@ class DownloadRecordingRequest(_message.Message):
     Must be given with an offset.
     """
     purpose: _builtins.str
-    """Why it is read; kept in the audit log. At most 200 characters."""
+    """What it is read for: the id of one of the recording's purposes. INVALID_ARGUMENT, reasons PURPOSE_NEEDED,
+    PURPOSE_UNKNOWN; PERMISSION_DENIED, reason PURPOSE_NOT_STATED.
+    """
+    override_reason: _builtins.str
+    """Why it must be read for a purpose that was not stated to the caller: 10 to 200 characters, no personal data. For
+    records officers; kept in the audit log and in the monthly report.
+    """
     def __init__(
         self,
         *,
@@ -713,10 +758,11 @@ class DownloadRecordingRequest(_message.Message):
         offset: _builtins.int = ...,
         etag: _builtins.str = ...,
         purpose: _builtins.str = ...,
+        override_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "format", b"format", "name", b"name", "offset", b"offset", "purpose", b"purpose"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "format", b"format", "name", b"name", "offset", b"offset", "override_reason", b"override_reason", "purpose", b"purpose"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -794,6 +840,7 @@ class DownloadHeader(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
+    PURPOSE_SOURCE_FIELD_NUMBER: _builtins.int
     size_bytes: _builtins.int
     """Of the whole, bytes, whatever the offset."""
     media_type: _builtins.str
@@ -806,6 +853,8 @@ class DownloadHeader(_message.Message):
     """SHA-256 of the whole, 32 bytes."""
     offset: _builtins.int
     """Where the chunks begin."""
+    purpose_source: Global___PurposeSource.ValueType
+    """How callers were told of what it may be read for."""
     def __init__(
         self,
         *,
@@ -815,10 +864,11 @@ class DownloadHeader(_message.Message):
         etag: _builtins.str = ...,
         sha256: _builtins.bytes = ...,
         offset: _builtins.int = ...,
+        purpose_source: Global___PurposeSource.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "file_name", b"file_name", "media_type", b"media_type", "offset", b"offset", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "file_name", b"file_name", "media_type", b"media_type", "offset", b"offset", "purpose_source", b"purpose_source", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1027,22 +1077,26 @@ class GetWaveformRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
+    OVERRIDE_REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/recordings/{recording}."""
     columns: _builtins.int
     """How many columns, 1 to 4096; 0: 200."""
     purpose: _builtins.str
-    """Why it is read; kept in the audit log. At most 200 characters."""
+    """As in DownloadRecordingRequest."""
+    override_reason: _builtins.str
+    """As in DownloadRecordingRequest."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         columns: _builtins.int = ...,
         purpose: _builtins.str = ...,
+        override_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "name", b"name", "purpose", b"purpose"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "name", b"name", "override_reason", b"override_reason", "purpose", b"purpose"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1058,6 +1112,9 @@ class GetWaveformResponse(_message.Message):
     DURATION_FIELD_NUMBER: _builtins.int
     CHANNELS_FIELD_NUMBER: _builtins.int
     MARKS_FIELD_NUMBER: _builtins.int
+    PURPOSE_SOURCE_FIELD_NUMBER: _builtins.int
+    purpose_source: Global___PurposeSource.ValueType
+    """How callers were told of what it may be read for."""
     @_builtins.property
     def column_duration(self) -> _duration_pb2.Duration:
         """What one column stands for."""
@@ -1081,10 +1138,11 @@ class GetWaveformResponse(_message.Message):
         duration: _duration_pb2.Duration | None = ...,
         channels: _abc.Iterable[Global___WaveformChannel] | None = ...,
         marks: _abc.Iterable[Global___Mark] | None = ...,
+        purpose_source: Global___PurposeSource.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["column_duration", b"column_duration", "duration", b"duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "column_duration", b"column_duration", "duration", b"duration", "marks", b"marks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "column_duration", b"column_duration", "duration", b"duration", "marks", b"marks", "purpose_source", b"purpose_source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -50,6 +50,21 @@ class TenantsServiceStub:
                 request_serializer=earwitness_dot_v1_dot_tenants__pb2.ListTenantsRequest.SerializeToString,
                 response_deserializer=earwitness_dot_v1_dot_tenants__pb2.ListTenantsResponse.FromString,
                 _registered_method=True)
+        self.UpdateTenant = channel.unary_unary(
+                '/earwitness.v1.TenantsService/UpdateTenant',
+                request_serializer=earwitness_dot_v1_dot_tenants__pb2.UpdateTenantRequest.SerializeToString,
+                response_deserializer=earwitness_dot_v1_dot_tenants__pb2.UpdateTenantResponse.FromString,
+                _registered_method=True)
+        self.ListTenantVersions = channel.unary_unary(
+                '/earwitness.v1.TenantsService/ListTenantVersions',
+                request_serializer=earwitness_dot_v1_dot_tenants__pb2.ListTenantVersionsRequest.SerializeToString,
+                response_deserializer=earwitness_dot_v1_dot_tenants__pb2.ListTenantVersionsResponse.FromString,
+                _registered_method=True)
+        self.RestoreTenant = channel.unary_unary(
+                '/earwitness.v1.TenantsService/RestoreTenant',
+                request_serializer=earwitness_dot_v1_dot_tenants__pb2.RestoreTenantRequest.SerializeToString,
+                response_deserializer=earwitness_dot_v1_dot_tenants__pb2.RestoreTenantResponse.FromString,
+                _registered_method=True)
         self.CreateLine = channel.unary_unary(
                 '/earwitness.v1.TenantsService/CreateLine',
                 request_serializer=earwitness_dot_v1_dot_tenants__pb2.CreateLineRequest.SerializeToString,
@@ -69,6 +84,16 @@ class TenantsServiceStub:
                 '/earwitness.v1.TenantsService/UpdateLine',
                 request_serializer=earwitness_dot_v1_dot_tenants__pb2.UpdateLineRequest.SerializeToString,
                 response_deserializer=earwitness_dot_v1_dot_tenants__pb2.UpdateLineResponse.FromString,
+                _registered_method=True)
+        self.ListLineVersions = channel.unary_unary(
+                '/earwitness.v1.TenantsService/ListLineVersions',
+                request_serializer=earwitness_dot_v1_dot_tenants__pb2.ListLineVersionsRequest.SerializeToString,
+                response_deserializer=earwitness_dot_v1_dot_tenants__pb2.ListLineVersionsResponse.FromString,
+                _registered_method=True)
+        self.RestoreLine = channel.unary_unary(
+                '/earwitness.v1.TenantsService/RestoreLine',
+                request_serializer=earwitness_dot_v1_dot_tenants__pb2.RestoreLineRequest.SerializeToString,
+                response_deserializer=earwitness_dot_v1_dot_tenants__pb2.RestoreLineResponse.FromString,
                 _registered_method=True)
 
 
@@ -92,6 +117,27 @@ class TenantsServiceServicer:
 
     def ListTenants(self, request, context):
         """Lists tenants, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateTenant(self, request, context):
+        """Changes a tenant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTenantVersions(self, request, context):
+        """Lists what was changed of a tenant, by whom and when, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreTenant(self, request, context):
+        """Gives a tenant the content that it had in an older version, as a new version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -125,6 +171,20 @@ class TenantsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLineVersions(self, request, context):
+        """Lists what was changed of a line, by whom and when, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreLine(self, request, context):
+        """Gives a line the content that it had in an older version, as a new version. It is checked as any change is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TenantsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -142,6 +202,21 @@ def add_TenantsServiceServicer_to_server(servicer, server):
                     servicer.ListTenants,
                     request_deserializer=earwitness_dot_v1_dot_tenants__pb2.ListTenantsRequest.FromString,
                     response_serializer=earwitness_dot_v1_dot_tenants__pb2.ListTenantsResponse.SerializeToString,
+            ),
+            'UpdateTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateTenant,
+                    request_deserializer=earwitness_dot_v1_dot_tenants__pb2.UpdateTenantRequest.FromString,
+                    response_serializer=earwitness_dot_v1_dot_tenants__pb2.UpdateTenantResponse.SerializeToString,
+            ),
+            'ListTenantVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTenantVersions,
+                    request_deserializer=earwitness_dot_v1_dot_tenants__pb2.ListTenantVersionsRequest.FromString,
+                    response_serializer=earwitness_dot_v1_dot_tenants__pb2.ListTenantVersionsResponse.SerializeToString,
+            ),
+            'RestoreTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreTenant,
+                    request_deserializer=earwitness_dot_v1_dot_tenants__pb2.RestoreTenantRequest.FromString,
+                    response_serializer=earwitness_dot_v1_dot_tenants__pb2.RestoreTenantResponse.SerializeToString,
             ),
             'CreateLine': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateLine,
@@ -162,6 +237,16 @@ def add_TenantsServiceServicer_to_server(servicer, server):
                     servicer.UpdateLine,
                     request_deserializer=earwitness_dot_v1_dot_tenants__pb2.UpdateLineRequest.FromString,
                     response_serializer=earwitness_dot_v1_dot_tenants__pb2.UpdateLineResponse.SerializeToString,
+            ),
+            'ListLineVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLineVersions,
+                    request_deserializer=earwitness_dot_v1_dot_tenants__pb2.ListLineVersionsRequest.FromString,
+                    response_serializer=earwitness_dot_v1_dot_tenants__pb2.ListLineVersionsResponse.SerializeToString,
+            ),
+            'RestoreLine': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreLine,
+                    request_deserializer=earwitness_dot_v1_dot_tenants__pb2.RestoreLineRequest.FromString,
+                    response_serializer=earwitness_dot_v1_dot_tenants__pb2.RestoreLineResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -246,6 +331,87 @@ class TenantsService:
             '/earwitness.v1.TenantsService/ListTenants',
             earwitness_dot_v1_dot_tenants__pb2.ListTenantsRequest.SerializeToString,
             earwitness_dot_v1_dot_tenants__pb2.ListTenantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/earwitness.v1.TenantsService/UpdateTenant',
+            earwitness_dot_v1_dot_tenants__pb2.UpdateTenantRequest.SerializeToString,
+            earwitness_dot_v1_dot_tenants__pb2.UpdateTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTenantVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/earwitness.v1.TenantsService/ListTenantVersions',
+            earwitness_dot_v1_dot_tenants__pb2.ListTenantVersionsRequest.SerializeToString,
+            earwitness_dot_v1_dot_tenants__pb2.ListTenantVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/earwitness.v1.TenantsService/RestoreTenant',
+            earwitness_dot_v1_dot_tenants__pb2.RestoreTenantRequest.SerializeToString,
+            earwitness_dot_v1_dot_tenants__pb2.RestoreTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -354,6 +520,60 @@ class TenantsService:
             '/earwitness.v1.TenantsService/UpdateLine',
             earwitness_dot_v1_dot_tenants__pb2.UpdateLineRequest.SerializeToString,
             earwitness_dot_v1_dot_tenants__pb2.UpdateLineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLineVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/earwitness.v1.TenantsService/ListLineVersions',
+            earwitness_dot_v1_dot_tenants__pb2.ListLineVersionsRequest.SerializeToString,
+            earwitness_dot_v1_dot_tenants__pb2.ListLineVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreLine(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/earwitness.v1.TenantsService/RestoreLine',
+            earwitness_dot_v1_dot_tenants__pb2.RestoreLineRequest.SerializeToString,
+            earwitness_dot_v1_dot_tenants__pb2.RestoreLineResponse.FromString,
             options,
             channel_credentials,
             insecure,

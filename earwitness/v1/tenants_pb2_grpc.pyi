@@ -39,6 +39,12 @@ class TenantsServiceStub:
     """Gets one tenant."""
     ListTenants: _grpc.UnaryUnaryMultiCallable[_tenants_pb2.ListTenantsRequest, _tenants_pb2.ListTenantsResponse]
     """Lists tenants, oldest first."""
+    UpdateTenant: _grpc.UnaryUnaryMultiCallable[_tenants_pb2.UpdateTenantRequest, _tenants_pb2.UpdateTenantResponse]
+    """Changes a tenant."""
+    ListTenantVersions: _grpc.UnaryUnaryMultiCallable[_tenants_pb2.ListTenantVersionsRequest, _tenants_pb2.ListTenantVersionsResponse]
+    """Lists what was changed of a tenant, by whom and when, newest first."""
+    RestoreTenant: _grpc.UnaryUnaryMultiCallable[_tenants_pb2.RestoreTenantRequest, _tenants_pb2.RestoreTenantResponse]
+    """Gives a tenant the content that it had in an older version, as a new version."""
     CreateLine: _grpc.UnaryUnaryMultiCallable[_tenants_pb2.CreateLineRequest, _tenants_pb2.CreateLineResponse]
     """Makes a line. It holds for calls that begin after the answer."""
     GetLine: _grpc.UnaryUnaryMultiCallable[_tenants_pb2.GetLineRequest, _tenants_pb2.GetLineResponse]
@@ -47,6 +53,10 @@ class TenantsServiceStub:
     """Lists lines, oldest first."""
     UpdateLine: _grpc.UnaryUnaryMultiCallable[_tenants_pb2.UpdateLineRequest, _tenants_pb2.UpdateLineResponse]
     """Changes a line. It holds for calls that begin after the answer."""
+    ListLineVersions: _grpc.UnaryUnaryMultiCallable[_tenants_pb2.ListLineVersionsRequest, _tenants_pb2.ListLineVersionsResponse]
+    """Lists what was changed of a line, by whom and when, newest first."""
+    RestoreLine: _grpc.UnaryUnaryMultiCallable[_tenants_pb2.RestoreLineRequest, _tenants_pb2.RestoreLineResponse]
+    """Gives a line the content that it had in an older version, as a new version. It is checked as any change is."""
 
 @_typing.type_check_only
 class TenantsServiceAsyncStub(TenantsServiceStub):
@@ -59,6 +69,12 @@ class TenantsServiceAsyncStub(TenantsServiceStub):
     """Gets one tenant."""
     ListTenants: _aio.UnaryUnaryMultiCallable[_tenants_pb2.ListTenantsRequest, _tenants_pb2.ListTenantsResponse]  # type: ignore[assignment]
     """Lists tenants, oldest first."""
+    UpdateTenant: _aio.UnaryUnaryMultiCallable[_tenants_pb2.UpdateTenantRequest, _tenants_pb2.UpdateTenantResponse]  # type: ignore[assignment]
+    """Changes a tenant."""
+    ListTenantVersions: _aio.UnaryUnaryMultiCallable[_tenants_pb2.ListTenantVersionsRequest, _tenants_pb2.ListTenantVersionsResponse]  # type: ignore[assignment]
+    """Lists what was changed of a tenant, by whom and when, newest first."""
+    RestoreTenant: _aio.UnaryUnaryMultiCallable[_tenants_pb2.RestoreTenantRequest, _tenants_pb2.RestoreTenantResponse]  # type: ignore[assignment]
+    """Gives a tenant the content that it had in an older version, as a new version."""
     CreateLine: _aio.UnaryUnaryMultiCallable[_tenants_pb2.CreateLineRequest, _tenants_pb2.CreateLineResponse]  # type: ignore[assignment]
     """Makes a line. It holds for calls that begin after the answer."""
     GetLine: _aio.UnaryUnaryMultiCallable[_tenants_pb2.GetLineRequest, _tenants_pb2.GetLineResponse]  # type: ignore[assignment]
@@ -67,6 +83,10 @@ class TenantsServiceAsyncStub(TenantsServiceStub):
     """Lists lines, oldest first."""
     UpdateLine: _aio.UnaryUnaryMultiCallable[_tenants_pb2.UpdateLineRequest, _tenants_pb2.UpdateLineResponse]  # type: ignore[assignment]
     """Changes a line. It holds for calls that begin after the answer."""
+    ListLineVersions: _aio.UnaryUnaryMultiCallable[_tenants_pb2.ListLineVersionsRequest, _tenants_pb2.ListLineVersionsResponse]  # type: ignore[assignment]
+    """Lists what was changed of a line, by whom and when, newest first."""
+    RestoreLine: _aio.UnaryUnaryMultiCallable[_tenants_pb2.RestoreLineRequest, _tenants_pb2.RestoreLineResponse]  # type: ignore[assignment]
+    """Gives a line the content that it had in an older version, as a new version. It is checked as any change is."""
 
 class TenantsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tenants, whose calls are recorded, and their lines, which say what is recorded."""
@@ -94,6 +114,30 @@ class TenantsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tenants_pb2.ListTenantsResponse, _abc.Awaitable[_tenants_pb2.ListTenantsResponse]]:
         """Lists tenants, oldest first."""
+
+    @_abc_1.abstractmethod
+    def UpdateTenant(
+        self,
+        request: _tenants_pb2.UpdateTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenants_pb2.UpdateTenantResponse, _abc.Awaitable[_tenants_pb2.UpdateTenantResponse]]:
+        """Changes a tenant."""
+
+    @_abc_1.abstractmethod
+    def ListTenantVersions(
+        self,
+        request: _tenants_pb2.ListTenantVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenants_pb2.ListTenantVersionsResponse, _abc.Awaitable[_tenants_pb2.ListTenantVersionsResponse]]:
+        """Lists what was changed of a tenant, by whom and when, newest first."""
+
+    @_abc_1.abstractmethod
+    def RestoreTenant(
+        self,
+        request: _tenants_pb2.RestoreTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenants_pb2.RestoreTenantResponse, _abc.Awaitable[_tenants_pb2.RestoreTenantResponse]]:
+        """Gives a tenant the content that it had in an older version, as a new version."""
 
     @_abc_1.abstractmethod
     def CreateLine(
@@ -126,5 +170,21 @@ class TenantsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tenants_pb2.UpdateLineResponse, _abc.Awaitable[_tenants_pb2.UpdateLineResponse]]:
         """Changes a line. It holds for calls that begin after the answer."""
+
+    @_abc_1.abstractmethod
+    def ListLineVersions(
+        self,
+        request: _tenants_pb2.ListLineVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenants_pb2.ListLineVersionsResponse, _abc.Awaitable[_tenants_pb2.ListLineVersionsResponse]]:
+        """Lists what was changed of a line, by whom and when, newest first."""
+
+    @_abc_1.abstractmethod
+    def RestoreLine(
+        self,
+        request: _tenants_pb2.RestoreLineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tenants_pb2.RestoreLineResponse, _abc.Awaitable[_tenants_pb2.RestoreLineResponse]]:
+        """Gives a line the content that it had in an older version, as a new version. It is checked as any change is."""
 
 def add_TenantsServiceServicer_to_server(servicer: TenantsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
