@@ -52,6 +52,20 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """An agent asked by keypad to pause, resume or stop a call's recording, or a pause ended by itself. Who it was stands
     on the recording's timeline.
     """
+    EVENT_TYPE_GRANT_REQUESTED: _EventType.ValueType  # 20
+    """The provider's support asked for a grant, or a tenant gave one without being asked."""
+    EVENT_TYPE_GRANT_APPROVED: _EventType.ValueType  # 21
+    """A support grant was approved."""
+    EVENT_TYPE_GRANT_DENIED: _EventType.ValueType  # 22
+    """A request for a support grant was denied."""
+    EVENT_TYPE_GRANT_USED: _EventType.ValueType  # 23
+    """A recording was read under a support grant."""
+    EVENT_TYPE_GRANT_USED_UP: _EventType.ValueType  # 24
+    """All reads of a support grant were used."""
+    EVENT_TYPE_GRANT_REVOKED: _EventType.ValueType  # 25
+    """A support grant was revoked, or a request taken back."""
+    EVENT_TYPE_GRANT_EXPIRED: _EventType.ValueType  # 26
+    """The time of a support grant is over, or a request was forgotten as nobody answered it."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """What happened."""
@@ -82,6 +96,20 @@ EVENT_TYPE_CALL_ACTION: EventType.ValueType  # 11
 """An agent asked by keypad to pause, resume or stop a call's recording, or a pause ended by itself. Who it was stands
 on the recording's timeline.
 """
+EVENT_TYPE_GRANT_REQUESTED: EventType.ValueType  # 20
+"""The provider's support asked for a grant, or a tenant gave one without being asked."""
+EVENT_TYPE_GRANT_APPROVED: EventType.ValueType  # 21
+"""A support grant was approved."""
+EVENT_TYPE_GRANT_DENIED: EventType.ValueType  # 22
+"""A request for a support grant was denied."""
+EVENT_TYPE_GRANT_USED: EventType.ValueType  # 23
+"""A recording was read under a support grant."""
+EVENT_TYPE_GRANT_USED_UP: EventType.ValueType  # 24
+"""All reads of a support grant were used."""
+EVENT_TYPE_GRANT_REVOKED: EventType.ValueType  # 25
+"""A support grant was revoked, or a request taken back."""
+EVENT_TYPE_GRANT_EXPIRED: EventType.ValueType  # 26
+"""The time of a support grant is over, or a request was forgotten as nobody answered it."""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 @_typing.final
@@ -100,15 +128,17 @@ class Event(_message.Message):
     type: Global___EventType.ValueType
     """What happened."""
     subject: _builtins.str
-    """What it happened to: a call, a recording, or a process for conditions (processes/{process})."""
+    """What it happened to: a call, a recording, a support grant, or a process for conditions (processes/{process}). Empty for
+    support, where it is of a tenant and under no grant: then line and message are empty, too.
+    """
     line: _builtins.str
     """tenants/{tenant}/lines/{line}; empty for conditions."""
     state: _builtins.str
-    """The state after it: a call's or a recording's state, or a condition's type; for a call's action PAUSE, RESUME or
-    STOP.
+    """The state after it: a call's, a recording's or a grant's state, or a condition's type; for a call's action PAUSE, RESUME
+    or STOP; for a use of a grant DOWNLOAD, VERIFY or WAVEFORM.
     """
     message: _builtins.str
-    """For conditions and actions: one sentence for people."""
+    """For conditions, actions and uses of a grant: one sentence for people."""
     resume_token: _builtins.str
     """Give it back to go on after this event."""
     @_builtins.property
