@@ -235,6 +235,7 @@ certificates = sa.Table(
     sa.Column("revoke_ns", sa.BigInteger),
     sa.Column("der", sa.LargeBinary),  # absent: of an older release, or from the copy
     sa.Column("warned_days", sa.Integer, nullable=False, server_default="0"),  # before its end; 0: not yet
+    sa.Column("renewed_from", sa.String(64), nullable=False, server_default="", index=True),  # fingerprint
 )
 
 

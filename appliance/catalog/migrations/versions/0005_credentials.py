@@ -27,6 +27,10 @@ def upgrade() -> None:
     op.add_column("identities", sa.Column("disable_ns", sa.BigInteger(), nullable=True))
     op.add_column("certificates", sa.Column("der", sa.LargeBinary(), nullable=True))
     op.add_column("certificates", sa.Column("warned_days", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column(
+        "certificates", sa.Column("renewed_from", sa.String(length=64), nullable=False, server_default="")
+    )
+    op.create_index(op.f("ix_certificates_renewed_from"), "certificates", ["renewed_from"], unique=False)
     op.create_table(
         "subjects",
         sa.Column("issuer", sa.String(length=500), nullable=False),
@@ -84,6 +88,8 @@ def downgrade() -> None:
         batch_op.alter_column("subject", existing_type=sa.String(length=64), type_=sa.String(length=26))
     for table in ("sessions", "sources", "recovery_codes", "passphrases", "subjects"):
         op.drop_table(table)
+    op.drop_index(op.f("ix_certificates_renewed_from"), table_name="certificates")
+    op.drop_column("certificates", "renewed_from")
     op.drop_column("certificates", "warned_days")
     op.drop_column("certificates", "der")
     # An older release knows no disabled identities: their certificates are revoked, so that nobody gets in again.
