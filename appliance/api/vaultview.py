@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+from google.protobuf.message import Message
+
 from appliance.access.identities import Role
 from appliance.api import names, retentionconvert
 from appliance.api.errors import FieldInvalidError
@@ -26,10 +28,8 @@ class VaultView:
 
     async def GetVault(self, request: pb.GetVaultRequest, context: Any) -> pb.GetVaultResponse:
         vault_ = _vault(await self.parts.retention.overview())
-        if Role.RECORDS_OFFICER not in caller().roles:
-            for hold in vault_.legal_holds:  # that there is one is seen; what it is about is the tenant's
-                for field in ("title", "reason", "owner", "releaser", "release_reason"):
-                    hold.ClearField(field)
+        for hold in vault_.legal_holds:
+            _veil(hold, "title", "reason", "owner", "releaser", "release_reason")
         return pb.GetVaultResponse(vault=vault_)
 
     async def ListBuckets(self, request: pb.ListBucketsRequest, context: Any) -> pb.ListBucketsResponse:
@@ -53,7 +53,10 @@ class VaultView:
                 if len(answer.buckets) == size:
                     answer.next_page_token = self.parts.tokens.page(query, [*last], now_s)
                     break
-                answer.buckets.append(retentionconvert.bucket(found))
+                made = retentionconvert.bucket(found)
+                for hold in (one for snapshot in made.snapshots for one in snapshot.holds if one.legal_hold):
+                    _veil(hold, "owner", "reason")
+                answer.buckets.append(made)
                 last = place
         return answer
 
@@ -118,6 +121,13 @@ class VaultView:
     async def _storage(self, tenant_id: str) -> pb.TenantStorage:
         found = await self.parts.retention.usage(tenant_id)
         return pb.TenantStorage(used_bytes=found.used_bytes, quota_bytes=found.quota_bytes)
+
+
+def _veil(hold: Message, *fields: str) -> None:
+    """That there is a legal hold is seen by those who run the box; what it is about is the tenant's."""
+    if Role.RECORDS_OFFICER not in caller().roles:
+        for field in fields:
+            hold.ClearField(field)
 
 
 def _vault(found: vault.GetOverviewResponse) -> pb.Vault:

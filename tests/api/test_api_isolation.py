@@ -1,0 +1,328 @@
+"""No field of one tenant ever reaches another: every method, streams and errors included, with whatever request.
+
+Two tenants are filled with texts and ids that stand nowhere else. Identities of the first then ask everything of everybody;
+nothing of the second may come back but what was in the question, nothing of the second may change, and a question about the
+second is answered as the same question about a tenant that does not exist.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from dataclasses import dataclass, field
+
+import grpc
+import pytest
+from anycall import Maker, Method, Outcome, call, exchanged, found_in, methods
+
+import earwitness
+from appliance.access.identities import TENANT_ROLES, Role
+from appliance.api.limits import RateLimit
+from appliance.model import Mark, MarkKind, new_id
+from earwitness.internal.v1 import signaling_pb2
+from earwitness.v1 import calls_pb2, events_pb2, recordings_pb2, retention_pb2, tenants_pb2
+
+ROUNDS = 8
+SECOND = 10**9
+START = 1_764_000_000_000_000_000
+_ID = re.compile(r"[a-z2-7]{26}")
+
+
+@dataclass
+class Planted:
+    """A tenant with something of everything, and what of it stands nowhere else."""
+
+    tenant_id: str
+    words: list[str] = field(default_factory=list)  # names and numbers of people, texts about them
+    signs: list[str] = field(default_factory=list)  # names and numbers of lines
+    names: list[str] = field(default_factory=list)  # resource names
+
+    @property
+    def ids(self) -> list[str]:
+        return sorted({one for name in self.names for one in _ID.findall(name)} | {self.tenant_id})
+
+
+def plant(box, client, sealing, tenant_id: str, word: str, number: str) -> Planted:
+    """Fill a tenant. `word` and `number` (ten digits) stand in all that is about people, `signs` in what is about lines."""
+    parent = f"tenants/{tenant_id}"
+    sign, line_number = f"{word[::-1]}", f"{number[:6]}7{number[7:]}"
+    made = Planted(tenant_id, [word, number], [sign, line_number], [parent])
+    line = client.tenants.CreateLine(
+        tenants_pb2.CreateLineRequest(
+            parent=parent,
+            line=tenants_pb2.Line(
+                display_name=f"{sign} line",
+                numbers=[f"+44{line_number}"],
+                trunks=[f"{sign}.example"],
+                do_not_record=[f"+44{line_number}9"],
+            ),
+        )
+    ).line.name
+    line_id = line[-26:]
+    now = time.time_ns()
+    recordings = []
+    for offset in range(3):
+        sealed = sealing(
+            tenant_id,
+            line_id,
+            start_ns=START + offset * SECOND,
+            names=(f"{word} Caller", f"{word} Agent"),
+            numbers=(f"+44{number}", f"{number[:6]}"),
+            sip_call_id=f"{word}@sbc.example",
+            session_ids=(f"{word}-{offset}",),
+            marks=(
+                Mark(
+                    kind=MarkKind.PAUSED, at_ns=START + offset * SECOND, actor=word, reason=f"{word} said so"
+                ),
+            ),
+        )
+        recording_id = box.vault.file(sealed)
+        box.filed(recording_id)
+        recordings.append(f"{parent}/recordings/{recording_id}")
+        made.names.append(f"{parent}/calls/{sealed.info.call_id}")
+    client.recordings.DeleteRecording(
+        recordings_pb2.DeleteRecordingRequest(name=recordings[1], reason=f"{word} wants it")
+    )
+    client.recordings.EraseRecording(
+        recordings_pb2.EraseRecordingRequest(name=recordings[2], reason=f"{word} insists", force=True)
+    )
+    hold = client.retention.CreateLegalHold(
+        retention_pb2.CreateLegalHoldRequest(
+            parent=parent,
+            legal_hold=retention_pb2.LegalHold(
+                title=f"{word} inquiry",
+                reason=f"{word} asked",
+                owner=f"{word} owner",
+                scopes=[retention_pb2.LegalHoldScope(line=line)],
+            ),
+        )
+    ).legal_hold.name
+    client.retention.UpdateRetentionPolicy(
+        retention_pb2.UpdateRetentionPolicyRequest(
+            retention_policy=retention_pb2.RetentionPolicy(name=f"{line}/retentionPolicy", retention="3y")
+        )
+    )
+    live = box.signaling.begin(
+        tenant_id,
+        line_id,
+        parties=[
+            signaling_pb2.LiveParty(
+                aor=f"sip:+44{number}@pstn.example", name=f"{word} Live", role="caller", track=0
+            )
+        ],
+        started_ns=now,
+        detail=f"{word} detail",
+    )
+    box.wait(lambda: any(one.call_id == live for one in box.control.parts.board.calls()))
+    made.names += [line, *recordings, hold, f"{parent}/calls/{live}", f"{line}/retentionPolicy"]
+    made.names += [f"{parent}/retentionPolicy"]
+    return made
+
+
+@pytest.fixture
+def ground(make_box, sealing):
+    """A box, its administrator, and two tenants."""
+    box = make_box(rate=RateLimit(100_000, 100_000))
+    first, _ = box.default_line()
+    client = box.client()
+    second = client.tenants.CreateTenant(
+        tenants_pb2.CreateTenantRequest(tenant=tenants_pb2.Tenant(display_name="akkouQ trust"))
+    ).tenant.name[-26:]
+    mine = plant(box, client, sealing, first, "Numbat", "7700900111")
+    other = plant(box, client, sealing, second, "Quokka", "7700900222")
+    return box, client, mine, other
+
+
+def state_of(client, tenant_id: str) -> bytes:
+    """Everything of a tenant that its people would miss."""
+    parent = f"tenants/{tenant_id}"
+    answers = [
+        client.tenants.GetTenant(tenants_pb2.GetTenantRequest(name=parent)),
+        client.tenants.ListLines(tenants_pb2.ListLinesRequest(parent=parent)),
+        client.recordings.ListRecordings(
+            recordings_pb2.ListRecordingsRequest(
+                parent=parent, show_deleted=True, view=recordings_pb2.RECORDING_VIEW_FULL
+            )
+        ),
+        client.retention.ListLegalHolds(
+            retention_pb2.ListLegalHoldsRequest(parent=parent, show_released=True)
+        ),
+        client.retention.ListRetentionPolicies(retention_pb2.ListRetentionPoliciesRequest(parent=parent)),
+        client.calls.ListCalls(calls_pb2.ListCallsRequest(parent=parent)),
+    ]
+    for answer in answers[2].recordings:
+        answer.ClearField("expire_time")  # follows the clock
+    return b"\0".join(one.SerializeToString(deterministic=True) for one in answers)
+
+
+def requests(rng: random.Random, method: Method, mine: Planted, other: Planted, texts=("x", "")):
+    """What somebody of the first tenant may ask: of the own, of the other's, of everybody's, with wrong and right names."""
+    crossed = [name.replace(mine.tenant_id, other.tenant_id) for name in mine.names if mine.tenant_id in name]
+    hidden = [name.replace(other.tenant_id, "-") for name in other.names]
+    names = [*other.names, *other.names, *hidden, *crossed, "tenants/-", f"tenants/{mine.tenant_id}"]
+    maker = Maker(rng, names, texts)
+    for _ in range(ROUNDS):
+        yield maker.request(method)
+
+
+def secrets_in(outcome: Outcome, request, other: Planted) -> list[str]:
+    """What of the other tenant came back that was not in the question."""
+    asked = request.SerializeToString()
+    return [
+        secret
+        for secret in found_in(outcome.raw, [*other.words, *other.signs, *other.ids])
+        if secret.encode() not in asked or secret == other.words[0]
+    ]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_nothing_of_another_tenant_is_told_or_changed(ground, seed):
+    box, admin, mine, other = ground
+    somebody = box.enroll("somebody", *TENANT_ROLES, tenant_id=mine.tenant_id, agent="1")
+    before = state_of(admin, other.tenant_id)
+    rng = random.Random(seed)
+    tried = [f"+44{other.words[1]}", other.signs[1], f"+44{other.signs[1]}", "x", ""]
+    leaks, answered = [], 0
+    for method in methods():
+        for request in requests(rng, method, mine, other, tried):
+            outcome = call(somebody.channel, method, request)
+            assert outcome.code not in ("UNKNOWN", "INTERNAL"), (method.path, request)
+            answered += outcome.code == "OK"
+            leaks += [(method.path, outcome.reason, one) for one in secrets_in(outcome, request, other)]
+    assert not leaks, sorted({path for path, *_ in leaks})
+    assert answered > 50, "what is not answered tells nothing"
+    assert state_of(admin, other.tenant_id) == before
+
+
+def told(outcome: Outcome) -> tuple[str, str, bytes]:
+    """What a caller sees of an outcome, without what is new each time."""
+    return outcome.code, outcome.reason, outcome.raw
+
+
+def test_a_question_about_another_tenant_is_answered_as_one_about_nothing(ground):
+    box, _, mine, other = ground
+    somebody = box.enroll("somebody", *TENANT_ROLES, tenant_id=mine.tenant_id, agent="1")
+    nothing = {one: new_id() for one in other.ids}
+    rng = random.Random(3)
+    differences, compared = [], 0
+    for method in methods():
+        if method.watches:
+            continue  # what has a time in it differs each time; what it tells is looked at above
+        maker = Maker(rng, other.names, ["x"])
+        for _ in range(ROUNDS):
+            request = maker.request(method)
+            twin = exchanged(request, nothing)
+            if request == twin:
+                continue
+            there = told(call(somebody.channel, method, request))
+            back = {new: old for old, new in nothing.items()}
+            code, reason, raw = told(call(somebody.channel, method, twin))
+            for new, old in back.items():
+                raw = raw.replace(new.encode(), old.encode())
+            compared += 1
+            if (there[0], there[1]) != (code, reason) or (there[0] != "OK" and there[2] != raw):
+                differences.append((method.path, str(request), there, (code, reason, raw)))
+    assert not differences
+    assert compared > 100
+
+
+def test_the_providers_staff_see_no_name_and_no_number(ground):
+    box, admin, mine, other = ground
+    support = box.enroll("provider", Role.SUPPORT)
+    before = [state_of(admin, one.tenant_id) for one in (mine, other)]
+    rng = random.Random(4)
+    leaks = []
+    for method in methods():
+        for request in requests(rng, method, mine, other):
+            outcome = call(support.channel, method, request)
+            asked = request.SerializeToString()
+            for planted in (mine, other):
+                leaks += [
+                    (method.path, one)
+                    for one in found_in(outcome.raw, [*planted.words, *planted.signs])
+                    # The name of a tenant itself is how the provider knows its customer.
+                    if one.encode() not in asked and not method.path.endswith(("/GetTenant", "/ListTenants"))
+                ]
+    assert not leaks, sorted({path for path, *_ in leaks})
+    assert [state_of(admin, one.tenant_id) for one in (mine, other)] == before
+
+
+def test_an_operator_of_a_box_that_a_provider_runs_hears_and_sees_no_call(ground):
+    box, _, mine, other = ground
+    operator = box.enroll("desk", Role.OPERATOR)
+    rng = random.Random(5)
+    leaks = []
+    for method in methods():
+        if method.path.endswith(("/RunRetention", "/RebuildCatalogue", "/ForgetKeystoreCopy")):
+            continue  # change the box for all; what they tell are counts
+        for request in requests(rng, method, mine, other):
+            outcome = call(operator.channel, method, request)
+            for planted in (mine, other):
+                told = found_in(outcome.raw, planted.words)
+                leaks += [
+                    (method.path, one) for one in told if one.encode() not in request.SerializeToString()
+                ]
+    assert not leaks, sorted({path for path, *_ in leaks})
+    for planted in (mine, other):
+        parent = f"tenants/{planted.tenant_id}"
+        recording = next(name for name in planted.names if "/recordings/" in name)
+        for ask in (
+            lambda parent=parent: operator.recordings.ListRecordings(
+                recordings_pb2.ListRecordingsRequest(parent=parent)
+            ),
+            lambda recording=recording: list(
+                operator.recordings.DownloadRecording(
+                    recordings_pb2.DownloadRecordingRequest(
+                        name=recording, format=recordings_pb2.DOWNLOAD_FORMAT_SEALED
+                    )
+                )
+            ),
+            lambda parent=parent: operator.calls.ListCalls(calls_pb2.ListCallsRequest(parent=parent)),
+        ):
+            with pytest.raises(grpc.RpcError) as caught:
+                ask()
+            assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_an_agent_sees_the_own_calls_alone(ground):
+    box, admin, mine, _ = ground
+    parent = f"tenants/{mine.tenant_id}"
+    line = next(name for name in mine.names if "/lines/" in name and not name.endswith("Policy"))
+    own = box.signaling.begin(
+        mine.tenant_id,
+        line[-26:],
+        parties=[signaling_pb2.LiveParty(aor="sip:4711@pbx.example", name="Me", role="agent", track=1)],
+    )
+    box.wait(lambda: any(one.call_id == own for one in box.control.parts.board.calls()))
+    agent = box.enroll("agent", Role.AGENT, tenant_id=mine.tenant_id, agent="4711")
+    seen = agent.calls.ListCalls(calls_pb2.ListCallsRequest(parent="tenants/-")).calls
+    assert [one.name for one in seen] == [f"{parent}/calls/{own}"]
+    other = next(name for name in mine.names if "/calls/" in name and name[-26:] in box.signaling.calls)
+    for name, reason in ((f"{parent}/calls/{own}", "AGENT_RIGHT_MISSING"), (other, "CALL_NOT_FOUND")):
+        with pytest.raises(grpc.RpcError) as caught:
+            agent.calls.PauseCall(calls_pb2.PauseCallRequest(name=name))
+        assert earwitness.details(caught.value).reason == reason
+    admin.tenants.UpdateLine(
+        tenants_pb2.UpdateLineRequest(line=tenants_pb2.Line(name=line, rights=tenants_pb2.RIGHTS_PAUSE))
+    )
+    agent.calls.PauseCall(calls_pb2.PauseCallRequest(name=f"{parent}/calls/{own}"))
+    with pytest.raises(grpc.RpcError) as caught:
+        agent.calls.StopCall(calls_pb2.StopCallRequest(name=f"{parent}/calls/{own}"))
+    assert earwitness.details(caught.value).reason == "AGENT_RIGHT_MISSING"
+    first = next(iter(agent.calls.WatchCalls(calls_pb2.WatchCallsRequest(parent="tenants/-"), timeout=5)))
+    assert first.call.name.endswith(own)
+
+
+def test_events_of_a_tenant_are_its_own(ground):
+    box, _, mine, other = ground
+    somebody = box.enroll("somebody", Role.AUDITOR, tenant_id=mine.tenant_id)
+    feed = somebody.events.WatchEvents(
+        events_pb2.WatchEventsRequest(parent="tenants/-", from_oldest=True), timeout=1.5
+    )
+    seen = []
+    with pytest.raises(grpc.RpcError):
+        for answer in feed:
+            seen.append(answer)
+    text = "".join(map(str, seen))
+    assert mine.tenant_id in text and not any(one in text for one in other.ids)
