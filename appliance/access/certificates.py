@@ -11,7 +11,7 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 # Clocks of new boxes are seldom exact.
@@ -84,6 +84,18 @@ def make_client(authority: Pair, name: str, now: datetime, lifetime: timedelta =
     return _make_end(authority, name, [ExtendedKeyUsageOID.CLIENT_AUTH], None, lifetime, now)
 
 
+def certify(
+    authority: Pair,
+    name: str,
+    key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
+    now: datetime,
+    lifetime: timedelta,
+) -> x509.Certificate:
+    """A client certificate for a key whose private half is elsewhere."""
+    usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
+    return _end_builder(authority, name, key, usages, lifetime, now).sign(authority.key, hashes.SHA256())
+
+
 def alternatives_of(certificate: x509.Certificate) -> set[str]:
     """The names and addresses a server certificate is for."""
     try:
@@ -102,25 +114,40 @@ def _make_end(
     now: datetime,
 ) -> Pair:
     key = ec.generate_private_key(ec.SECP256R1())
-    # An end certificate that outlives its authority would fail all the same, only less clearly.
-    until = min(now + lifetime, authority.certificate.not_valid_after_utc)
-    builder = (
-        _builder(_name(name), authority.certificate.subject, key.public_key(), now, until)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(sign_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False
-        )
-    )
+    builder = _end_builder(authority, name, key.public_key(), usages, lifetime, now)
     if alternatives is not None:
         builder = builder.add_extension(alternatives, critical=False)
     return Pair(builder.sign(authority.key, hashes.SHA256()), key)
 
 
+def _end_builder(
+    authority: Pair,
+    name: str,
+    key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
+    usages: list[x509.ObjectIdentifier],
+    lifetime: timedelta,
+    now: datetime,
+) -> x509.CertificateBuilder:
+    # An end certificate that outlives its authority would fail all the same, only less clearly.
+    until = min(now + lifetime, authority.certificate.not_valid_after_utc)
+    return (
+        _builder(_name(name), authority.certificate.subject, key, now, until)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(sign_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False
+        )
+    )
+
+
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, until: datetime
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
+    now: datetime,
+    until: datetime,
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from appliance.access.errors import IdentityError, RevokedCertificateError, UnknownCertificateError
 from appliance.access.pki import Issued
+from appliance.access.refusals import IdentityDisabledError
 from appliance.catalog.tables import certificates, identities
 
 
@@ -100,12 +101,14 @@ def revoke(connection: sa.Connection, name: str, now_ns: int) -> int:
 
 
 def find(connection: sa.Connection, fingerprint: str) -> Identity:
-    """Who a certificate stands for; UnknownCertificateError, RevokedCertificateError."""
+    """Who a certificate stands for; UnknownCertificateError, RevokedCertificateError, IdentityDisabledError."""
     row = _certificate(connection, fingerprint)
     if row is None:
         raise UnknownCertificateError("this certificate stands for nobody here", fingerprint=fingerprint)
     if row["revoke_ns"] is not None:
         raise RevokedCertificateError("this certificate was revoked", fingerprint=fingerprint)
+    if row.disable_ns is not None:
+        raise IdentityDisabledError("this identity is disabled")
     return Identity(
         row["name"], frozenset(map(Role, row["roles"])), row["tenant_id"], fingerprint, row["agent"]
     )

@@ -31,6 +31,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from appliance.access import certificates
 from appliance.access.certificates import Pair
 from appliance.access.errors import AuthorityError, IdentityError
+from appliance.access.requested import PublicKey
+from appliance.access.sealing import write_whole
 from appliance.config.layout import Layout
 from appliance.config.settings import Settings
 
@@ -98,6 +100,17 @@ def issue(
         pair = certificates.make_client(authority, name, now, lifetime)
         _store(clients, name, pair)
         return _issued(clients, name, pair.certificate)
+
+
+def certify(
+    layout: Layout, name: str, key: PublicKey, lifetime: timedelta, now: datetime
+) -> x509.Certificate:
+    """A client certificate for a key that stays with its client. AuthorityError."""
+    with _locked(layout.pki):
+        authority = _load(layout.pki, "ca")
+    if authority is None:
+        raise AuthorityError("the certificate authority is not there yet: start the box once")
+    return certificates.certify(authority, name, key, now, lifetime)
 
 
 def present(layout: Layout) -> dict[str, x509.Certificate]:
@@ -171,23 +184,8 @@ def _load(folder: Path, name: str) -> Pair | None:
 
 
 def _store(folder: Path, name: str, pair: Pair) -> None:
-    _write(folder / f"{name}.key", pair.key_pem, 0o600)
-    _write(folder / f"{name}.crt", pair.certificate_pem, 0o644)
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    scratch = path.with_name(f".{path.name}.new")
-    scratch.unlink(missing_ok=True)
-    with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(scratch, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_whole(folder / f"{name}.key", pair.key_pem, 0o600)
+    write_whole(folder / f"{name}.crt", pair.certificate_pem, 0o644)
 
 
 def _issued(clients: Path, name: str, certificate: x509.Certificate) -> Issued:

@@ -1,0 +1,149 @@
+"""The copy of identities beside the catalogue: `control/identities.jsonl`, a line for each change, tied to the one before.
+
+    {"serial":7,"name":"ris","record":{…},"tie":"…"}
+
+`serial` counts changes of identities on this box, `record` is the identity after the change (`records`), `tie` is an HMAC
+over the line before and this one under `control/identities.key`. The newest line of a name counts; every revocation that
+any line tells counts for good. A line is on disk before the change is answered. When many lines are old the file is
+written anew, whole. `pki/identities.serial` holds the newest serial a second time, in another directory: both the
+catalogue and this file being older than it is noticed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from appliance.access import records
+from appliance.access.records import Record
+from appliance.access.refusals import JournalError
+from appliance.access.sealing import Sealing, write_whole
+
+MAX_BYTES: Final = 512 << 20
+_SPARE_LINES: Final = 1000  # old lines before the file is written anew
+
+
+@dataclass
+class Content:
+    """What the copy says."""
+
+    serial: int = 0
+    records: dict[str, tuple[int, Record]] = field(default_factory=dict)  # serial and record by name
+    revoked: set[str] = field(default_factory=set)  # fingerprints
+    whole: bool = True  # False: lines at the end are torn, altered, or not of this box
+    lines: int = 0
+    tie: str = ""
+
+
+class Journal:
+    """The file. Used by one thread at a time."""
+
+    def __init__(self, path: Path, anchor: Path, sealing: Sealing) -> None:
+        self._path = path
+        self._anchor = anchor
+        self._sealing = sealing
+        self._content = Content()
+
+    def read(self) -> Content:
+        """What the copy says, as far as its lines hang together."""
+        found = Content()
+        with contextlib.suppress(FileNotFoundError), self._path.open("rb") as file:
+            for raw in iter(lambda: file.readline(1 << 20), b""):
+                if not self._take(raw, found) or file.tell() > MAX_BYTES:
+                    found.whole = False
+                    break
+        self._content = found
+        return found
+
+    def anchored(self) -> int:
+        """The newest serial this box ever had, as far as its pki directory knows."""
+        try:
+            return int(self._anchor.read_text("ascii"))
+        except FileNotFoundError:
+            return 0
+        except (ValueError, UnicodeDecodeError):
+            return -1  # damaged: nothing is known
+
+    def append(self, serial: int, changed: Mapping[str, Record]) -> None:
+        """Write down a change; JournalError where that fails, and then `rewrite` is due."""
+        content = self._content
+        try:
+            if content.lines > 2 * len(content.records) + _SPARE_LINES:
+                latest = {name: record for name, (_, record) in content.records.items()}
+                self.rewrite(serial, {**latest, **changed})
+                return
+            lines, tie = b"", content.tie
+            for name, record in changed.items():
+                line, tie = self._line(serial, name, record, tie)
+                lines += line
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with open(descriptor, "ab", buffering=0) as file:
+                if file.write(lines) != len(lines):
+                    raise OSError("short write")
+                os.fsync(file.fileno())
+            self._anchor_at(serial)
+        except OSError as error:
+            raise JournalError("the copy of identities cannot be written", errno=error.errno or 0) from error
+        self._note(serial, changed, tie, len(changed))
+
+    def rewrite(self, serial: int, everybody: Mapping[str, Record]) -> None:
+        """The file anew; JournalError, and then it is as it was."""
+        known = records.revoked(everybody.values())
+        lines, tie = b"", ""
+        # What was ever revoked stays so, even where nobody has it any more.
+        for fingerprint in sorted(self._content.revoked - known):
+            record = {"certificates": [[fingerprint, 0, 0, 1, ""]]}
+            line, tie = self._line(serial, "", record, tie)
+            lines += line
+        for name, record in sorted(everybody.items()):
+            line, tie = self._line(serial, name, record, tie)
+            lines += line
+        try:
+            write_whole(self._path, lines)
+            self._anchor_at(serial)
+        except OSError as error:
+            raise JournalError("the copy of identities cannot be written", errno=error.errno or 0) from error
+        kept = self._content.revoked
+        self._content = Content(revoked=kept)
+        self._note(serial, everybody, tie, lines.count(b"\n"))
+
+    def _anchor_at(self, serial: int) -> None:
+        if self.anchored() < serial:
+            write_whole(self._anchor, f"{serial}\n".encode())
+
+    def _note(self, serial: int, changed: Mapping[str, Record], tie: str, lines: int) -> None:
+        content = self._content
+        content.serial, content.tie = serial, tie
+        content.lines += lines
+        content.revoked |= records.revoked(changed.values())
+        content.records.update({name: (serial, record) for name, record in changed.items()})
+
+    def _line(self, serial: int, name: str, record: Record, before: str) -> tuple[bytes, str]:
+        body = {"serial": serial, "name": name, "record": record}
+        tie = self._sealing.line(before, _bytes(body))
+        return _bytes({**body, "tie": tie}) + b"\n", tie
+
+    def _take(self, raw: bytes, found: Content) -> bool:
+        try:
+            line: dict[str, Any] = json.loads(raw)
+            tie = line.pop("tie")
+            if tie != self._sealing.line(found.tie, _bytes(line)) or line["serial"] < found.serial:
+                return False
+            serial, name, record = line["serial"], line["name"], line["record"]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return False
+        found.serial, found.tie = serial, tie
+        found.lines += 1
+        found.revoked |= records.revoked([record])
+        if name:
+            found.records[name] = (serial, record)
+        return True
+
+
+def _bytes(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":"), sort_keys=True).encode()

@@ -1,0 +1,82 @@
+"""The key that secrets of identities are sealed under: `control/identities.key`, made at the first start, mode 0600.
+
+Second factors lie in the catalogue sealed under it, so that a copy of the catalogue alone gives none away; networks that
+somebody signed in from are kept as a keyed hash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from appliance.access.refusals import IdentityKeyError
+
+SIZE: Final = 32
+_NONCE: Final = 12
+
+
+@dataclass(frozen=True, repr=False)
+class Sealing:
+    """The key at work."""
+
+    key: bytes
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """The key in a file, made where there is none; IdentityKeyError where it is damaged."""
+        with contextlib.suppress(FileNotFoundError):
+            key = path.read_bytes()
+            if len(key) != SIZE:
+                raise IdentityKeyError("the key of identities' secrets is damaged", file=path.name)
+            return cls(key)
+        key = secrets.token_bytes(SIZE)
+        write_whole(path, key)
+        return cls(key)
+
+    def seal(self, secret: bytes, name: str) -> bytes:
+        """AES-256-GCM, bound to the identity it belongs to."""
+        nonce = secrets.token_bytes(_NONCE)
+        return nonce + AESGCM(self._derived(b"factor")).encrypt(nonce, secret, name.encode())
+
+    def open(self, sealed: bytes, name: str) -> bytes:
+        """IdentityKeyError where it was sealed under another key, or belongs to another identity."""
+        try:
+            return AESGCM(self._derived(b"factor")).decrypt(sealed[:_NONCE], sealed[_NONCE:], name.encode())
+        except (InvalidTag, ValueError):
+            raise IdentityKeyError("a second factor cannot be read: it is to be enrolled again") from None
+
+    def network(self, network: str) -> str:
+        """What is kept of a network: 128 bits of a keyed hash, hexadecimal."""
+        return hmac.digest(self._derived(b"network"), network.encode(), hashlib.sha256).hex()[:32]
+
+    def line(self, before: str, body: bytes) -> str:
+        """What ties a line of the copy to the one before it, hexadecimal."""
+        return hmac.digest(self._derived(b"copy"), before.encode() + b"\0" + body, hashlib.sha256).hex()
+
+    def _derived(self, what: bytes) -> bytes:
+        return hmac.digest(self.key, b"earwitness identities " + what, hashlib.sha256)
+
+
+def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """The file with this content, or as it was: on disk before this returns."""
+    scratch = path.with_name(f".{path.name}.new")
+    scratch.unlink(missing_ok=True)
+    with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(scratch, path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
