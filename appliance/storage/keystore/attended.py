@@ -68,6 +68,19 @@ class AttendedKeys(KeystoreWriter):
 
     # Modes.
 
+    def check_mode(self, tenant_id: str, mode: KeyMode, proof: Proof) -> None:
+        """Raises what `set_attended` or `set_auto` would, as far as it is known without trying the passphrase."""
+        other = KeyMode.AUTO if mode is KeyMode.ATTENDED else KeyMode.ATTENDED
+        tenant = self._in_mode(tenant_id, other)
+        if mode is KeyMode.ATTENDED:
+            check_passphrase(proof.passphrase)
+            self._refuse_full(tenant)
+
+    @staticmethod
+    def _refuse_full(tenant: TenantKey) -> None:
+        if tenant.pairs >= MAX_PAIRS:
+            raise TenantKeysFullError("this tenant's keys changed too often", limit=MAX_PAIRS)
+
     def set_attended(self, tenant_id: str, passphrase: str) -> str:
         """Turns a tenant's keys over to its passphrase; the recovery key, to be shown this once. It is locked after it.
 
@@ -77,8 +90,7 @@ class AttendedKeys(KeystoreWriter):
         check_passphrase(passphrase)
         with self._changing:
             tenant = self._in_mode(tenant_id, KeyMode.AUTO)
-            if tenant.pairs >= MAX_PAIRS:
-                raise TenantKeysFullError("this tenant's keys changed too often", limit=MAX_PAIRS)
+            self._refuse_full(tenant)
             privates = (hpke.new_private_key(), *tenant.privates)
             lock, recovery = make_lock(tenant.tenant, b"".join(privates), passphrase, self.cost)
             public = hpke.public_key(privates[0])

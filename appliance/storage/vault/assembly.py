@@ -10,6 +10,7 @@ from appliance.config.layout import Layout
 from appliance.process.status import Status
 from appliance.storage.keystore.rootslot import Fault, RootSlot, no_fault
 from appliance.storage.retention.clock import Reading
+from appliance.storage.vault.attendance import Attendance
 from appliance.storage.vault.contract import BucketStore
 from appliance.storage.vault.core import Vault
 from appliance.storage.vault.erasure import Eraser
@@ -49,6 +50,7 @@ class Assembly:
         self.policies = Policies(folder / "policies.json", lambda: self.timekeeper.state.clock_ns)
         self.legal = LegalHolds(vault, folder / "holds")
         vault.rules = Rulebook(self.timekeeper, self.policies, self.legal)
+        self.attendance = Attendance(vault, monotonic=monotonic)
         self.intake = Intake(vault, monotonic=monotonic)
         self.filer = Filer(vault, orphan_age_s=orphan_age_s, monotonic=monotonic)
         self.parker = Parker(vault)

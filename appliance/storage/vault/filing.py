@@ -18,7 +18,7 @@ import structlog
 
 from appliance.model import EarwitnessError, is_id
 from appliance.process.status import ALARM
-from appliance.storage.keystore.errors import KeyRefusedError, TenantKeyMissingError
+from appliance.storage.keystore.errors import KeyRefusedError, TenantKeyMissingError, TenantLockedError
 from appliance.storage.keystore.files import sync_directory
 from appliance.storage.sealed import (
     Footer,
@@ -245,13 +245,18 @@ class Filer:
         return found, footer
 
     def _check_key(self, recording_id: str, tenant_id: str) -> None:
-        """What is filed can be read: the key opens, and is of the tenant that the header names."""
+        """What is filed can be read: the key opens, and is of the tenant that the header names.
+
+        Whether it opens is seen later where the tenant's keys are locked: recording waits for nobody.
+        """
         if self._vault.keystore.tenant_of(recording_id) != tenant_id:
             raise _RefusedError("its key belongs to another tenant")
         try:
             self._vault.keystore.data_key(recording_id)
         except TenantKeyMissingError as error:
             raise _RefusedError("the tenant is unknown: it has no key pair") from error
+        except TenantLockedError:
+            return
         except KeyRefusedError as error:
             raise _RefusedError("its key does not open with the tenant's key pair") from error
 

@@ -120,3 +120,16 @@ class Watchman:
             )
         else:
             self._vault.status.clear_condition("KeystoreDamaged")
+            self._drop_expired()
+
+    def _drop_expired(self) -> None:
+        """What grants have is not given out once its time is over; here it goes from the disk."""
+        try:
+            dropped = self._vault.keystore.drop_expired()
+        except (
+            EarwitnessError
+        ) as error:  # of the copies, and their condition is raised; there is a next round
+            log.warning("expired keys of grants not destroyed yet", reason=error.reason)
+        else:
+            if dropped:
+                log.info("expired keys of grants destroyed", keys=dropped)

@@ -15,12 +15,13 @@ from appliance.model import EarwitnessError
 from appliance.process import child
 from appliance.process.status import WARNING
 from appliance.storage.vault.assembly import Assembly
+from appliance.storage.vault.attendanceservice import TenantKeysServicer
 from appliance.storage.vault.calendar import Calendar
 from appliance.storage.vault.openstore import open_slots, open_store
 from appliance.storage.vault.retentionservice import RetentionServicer
 from appliance.storage.vault.service import VaultServicer
 from appliance.storage.vault.watch import Watchman
-from earwitness.internal.v1 import retention_pb2_grpc, vault_pb2_grpc
+from earwitness.internal.v1 import retention_pb2_grpc, tenantkeys_pb2_grpc, vault_pb2_grpc
 
 POLL_S = 0.25
 LOOK_EVERY_S = 5.0
@@ -47,6 +48,7 @@ def rounds(parts: Assembly, watchman: Watchman, stopping: threading.Event) -> No
     """Deposits and recordings out of the spool, and deleted ones out of their buckets, until told to stop."""
     looked = -LOOK_EVERY_S
     while not stopping.is_set():
+        parts.attendance.poll()
         parts.intake.poll()
         parts.filer.poll()
         _park(parts)
@@ -96,6 +98,7 @@ def main(follow: Callable[[Assembly, Settings], Follower]) -> None:
 
     def register(server: grpc.Server) -> None:
         vault_pb2_grpc.add_VaultServiceServicer_to_server(VaultServicer(parts, stopping), server)
+        tenantkeys_pb2_grpc.add_TenantKeysServiceServicer_to_server(TenantKeysServicer(parts), server)
         retention_pb2_grpc.add_RetentionServiceServicer_to_server(RetentionServicer(parts), server)
 
     def stop() -> None:
