@@ -108,12 +108,43 @@ ALLOWED: Final[Mapping[str, frozenset[Role]]] = {
     "/earwitness.v1.GrantsService/GetGrant": _AUDITS | _SUPPORT,
     "/earwitness.v1.GrantsService/ListGrants": _AUDITS | _SUPPORT,
     "/earwitness.v1.GrantsService/ListGrantUses": _AUDITS | _SUPPORT,
+    # Whom one may see and manage `rights` says; everybody sees and renews the own.
+    "/earwitness.v1.AccessService/CreateIdentity": _CONFIGURES,
+    "/earwitness.v1.AccessService/GetIdentity": _ANYBODY,
+    "/earwitness.v1.AccessService/ListIdentities": _CONFIGURES | {Role.AUDITOR},
+    "/earwitness.v1.AccessService/UpdateIdentity": _CONFIGURES,
+    "/earwitness.v1.AccessService/DisableIdentity": _CONFIGURES,
+    "/earwitness.v1.AccessService/EnableIdentity": _CONFIGURES,
+    "/earwitness.v1.AccessService/GetCaller": _ANYBODY,
+    "/earwitness.v1.AccessService/IssueCertificate": _CONFIGURES,
+    "/earwitness.v1.AccessService/RenewCertificate": _ANYBODY,
+    "/earwitness.v1.AccessService/RevokeCertificate": _CONFIGURES,
+    "/earwitness.v1.AccessService/ListCertificates": _ANYBODY,
+    "/earwitness.v1.AccessService/AddSubject": _CONFIGURES,
+    "/earwitness.v1.AccessService/RemoveSubject": _CONFIGURES,
+    "/earwitness.v1.AccessService/ResetPassphrase": _CONFIGURES,
+    "/earwitness.v1.AccessService/EnrolPassphrase": _ANYBODY,
+    "/earwitness.v1.AccessService/ChangePassphrase": _ANYBODY,
+    "/earwitness.v1.AccessService/SignIn": _ANYBODY,
+    "/earwitness.v1.AccessService/SignOut": _ANYBODY,
+    "/earwitness.v1.AccessService/ListSessions": _ANYBODY,
+    "/earwitness.v1.AccessService/RevokeSession": _ANYBODY,
     # Standard services: they say nothing of calls.
     "/grpc.health.v1.Health/Check": _ANYBODY,
     "/grpc.health.v1.Health/List": _ANYBODY,
     "/grpc.health.v1.Health/Watch": _ANYBODY,
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _ANYBODY,
 }
+
+OPEN: Final = frozenset(
+    {
+        "/earwitness.v1.AccessService/SignIn",
+        "/earwitness.v1.AccessService/EnrolPassphrase",
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+    }
+)
+"""What may be called without a certificate or token, on the listener for tokens."""
 
 
 def check(identity: Identity, method: str) -> None:
