@@ -16,9 +16,9 @@ import sqlalchemy as sa
 import structlog
 
 from appliance.api import names
-from appliance.api.audit import Trail
-from appliance.api.errors import AuditUnavailableError
 from appliance.api.store import Store
+from appliance.audit.errors import AuditUnavailableError
+from appliance.audit.trail import Trail
 from appliance.catalog import events, state
 from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.catalog.events import Event, EventType
@@ -111,6 +111,7 @@ class Acts:
             {
                 "what": ACT,
                 "who": _WHO.get(act.by, ""),
+                "tenant": act.tenant_id,
                 "action": action,
                 "subject": names.call(act.tenant_id, act.call_id),
                 "line": names.line(act.tenant_id, act.line_id),
@@ -145,7 +146,7 @@ class Acts:
         assert self._audited is not None
         if key not in self._audited:
             full = {"time_ns": time.time_ns(), "request": key, **record}
-            await asyncio.to_thread(self._trail.write, full, durable=True)
+            await self._trail.append(full, durable=True)
             self._audited.add(key)
 
     async def close(self) -> None:

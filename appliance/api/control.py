@@ -22,10 +22,10 @@ from grpc_reflection.v1alpha import reflection
 from appliance.access import identities, pki
 from appliance.access.identities import SITE_ROLES, Role
 from appliance.api.acts import Acts
-from appliance.api.audit import Trail
 from appliance.api.board import Board
 from appliance.api.box import Box
 from appliance.api.calls import Calls
+from appliance.api.concerns import Concerns
 from appliance.api.events import Events
 from appliance.api.follow import Follower
 from appliance.api.gate import Gate
@@ -45,6 +45,8 @@ from appliance.api.taking import Taker
 from appliance.api.tenants import Tenants
 from appliance.api.vault import Vault, VaultReader
 from appliance.api.vaultretention import VaultRetention
+from appliance.audit.refusals import Refusals
+from appliance.audit.trail import Trail
 from appliance.catalog import database, events, requests
 from appliance.catalog.database import Database
 from appliance.catalog.errors import CatalogueUnavailableError
@@ -159,6 +161,7 @@ class Control:
         self._rate = rate or RateLimit()
         self._clock_ns = clock_ns
         self._heartbeat_s = heartbeat_s
+        self._refusals = Refusals()
         self._exit = AsyncExitStack()
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the package has no types of it
         self.provisioned = asyncio.Event()
@@ -175,7 +178,7 @@ class Control:
         store = Store(database_, self._status)
         self._exit.callback(store.close)
         await self._enroll(store, admin)
-        trail = self.trail = Trail(layout.control / "audit.jsonl", self._status)
+        trail = self.trail = await asyncio.to_thread(Trail, layout.control, self._status)
         self._exit.callback(trail.close)
         self.parts = await self._assemble(store)
         self._acts = Acts(layout, store, trail, self._status)
@@ -183,8 +186,11 @@ class Control:
         self._samples = Samples(store, self.parts.prompts, self._status, self._clock_ns)
         await self._samples.settle()
         await self.parts.routing.restore()
+        concerns = Concerns(store, self.parts.board, self.parts.retention)
         server = grpc.aio.server(
-            interceptors=[Gate(store, trail, self._rate)], options=OPTIONS, maximum_concurrent_rpcs=MAX_CALLS
+            interceptors=[Gate(store, trail, self._rate, concerns, self._refusals)],
+            options=OPTIONS,
+            maximum_concurrent_rpcs=MAX_CALLS,
         )
         await self._register(server)
         api = self._settings.api
@@ -331,6 +337,7 @@ class Control:
                     analyzed_s = time.monotonic()
             except CatalogueUnavailableError:
                 pass  # its condition is raised; there is a next round
+            await self.trail.tell(self._refusals)
             await self.parts.line_policies.try_push()
             self.parts.renders.expire()
             await asyncio.sleep(HOUSEKEEPING_S)

@@ -71,12 +71,6 @@ class SignalingUnavailableError(UnavailableError):
     reason = "SIGNALING_UNAVAILABLE"
 
 
-class AuditUnavailableError(UnavailableError):
-    """The audit log cannot be written, so nothing is done."""
-
-    reason = "AUDIT_UNAVAILABLE"
-
-
 class RoutingUnwrittenError(UnavailableError):
     """The routing table cannot be written: signaling would not know of the change."""
 

@@ -25,15 +25,17 @@ from appliance.access import certificates, identities, policy
 from appliance.access.errors import NoCertificateError
 from appliance.access.identities import Identity
 from appliance.api import names, scope
-from appliance.api.audit import Trail
+from appliance.api.concerns import Concerns
 from appliance.api.errors import (
-    AuditUnavailableError,
     RequestMalformedError,
     UploadTooSlowError,
     wire_status,
 )
 from appliance.api.limits import RateLimit
 from appliance.api.store import Store
+from appliance.audit.errors import AuditUnavailableError
+from appliance.audit.refusals import Refusals
+from appliance.audit.trail import Trail
 from appliance.model import EarwitnessError, is_id, new_id
 from appliance.process import rpc
 
@@ -58,6 +60,7 @@ class Call:
     request_id: str
     identity: Identity | None = None
     subject: str = ""
+    tenant_id: str = ""  # whom it concerns
     purpose: str = ""
     started_s: float = field(default_factory=time.monotonic)
 
@@ -99,10 +102,14 @@ _current: contextvars.ContextVar[Call] = contextvars.ContextVar("call")
 class Gate(grpc.aio.ServerInterceptor):
     """The interceptor of the public server."""
 
-    def __init__(self, store: Store, trail: Trail, limit: RateLimit) -> None:
+    def __init__(
+        self, store: Store, trail: Trail, limit: RateLimit, concerns: Concerns, refusals: Refusals
+    ) -> None:
         self._store = store
         self._trail = trail
         self._limit = limit
+        self._concerns = concerns
+        self._refusals = refusals
 
     async def intercept_service(
         self,
@@ -165,6 +172,7 @@ class Gate(grpc.aio.ServerInterceptor):
             _describe(call, await message.first() if isinstance(message, Upload) else message)
             policy.check(call.identity, method)
             if audited:
+                call.tenant_id = await self._concerns.tenant_of(call.subject, call.identity)
                 await self._audit(call, "asked", durable=not _LISTS.fullmatch(method))
             admitted = True
             return await handle(message)
@@ -181,7 +189,7 @@ class Gate(grpc.aio.ServerInterceptor):
             await _abort(context, rpc.grpc_status(rpc.unexpected()), call)
         finally:
             if audited and (admitted or outcome != "CANCELLED"):
-                await self._conclude(call, outcome)
+                await self._conclude(call, outcome, admitted)
 
     async def _stream(self, inner: Any, request: Any, context: Any) -> None:
         answer = inner(request, context)
@@ -213,15 +221,21 @@ class Gate(grpc.aio.ServerInterceptor):
             "what": what,
             "request": call.request_id,
             "who": call.identity.name if call.identity else "",
+            "roles": sorted(call.identity.roles) if call.identity else [],
+            "tenant": call.tenant_id,
             "certificate": call.identity.fingerprint if call.identity else "",
             "method": call.method,
             "subject": call.subject,
             **({"purpose": call.purpose} if call.purpose else {}),
             **more,
         }
-        await asyncio.to_thread(self._trail.write, record, durable=durable)
+        await self._trail.append(record, durable=durable)
 
-    async def _conclude(self, call: Call, outcome: str) -> None:
+    async def _conclude(self, call: Call, outcome: str, admitted: bool) -> None:
+        if not admitted:
+            if not self._refusals.take(time.monotonic()):
+                return  # counted, and the count is written down
+            call.tenant_id = call.tenant_id or (call.identity.tenant_id if call.identity else "")
         took_ms = round((time.monotonic() - call.started_s) * 1000)
         try:
             # Shielded: a caller that goes away must not take the last line with it.

@@ -514,6 +514,10 @@ class Box:
         self._clients.append(made)
         return made
 
+    def audited(self) -> list[dict]:
+        """The entries of the audit log, oldest first."""
+        return self.control.trail.tail(1 << 30)
+
     def fix_port(self) -> None:
         """The next start listens where this one does."""
         api = self.settings.api.model_copy(update={"port": self.port})

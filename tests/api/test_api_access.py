@@ -15,8 +15,8 @@ import earwitness
 from appliance.access import certificates, identities, pki
 from appliance.access.errors import RateLimitError
 from appliance.access.identities import Role
-from appliance.api.errors import AuditUnavailableError
 from appliance.api.limits import RateLimit
+from appliance.audit.errors import AuditUnavailableError
 from appliance.model import new_id
 from earwitness.v1 import box_pb2, calls_pb2, events_pb2, recordings_pb2, tenants_pb2
 
@@ -30,7 +30,7 @@ def refused(call) -> earwitness.Details:
 
 
 def audit(box) -> list[dict]:
-    return [json.loads(line) for line in (box.layout.control / "audit.jsonl").read_text().splitlines()]
+    return box.audited()
 
 
 def test_a_certificate_of_another_authority_is_refused_by_tls(box, tmp_path):
@@ -125,19 +125,17 @@ def test_what_is_no_name_is_not_repeated_in_audit_or_errors(box):
             recordings_pb2.ListRecordingsRequest(parent="tenants/-", filter="party.number = Ada Lovelace")
         )
     )
-    assert (
-        "Lovelace" not in (box.layout.control / "audit.jsonl").read_text() and "Lovelace" not in found.message
-    )
+    assert "Lovelace" not in json.dumps(audit(box)) and "Lovelace" not in found.message
 
 
 def test_without_audit_nothing_is_done(box):
     box.default_line()
     client = box.client()
     tenants = len(client.tenants.ListTenants(LIST).tenants)
-    trail = box.control.trail
-    kept = trail._file
-    full = os.open("/dev/full", os.O_WRONLY)
-    trail._file = full
+    tail = box.control.trail.log._tail
+    kept = tail._fd
+    full = os.open("/dev/full", os.O_RDWR)
+    tail._fd = full
     try:
         found = refused(
             lambda: client.tenants.CreateTenant(
@@ -146,7 +144,7 @@ def test_without_audit_nothing_is_done(box):
         )
         raised = [one.type for one in box.status.conditions() if one.type == "AuditUnwritable"]
     finally:
-        trail._file = kept
+        tail._fd = kept
         os.close(full)
     assert (found.code, found.reason) == (grpc.StatusCode.UNAVAILABLE, AuditUnavailableError.reason)
     assert found.retry_after_s and raised

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 import pytest
@@ -21,8 +20,7 @@ PAUSE, RESUME, STOP = (
 
 
 def audited(box, what: str = "act") -> list[dict]:
-    lines = (box.layout.control / "audit.jsonl").read_text().splitlines()
-    return [one for one in map(json.loads, lines) if one["what"] == what]
+    return [one for one in box.audited() if one["what"] == what]
 
 
 def told(client, count: int) -> list[events_pb2.Event]:
@@ -105,16 +103,16 @@ def test_what_signaling_has_forgotten_is_said(box, call):
 
 
 def test_without_audit_an_act_waits(box, call):
-    trail = box.control.trail
-    kept = trail._file
-    full = os.open("/dev/full", os.O_WRONLY)
-    trail._file = full
+    tail = box.control.trail.log._tail
+    kept = tail._fd
+    full = os.open("/dev/full", os.O_RDWR)
+    tail._fd = full
     try:
         box.signaling.acted(call, PAUSE)
         box.wait(lambda: [one for one in box.status.conditions() if one.type == "AuditUnwritable"])
         assert "acts_written_down" not in box.status.counters()
     finally:
-        trail._file = kept
+        tail._fd = kept
         os.close(full)
     assert [event.state for event in told(box.client(), 1)] == ["PAUSE"]
     assert len(audited(box)) == 1
@@ -130,12 +128,11 @@ def test_an_act_whose_event_a_crash_took_is_told_and_not_audited_again(box, call
 
     box.write(as_before)
     box.stop()
-    (box.layout.control / "audit.jsonl").open("a").write('{"what":"act","request":"torn')
-    (box.layout.control / "audit.jsonl").open("a").write("\n")
+    segment = box.layout.control / "audit" / "entries-000001.jsonl"
+    segment.write_bytes(segment.read_bytes() + b'{"what":"act","request":"torn')
     box.start()
     told(box.client(), 1)
-    lines = (box.layout.control / "audit.jsonl").read_text().splitlines()
-    assert sum('"what":"act"' in one and "first/1" in one for one in lines) == 1
+    assert [one["request"] for one in audited(box)] == ["first/1"]
 
 
 def test_the_end_of_the_audit_file_is_read_in_whole_lines(box):

@@ -296,9 +296,7 @@ def test_who_may(box, home):
     assert refused(
         lambda: integration.prompts.DeletePrompt(pb.DeletePromptRequest(name=made.name))
     ).reason == ("METHOD_DENIED")
-    records = [
-        json.loads(one) for one in (box.layout.control / "audit.jsonl").read_text("utf-8").splitlines()
-    ]
+    records = box.audited()
     asked = [one for one in records if one["method"].endswith("/CreatePrompt") and one["what"] == "asked"]
     assert [(one["who"], one["subject"]) for one in asked] == [("admin", home)]
     assert WORDS[:10] not in json.dumps(records), "names and ids, not what was said"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import grpc
 import pytest
 
@@ -340,8 +338,9 @@ def test_changes_are_in_the_audit_by_their_names(box):
     tenant, _ = box.default_line()
     name = f"tenants/{tenant}/retentionPolicy"
     update(box.client(), name, retention="8y")
-    lines = [json.loads(line) for line in (box.layout.control / "audit.jsonl").read_text().splitlines()]
     asked = [
-        one for one in lines if one["method"].endswith("UpdateRetentionPolicy") and one["what"] == "asked"
+        one
+        for one in box.audited()
+        if one["method"].endswith("UpdateRetentionPolicy") and one["what"] == "asked"
     ]
     assert [one["subject"] for one in asked] == [name]

@@ -123,7 +123,7 @@ def test_an_inline_call_on_the_console(box: EmbeddedBox, tmp_path: Path) -> None
         watch.close()
 
     def acts() -> list[dict[str, str]] | None:
-        lines = (box.layout.control / "audit.jsonl").read_text().splitlines()
+        lines = (box.layout.control / "audit" / "entries-000001.jsonl").read_text().splitlines()
         found = [one for one in map(json.loads, lines) if one["what"] == "act"]
         return found if len(found) >= 3 else None
 

@@ -1,0 +1,106 @@
+"""The way into the log for whoever does something: records in, conditions out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from appliance.audit import entry, segments
+from appliance.audit.errors import AuditUnavailableError
+from appliance.audit.log import Log
+from appliance.audit.opening import open_log
+from appliance.audit.refusals import Refusals
+from appliance.process.status import ALARM, WARNING, Status
+
+UNWRITABLE: Final = "AuditUnwritable"
+ROLLED_BACK: Final = "AuditRolledBack"
+_WHY: Final = {
+    "shorter": "it is shorter than what was signed",
+    "other": "entries are not those that were signed",
+    "key-lost": "its key is gone",
+    "checkpoints-missing": "its checkpoints are gone",
+    "checkpoint-forged": "a checkpoint among its files is not of its key",
+}
+
+
+class Trail:
+    """The audit log of a control directory. Lines hold names, ids and stable words, never what a call answered."""
+
+    def __init__(
+        self, control: Path, status: Status, clock_ns: Callable[[], int] = time.time_ns, **options: float
+    ) -> None:
+        """Opens it, and says what was found; AuditUnavailableError where it cannot be."""
+        self._status = status
+        try:
+            control.mkdir(mode=0o700, parents=True, exist_ok=True)
+            opened = open_log(control, clock_ns)
+            self.log = Log(opened, clock_ns=clock_ns, told=self._told, **options)  # type: ignore[arg-type]
+        except OSError as error:
+            self._told(error)
+            raise AuditUnavailableError("the audit log cannot be opened", errno=error.errno or 0) from error
+        if opened.alarm:
+            status.raise_condition(
+                ROLLED_BACK,
+                ALARM,
+                f"The audit log is not what was signed: {_WHY[opened.alarm]}. Find out who had the disk in hand; verify it "
+                "against checkpoints kept elsewhere (docs/audit.md).",
+            )
+        elif opened.generation > 1:
+            status.raise_condition(
+                ROLLED_BACK,
+                WARNING,
+                f"The audit log was broken before, and is in its generation {opened.generation} (docs/audit.md).",
+            )
+
+    def _told(self, error: OSError | None) -> None:
+        if error is None:
+            self._status.clear_condition(UNWRITABLE)
+            return
+        self._status.raise_condition(
+            UNWRITABLE,
+            ALARM,
+            "The audit log cannot be written, so calls of the API are refused: make space.",
+        )
+
+    def write(self, record: Mapping[str, object], *, durable: bool) -> int:
+        """Append an entry; its number. `durable`: on disk before this returns. AuditUnavailableError."""
+        return self.log.submit(entry.pack(record), durable=durable).result()
+
+    async def append(self, record: Mapping[str, object], *, durable: bool) -> int:
+        """The same within a loop. Who goes away meanwhile takes no entry away."""
+        return await asyncio.shield(asyncio.wrap_future(self.log.submit(entry.pack(record), durable=durable)))
+
+    async def tell(self, refusals: Refusals) -> None:
+        """Write down how many refused calls were counted and not written one by one."""
+        if count := refusals.counted():
+            try:
+                await self.append(
+                    {"time_ns": time.time_ns(), "what": "refused", "count": count}, durable=False
+                )
+            except AuditUnavailableError:
+                refusals.put_back(count)  # its condition is raised
+
+    def tail(self, size: int) -> list[dict[str, object]]:
+        """The entries that stand whole in the last `size` bytes, oldest first; AuditUnavailableError."""
+        found = b""
+        try:
+            for serial in reversed(segments.serials(self.log.folder)):
+                with segments.path_of(self.log.folder, serial).open("rb") as file:
+                    wanted = size - len(found)
+                    end = file.seek(0, 2)
+                    file.seek(max(0, end - wanted))
+                    some = file.read(wanted)
+                    found = (some if end <= wanted else some.partition(b"\n")[2]) + found
+                if end >= wanted:
+                    break
+        except OSError as error:
+            raise AuditUnavailableError("the audit log cannot be read", errno=error.errno or 0) from error
+        records = map(entry.parse, found.split(b"\n"))
+        return [record for record in records if record is not None]
+
+    def close(self) -> None:
+        """Everything durable and signed."""
+        self.log.close()

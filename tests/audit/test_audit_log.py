@@ -1,0 +1,211 @@
+"""The log on disk: what is acknowledged stays, what is torn never was, what was signed is held against what is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+
+import audit_kit as kit
+import pytest
+
+from appliance.audit import entry, tree
+from appliance.audit.errors import AuditUnavailableError, EntryInvalidError
+from appliance.audit.log import root_at
+from appliance.audit.note import Verifier, open_note
+from appliance.audit.reader import Reader
+
+
+def naive_root(found: list[bytes]) -> bytes:
+    growing = tree.CompactRange()
+    for one in found:
+        growing.append(tree.leaf_hash(one))
+    return growing.root()
+
+
+def test_entries_are_lines_in_their_order_and_signed_at_the_end(tmp_path):
+    with kit.running(tmp_path) as log:
+        kit.write(log, 10)
+        key = str(log.signer.verifier)
+    assert [one["request"] for one in kit.records(tmp_path)] == [f"r{n}" for n in range(10)]
+    assert (tmp_path / "audit.key").stat().st_mode & 0o777 == 0o600
+    kept = [json.loads(one) for one in (tmp_path / "audit/checkpoints.jsonl").read_text().splitlines()]
+    assert [open_note(one["note"], [Verifier.parse(key)])[0].split("\n")[1] for one in kept] == ["0", "10"]
+    with kit.running(tmp_path) as log:
+        assert log.size == 10 and log.signed.checkpoint.root == naive_root(kit.lines(tmp_path))
+        assert str(log.signer.verifier) == key and log.generation == 1
+        kit.write(log, 5, start=10)
+        assert root_at(log, 10) == naive_root(kit.lines(tmp_path)[:10])
+        assert log.sign().checkpoint.size == 15
+
+
+def test_many_writers_share_what_they_wait_for_and_each_gets_its_number(tmp_path):
+    with kit.running(tmp_path) as log:
+        syncs = []
+        sync = log._tail.sync
+        log._tail.sync = lambda: (syncs.append(1), sync())
+        numbers: list[int] = []
+
+        def work(start: int) -> None:
+            for number in range(start, start + 50):
+                numbers.append(log.submit(kit.line(number), durable=True).result(10))
+
+        threads = [threading.Thread(target=work, args=(1000 * n,)) for n in range(16)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        assert sorted(numbers) == list(range(800)) and len(syncs) < 800
+    assert len(kit.lines(tmp_path)) == 800
+
+
+def test_segments_follow_one_another(tmp_path):
+    with kit.running(tmp_path, segment=2000) as log:
+        for batch in range(30):
+            kit.write(log, 5, start=5 * batch)
+        assert len(log.table.closed) >= 3
+        for start in (0, 1, 37, 80, 149, 150):
+            reader, found = Reader(log, start), []
+            while some := reader.take(most=7):
+                found += some
+            assert [one.index for one in found] == list(range(start, 150))
+            assert all(json.loads(one.line)["request"] == f"r{one.index}" for one in found)
+    for _ in range(2):
+        with kit.running(tmp_path, segment=2000) as log:
+            assert log.size == 150 and log.generation == 1
+            assert root_at(log, 150) == naive_root(kit.lines(tmp_path))
+        (tmp_path / "audit/segments.json").unlink()
+        (tmp_path / "audit/nodes-1-02").unlink()
+
+
+@pytest.mark.parametrize("torn", [b'{"time_ns":1,"what":"as', b"\0" * 300, b'{"a":1}\n{"b', b"xx\n"])
+def test_what_a_crash_tore_is_cut_and_said(tmp_path, torn):
+    with kit.running(tmp_path) as log:
+        kit.write(log, 7)
+    whole = torn.startswith(b'{"a"')
+    kit.rewrite(kit.segment(tmp_path), lambda data: data + torn)
+    with kit.running(tmp_path) as log:
+        log.sign()
+        assert log.generation == 1
+        found = kit.records(tmp_path)
+    assert [one.get("what") for one in found[7:]] == [*([None] if whole else []), "recovered"]
+    assert found[-1]["bytes"] == len(torn) - 8 * whole
+
+
+def test_what_was_durable_but_not_signed_stays(tmp_path):
+    with kit.running(tmp_path) as log:
+        kit.write(log, 3)
+    kit.rewrite(kit.segment(tmp_path), lambda data: data + kit.line(3) + b"\n" + kit.line(4) + b"\n")
+    with kit.running(tmp_path) as log:
+        assert log.size == 5 and log.signed.checkpoint.size == 3
+        assert log.sign().checkpoint.root == naive_root(kit.lines(tmp_path))
+
+
+def test_a_full_disk_refuses_and_leaves_nothing_half_done(tmp_path):
+    with kit.running(tmp_path) as log:
+        kit.write(log, 3)
+        kit.write(log, 2, start=3, durable=False)
+        kept = log._tail._fd
+        full = os.open("/dev/full", os.O_RDWR)
+        log._tail._fd = full
+        for durable in (True, False):
+            with pytest.raises(AuditUnavailableError):
+                log.submit(kit.line(99), durable=durable).result(10)
+        with pytest.raises(AuditUnavailableError):
+            log.sign()
+        log._tail._fd = kept
+        os.close(full)
+        kit.write(log, 1, start=5)
+    assert [one["request"] for one in kit.records(tmp_path)] == [f"r{n}" for n in range(6)]
+
+
+def test_after_a_failed_sync_what_was_acknowledged_is_written_again(tmp_path):
+    told = []
+    with kit.running(tmp_path, told=told.append) as log:
+        kit.write(log, 2)
+        kit.write(log, 1, start=2, durable=False)
+        sync = log._tail.sync
+
+        def fail() -> None:
+            os.ftruncate(log._tail._fd, log._synced)  # as if the pages were dropped
+            raise OSError(5, "input/output error")
+
+        log._tail.sync = fail
+        with pytest.raises(AuditUnavailableError):
+            log.submit(kit.line(99), durable=True).result(10)
+        log._tail.sync = sync
+        kit.write(log, 1, start=3)
+    assert [one["request"] for one in kit.records(tmp_path)] == ["r0", "r1", "r2", "r3"]
+    assert isinstance(told[0], OSError) and told[-1] is None
+
+
+def test_a_checkpoint_is_signed_by_itself_after_a_while(tmp_path):
+    with kit.running(tmp_path, sign_s=0.01) as log:
+        kit.write(log, 3)
+        with log.grown:
+            assert log.grown.wait_for(lambda: log.signed.checkpoint.size == 3, 0) or True
+        for _ in range(1000):
+            if log.signed.checkpoint.size == 3:
+                break
+            threading.Event().wait(0.01)
+        assert log.signed.checkpoint.size == 3
+        newest = json.loads((tmp_path / "audit/checkpoint").read_text())
+        assert newest["note"] == log.signed.note
+
+
+def test_what_an_older_release_wrote_becomes_the_first_entries(tmp_path):
+    old = b'{"what":"asked","who":"admin","x":{"y":1}}\n{"what":"do\n{"what":"done"}\n'
+    (tmp_path / "audit.jsonl").write_bytes(old)
+    with kit.running(tmp_path) as log:
+        kit.write(log, 1)
+    found = kit.records(tmp_path)
+    assert kit.lines(tmp_path)[0] == old.split(b"\n")[0]
+    assert [one["what"] for one in found] == ["asked", "done", "taken-over", "asked"]
+    assert (found[2]["entries"], found[2]["torn"]) == (2, 1)
+    assert not (tmp_path / "audit.jsonl").exists()
+    (tmp_path / "audit.jsonl").write_bytes(b'{"what":"later"}\n')
+    with kit.running(tmp_path) as log:
+        log.sign()
+    found = kit.records(tmp_path)
+    assert found[-1]["what"] == "put-aside" and (tmp_path / "audit" / found[-1]["file"]).exists()
+
+
+def test_taking_over_that_was_broken_off_is_done_again(tmp_path):
+    (tmp_path / "audit.jsonl").write_bytes(b'{"what":"asked"}\n')
+    kit.opened(tmp_path)
+    kit.segment(tmp_path).unlink()
+    with kit.running(tmp_path) as log:
+        log.sign()
+        assert log.generation == 1
+    assert [one["what"] for one in kit.records(tmp_path)] == ["asked", "taken-over"]
+
+
+def test_after_the_end_nothing_is_taken(tmp_path):
+    with kit.running(tmp_path) as log:
+        pass
+    log.close()
+    with pytest.raises(AuditUnavailableError):
+        log.submit(b"{}", durable=True)
+    with pytest.raises(AuditUnavailableError):
+        log.sign()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {}, {"a": "x" * 401}, {"a": None}, {"a": {"b": 1}}, {"a": 2**64}, {"a": ["x"] * 17}, {"a": [1]},
+        {"a b": 1}, {f"f{n}": 1 for n in range(33)}, {f"f{n}": "\u00e9" * 300 for n in range(10)}, {"a": 1.5},
+    ],
+)  # fmt: skip
+def test_what_is_no_entry_is_not_written(wrong):
+    with pytest.raises(EntryInvalidError):
+        entry.pack(wrong)
+
+
+def test_an_entry_is_read_as_far_as_it_can_be():
+    packed = entry.pack({"time_ns": 5, "who": "a\u00e9\n", "roles": ["operator"], "tenant": "t", "other": 1})
+    assert b"\n" not in packed and packed.isascii()
+    found = entry.Entry.of(packed)
+    assert (found.time_ns, found.who, found.roles, found.tenant) == (5, "a\u00e9\n", ("operator",), "t")
+    for one in (b"", b"[]", b"{", b"{" * 5000, b"\xff", b'{"time_ns":"x","who":5,"roles":{}}'):
+        assert entry.Entry.of(one) == entry.Entry()
