@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
+import postgres_kit
 import pytest
+
+from appliance.catalog.database import Database
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -12,3 +17,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="directory",
         help="what keeps the buckets in the vault's tests; zfs wants a pool (see tests/storage/vault/ground.py)",
     )
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgres_kit.Cluster]:
+    """A PostgreSQL server of this test process."""
+    if postgres_kit.programs() is None:
+        pytest.skip(postgres_kit.MISSING)
+    cluster = postgres_kit.Cluster.temporary()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.remove()
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: postgres_kit.Cluster) -> str:
+    """Name of a database that has the tables and nothing in them."""
+    name = postgres.new()
+    Database.of(postgres.url(name)).close()
+    return name
+
+
+@pytest.fixture
+def make_postgresql(postgres: postgres_kit.Cluster, migrated: str) -> Iterator[Callable[[], str]]:
+    """Makes databases that have the tables; gives their names."""
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(postgres.new(migrated))
+        return made[-1]
+
+    yield make
+    for name in made:
+        postgres.drop(name)

@@ -1,7 +1,8 @@
 """The catalogue's database: opened, brought to the present version, written by one at a time.
 
-SQLite by default, in WAL mode: readers never wait for the writer. `secure_delete` overwrites what is deleted, and
-`scrub` empties the write-ahead log, so that erased personal data does not linger in free pages.
+SQLite by default, in WAL mode: readers never wait for the writer. PostgreSQL (`postgresql`) for sites that outgrow it.
+On both a reader sees one state throughout, and `scrub` sees to it that what was erased is in no file any more: SQLite
+overwrites what is deleted (`secure_delete`), and empties its write-ahead log.
 """
 
 from __future__ import annotations
@@ -20,32 +21,78 @@ import alembic.runtime.migration
 import alembic.script
 import sqlalchemy as sa
 
+from appliance.catalog import postgresql
 from appliance.catalog.errors import CatalogueUnavailableError, CatalogueVersionError
+from appliance.catalog.numbering import Numbering
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_MS = 10_000
+PERSONAL = (
+    "parties",
+    "identifiers",
+    "marks",
+    "recordings",
+    "terms",
+    "number_parts",
+    "notes",
+    "recording_tags",
+)
+"""Tables that an erasure takes personal data from."""
 
 
 class Database:
     """One catalogue. `read` and `write` give connections within a transaction; writers take turns."""
 
-    def __init__(self, url: sa.URL | str) -> None:
-        # Parameters are personal data, and must not get into an error's text.
-        self.engine = sa.create_engine(url, hide_parameters=True)
+    def __init__(
+        self,
+        url: sa.URL | str,
+        *,
+        password_file: Path | None = None,
+        numbering: Numbering | None = None,
+    ) -> None:
+        self.url = sa.make_url(url)
+        self.sqlite = self.url.get_backend_name() == "sqlite"
         self._writing = threading.Lock()
-        self._sqlite = self.engine.dialect.name == "sqlite"
-        if self._sqlite:
-            sa.event.listen(self.engine, "connect", _prepare_sqlite)
-            sa.event.listen(self.engine, "begin", _begin_sqlite)
+        self._told = _sqlite_errors if self.sqlite else postgresql.errors
+        if self.sqlite:
+            # Parameters are personal data, and must not get into an error's text.
+            engine = sa.create_engine(self.url, hide_parameters=True)
+            sa.event.listen(engine, "connect", _prepare_sqlite)
+            sa.event.listen(engine, "begin", _begin_sqlite)
+        else:
+            engine = postgresql.make_engine(self.url, password_file)
+        self._base = engine
+        self.engine = engine.execution_options(earwitness_numbering=numbering or Numbering())
+        self._reading = (
+            self.engine
+            if self.sqlite
+            else self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        )
+        self._scrubber = None if self.sqlite else postgresql.Scrubber(engine, PERSONAL)
 
     @classmethod
-    def at(cls, path: Path) -> Database:
+    def at(cls, path: Path, *, numbering: Numbering | None = None) -> Database:
         """The catalogue in a file, made where there is none, and migrated."""
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Made with its mode from the start: it will hold personal data.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        database = cls(sa.URL.create("sqlite", database=str(path)))
-        database.migrate()
+        return cls.of(sa.URL.create("sqlite", database=str(path)), numbering=numbering)
+
+    @classmethod
+    def of(
+        cls,
+        url: sa.URL | str,
+        *,
+        password_file: Path | None = None,
+        numbering: Numbering | None = None,
+    ) -> Database:
+        """The catalogue at a URL, migrated. CatalogueUnavailableError, -UnsuitableError, -VersionError."""
+        database = cls(url, password_file=password_file, numbering=numbering)
+        try:
+            database.migrate()
+        except BaseException:
+            database.close()
+            raise
         return database
 
     def migrate(self) -> None:
@@ -56,6 +103,8 @@ class Database:
             script.revision for script in alembic.script.ScriptDirectory.from_config(config).walk_revisions()
         }
         with self.write() as connection:
+            if not self.sqlite:
+                postgresql.check(connection)
             present = alembic.runtime.migration.MigrationContext.configure(connection).get_current_revision()
             if present is not None and present not in known:
                 raise CatalogueVersionError("the catalogue was written by a newer release", revision=present)
@@ -65,39 +114,42 @@ class Database:
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A connection that sees one state of the catalogue throughout. CatalogueUnavailableError."""
-        with _told(), self.engine.connect() as connection, connection.begin():
+        with self._told(), self._reading.connect() as connection, connection.begin():
             yield connection
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """A connection whose changes hold all or none. CatalogueUnavailableError."""
-        with _told(), self._writing, self.engine.connect() as connection:
+        with self._told(), self._writing, self.engine.connect() as connection:
             # IMMEDIATE: a transaction that reads and then writes would else fail when another process wrote between.
             connection.execution_options(earwitness_write=True)
             with connection.begin():
+                if not self.sqlite:
+                    postgresql.begin_write(connection)
                 yield connection
 
     def scrub(self) -> bool:
-        """Empty the write-ahead log; False where a reader still needs it (try again later)."""
-        if not self._sqlite:
-            return True
-        with self._writing, contextlib.closing(self.engine.raw_connection()) as connection:
-            row = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        return row[0] == 0
+        """Let nothing that was erased stay in a file; False where it cannot be done now (try again later)."""
+        with self._told():
+            if self._scrubber is not None:
+                return self._scrubber.run()
+            with self._writing, contextlib.closing(self._base.raw_connection()) as connection:
+                row = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return bool(row[0] == 0)
 
     def analyze(self) -> None:
         """Let the planner look at how the tables are filled: a sample, which takes milliseconds."""
         with self.write() as connection:
-            if self._sqlite:
+            if self.sqlite:
                 connection.exec_driver_sql("PRAGMA analysis_limit = 1000")
             connection.exec_driver_sql("ANALYZE")
 
     def close(self) -> None:
-        self.engine.dispose()
+        self._base.dispose()
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _sqlite_errors() -> Iterator[None]:
     try:
         yield
     except sa.exc.OperationalError as error:
@@ -117,6 +169,17 @@ def is_damaged(path: Path) -> bool:
             return True
 
 
+def numbering_of(connection: sa.Connection) -> Numbering:
+    """How numbers are written where this catalogue is."""
+    return connection.get_execution_options().get("earwitness_numbering", Numbering())
+
+
+def erasing(connection: sa.Connection) -> None:
+    """Personal data goes in this transaction: `scrub` is to see to the files."""
+    if connection.dialect.name == "postgresql":
+        postgresql.want_scrub(connection)
+
+
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions are begun by _begin_sqlite, not by the driver
     cursor = connection.cursor()
@@ -126,6 +189,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.execute("PRAGMA secure_delete = ON")
     cursor.execute("PRAGMA case_sensitive_like = ON")  # as in PostgreSQL
+    cursor.execute("PRAGMA cache_size = -65536")  # KiB a connection: upper pages of the search index
     cursor.close()
 
 

@@ -8,14 +8,12 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import tables, values
+from appliance.catalog import tables, terms, values
 from appliance.catalog.filters import Comparison, Field, Node, fold
+from appliance.catalog.lookup import Clause, Lookup, begins, is_, of_word
+from appliance.catalog.numbering import Asked, asked
 from appliance.catalog.records import State
 from appliance.model import Direction, MarkKind, Role
-
-Clause = sa.ColumnElement[bool]
-Test = Callable[[sa.ColumnElement[Any]], Clause]
-IsCommon = Callable[[sa.Select[Any]], bool]
 
 FIELDS: Final[Mapping[str, Field]] = {
     "start_time": Field(values.ORDERED, values.time_ns),
@@ -35,8 +33,11 @@ FIELDS: Final[Mapping[str, Field]] = {
     "marks": Field(values.HAS, values.choice(MarkKind)),
     "party.role": Field(values.HAS, values.choice(Role)),
     "party.address": Field(values.EQUAL_OR_HAS, values.word),
-    "party.number": Field(values.EQUAL_OR_HAS, values.number),
+    "party.number": Field(values.EQUAL_OR_HAS, asked),
     "party.name": Field(values.HAS, values.words),
+    "agent": Field(values.EQUAL_OR_HAS, values.number_or_words),
+    "tags": Field(values.HAS, values.tag),
+    "notes": Field(values.HAS, values.text_words),
 }
 
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
@@ -65,73 +66,54 @@ _COLUMNS: Final[Mapping[str, sa.Column[Any]]] = {
 }
 
 
-def clause(node: Node, is_common: IsCommon = lambda _: False) -> Clause:
-    """The WHERE clause of a filter on `tables.recordings`.
-
-    `is_common` says of a query on a content table whether it gives very many rows. What is rare is looked up first, and
-    its recordings after that; what is common is asked of each recording on the way, since the first ones will do.
-    """
+def clause(node: Node, lookup: Lookup) -> Clause:
+    """The WHERE clause of a filter on `tables.recordings`."""
     return fold(
         node,
-        lambda part: _comparison(part, is_common),
+        lambda part: _comparison(part, lookup),
         sa.not_,
         lambda terms: sa.and_(*terms),
         lambda terms: sa.or_(*terms),
     )
 
 
-def _comparison(part: Comparison, is_common: IsCommon) -> Clause:
+def _comparison(part: Comparison, lookup: Lookup) -> Clause:
     column = _COLUMNS.get(part.field)
     if column is not None:
         compared: Clause = _COMPARE[part.operator](column, part.value)
         # What is unknown does not match; without this, NOT of it would not match either.
         return sa.and_(column.is_not(None), compared) if column.nullable else compared
-    clauses: list[Clause] = []
-    for column_of_content, test in _of_content(part):
-        table = column_of_content.table
-        found = sa.select(table.c.recording_id).where(test(column_of_content))
-        if is_common(found):
-            # Hidden from the planner, which would else go through all of what is common for each recording.
-            hidden = sa.func.coalesce(column_of_content, "")
-            clauses.append(sa.exists().where(table.c.recording_id == _r.id, test(hidden)))
-        else:
-            clauses.append(_r.id.in_(found))
-    every = sa.and_(*clauses)
-    return sa.not_(every) if part.operator == "!=" else every
+    found = _of_content(part, lookup)
+    return sa.not_(found) if part.operator == "!=" else found
 
 
-def _of_content(part: Comparison) -> list[tuple[sa.Column[Any], Test]]:
-    """Columns of content tables with tests, each of which some row of the recording passes."""
+def _of_content(part: Comparison, lookup: Lookup) -> Clause:
     value: Any = part.value
-    parties = tables.parties.c
-    match part.field, part.operator:
-        case "session_ids", _:
-            return [(tables.identifiers.c.value, _is(value))]
-        case "flags", _:
-            return [(tables.flags.c.flag, _is(value))]
-        case "marks", _:
-            return [(tables.marks.c.kind, _is(value))]
-        case "party.role", _:
-            return [(parties.role, _is(value))]
-        case "party.address", ":":
-            return [(parties.aor, _begins(value))]
-        case "party.address", _:
-            return [(parties.aor, _is(value))]
-        case "party.number", ":":
-            return [(parties.number_tail, _begins(values.significant_tail(value)))]
-        case "party.number", _:
-            return [(parties.number, _is(value))]
-        case "party.name", _:
+    has = part.operator == ":"
+    match part.field:
+        case "session_ids":
+            return lookup.terms([is_(terms.IDENTIFIER + value)])
+        case "flags":
+            return lookup.terms([is_(terms.FLAG + value)])
+        case "marks":
+            return lookup.terms([is_(terms.MARK + value)])
+        case "tags":
+            return lookup.terms([of_word(terms.TAG, value)])
+        case "notes":
+            return lookup.terms(of_word(terms.NOTE, word) for word in value)
+        case "party.role":
+            return lookup.party_role(value)
+        case "party.address":
+            return lookup.party(tables.parties.c.aor, begins(value) if has else is_(value))
+        case "party.number":
+            return lookup.number(terms.NUMBER, value, has)
+        case "party.name":
             # Each word asked for begins some word of a party's name.
-            return [(tables.party_words.c.word, _begins(start)) for start in value]
+            return lookup.terms(begins(terms.NAME + start) for start in value)
+        case "agent" if isinstance(value, Asked):
+            return lookup.number(terms.AGENT_NUMBER, value, has)
+        case "agent":
+            test = begins if has else is_
+            return lookup.terms(test(terms.AGENT_NAME + word) for word in value)
         case other:
             raise AssertionError(f"no such field: {other}")
-
-
-def _is(value: str) -> Test:
-    return lambda column: column == value
-
-
-def _begins(start: str) -> Test:
-    """As a range, which an index serves in every database (U+10FFFF sorts after all else)."""
-    return lambda column: sa.and_(column >= start, column < start + "\U0010ffff")

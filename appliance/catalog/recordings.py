@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import tables, values
+from appliance.catalog import tables, terms
+from appliance.catalog.building import build
+from appliance.catalog.database import erasing, numbering_of
 from appliance.catalog.errors import OrderError, RecordingNotFoundError
 from appliance.catalog.filters import Node
+from appliance.catalog.lookup import Lookup
 from appliance.catalog.recording_filter import clause
-from appliance.catalog.records import (
-    Certificate,
-    Description,
-    Held,
-    MarkRow,
-    PartyRow,
-    Recording,
-    State,
-    TrackRow,
-    etag_of,
-)
-from appliance.model import Direction, MarkKind, Role
+from appliance.catalog.records import Description, Held, Recording, State, etag_of
+from appliance.catalog.searchtables import notes, recording_tags
 
 _r = tables.recordings
 _CONTENT: Final = (
     tables.parties,
-    tables.party_words,
     tables.tracks,
     tables.identifiers,
     tables.flags,
@@ -38,7 +28,7 @@ _CONTENT: Final = (
 )
 _ORDER: Final = {"start_time": _r.c.start_ns, "duration": _r.c.duration_ns, "size_bytes": _r.c.size}
 _ORDER_TEXT = re.compile(r"\s*([a-z_]+)(?:\s+(asc|desc))?\s*")
-_COMMON: Final = 4000  # rows of content from which on they are not gathered beforehand
+_ADDED: Final = (notes, recording_tags)
 _NOTHING: Final = Description(start_ns=0, end_ns=None)
 
 
@@ -78,6 +68,8 @@ def take(
     """
     row = connection.execute(
         sa.select(
+            _r.c.seq,
+            _r.c.tenant_id,
             _r.c.state,
             _r.c.position,
             _r.c.etag,
@@ -118,18 +110,24 @@ def take(
         replaced = False
         if doubted:
             fields["described"] = False
+    if erased:
+        _forget_additions(connection, held.recording_id)
+        erasing(connection)
     known = {**(dict(row._mapping) if row is not None else {}), **fields}
-    fields["etag"] = etag_of(
-        held.recording_id,
-        *(known[name] for name in ("state", "state_ns", "size", "start_ns", "duration_ns", "call_id")),
-    )
+    fields["etag"] = _etag(connection, held.recording_id, known)
     if row is None:
-        newest = connection.execute(sa.select(sa.func.max(_r.c.seq))).scalar() or 0
-        connection.execute(sa.insert(_r).values(id=held.recording_id, seq=newest + 1, **fields))
+        seq = newest(connection) + 1
+        connection.execute(sa.insert(_r).values(id=held.recording_id, seq=seq, **fields))
     else:
+        seq = row.seq
         connection.execute(sa.update(_r).where(_r.c.id == held.recording_id).values(**fields))
     if replaced:
-        _replace_content(connection, held.recording_id, _NOTHING if erased else description or _NOTHING)
+        content = _NOTHING if erased else description or _NOTHING
+        _replace_content(connection, held.recording_id, content)
+        found = terms.of_content(content, numbering_of(connection))
+        terms.put(connection, seq, held.tenant_id, found | terms.of_additions(connection, held.recording_id))
+    elif row is not None and row.tenant_id != held.tenant_id:
+        terms.move(connection, seq, held.tenant_id)
     if erased and held.certificate is not None:
         connection.execute(
             sa.delete(tables.tombstones).where(tables.tombstones.c.recording_id == held.recording_id)
@@ -153,10 +151,43 @@ def drop_unheld(connection: sa.Connection, held: set[str], position: int) -> int
     )
     gone = [recording_id for recording_id in known if recording_id not in held]
     for recording_id in gone:
-        for table in (*_CONTENT, tables.tombstones):
+        for table in (*_CONTENT, *_ADDED, tables.tombstones):
             connection.execute(sa.delete(table).where(table.c.recording_id == recording_id))
+        seq = connection.execute(sa.select(_r.c.seq).where(_r.c.id == recording_id)).scalar()
+        if seq is not None:
+            terms.put(connection, seq, "", set())
         connection.execute(sa.delete(_r).where(_r.c.id == recording_id))
+    # What was saved from a damaged catalogue, and is of nothing that the vault still holds.
+    for table in _ADDED:
+        here = sa.select(_r.c.id).where(_r.c.id == table.c.recording_id)
+        connection.execute(sa.delete(table).where(~sa.exists(here)))
+    terms.drop_orphans(connection)
+    erasing(connection)
     return len(gone)
+
+
+def refresh(connection: sa.Connection, recording_id: str) -> None:
+    """After a change of notes or tags: its etag, and what it is found by."""
+    row = connection.execute(sa.select(_r).where(_r.c.id == recording_id)).first()
+    if row is not None:
+        etag = _etag(connection, recording_id, dict(row._mapping))
+        connection.execute(sa.update(_r).where(_r.c.id == recording_id).values(etag=etag))
+        terms.refresh_additions(connection, recording_id)
+
+
+def _etag(connection: sa.Connection, recording_id: str, known: dict[str, Any]) -> str:
+    tags = connection.execute(
+        sa.select(recording_tags.c.folded)
+        .where(recording_tags.c.recording_id == recording_id)
+        .order_by(recording_tags.c.folded)
+    ).scalars()
+    names = ("state", "state_ns", "size", "start_ns", "duration_ns", "call_id")
+    return etag_of(recording_id, *(known[name] for name in names), *tags)
+
+
+def _forget_additions(connection: sa.Connection, recording_id: str) -> None:
+    for table in _ADDED:
+        connection.execute(sa.delete(table).where(table.c.recording_id == recording_id))
 
 
 def standing(connection: sa.Connection, recording_id: str) -> tuple[int, bool]:
@@ -178,7 +209,7 @@ def get(connection: sa.Connection, recording_id: str, tenant_id: str | None = No
     row = connection.execute(query).first()
     if row is None:
         raise RecordingNotFoundError("no such recording", recording=recording_id)
-    return _build(connection, [row], full=True)[0]
+    return build(connection, [row], full=True)[0]
 
 
 def search(
@@ -192,17 +223,23 @@ def search(
     after: tuple[int, str] | None = None,
     show_deleted: bool = False,
     full: bool = False,
+    among: sa.Select[tuple[str]] | None = None,
 ) -> list[Recording]:
-    """Recordings in order, at most `limit`, after the (value, id) of the last one of the page before."""
+    """Recordings in order, at most `limit`, after the (value, id) of the last one of the page before.
+
+    `among`: only those with these ids.
+    """
     column = _ORDER[order.field]
     # Sum and inequalities keep the planner from the indexes of these columns: the one of the order is the right one.
     query = sa.select(_r).where(_r.c.seq + 0 <= bound).limit(limit)
     if tenant_id is not None:
         query = query.where(_r.c.tenant_id == tenant_id)
+    if among is not None:
+        query = query.where(_r.c.id.in_(among))
     if not show_deleted:
         query = query.where(_r.c.state != State.DELETED.value, _r.c.state != State.ERASED.value)
     if where is not None:
-        query = query.where(clause(where, lambda found: _is_common(connection, found)))
+        query = query.where(clause(where, Lookup(connection, tenant_id)))
     if order.descending:
         query = query.order_by(column.desc(), _r.c.id.desc())
     else:
@@ -211,7 +248,7 @@ def search(
         here = sa.tuple_(column, _r.c.id)
         there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
         query = query.where(here < there if order.descending else here > there)
-    return _build(connection, connection.execute(query).all(), full=full)
+    return build(connection, connection.execute(query).all(), full=full)
 
 
 def matching(
@@ -221,17 +258,11 @@ def matching(
     query = (
         sa.select(_r.c.id)
         .where(_r.c.tenant_id == tenant_id, _r.c.state != State.ERASED.value, _r.c.id > after)
-        .where(clause(where, lambda found: _is_common(connection, found)))
+        .where(clause(where, Lookup(connection, tenant_id)))
         .order_by(_r.c.id)
         .limit(limit)
     )
     return list(connection.execute(query).scalars())
-
-
-def _is_common(connection: sa.Connection, found: sa.Select[Any]) -> bool:
-    """Whether there are more than a few thousand rows: asked by reading no more than that."""
-    some = found.limit(_COMMON).subquery()
-    return connection.execute(sa.select(sa.func.count()).select_from(some)).scalar() == _COMMON
 
 
 def position_of(recording: Recording, order: Order) -> tuple[int, str]:
@@ -267,16 +298,10 @@ def _replace_content(connection: sa.Connection, recording_id: str, description: 
                 "ordinal": ordinal,
                 "aor": party.aor,
                 "number": party.number,
-                "number_tail": values.tail_of(party.number),
                 "name": party.name,
                 "role": party.role.value,
             }
             for ordinal, party in enumerate(description.parties)
-        ],
-        tables.party_words: [
-            {"word": word, "ordinal": ordinal}
-            for ordinal, party in enumerate(description.parties)
-            for word in values.words_of(party.name)
         ],
         tables.tracks: [
             {"track": t.track, "label": t.label, "party": t.party, "encodings": list(t.encodings)}
@@ -294,75 +319,3 @@ def _replace_content(connection: sa.Connection, recording_id: str, description: 
     for table, some in rows.items():
         if some:
             connection.execute(sa.insert(table), [{"recording_id": recording_id, **row} for row in some])
-
-
-def _build(connection: sa.Connection, rows: Sequence[sa.Row[Any]], *, full: bool) -> list[Recording]:
-    ids = [row.id for row in rows]
-
-    def of(table: sa.Table, *order: sa.Column[Any]) -> dict[str, list[sa.Row[Any]]]:
-        found: dict[str, list[sa.Row[Any]]] = defaultdict(list)
-        if ids:
-            query = sa.select(table).where(table.c.recording_id.in_(ids)).order_by(*order)
-            for row in connection.execute(query):
-                found[row.recording_id].append(row)
-        return found
-
-    some_parties = of(tables.parties, tables.parties.c.ordinal)
-    some_tracks = of(tables.tracks, tables.tracks.c.track)
-    some_marks = of(tables.marks, tables.marks.c.ordinal) if full else {}
-    some_identifiers = of(tables.identifiers, tables.identifiers.c.ordinal)
-    some_flags = of(tables.flags, tables.flags.c.flag)
-    stones = of(tables.tombstones)
-    return [
-        Recording(
-            recording_id=row.id,
-            tenant_id=row.tenant_id,
-            line_id=row.line_id,
-            slice=row.slice,
-            state=State(row.state),
-            state_ns=row.state_ns,
-            state_reason=row.state_reason,
-            etag=row.etag,
-            size=row.size,
-            whole=row.whole,
-            described=row.described,
-            start_ns=row.start_ns,
-            end_ns=row.end_ns,
-            duration_ns=row.duration_ns,
-            call_id=row.call_id,
-            part=row.part,
-            direction=Direction(row.direction),
-            source=row.source,
-            sip_call_id=row.sip_call_id,
-            sha256=row.sha256,
-            parties=tuple(
-                PartyRow(p.aor, p.number, p.name, Role(p.role)) for p in some_parties.get(row.id, ())
-            ),
-            tracks=tuple(
-                TrackRow(t.track, t.label, t.party, tuple(t.encodings)) for t in some_tracks.get(row.id, ())
-            ),
-            marks=tuple(
-                MarkRow(MarkKind(m.kind), m.at_ns, m.until_ns, m.actor, m.reason, m.track, m.data)
-                for m in some_marks.get(row.id, ())
-            ),
-            identifiers=tuple(i.value for i in some_identifiers.get(row.id, ())),
-            flags=tuple(f.flag for f in some_flags.get(row.id, ())),
-            certificate=_certificate(stones.get(row.id, ())),
-        )
-        for row in rows
-    ]
-
-
-def _certificate(stones: Iterable[sa.Row[Any]]) -> Certificate | None:
-    for stone in stones:
-        return Certificate(
-            stone.epoch,
-            stone.erased_ns,
-            stone.reason,
-            stone.signature,
-            stone.device_public_key,
-            stone.version,
-            stone.log_number,
-            tuple(stone.replicas),
-        )
-    return None

@@ -231,6 +231,7 @@ class Recording:
     marks: tuple[MarkRow, ...] = ()
     identifiers: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     certificate: Certificate | None = None
 
 

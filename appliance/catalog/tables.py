@@ -1,7 +1,7 @@
 """The tables of the catalogue. Times are nanoseconds since the Unix epoch. No type here is SQLite's alone.
 
-Personal data is in `parties`, `party_words`, `identifiers`, `marks` and `recordings.sip_call_id`, and nowhere else: that
-is what an erasure takes away. Every change of a table here wants a migration.
+Personal data is in `parties`, `identifiers`, `marks` and `recordings.sip_call_id`, in the index and additions of
+`searchtables`, and nowhere else: that is what an erasure takes away. Every change of a table here wants a migration.
 """
 
 from __future__ import annotations
@@ -122,21 +122,9 @@ parties = sa.Table(
     sa.Column("ordinal", sa.Integer, primary_key=True),
     sa.Column("aor", sa.String(300), nullable=False),
     sa.Column("number", sa.String(33), nullable=False),  # digits, leading plus kept
-    sa.Column("number_tail", sa.String(32), nullable=False),  # digits backwards
     sa.Column("name", sa.String(300), nullable=False),
     sa.Column("role", sa.String(8), nullable=False),
     sa.Index("ix_parties_aor", "aor"),
-    sa.Index("ix_parties_number", "number"),
-    sa.Index("ix_parties_number_tail", "number_tail"),
-)
-
-party_words = sa.Table(
-    "party_words",
-    metadata,
-    sa.Column("word", sa.String(40), primary_key=True),
-    _of_recording(),
-    sa.Column("ordinal", sa.Integer, primary_key=True),
-    sa.Index("ix_party_words_recording_id", "recording_id"),
 )
 
 tracks = sa.Table(
@@ -155,7 +143,6 @@ identifiers = sa.Table(  # how other systems name the call
     _of_recording(),
     sa.Column("value", sa.String(300), primary_key=True),
     sa.Column("ordinal", sa.Integer, nullable=False),
-    sa.Index("ix_identifiers_value", "value"),
 )
 
 flags = sa.Table(
@@ -163,7 +150,6 @@ flags = sa.Table(
     metadata,
     _of_recording(),
     sa.Column("flag", sa.String(64), primary_key=True),
-    sa.Index("ix_flags_flag", "flag"),
 )
 
 marks = sa.Table(
@@ -178,7 +164,6 @@ marks = sa.Table(
     sa.Column("reason", sa.String(300), nullable=False),
     sa.Column("track", sa.Integer, nullable=False),
     sa.Column("data", sa.JSON, nullable=False),
-    sa.Index("ix_marks_kind", "kind", "recording_id"),
 )
 
 tombstones = sa.Table(

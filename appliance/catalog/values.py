@@ -9,8 +9,11 @@ import enum
 import re
 import unicodedata
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
+
+from appliance.catalog.numbering import Asked, asked
 
 EQUAL: Final = frozenset({"=", "!="})
 ORDERED: Final = frozenset({"=", "!=", "<", "<=", ">", ">="})
@@ -27,9 +30,12 @@ _RFC3339 = re.compile(
 _NUMBER_IN_AOR = re.compile(r"(?:sips?|tel):([+0-9().\-\s]+)(?:[@;?]|$)", re.IGNORECASE)
 _DIGITS = re.compile(r"[^0-9]")
 _WORD = re.compile(r"\w+")
+_ASKED_WORD = re.compile(r"(\w+)(\*?)")
 
 MAX_WORDS: Final = 8  # of a name; more are not indexed
 MAX_WORD: Final = 40  # characters
+MAX_ASKED: Final = 16  # words of one restriction
+MAX_TAG: Final = 40  # characters
 
 
 def time_ns(text: str) -> int:
@@ -118,31 +124,20 @@ def number_of(aor: str) -> str:
     return "+" + digits if found[1].strip().startswith("+") else digits
 
 
-def number(text: str) -> str:
-    """A number as somebody writes it: spaces, dots, dashes and parentheses do not matter."""
-    digits = _DIGITS.sub("", text)
-    if not 1 <= len(digits) <= 32 or not re.fullmatch(r"\s*\+?[0-9().\-\s]+", text):
-        raise ValueError("should be a telephone number")
-    return "+" + digits if text.strip().startswith("+") else digits
-
-
-def tail_of(normal: str) -> str:
-    """The digits of a number backwards: what the end of a number is searched by."""
-    return normal.lstrip("+")[::-1]
-
-
-def significant_tail(normal: str) -> str:
-    """The end of a number as somebody writes it, backwards. Leading zeros go: they differ at home and abroad."""
-    digits = normal.lstrip("+")
-    return (digits.lstrip("0") or digits)[::-1]
-
-
 def words_of(name: str) -> list[str]:
     """The words of a name, folded for searching: case and accents do not matter."""
-    plain = unicodedata.normalize("NFKD", name.casefold())
-    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
-    found = [part[:MAX_WORD] for part in _WORD.findall(plain)]
-    return list(dict.fromkeys(found))[:MAX_WORDS]
+    return all_words_of(name)[:MAX_WORDS]
+
+
+def all_words_of(text: str) -> list[str]:
+    """Every word of a text, once each, folded for searching."""
+    return list(dict.fromkeys(part[:MAX_WORD] for part in _WORD.findall(fold(text))))
+
+
+def fold(text: str) -> str:
+    """Case and accents do not matter: done here, so that it is the same on every database."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(letter for letter in plain if not unicodedata.combining(letter))
 
 
 def words(text: str) -> list[str]:
@@ -151,3 +146,40 @@ def words(text: str) -> list[str]:
     if not found:
         raise ValueError("should be a name")
     return found
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word to look for; `open_end`: what it begins will do."""
+
+    text: str
+    open_end: bool = False
+
+
+def text_words(text: str) -> list[Word]:
+    """Words to look for in a text, all of them; `*` after one finds what it begins."""
+    found = [Word(part[:MAX_WORD], star == "*") for part, star in _ASKED_WORD.findall(fold(text))]
+    if not 1 <= len(found) <= MAX_ASKED:
+        raise ValueError(f"should be 1 to {MAX_ASKED} words, such as 'chest pain*'")
+    return list(dict.fromkeys(found))
+
+
+def tag(text: str) -> Word:
+    """A tag, folded; `*` after it finds what it begins."""
+    folded = fold(text.strip())
+    open_end = folded.endswith("*")
+    if not 1 <= len(folded.rstrip("*")) <= 4 * MAX_TAG:
+        raise ValueError(f"should be a tag of 1 to {MAX_TAG} characters")
+    return Word(folded.rstrip("*"), open_end)
+
+
+def number_or_words(text: str) -> Asked | list[str]:
+    """A telephone number, or the words of a name."""
+    try:
+        return asked(text)
+    except ValueError:
+        pass  # a name then
+    try:
+        return words(text)
+    except ValueError:
+        raise ValueError("should be a telephone number or a name") from None

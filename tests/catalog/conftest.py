@@ -15,8 +15,34 @@ TENANT = new_id()
 LINE = new_id()
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def database(request, tmp_path):
+    if request.param == "sqlite":
+        made = Database.at(tmp_path / "catalogue.db")
+    else:
+        server = request.getfixturevalue("postgres")
+        made = Database.of(server.url(request.getfixturevalue("make_postgresql")()))
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def database(tmp_path):
+def on_disk(request, database, tmp_path):
+    """Every byte that the database has in files now, its log included."""
+
+    def read() -> bytes:
+        folder = tmp_path
+        if not database.sqlite:
+            server = request.getfixturevalue("postgres")
+            server.execute("CHECKPOINT")
+            folder = server.data
+        return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+    return read
+
+
+@pytest.fixture
+def sqlite(tmp_path):
     made = Database.at(tmp_path / "catalogue.db")
     yield made
     made.close()

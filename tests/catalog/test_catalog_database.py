@@ -93,8 +93,8 @@ def test_a_catalogue_of_a_newer_release_is_refused(tmp_path, database):
         database.migrate()
 
 
-def test_settings_of_each_connection(database):
-    with database.read() as connection:
+def test_settings_of_each_connection(sqlite):
+    with sqlite.read() as connection:
         wanted = {"journal_mode": "wal", "foreign_keys": 1, "secure_delete": 1, "synchronous": 2}
         for name, value in wanted.items():
             assert connection.exec_driver_sql(f"PRAGMA {name}").scalar() == value

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from appliance.catalog import recordings
+from appliance.catalog import additions, recordings
 from appliance.catalog.errors import OrderError, RecordingNotFoundError
 from appliance.catalog.records import (
     MAX_MARKS,
@@ -81,7 +81,7 @@ def test_the_same_again_changes_nothing(database, make_held, make_description):
 
 
 def test_erasing_takes_the_personal_data_and_leaves_a_tombstone(
-    database, tmp_path, make_held, make_description
+    database, on_disk, make_held, make_description
 ):
     held = make_held()
     secret = ("+449998887777", "Quentin Zebedee", "zebedee-call-id", "zebedee-ucid", "zebedee note")
@@ -95,18 +95,36 @@ def test_erasing_takes_the_personal_data_and_leaves_a_tombstone(
         marks=(MarkRow(MarkKind.NOTE, 1, None, "", secret[4], -1, {}),),
     )
     take(database, held, 1, content)
-    needles = [secret[0].encode(), b"Zebedee", b"zebedee", secret[0][1:][::-1].encode()]
+    with database.write() as connection:
+        note = additions.add_note(
+            connection, held.recording_id, "Zebedee spoke of the hippogriff", 5, "me", 1
+        )
+        additions.add_note(connection, held.recording_id, "a basilisk", None, "me", 1)
+        additions.change_tags(connection, held.recording_id, ["Jabberwock"], (), "me", 1)
+        changed = dataclasses.replace(note, text="Zebedee spoke of the jubjub")
+        additions.update_note(connection, changed)
+    needles = [
+        secret[0],
+        secret[0][5:],
+        "Zebedee",
+        "zebedee",
+        "jubjub",
+        "basilisk",
+        "Jabberwock",
+        "jabberwock",
+    ]
+    traces = [needle.encode(coding) for needle in needles for coding in ("utf-8", "utf-16-le")]
 
-    def on_disk() -> bytes:
-        return b"".join(path.read_bytes() for path in tmp_path.iterdir())
-
-    assert all(needle in on_disk() for needle in needles)
+    database.analyze()  # what is learned of how tables are filled may hold samples of it
+    assert all(needle.encode() in on_disk() for needle in needles)
     erased = dataclasses.replace(
         held, state=State.ERASED, since_ns=99, reason="asked", certificate=CERTIFICATE, size=0
     )
     assert take(database, erased, 2) == (State.FILED, True)
     assert database.scrub()
-    assert not [needle for needle in needles if needle in on_disk()]
+    left = on_disk()
+    assert not [trace for trace in (*traces, b"hippogriff") if trace in left]
+    assert held.recording_id.encode() in left, "it was looked where the rows are"
     row = get(database, held.recording_id)
     assert row.certificate == CERTIFICATE and row.state is State.ERASED and row.state_reason == "asked"
     assert (row.parties, row.marks, row.identifiers, row.sip_call_id, row.call_id) == ((), (), (), "", "")
@@ -190,49 +208,53 @@ def test_orders_that_are_none(text):
     assert caught.value.data["field"] == "order_by"
 
 
-def page(database, order, limit, bound, after):
-    with database.read() as connection:
-        return recordings.search(
-            connection, tenant_id=None, where=None, order=order, limit=limit, bound=bound, after=after
-        )
-
-
 @given(
     starts=st.lists(st.integers(0, 5), min_size=1, max_size=25),
     later=st.lists(st.integers(0, 5), max_size=25),
+    gone=st.sets(st.integers(0, 24)),
     limit=st.integers(1, 7),
     field=st.sampled_from(["start_time", "duration", "size_bytes"]),
     descending=st.booleans(),
 )
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_pages_are_stable_under_inserts(
-    starts, later, limit, field, descending, tmp_path_factory, make_held, make_description
+def test_pages_are_stable_under_inserts_and_deletes(
+    database, starts, later, gone, limit, field, descending, make_held, make_description
 ):
-    from appliance.catalog.database import Database
-
-    database = Database.at(tmp_path_factory.mktemp("pages") / "catalogue.db")
     order = recordings.Order(field, descending)
-    pending = iter(later)
+    tenant = new_id()  # each example has a tenant of its own, so that the database need not be new
+    helds = []
 
     def file(number: int) -> str:
-        held = make_held(size=number)
+        held = make_held(size=number, tenant_id=tenant)
         take(database, held, 1, make_description(start_ns=number, end_ns=2 * number))
+        helds.append(held)
         return held.recording_id
 
-    try:
-        first = {file(number) for number in starts}
+    first = {file(number) for number in starts}
+    pending = iter(later)
+    leaving = [held for at, held in enumerate(helds) if at in gone]
+    with database.read() as connection:
+        bound = recordings.newest(connection)
+    seen, left, after = [], set(), None
+    while True:
         with database.read() as connection:
-            bound = recordings.newest(connection)
-        seen, after = [], None
-        while rows := page(database, order, limit, bound, after):
-            seen += rows
-            after = recordings.position_of(rows[-1], order)
-            for number in (next(pending, None), next(pending, None)):
-                if number is not None:
-                    file(number)
-        # Each once, none missed, none that came later, and in order.
-        assert len(seen) == len(first) and {row.recording_id for row in seen} == first
-        keys = [recordings.position_of(row, order) for row in seen]
-        assert keys == sorted(keys, reverse=descending)
-    finally:
-        database.close()
+            rows = recordings.search(
+                connection, tenant_id=tenant, where=None, order=order, limit=limit, bound=bound, after=after
+            )
+        if not rows:
+            break
+        assert not left & {row.recording_id for row in rows}
+        seen += rows
+        after = recordings.position_of(rows[-1], order)
+        for number in (next(pending, None), next(pending, None)):
+            if number is not None:
+                file(number)
+        if leaving:
+            held = leaving.pop()
+            take(database, dataclasses.replace(held, state=State.DELETED), 2)
+            left.add(held.recording_id)
+    # Each once, none missed but those that went, none that came later, and in order.
+    ids = [row.recording_id for row in seen]
+    assert len(ids) == len(set(ids)) and first - left <= set(ids) <= first
+    keys = [recordings.position_of(row, order) for row in seen]
+    assert keys == sorted(keys, reverse=descending)

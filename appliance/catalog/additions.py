@@ -1,0 +1,149 @@
+"""Notes and tags that people add to recordings. They live in the catalogue, and go when the recording is erased."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from appliance.catalog import recordings
+from appliance.catalog.database import erasing
+from appliance.catalog.errors import EtagMismatchError, NoteLimitError, NoteNotFoundError, TagLimitError
+from appliance.catalog.records import etag_of
+from appliance.catalog.searchtables import notes, recording_tags
+from appliance.catalog.values import fold
+from appliance.model import new_id
+
+MAX_NOTE: Final = 4000  # characters
+MAX_NOTES: Final = 1000  # of one recording
+MAX_TAGS: Final = 50
+
+_n = notes.c
+_g = recording_tags.c
+
+
+@dataclass(frozen=True)
+class Note:
+    """What somebody wrote of a recording. `offset_ns`: where on the timeline; None: of the whole."""
+
+    note_id: str
+    recording_id: str
+    text: str
+    offset_ns: int | None
+    author: str
+    create_ns: int
+    editor: str
+    update_ns: int
+
+    @property
+    def etag(self) -> str:
+        return etag_of(self.note_id, self.text, self.offset_ns, self.update_ns)
+
+
+def add_note(
+    connection: sa.Connection, recording_id: str, text: str, offset_ns: int | None, author: str, now_ns: int
+) -> Note:
+    """Add a note to a recording that is there. NoteLimitError."""
+    there = connection.execute(
+        sa.select(sa.func.count()).select_from(notes).where(_n.recording_id == recording_id)
+    ).scalar()
+    if int(there or 0) >= MAX_NOTES:
+        raise NoteLimitError("the recording has as many notes as it may have", limit=MAX_NOTES)
+    made = Note(new_id(), recording_id, text, offset_ns, author, now_ns, author, now_ns)
+    connection.execute(sa.insert(notes).values(**_columns(made)))
+    recordings.refresh(connection, recording_id)
+    return made
+
+
+def get_note(connection: sa.Connection, recording_id: str, note_id: str) -> Note:
+    """NoteNotFoundError."""
+    query = sa.select(notes).where(_n.id == note_id, _n.recording_id == recording_id)
+    row = connection.execute(query).first()
+    if row is None:
+        raise NoteNotFoundError("no such note", note=note_id)
+    return _note(row)
+
+
+def check_note(connection: sa.Connection, recording_id: str, note_id: str, etag: str) -> Note:
+    """The note, as it was with this etag where one is given. NoteNotFoundError, EtagMismatchError."""
+    found = get_note(connection, recording_id, note_id)
+    if etag and etag != found.etag:
+        raise EtagMismatchError("the note changed since", field="etag")
+    return found
+
+
+def update_note(connection: sa.Connection, changed: Note) -> None:
+    """Write down a note that was read in this transaction, and changed."""
+    connection.execute(sa.update(notes).where(_n.id == changed.note_id).values(**_columns(changed)))
+    recordings.refresh(connection, changed.recording_id)
+    erasing(connection)  # of what it said before
+
+
+def delete_note(connection: sa.Connection, note: Note) -> None:
+    connection.execute(sa.delete(notes).where(_n.id == note.note_id))
+    recordings.refresh(connection, note.recording_id)
+    erasing(connection)
+
+
+def list_notes(
+    connection: sa.Connection, recording_id: str, limit: int, after: tuple[int, str] | None = None
+) -> list[Note]:
+    """Oldest first, after the (create_ns, id) of the last one of the page before."""
+    query = sa.select(notes).where(_n.recording_id == recording_id).order_by(_n.create_ns, _n.id).limit(limit)
+    if after is not None:
+        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
+        query = query.where(sa.tuple_(_n.create_ns, _n.id) > there)
+    return [_note(row) for row in connection.execute(query)]
+
+
+def change_tags(
+    connection: sa.Connection,
+    recording_id: str,
+    add: Iterable[str],
+    remove: Iterable[str],
+    author: str,
+    now_ns: int,
+) -> None:
+    """Add and take away tags of a recording; those that are there, or are not, are left as they are. TagLimitError."""
+    there = set(connection.execute(sa.select(_g.folded).where(_g.recording_id == recording_id)).scalars())
+    gone = {fold(tag) for tag in remove} & there
+    fresh = {fold(tag): tag for tag in add if fold(tag) not in there or fold(tag) in gone}
+    if len(there - gone | set(fresh)) > MAX_TAGS:
+        raise TagLimitError("the recording would have more tags than it may have", limit=MAX_TAGS)
+    if not gone and not fresh:
+        return
+    for folded in gone:
+        connection.execute(
+            sa.delete(recording_tags).where(_g.recording_id == recording_id, _g.folded == folded)
+        )
+    for folded, tag in fresh.items():
+        connection.execute(
+            sa.insert(recording_tags).values(
+                recording_id=recording_id, folded=folded, tag=tag, author=author, create_ns=now_ns
+            )
+        )
+    recordings.refresh(connection, recording_id)
+    if gone:
+        erasing(connection)
+
+
+def _columns(note: Note) -> dict[str, Any]:
+    found = dataclasses.asdict(note)
+    found["id"] = found.pop("note_id")
+    return found
+
+
+def _note(row: sa.Row[Any]) -> Note:
+    return Note(
+        row.id,
+        row.recording_id,
+        row.text,
+        row.offset_ns,
+        row.author,
+        row.create_ns,
+        row.editor,
+        row.update_ns,
+    )

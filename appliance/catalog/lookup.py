@@ -1,0 +1,140 @@
+"""Restrictions on what recordings are found by, as SQL: looked up beforehand where it is rare, else asked on the way.
+
+What is rare gives its recordings at once; what is common is asked of each recording in the order that is wanted, since
+the first ones that have it will do. Which it is, is found out by reading no more than a few thousand rows of an index,
+of the tenant that is asked about alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from appliance.catalog import tables, terms
+from appliance.catalog.database import numbering_of
+from appliance.catalog.numbering import Asked
+from appliance.catalog.searchtables import number_parts
+from appliance.catalog.values import Word
+
+Clause = sa.ColumnElement[bool]
+Test = Callable[[sa.ColumnElement[Any]], Clause]
+
+COMMON: Final = 2000  # recordings from which on they are not gathered beforehand
+_LAST: Final = "\U0010ffff"  # sorts after all else, in every database
+_r = tables.recordings.c
+_t = terms.terms.c
+
+
+def is_(value: object) -> Test:
+    return lambda column: column == value
+
+
+def begins(start: str) -> Test:
+    """As a range, which an index serves in every database."""
+    return lambda column: sa.and_(column >= start, column < start + _LAST)
+
+
+def of_word(kind: str, word: Word) -> Test:
+    return begins(kind + word.text) if word.open_end else is_(kind + word.text)
+
+
+class Lookup:
+    """Looks up restrictions for recordings of one tenant, or of all (None)."""
+
+    def __init__(self, connection: sa.Connection, tenant_id: str | None) -> None:
+        self._connection = connection
+        self._tenant_id = tenant_id
+        self._nos = terms.tenant_nos(connection, tenant_id)
+        self._numbering = numbering_of(connection)
+
+    def terms(self, tests: Iterable[Test]) -> Clause:
+        """Recordings that have a term for each of the tests."""
+        return sa.and_(*(self._term(test) for test in tests))
+
+    def _term(self, test: Test) -> Clause:
+        found = sa.select(_t.seq).where(self._mine(_t.tenant_no), test(_t.term))
+        return self._either(found, lambda: self._asked_of_each(test))
+
+    def number(self, kind: str, wanted: Asked, anywhere: bool) -> Clause:
+        """Recordings with a number: `kind` is one of `terms.NUMBER`, `terms.AGENT_NUMBER`."""
+        plain = wanted.digits.lstrip("+")
+        if anywhere:
+            if wanted.digits.startswith("+"):
+                return self._begins(kind, wanted.digits)
+            # Leading zeros go: they are dialled at home, and not from abroad.
+            middle = plain.lstrip("0") or plain
+            return self._part(kind, begins(middle), f"{kind}%{middle}%")
+        if wanted.open_start and wanted.open_end:
+            return self._part(kind, begins(plain), f"{kind}%{plain}%")
+        if wanted.open_start:
+            return self._part(kind, is_(plain), f"{kind}%{plain}")
+        if wanted.open_end:
+            return self._begins(kind, wanted.digits)
+        return self._term(is_(kind + self._numbering.normal(wanted.digits)))
+
+    def _begins(self, kind: str, digits: str) -> Clause:
+        tests = [begins(kind + start) for start in self._numbering.starts(digits)]
+        return sa.or_(*map(self._term, tests))
+
+    def _part(self, kind: str, test: Test, pattern: str) -> Clause:
+        parts = number_parts.c
+        found = (
+            sa.select(_t.seq)
+            .select_from(number_parts)
+            .join(
+                terms.terms,
+                sa.and_(
+                    _t.tenant_no == parts.tenant_no,
+                    _t.term == sa.literal(kind, sa.String).concat(parts.number),
+                ),
+            )
+            .where(self._mine(parts.tenant_no), test(parts.part))
+        )
+        return self._either(found, lambda: self._asked_of_each(lambda column: column.like(pattern)))
+
+    def party(self, column: sa.Column[Any], test: Test) -> Clause:
+        """Recordings with a party that passes a test."""
+        party = tables.parties.c
+        found = (
+            sa.select(_r.seq)
+            .select_from(tables.parties)
+            .join(tables.recordings, _r.id == party.recording_id)
+            .where(test(column))
+        )
+        if self._tenant_id is not None:
+            found = found.where(_r.tenant_id == self._tenant_id)
+        of_each = sa.select(sa.literal(1)).where(party.recording_id == _r.id, test(column)).offset(0)
+        return self._either(found, lambda: sa.exists(of_each.correlate(tables.recordings)))
+
+    def party_role(self, role: str) -> Clause:
+        """Nearly every recording has its parties: it is asked of each."""
+        party = tables.parties.c
+        of_each = sa.select(sa.literal(1)).where(party.recording_id == _r.id, party.role == role).offset(0)
+        return sa.exists(of_each.correlate(tables.recordings))
+
+    def _mine(self, column: sa.ColumnElement[Any]) -> Clause:
+        return column == self._nos[0] if len(self._nos) == 1 else column.in_(self._nos)
+
+    def _either(self, found: sa.Select[Any], else_: Callable[[], Clause]) -> Clause:
+        if not self._nos:
+            return sa.false()
+        some = self._connection.execute(found.limit(COMMON + 1)).scalars().all()
+        return else_() if len(some) > COMMON else self._one_of(sorted(set(some)))
+
+    def _asked_of_each(self, test: Test) -> Clause:
+        # OFFSET keeps PostgreSQL from making a join of it, through all of what is common.
+        of_each = sa.select(sa.literal(1)).where(_t.seq == _r.seq, test(_t.term)).offset(0)
+        return sa.exists(of_each.correlate(tables.recordings))
+
+    def _one_of(self, numbers: Sequence[int]) -> Clause:
+        """As one parameter, however many there are."""
+        if not numbers:
+            return sa.false()
+        if self._connection.dialect.name == "sqlite":
+            each = sa.func.json_each(json.dumps(numbers)).table_valued("value")
+            return _r.seq.in_(sa.select(each.c.value))
+        return _r.seq == sa.any_(sa.literal(list(numbers), ARRAY(sa.BigInteger)))

@@ -1,0 +1,197 @@
+"""PostgreSQL as the catalogue's database, 15 or later: for sites that outgrow SQLite on the box.
+
+Writers take turns by an advisory lock, also over processes. A deleted row stays in the files of PostgreSQL until its
+table is written anew, whatever VACUUM says: `scrub` does that (VACUUM FULL), for a small table at once, for a large
+one once a day, and then lets go of the write-ahead log as far as the role may.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+import sqlalchemy as sa
+
+from appliance.catalog import state
+from appliance.catalog.errors import CatalogueUnavailableError, CatalogueUnsuitableError
+
+LEAST: Final = 150000  # server_version_num
+SCRUB_WANTED: Final = "scrub-wanted"
+AT_ONCE: Final = 64 << 20  # bytes; a table that is larger is written anew once a day
+DAY_S: Final = 24 * 3600.0
+_WRITERS: Final = 0x656172776974  # the advisory lock of all writers: any number that is ours alone
+_LOCK_MS: Final = 10_000
+_CONNECT: Final[dict[str, Any]] = {
+    "connect_timeout": 5,
+    "application_name": "earwitness",
+    "options": f"-c lock_timeout={_LOCK_MS} -c idle_in_transaction_session_timeout=60000 -c jit=off",
+    "keepalives_idle": 30,
+    "tcp_user_timeout": 15_000,
+}
+# Code point order is what prefixes are searched by, and what SQLite has.
+_COLLATIONS: Final = frozenset({"C", "POSIX", "C.UTF-8", "C.utf8"})
+
+
+def make_engine(url: sa.URL, password_file: Path | None) -> sa.Engine:
+    """An engine that reads the password anew for every connection, and notices one that broke."""
+    engine = sa.create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        connect_args=_CONNECT,
+        hide_parameters=True,
+        pool_pre_ping=True,
+        pool_size=6,
+        max_overflow=4,
+        pool_timeout=10,
+    )
+    if password_file is not None:
+        sa.event.listen(engine, "do_connect", _with_password(password_file))
+    return engine
+
+
+def _with_password(path: Path) -> Callable[..., None]:
+    def add(_dialect: object, _record: object, _args: object, parameters: dict[str, Any]) -> None:
+        try:
+            parameters["password"] = path.read_text("utf-8").strip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CatalogueUnavailableError(
+                f"the password of the catalogue's database cannot be read: {type(error).__name__}",
+                key="catalogue.password_file",
+            ) from error
+
+    return add
+
+
+def check(connection: sa.Connection) -> None:
+    """CatalogueUnsuitableError where the database would not behave as SQLite does."""
+    row = connection.exec_driver_sql(
+        "SELECT current_setting('server_version_num')::int, pg_encoding_to_char(encoding), datcollate"
+        " FROM pg_database WHERE datname = current_database()"
+    ).one()
+    version, encoding, collation = row
+    if version < LEAST:
+        raise CatalogueUnsuitableError("PostgreSQL must be 15 or later", key="catalogue.url")
+    if encoding != "UTF8" or collation not in _COLLATIONS:
+        raise CatalogueUnsuitableError(
+            "the database must have encoding UTF8 and collation C: CREATE DATABASE … TEMPLATE template0"
+            " ENCODING 'UTF8' LOCALE 'C'",
+            key="catalogue.url",
+        )
+
+
+def begin_write(connection: sa.Connection) -> None:
+    """Wait until no other process writes."""
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _WRITERS})
+
+
+def want_scrub(connection: sa.Connection) -> None:
+    """Personal data is deleted in this transaction: its files are to be written anew."""
+    state.put(connection, SCRUB_WANTED, str(connection.exec_driver_sql("SELECT txid_current()").scalar()))
+
+
+class Scrubber:
+    """Writes anew the tables that something was erased from."""
+
+    def __init__(self, engine: sa.Engine, tables: tuple[str, ...]) -> None:
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._tables = tables
+        self._done_s: dict[str, float] = {}  # when large tables were written anew
+        self._done_for: dict[str, int] = {}  # up to which transaction a table is clean
+        self.log_kept = False  # the role may not let go of the write-ahead log
+
+    def run(self) -> bool:
+        """True: nothing erased is left in the files of the tables; False: to be tried again later."""
+        with self._engine.connect() as connection:
+            wanted = state.get(connection, SCRUB_WANTED)
+            if wanted is None:
+                return True
+            erased = int(wanted)
+            if self._seen_by_others(connection, erased):
+                return False
+            left = False
+            for table in self._tables:
+                if self._done_for.get(table, -1) < erased and not self._rewrite(connection, table, erased):
+                    left = True
+            self._let_go_of_log(connection)
+            if left:
+                return False
+            # Only what this run knew of: an erasure that came meanwhile has a number of its own.
+            connection.execute(
+                sa.text('DELETE FROM "values" WHERE name = :name AND value = :value'),
+                {"name": SCRUB_WANTED, "value": wanted},
+            )
+            return state.get(connection, SCRUB_WANTED) is None
+
+    def _seen_by_others(self, connection: sa.Connection, erased: int) -> bool:
+        """Whether somebody still reads a state of before the erasure: VACUUM would keep the rows for them."""
+        return bool(
+            connection.execute(
+                sa.text(
+                    "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                    " AND datname = current_database() AND backend_xmin IS NOT NULL"
+                    " AND age(backend_xmin) >= txid_current() - :erased)"
+                ),
+                {"erased": erased},
+            ).scalar()
+        )
+
+    def _rewrite(self, connection: sa.Connection, table: str, erased: int) -> bool:
+        size = connection.execute(
+            sa.text("SELECT pg_total_relation_size(CAST(:name AS regclass))"), {"name": table}
+        ).scalar()
+        now_s = time.monotonic()
+        large = int(size or 0) > AT_ONCE
+        if large and now_s - self._done_s.get(table, float("-inf")) < DAY_S:
+            return False
+        try:
+            connection.exec_driver_sql(f'VACUUM (FULL, ANALYZE) "{table}"')
+        except sa.exc.OperationalError as error:
+            if isinstance(error.orig, psycopg.errors.LockNotAvailable):
+                return False
+            raise
+        self._done_for[table] = erased
+        if large:
+            self._done_s[table] = now_s
+        return True
+
+    def _let_go_of_log(self, connection: sa.Connection) -> None:
+        try:
+            connection.exec_driver_sql("SELECT pg_switch_wal()")
+            connection.exec_driver_sql("CHECKPOINT")
+        except sa.exc.DBAPIError as error:
+            if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+                raise
+            self.log_kept = True  # docs/search.md says what to grant, and what holds without it
+        else:
+            self.log_kept = False
+
+
+def reason_of(error: BaseException | None) -> str:
+    """What PostgreSQL complains of, without details: those may repeat a row."""
+    diag = getattr(error, "diag", None)
+    primary = getattr(diag, "message_primary", None)
+    return str(primary or error).splitlines()[0][:200] if error is not None else ""
+
+
+@contextlib.contextmanager
+def errors() -> Iterator[None]:
+    """What means that the database is away or takes nothing becomes CatalogueUnavailableError."""
+    try:
+        yield
+    except sa.exc.TimeoutError:  # no connection of the pool was free
+        raise CatalogueUnavailableError("the catalogue has too much to do") from None
+    except sa.exc.DBAPIError as error:
+        away = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+        if away or error.connection_invalidated or _refuses(error.orig):
+            raise CatalogueUnavailableError(
+                f"the catalogue does not work now: {reason_of(error.orig)}"
+            ) from None
+        raise
+
+
+def _refuses(error: BaseException | None) -> bool:
+    """A server that is a standby, or was set to read only."""
+    return isinstance(error, psycopg.errors.ReadOnlySqlTransaction)
