@@ -1,0 +1,133 @@
+"""`python -m earwitness.verify`: see the package."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from earwitness.verify.evidence import MAX_BYTES, Evidence, EvidenceError
+from earwitness.verify.keys import BoxKeys, KeysError
+from earwitness.verify.report import Verdict, verify_file
+
+EVIDENCE_SUFFIX = ".evidence.json"
+_EPILOG = """
+Exit code: 0 all is whole and untouched, 1 something is not, 2 it could not be checked.
+Keys come from `earwitness box keys` on the box itself, once, by a way that you trust. Evidence lies beside the recording as
+FILE.evidence.json, or is named; without it the order among recordings, and gaps, cannot be told.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check files; gives the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="earwitness.verify",
+        description="Check sealed recordings offline, with public keys alone.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="sealed recordings")
+    parser.add_argument("--keys", type=Path, required=True, help="the box's public keys (JSON)")
+    parser.add_argument("--evidence", type=Path, help="evidence of the one FILE; else FILE.evidence.json")
+    parser.add_argument("--json", action="store_true", help="one JSON object a file")
+    options = parser.parse_args(arguments)
+    if options.evidence is not None and len(options.files) > 1:
+        parser.error("--evidence goes with one FILE")
+    return verify_all(options.files, options.keys, options.evidence, as_json=options.json)
+
+
+def verify_all(files: Sequence[Path], keys_file: Path, evidence: Path | None, *, as_json: bool) -> int:
+    """Check them all, and print; gives the exit code."""
+    try:
+        keys = BoxKeys.parse(keys_file.read_text("utf-8"))
+    except (OSError, KeysError, UnicodeDecodeError) as error:
+        sys.stderr.write(f"{keys_file}: {_why(error)}\n")
+        return 2
+    worst, found = 0, []
+    for path in files:
+        try:
+            verdict = verify_file(path, keys, _evidence(path, evidence))
+        except (OSError, EvidenceError, UnicodeDecodeError) as error:
+            sys.stderr.write(f"{path}: {_why(error)}\n")
+            worst = 2
+            continue
+        found.append(verdict)
+        worst = max(worst, 0 if verdict.good else 1)
+        sys.stdout.write((json.dumps(verdict.as_dict()) if as_json else _text(verdict)) + "\n")
+    if len(found) > 1 and not as_json:
+        sys.stdout.write(_order(found) + "\n")
+    return worst
+
+
+def _evidence(path: Path, named: Path | None) -> Evidence | None:
+    beside = named or path.with_name(path.name + EVIDENCE_SUFFIX)
+    if named is None and not beside.exists():
+        return None
+    if beside.stat().st_size > MAX_BYTES:
+        raise EvidenceError("EVIDENCE_MALFORMED", "too long for evidence")
+    return Evidence.parse(beside.read_text("utf-8"))
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return str(error)
+
+
+def _time(time_ns: int) -> str:
+    return (
+        datetime.fromtimestamp(time_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if time_ns > 0 else "?"
+    )
+
+
+def _text(verdict: Verdict) -> str:
+    sealed = verdict.sealed
+    lines = [f"{verdict.file}: {verdict.word}"]
+    if sealed.recording:
+        lines.append(f"  recording  {sealed.recording}, begun {_time(sealed.created_ns)}")
+    whole = (
+        "ended as it should" if sealed.ended else "cut short by a failure, recovered to its last whole frame"
+    )
+    lines.append(
+        f"  whole      {sealed.frames} frames, {sealed.size} bytes; {whole if sealed.signed else 'not signed'}"
+    )
+    if sealed.signed:
+        lines.append(f"  signed     by {sealed.device_key.hex()}, {_time(sealed.signed_ns)}")
+    if verdict.order is not None and verdict.checkpoint is not None:
+        lines.append(
+            f"  order      entry {verdict.order} of {verdict.checkpoint.size} in {verdict.checkpoint.origin}, "
+            f"filed {_time(verdict.filed_ns)}"
+        )
+        lines.append(f"  gaps       {_gaps(verdict)}")
+    else:
+        lines.append("  order      no evidence given: neither order nor gaps can be told")
+    for one in verdict.findings:
+        place = f" (byte {one.offset})" if one.offset >= 0 else ""
+        lines.append(f"  WRONG      {one.code}: {one.sentence}{place}")
+    return "\n".join(lines)
+
+
+def _gaps(verdict: Verdict) -> str:
+    if verdict.gaps is None:
+        return "not known when it was filed"
+    if not verdict.gaps:
+        return "none"
+
+    def said(begin: int, end: int | None) -> str:
+        return f"{begin / 1000:.1f} s" + (f" to {end / 1000:.1f} s" if end is not None else "")
+
+    return "; ".join(f"{one.kind} {said(one.from_ms, one.until_ms)}" for one in verdict.gaps)
+
+
+def _order(found: Sequence[Verdict]) -> str:
+    known = sorted((one.order, one.file) for one in found if one.order is not None)
+    if not known:
+        return "order: not known without evidence"
+    return "order: " + " < ".join(f"{name} ({number})" for number, name in known)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
