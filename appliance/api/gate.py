@@ -37,6 +37,7 @@ from appliance.audit.errors import AuditUnavailableError
 from appliance.audit.refusals import Refusals
 from appliance.audit.trail import Trail
 from appliance.model import EarwitnessError, is_id, new_id
+from appliance.model.purpose import FORM
 from appliance.process import rpc
 
 log = structlog.get_logger()
@@ -63,6 +64,7 @@ class Call:
     tenant_id: str = ""  # whom it concerns
     purpose: str = ""
     started_s: float = field(default_factory=time.monotonic)
+    write_down: Callable[..., Awaitable[None]] | None = None
 
 
 class Upload:
@@ -97,6 +99,18 @@ class Upload:
 
 
 _current: contextvars.ContextVar[Call] = contextvars.ContextVar("call")
+
+
+def current() -> Call:
+    """The call under way, within a handler."""
+    return _current.get()
+
+
+async def write_down(what: str, **more: object) -> None:
+    """An entry of the call under way in the audit log, on disk before this returns. AuditUnavailableError."""
+    call = _current.get()
+    assert call.write_down is not None
+    await call.write_down(call, what, durable=True, **more)
 
 
 class Gate(grpc.aio.ServerInterceptor):
@@ -158,7 +172,7 @@ class Gate(grpc.aio.ServerInterceptor):
         context: Any,
         handle: Callable[[Any], Awaitable[Any]],
     ) -> Any:
-        call = Call(method, _request_id(context))
+        call = Call(method, _request_id(context), write_down=self._audit)
         _current.set(call)
         context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
         audited = not method.startswith(_UNAUDITED)
@@ -271,14 +285,16 @@ def _request_id(context: Any) -> str:
 
 def _describe(call: Call, request: Any) -> None:
     """What the call is about. A text that is no resource name may be anything, so it is not repeated."""
-    said = (request, getattr(request, "retention_policy", None), getattr(request, "line", None))
+    parts = ("retention_policy", "line", "tenant", "purpose")
+    said = (request, *(getattr(request, part, None) for part in parts))
     for text in (*(getattr(one, "name", "") for one in said), getattr(request, "parent", "")):
         if isinstance(text, str) and text:
             call.subject = text if names.is_name(text) else "malformed"
     if is_id(getattr(request, "copy_id", "")):
         call.subject = request.copy_id
     purpose = getattr(request, "purpose", "")
-    call.purpose = purpose[:200] if isinstance(purpose, str) else ""
+    if isinstance(purpose, str) and purpose:
+        call.purpose = purpose if FORM.fullmatch(purpose) else "malformed"
 
 
 async def _abort(context: Any, status: grpc.Status, call: Call) -> None:

@@ -15,8 +15,9 @@ from appliance.storage.names import HOLD_LINE
 
 ANY: Final = "-"
 _PARENT = re.compile(r"tenants/([a-z2-7]{26}|-)")
-_CHILD = re.compile(r"tenants/([a-z2-7]{26}|-)/(lines|recordings|calls|legalHolds)/([a-z2-7]{26})")
+_CHILD = re.compile(r"tenants/([a-z2-7]{26}|-)/(lines|recordings|calls|legalHolds|grants)/([a-z2-7]{26})")
 _PROMPT = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/)?prompts/([a-z2-7]{26})")
+_PURPOSE = re.compile(r"tenants/([a-z2-7]{26}|-)/purposes/([a-z0-9][a-z0-9-]{0,39})")
 _POLICY = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/(?:lines/([a-z2-7]{26})/)?)?retentionPolicy")
 
 
@@ -79,9 +80,17 @@ def prompt(text: str, field: str = "name") -> tuple[str | None, str]:
     return (confine(None if found[1] == ANY else found[1]) if found[1] else ""), found[2]
 
 
+def purpose(text: str, field: str = "name") -> tuple[str, str]:
+    """The tenant's id and the id of a purpose of it."""
+    found = _PURPOSE.fullmatch(text)
+    if found is None:
+        raise NameInvalidError("should be tenants/{tenant}/purposes/{purpose}", field=field)
+    return one_tenant(f"tenants/{found[1]}", field), found[2]
+
+
 def is_name(text: str) -> bool:
     """Whether this is a resource name, and so holds no personal data."""
-    return any(form.fullmatch(text) for form in (_PARENT, _CHILD, _PROMPT, _POLICY))
+    return any(form.fullmatch(text) for form in (_PARENT, _CHILD, _PROMPT, _PURPOSE, _POLICY))
 
 
 def tenant(tenant_id: str) -> str:
@@ -106,6 +115,10 @@ def prompt_name(tenant_id: str, prompt_id: str) -> str:
     return f"tenants/{tenant_id}/prompts/{prompt_id}" if tenant_id else f"prompts/{prompt_id}"
 
 
+def purpose_name(tenant_id: str, purpose_id: str) -> str:
+    return f"tenants/{tenant_id}/purposes/{purpose_id}"
+
+
 def policy(tenant_id: str, line_id: str) -> str:
     return "/".join(
         filter(None, (line(tenant_id, line_id) or (tenant_id and tenant(tenant_id)), "retentionPolicy"))
@@ -114,6 +127,10 @@ def policy(tenant_id: str, line_id: str) -> str:
 
 def legal_hold(tenant_id: str, case_id: str) -> str:
     return f"tenants/{tenant_id or ANY}/legalHolds/{case_id}"
+
+
+def grant(tenant_id: str, grant_id: str) -> str:
+    return f"tenants/{tenant_id}/grants/{grant_id}"
 
 
 def bucket(tenant_id: str, line_id: str, slice_: str) -> str:
