@@ -63,6 +63,7 @@ class Call:
     subject: str = ""
     tenant_id: str = ""  # whom it concerns
     purpose: str = ""
+    grant: str = ""  # name of the support grant by which it is allowed
     started_s: float = field(default_factory=time.monotonic)
     write_down: Callable[..., Awaitable[None]] | None = None
 
@@ -104,6 +105,11 @@ _current: contextvars.ContextVar[Call] = contextvars.ContextVar("call")
 def current() -> Call:
     """The call under way, within a handler."""
     return _current.get()
+
+
+def allowed_by(grant: str) -> None:
+    """The call under way is allowed by this support grant: its last entry in the audit log says so."""
+    _current.get().grant = grant
 
 
 async def write_down(what: str, **more: object) -> None:
@@ -241,6 +247,7 @@ class Gate(grpc.aio.ServerInterceptor):
             "method": call.method,
             "subject": call.subject,
             **({"purpose": call.purpose} if call.purpose else {}),
+            **({"grant": call.grant} if call.grant else {}),
             **more,
         }
         await self._trail.append(record, durable=durable)
