@@ -14,6 +14,7 @@ from appliance.api.scope import caller
 from appliance.catalog import filters, tenants, values
 from appliance.catalog.errors import PageTokenError
 from appliance.catalog.filters import Comparison, Field, Node
+from appliance.catalog.numbering import Numbering, asked
 from appliance.media.inline.plan import rights_of
 from appliance.model.routing import Rights
 from earwitness.internal.v1 import signaling_pb2
@@ -36,7 +37,7 @@ FIELDS: Final[Mapping[str, Field]] = {
     "start_time": Field(values.ORDERED, values.time_ns),
     "source": Field(values.EQUAL, values.word),
     "silent": Field(values.EQUAL, values.boolean),
-    "party.number": Field(values.EQUAL_OR_HAS, values.number),
+    "party.number": Field(values.EQUAL_OR_HAS, asked),
     "party.name": Field(values.HAS, values.words),
     "party.address": Field(values.EQUAL, values.word),
 }
@@ -50,12 +51,14 @@ _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
 }
 
 
-def matches(call: signaling_pb2.LiveCall, where: Node | None, tenant_id: str | None) -> bool:
+def matches(
+    call: signaling_pb2.LiveCall, where: Node | None, tenant_id: str | None, numbering: Numbering
+) -> bool:
     """Whether a live call is of the tenant and matches a filter; the same meaning as for recordings."""
     return (
         tenant_id in (None, call.tenant_id)
         and _is_the_callers(call)
-        and filters.matches(where, lambda part: _compare(call, part))
+        and filters.matches(where, lambda part: _compare(call, part, numbering))
     )
 
 
@@ -68,15 +71,14 @@ def _is_the_callers(call: signaling_pb2.LiveCall) -> bool:
     return not _only_agent() or any(values.number_of(one.aor) == caller().agent for one in call.parties)
 
 
-def _compare(call: signaling_pb2.LiveCall, part: Comparison) -> bool:
+def _compare(call: signaling_pb2.LiveCall, part: Comparison, numbering: Numbering) -> bool:
     value: Any = part.value
     parties = call.parties
     match part.field:
-        case "party.number" if part.operator == ":":
-            end = values.significant_tail(value)
-            return any(values.tail_of(values.number_of(party.aor)).startswith(end) for party in parties)
         case "party.number":
-            return any(values.number_of(party.aor) == value for party in parties) == (part.operator == "=")
+            anywhere = part.operator == ":"
+            found = any(numbering.fits(value, values.number_of(party.aor), anywhere) for party in parties)
+            return found == (part.operator != "!=")
         case "party.address":
             return any(party.aor == value for party in parties) == (part.operator == "=")
         case "party.name":
@@ -103,6 +105,7 @@ class Calls(calls_pb2_grpc.CallsServiceServicer):
     async def ListCalls(self, request: pb.ListCallsRequest, context: Any) -> pb.ListCallsResponse:
         tenant_id = names.parent(request.parent)
         where = filters.parse(request.filter, FIELDS)
+        numbering = self._parts.store.database.numbering
         size = page_size(request.page_size)
         query = query_of("ListCalls", request)
         now_s = self._parts.clock_ns() / 1e9
@@ -116,7 +119,7 @@ class Calls(calls_pb2_grpc.CallsServiceServicer):
         found = [
             call
             for call in self._parts.board.calls()
-            if (call.started_ns, call.call_id) > after and matches(call, where, tenant_id)
+            if (call.started_ns, call.call_id) > after and matches(call, where, tenant_id, numbering)
         ]
         answer = pb.ListCallsResponse(calls=[convert.call(call) for call in found[:size]])
         if len(found) > size:
@@ -150,6 +153,7 @@ class Calls(calls_pb2_grpc.CallsServiceServicer):
     ) -> AsyncIterator[pb.WatchCallsResponse]:
         tenant_id = names.parent(request.parent)
         where = filters.parse(request.filter, FIELDS)
+        numbering = self._parts.store.database.numbering
         board = self._parts.board
         sent: dict[str, signaling_pb2.LiveCall] = {}
         first = True
@@ -157,7 +161,7 @@ class Calls(calls_pb2_grpc.CallsServiceServicer):
             seen = board.changed.number
             present = {call.call_id: call for call in board.calls()}  # raises once signaling is gone
             for call_id, call in present.items():
-                shown = matches(call, where, tenant_id)
+                shown = matches(call, where, tenant_id, numbering)
                 if (shown or call_id in sent) and sent.get(call_id) != call:
                     yield self._answer(call=convert.call(call))
                 if shown:

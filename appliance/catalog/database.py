@@ -95,6 +95,12 @@ class Database:
             raise
         return database
 
+    @property
+    def numbering(self) -> Numbering:
+        """How numbers are written where the box is."""
+        found: Numbering = self.engine.get_execution_options()["earwitness_numbering"]
+        return found
+
     def migrate(self) -> None:
         """Bring the tables to the present version; CatalogueVersionError where they are of a newer release."""
         config = alembic.config.Config()

@@ -64,6 +64,19 @@ class Numbering:
             found.append(self.country + asked[len(self.national) :])
         return [start for start in dict.fromkeys(found) if start]
 
+    def fits(self, wanted: Asked, number: str, anywhere: bool) -> bool:
+        """Whether a number is what a filter asks for; `anywhere`: any part of it will do, as with `:`."""
+        if not number:
+            return False
+        have, plain = self.normal(number), wanted.digits.lstrip("+")
+        if anywhere and not wanted.digits.startswith("+"):
+            return (plain.lstrip("0") or plain) in have
+        if wanted.open_start and not anywhere:
+            return plain in have if wanted.open_end else have.endswith(plain)
+        if anywhere or wanted.open_end:
+            return any(have.startswith(start) for start in self.starts(wanted.digits))
+        return have == self.normal(wanted.digits)
+
     def key(self) -> str:
         """Says whether numbers were put into this form by the same rules."""
         return f"{self.country}/{self.national}/{self.international}"
