@@ -46,3 +46,9 @@ def generation_of(text: str) -> int:
     """Of an origin; 0 where it is none of ours."""
     found = _ORIGIN.fullmatch(text)
     return int(found[2] or 1) if found else 0
+
+
+def is_of(text: str, signer: Signer) -> bool:
+    """Whether an origin is this key's, in whatever generation."""
+    found = _ORIGIN.fullmatch(text)
+    return found is not None and found[1] == signer.name

@@ -254,6 +254,7 @@ class Log:
                 self._again()
             if self._unsynced:
                 self._sync()
+            self.hashes.flush()
             signed = self.signed
             if signed is None or self._behind() or keep:
                 root = self._range.root()
@@ -264,7 +265,6 @@ class Log:
                 if keep:
                     self._kept_s, self._kept_size = now_s, self.size
                 self.signed = signed
-            self.hashes.flush()
         except OSError as error:
             self._fail(error)
             for one in asked:
