@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated
 
 import grpc
 import typer
 
 from appliance.cli.connection import Connection
-from earwitness.v1 import (
-    box_pb2_grpc,
-    calls_pb2_grpc,
-    events_pb2_grpc,
-    prompts_pb2_grpc,
-    recordings_pb2_grpc,
-    retention_pb2_grpc,
-    tenants_pb2_grpc,
-)
+from earwitness import Client
+
+Box = Client
+"""The services of one box over one channel."""
 
 CALL_TIMEOUT_S = 30.0
 LOOK_TIMEOUT_S = 900.0  # what looks at everything that is stored
@@ -29,20 +23,6 @@ TenantOption = Annotated[str, typer.Option("--tenant", help="Only this tenant (n
 LineOption = Annotated[str, typer.Option("--line", help="Only this line (name or id).")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 DryOption = Annotated[bool, typer.Option("--validate-only", help="Check it, change nothing.")]
-
-
-@dataclass(frozen=True)
-class Box:
-    """The services of one box over one channel."""
-
-    calls: calls_pb2_grpc.CallsServiceStub
-    recordings: recordings_pb2_grpc.RecordingsServiceStub
-    retention: retention_pb2_grpc.RetentionServiceStub
-    tenants: tenants_pb2_grpc.TenantsServiceStub
-    prompts: prompts_pb2_grpc.PromptsServiceStub
-    events: events_pb2_grpc.EventsServiceStub
-    box: box_pb2_grpc.BoxServiceStub
-    channel: grpc.Channel
 
 
 @contextlib.contextmanager
@@ -55,13 +35,4 @@ def box(context: typer.Context) -> Iterator[Box]:
 
 def services_of(channel: grpc.Channel) -> Box:
     """The services that a channel reaches."""
-    return Box(
-        calls_pb2_grpc.CallsServiceStub(channel),
-        recordings_pb2_grpc.RecordingsServiceStub(channel),
-        retention_pb2_grpc.RetentionServiceStub(channel),
-        tenants_pb2_grpc.TenantsServiceStub(channel),
-        prompts_pb2_grpc.PromptsServiceStub(channel),
-        events_pb2_grpc.EventsServiceStub(channel),
-        box_pb2_grpc.BoxServiceStub(channel),
-        channel,
-    )
+    return Box(channel)
