@@ -54,12 +54,12 @@ class Counted:
     more: bool  # groups were left out: the oldest days, or the smallest others
 
 
-def zone(name: str) -> zoneinfo.ZoneInfo:
+def zone(name: str, field: str = "time_zone") -> zoneinfo.ZoneInfo:
     """A zone of the IANA database; empty: UTC. TimeZoneError."""
     try:
         return zoneinfo.ZoneInfo(name or "UTC")
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise TimeZoneError("should be a time zone such as Europe/London", field="time_zone") from None
+        raise TimeZoneError("should be a time zone such as Europe/London", field=field) from None
 
 
 def count(

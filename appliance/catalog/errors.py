@@ -5,6 +5,7 @@ from __future__ import annotations
 from appliance.model import (
     ConflictError,
     ExhaustedError,
+    ExistsError,
     InvalidError,
     NotFoundError,
     PreconditionError,
@@ -58,6 +59,42 @@ class TenantNotFoundError(NotFoundError):
 
 class LineNotFoundError(NotFoundError):
     reason = "LINE_NOT_FOUND"
+
+
+class VersionNotFoundError(NotFoundError):
+    """There is no such version of it."""
+
+    reason = "VERSION_NOT_FOUND"
+
+
+class PurposeNotFoundError(NotFoundError):
+    """The tenant has no such purpose."""
+
+    reason = "PURPOSE_NOT_FOUND"
+
+
+class PurposeExistsError(ExistsError):
+    """The tenant has or had a purpose of this id."""
+
+    reason = "PURPOSE_EXISTS"
+
+
+class PurposeLimitError(ExhaustedError):
+    """The tenant has as many purposes as it may have; `data['limit']`."""
+
+    reason = "PURPOSE_LIMIT"
+
+
+class PurposeUnknownError(InvalidError):
+    """What is named is no purpose of the tenant; `data['field']`."""
+
+    reason = "PURPOSE_UNKNOWN"
+
+
+class PurposeArchivedError(PreconditionError):
+    """The purpose is archived: what is new cannot state it; `data['purpose']`."""
+
+    reason = "PURPOSE_ARCHIVED"
 
 
 class CatchAllTakenError(PreconditionError):

@@ -28,6 +28,9 @@ tenants = sa.Table(
     sa.Column("display_name", sa.String(100), nullable=False),
     sa.Column("public_key", sa.LargeBinary, nullable=False),
     sa.Column("create_ns", sa.BigInteger, nullable=False),
+    sa.Column("contact", sa.String(200), nullable=False),  # of its records officer
+    sa.Column("language", sa.String(35), nullable=False),
+    sa.Column("time_zone", sa.String(64), nullable=False),
 )
 
 lines = sa.Table(

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from appliance.catalog import claims, state, tables
+from appliance.catalog import claims, purposes, state, tables, versions
 from appliance.catalog.errors import (
     CatchAllTakenError,
     EtagMismatchError,
@@ -15,51 +15,90 @@ from appliance.catalog.errors import (
     TenantNotFoundError,
 )
 from appliance.catalog.records import etag_of
+from appliance.catalog.versions import Author, Subject
+from appliance.model.purpose import Purpose
 from appliance.model.routing import Line, RoutingTable, Tenant
 
 _t = tables.tenants
 _l = tables.lines
 _VERSION = "routing-version"
-_RULES = frozenset({"inline", "keys", "rights", "agents", "auto_resume_s", "reminder_s"})
+_RULES = frozenset({"inline", "keys", "rights", "agents", "auto_resume_s", "reminder_s", "purposes"})
 
 
-def add_tenant(connection: sa.Connection, tenant: Tenant) -> None:
+def add_tenant(connection: sa.Connection, tenant: Tenant, author: Author | None = None) -> None:
+    """With the purposes that every tenant begins with. Without an author the box makes it."""
+    _insert_tenant(connection, tenant, author)
+    purposes.seed(connection, tenant.tenant_id, tenant.create_ns)
+
+
+def _insert_tenant(connection: sa.Connection, tenant: Tenant, author: Author | None) -> None:
     connection.execute(
         sa.insert(_t).values(
             id=tenant.tenant_id,
-            display_name=tenant.display_name,
             public_key=tenant.public_key,
             create_ns=tenant.create_ns,
+            **_tenant_columns(tenant),
         )
     )
-    _changed(connection)
+    _tenant_changed(connection, tenant, author or Author(tenant.create_ns))
 
 
-def add_line(connection: sa.Connection, line: Line) -> None:
-    """TenantNotFoundError, CatchAllTakenError, NumberTakenError."""
+def update_tenant(connection: sa.Connection, tenant: Tenant, author: Author, etag: str = "") -> None:
+    """What can change of it. TenantNotFoundError, EtagMismatchError."""
+    check_tenant(connection, tenant.tenant_id, etag)
+    connection.execute(sa.update(_t).where(_t.c.id == tenant.tenant_id).values(**_tenant_columns(tenant)))
+    _tenant_changed(connection, tenant, author)
+
+
+def check_tenant(connection: sa.Connection, tenant_id: str, etag: str = "") -> Tenant:
+    """The tenant as it is; TenantNotFoundError, EtagMismatchError."""
+    before = get_tenant(connection, tenant_id)
+    if etag not in ("", tenant_etag(before)):
+        raise EtagMismatchError("the tenant changed since", field="etag")
+    return before
+
+
+def add_line(connection: sa.Connection, line: Line, author: Author | None = None) -> None:
+    """TenantNotFoundError, CatchAllTakenError, NumberTakenError, PurposeUnknownError, PurposeArchivedError."""
     check_line(connection, line)
-    _insert(connection, line)
+    _insert(connection, line, author)
 
 
-def _insert(connection: sa.Connection, line: Line) -> None:
+def _insert(connection: sa.Connection, line: Line, author: Author | None = None) -> None:
     connection.execute(sa.insert(_l).values(id=line.line_id, **_columns(line)))
-    _changed(connection)
+    _line_changed(connection, line, author or Author(line.create_ns))
 
 
-def update_line(connection: sa.Connection, line: Line, etag: str = "") -> None:
-    """LineNotFoundError, EtagMismatchError, CatchAllTakenError, NumberTakenError."""
+def update_line(
+    connection: sa.Connection,
+    line: Line,
+    etag: str = "",
+    author: Author | None = None,
+    *,
+    forget: bool = False,
+) -> None:
+    """What `check_update` refuses, and LineNotFoundError.
+
+    `forget`: do-not-record numbers that the line does not have any more are taken out of its older versions.
+    """
     check_update(connection, line, etag)
     connection.execute(sa.update(_l).where(_l.c.id == line.line_id).values(**_columns(line)))
-    _changed(connection)
+    _line_changed(connection, line, author or Author(line.create_ns))
+    if forget:
+        versions.redact(connection, line.tenant_id, line.line_id, line.do_not_record)
 
 
 def check_update(connection: sa.Connection, line: Line, etag: str = "") -> None:
-    """What `update_line` would refuse, without changing anything."""
+    """What `update_line` would refuse, without changing anything.
+
+    EtagMismatchError, CatchAllTakenError, NumberTakenError, PurposeUnknownError, PurposeArchivedError.
+    """
     before = get_line(connection, line.line_id, line.tenant_id)
     if etag and etag != line_etag(before):
         raise EtagMismatchError("the line changed since", field="line.etag")
     if line.catch_all and not before.catch_all:
         _check_catch_all(connection, line.tenant_id)
+    purposes.check_stated(connection, line.tenant_id, line.purposes, "line.purposes", before.purposes)
     # Lines of before numbers were one line's alone can be changed in all else.
     if (line.numbers, line.trunks) != (before.numbers, before.trunks):
         _check_numbers(connection, line)
@@ -70,6 +109,7 @@ def check_line(connection: sa.Connection, line: Line) -> None:
     get_tenant(connection, line.tenant_id)
     if line.catch_all:
         _check_catch_all(connection, line.tenant_id)
+    purposes.check_stated(connection, line.tenant_id, line.purposes, "line.purposes")
     _check_numbers(connection, line)
 
 
@@ -142,27 +182,62 @@ def routing(connection: sa.Connection) -> RoutingTable:
         version=state.get_int(connection, _VERSION),
         tenants=tuple(list_tenants(connection)),
         lines=tuple(list_lines(connection)),
+        purposes=tuple(one for _, one in purposes.listed(connection, None)),
     )
 
 
 def restore(connection: sa.Connection, table: RoutingTable) -> None:
     """Take up a routing table into a catalogue that has none: what was lost with the database comes back."""
+    known = {tenant.tenant_id for tenant in table.tenants}
     for tenant in table.tenants:
-        add_tenant(connection, tenant)
+        _insert_tenant(connection, tenant, None)
+    for purpose in table.purposes:
+        if purpose.tenant_id in known:
+            purposes.put(connection, purpose, Author(purpose.create_ns))
+    for tenant in table.tenants:
+        purposes.seed(connection, tenant.tenant_id, tenant.create_ns)  # of a table that has none
     for line in table.lines:
         _insert(connection, line)  # as they were: what would be refused today was in force
+        for purpose_id in stated_by(line):
+            _put_stated(connection, line, purpose_id)
     state.put_int(connection, _VERSION, max(table.version, state.get_int(connection, _VERSION)))
 
 
+def _put_stated(connection: sa.Connection, line: Line, purpose_id: str) -> None:
+    """What a line states its tenant has: the table of an older release lists none."""
+    made = Purpose(
+        tenant_id=line.tenant_id, purpose_id=purpose_id, display_name=purpose_id, create_ns=line.create_ns
+    )
+    purposes.put(connection, made, Author(line.create_ns))
+
+
+def stated_by(line: Line) -> list[str]:
+    """Ids of the purposes that a line or its prompts state."""
+    rules = line.inline
+    refs = rules.announcement.prompts if rules is not None and rules.announcement is not None else ()
+    return list(dict.fromkeys([*line.purposes, *(one for ref in refs for one in ref.purposes)]))
+
+
 def tenant_etag(tenant: Tenant) -> str:
-    return etag_of(tenant.tenant_id, tenant.display_name)
+    return etag_of(tenant.tenant_id, tenant.display_name, tenant.contact, tenant.language, tenant.time_zone)
 
 
 def line_etag(line: Line) -> str:
     return etag_of(line.model_dump_json())
 
 
-def _changed(connection: sa.Connection) -> None:
+def _tenant_changed(connection: sa.Connection, tenant: Tenant, author: Author) -> None:
+    versions.add(connection, Subject.TENANT, tenant.tenant_id, tenant.tenant_id, tenant, author)
+    changed(connection)
+
+
+def _line_changed(connection: sa.Connection, line: Line, author: Author) -> None:
+    versions.add(connection, Subject.LINE, line.tenant_id, line.line_id, line, author)
+    changed(connection)
+
+
+def changed(connection: sa.Connection) -> None:
+    """The routing table is another one from here on."""
     state.put_int(connection, _VERSION, state.get_int(connection, _VERSION) + 1)
 
 
@@ -176,8 +251,24 @@ def _page(table: sa.Table, limit: int | None, after: tuple[int, str] | None) -> 
 
 def _tenant(row: sa.Row[Any]) -> Tenant:
     return Tenant(
-        tenant_id=row.id, display_name=row.display_name, public_key=row.public_key, create_ns=row.create_ns
+        tenant_id=row.id,
+        display_name=row.display_name,
+        public_key=row.public_key,
+        create_ns=row.create_ns,
+        contact=row.contact,
+        language=row.language,
+        time_zone=row.time_zone,
     )
+
+
+def _tenant_columns(tenant: Tenant) -> dict[str, Any]:
+    """What can change of it."""
+    return {
+        "display_name": tenant.display_name,
+        "contact": tenant.contact,
+        "language": tenant.language,
+        "time_zone": tenant.time_zone,
+    }
 
 
 def _columns(line: Line) -> dict[str, Any]:

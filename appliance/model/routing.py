@@ -6,6 +6,7 @@ import enum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from appliance.model.purpose import Purpose
 from appliance.model.recording import Direction
 
 
@@ -20,6 +21,9 @@ class Tenant(_Frozen):
     display_name: str
     public_key: bytes  # MLKEM768-X25519, raw; base64 in JSON
     create_ns: int = 0
+    contact: str = ""  # of the records officer
+    language: str = ""  # of callers where nothing else is known (BCP 47)
+    time_zone: str = ""  # IANA; empty: UTC
 
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_bytes="base64", val_json_bytes="base64")
 
@@ -114,6 +118,7 @@ class Line(_Frozen):
     agents: tuple[AgentRights, ...] = ()
     auto_resume_s: int = 0  # a pause ends by itself; 0: it does not
     reminder_s: int = 30  # a tone to the agent while paused, this often; 0: never
+    purposes: tuple[str, ...] = ()  # what callers are told by other means than an announcement
 
 
 class RoutingTable(_Frozen):
@@ -122,3 +127,4 @@ class RoutingTable(_Frozen):
     version: int = 0  # grows with each change
     tenants: tuple[Tenant, ...] = ()
     lines: tuple[Line, ...] = ()
+    purposes: tuple[Purpose, ...] = ()  # for a catalogue that was lost; signaling does not ask

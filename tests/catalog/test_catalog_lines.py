@@ -8,7 +8,7 @@ import alembic.migration
 import pytest
 import sqlalchemy as sa
 
-from appliance.catalog import claims, prompts, tables, tenants
+from appliance.catalog import claims, contracttables, prompts, tables, tenants
 from appliance.catalog import database as module
 from appliance.catalog.database import Database
 from appliance.catalog.errors import (
@@ -166,8 +166,8 @@ def test_a_line_from_before_numbers_were_one_lines_alone_can_be_changed(two):
             tenants.update_line(connection, second.model_copy(update={"numbers": ("200", "201")}))
         table = tenants.routing(connection)
     with two.write() as connection:
-        connection.execute(sa.delete(tables.lines))
-        connection.execute(sa.delete(tables.tenants))
+        for lost in (tables.lines, contracttables.purposes, tables.tenants):
+            connection.execute(sa.delete(lost))
         tenants.restore(connection, table)
         assert len(tenants.list_lines(connection)) == 2
 
