@@ -93,7 +93,7 @@ class Cluster:
         deadline = time.monotonic() + 60
         while True:
             try:
-                psycopg.connect(self._dsn("postgres"), connect_timeout=5).close()
+                psycopg.connect(self.dsn("postgres"), connect_timeout=5).close()
                 return
             except psycopg.OperationalError:
                 assert self._process.poll() is None, (self.folder / "log").read_text()
@@ -111,11 +111,12 @@ class Cluster:
         self.stop()
         shutil.rmtree(self.folder)
 
-    def _dsn(self, name: str) -> str:
+    def dsn(self, name: str) -> str:
+        """For psycopg."""
         return f"host={self.folder} user=earwitness dbname={name}"
 
     def execute(self, statement: str, name: str = "postgres") -> None:
-        with psycopg.connect(self._dsn(name), autocommit=True) as connection:
+        with psycopg.connect(self.dsn(name), autocommit=True) as connection:
             connection.execute(statement)  # type: ignore[arg-type]
 
     def url(self, name: str) -> sa.URL:

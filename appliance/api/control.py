@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -18,13 +16,13 @@ import sqlalchemy as sa
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-
 from appliance.access import identities, pki
 from appliance.access.identities import SITE_ROLES, Role
 from appliance.api.acts import Acts
 from appliance.api.board import Board
 from appliance.api.box import Box
 from appliance.api.calls import Calls
+from appliance.api.catalogueopen import opened, reindex
 from appliance.api.concerns import Concerns
 from appliance.api.events import Events
 from appliance.api.follow import Follower
@@ -47,8 +45,7 @@ from appliance.api.vault import Vault, VaultReader
 from appliance.api.vaultretention import VaultRetention
 from appliance.audit.refusals import Refusals
 from appliance.audit.trail import Trail
-from appliance.catalog import database, events, requests
-from appliance.catalog.database import Database
+from appliance.catalog import events, requests
 from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.catalog.paging import Tokens
 from appliance.config.layout import Layout
@@ -93,7 +90,6 @@ HOUSEKEEPING_S: Final = 30.0
 RENEWAL_S: Final = 6 * 3600.0
 ANALYSIS_S: Final = 3600.0
 READERS: Final = 2
-REBUILT: Final = "CatalogueRebuilt"
 EXPIRING: Final = "CertificateExpiring"
 
 
@@ -126,24 +122,6 @@ class Certificates:
         )
 
 
-def open_catalogue(layout: Layout, status: Status) -> Database:
-    """The catalogue; one that is damaged is put aside, and built anew from the vault."""
-    path = layout.control / "catalogue.db"
-    if database.is_damaged(path):
-        aside = path.with_name(f"catalogue.damaged-{time.time_ns()}.db")
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
-        log.error("catalogue damaged", put_aside=aside.name)
-        status.raise_condition(
-            REBUILT,
-            WARNING,
-            "The catalogue was damaged, and is built anew from the recordings. Issue client certificates other than "
-            "admin again, and remove the damaged file from the control directory.",
-        )
-    return Database.at(path)
-
-
 class Control:
     """The control process's inside. `start` gives the port of the API."""
 
@@ -174,7 +152,7 @@ class Control:
         layout = self._settings.layout
         admin = await asyncio.to_thread(pki.ensure, layout, self._settings)
         certificates = Certificates(layout)
-        database_ = await asyncio.to_thread(open_catalogue, layout, self._status)
+        database_ = await opened(self._settings, self._status)
         store = Store(database_, self._status)
         self._exit.callback(store.close)
         await self._enroll(store, admin)
@@ -284,6 +262,7 @@ class Control:
             "housekeeping": self._keep_house(),
             "renewal": self._renew(certificates),
             "health": self._show_health(),
+            "reindex": reindex(parts.store, self._status),
         }
         tasks = [asyncio.create_task(one, name=name) for name, one in work.items()]
         for task in tasks:

@@ -7,11 +7,13 @@ reading sealed files, rendering) is done in bounded pools of threads.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from appliance.api.control import PROVISION_S, Control
 from appliance.process import child as process
 from appliance.process.child import Child
+
+START_S: Final = 15.0  # how long the catalogue's database is waited for before the box is ready without it
 
 
 async def _serve(child: Child) -> None:
@@ -24,9 +26,20 @@ async def _serve(child: Child) -> None:
     child.on_stop(on_stop)
     control = Control(child.settings, child.status)
     try:
-        port = await control.start()
         internal = await child.serve_aio(lambda server: None)
         stopping: asyncio.Future[Any] = asyncio.create_task(stop.wait())
+        starting = asyncio.create_task(control.start())
+        await asyncio.wait({starting, stopping}, timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done() and not stop.is_set():
+            # The catalogue's database is away: the box records without it, so it is not kept from starting.
+            child.ready()
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            await internal.stop(1.0)
+            return
+        port = starting.result()
         provisioned: asyncio.Future[Any] = asyncio.create_task(control.provisioned.wait())
         # A box that is ready takes calls: the first start waits for the vault to give the tenant its key.
         await asyncio.wait(

@@ -98,13 +98,13 @@ def take(
     start_ns = held.created_ns if row is None else row.start_ns
     replaced = True
     if erased:
-        fields |= _columns(dataclasses.replace(_NOTHING, start_ns=held.created_ns))
+        fields |= columns(dataclasses.replace(_NOTHING, start_ns=held.created_ns))
         fields["described"] = False
     elif description is not None:
-        fields |= _columns(description)
+        fields |= columns(description)
         fields["described"] = True
     elif row is None:
-        fields |= _columns(dataclasses.replace(_NOTHING, start_ns=start_ns))
+        fields |= columns(dataclasses.replace(_NOTHING, start_ns=start_ns))
         fields["described"] = False
     else:
         replaced = False
@@ -212,6 +212,12 @@ def get(connection: sa.Connection, recording_id: str, tenant_id: str | None = No
     return build(connection, [row], full=True)[0]
 
 
+def get_described(connection: sa.Connection, recording_id: str) -> Recording | None:
+    """A recording whose content is known; None where it is not."""
+    row = connection.execute(sa.select(_r).where(_r.c.id == recording_id, _r.c.described.is_(True))).first()
+    return None if row is None else build(connection, [row], full=True)[0]
+
+
 def search(
     connection: sa.Connection,
     *,
@@ -275,7 +281,8 @@ def position_of(recording: Recording, order: Order) -> tuple[int, str]:
     return value, recording.recording_id
 
 
-def _columns(description: Description) -> dict[str, Any]:
+def columns(description: Description) -> dict[str, Any]:
+    """What a description becomes in the recording's own row."""
     return {
         "start_ns": description.start_ns,
         "end_ns": description.end_ns,
@@ -292,7 +299,14 @@ def _columns(description: Description) -> dict[str, Any]:
 def _replace_content(connection: sa.Connection, recording_id: str, description: Description) -> None:
     for table in _CONTENT:
         connection.execute(sa.delete(table).where(table.c.recording_id == recording_id))
-    rows: dict[sa.Table, list[dict[str, Any]]] = {
+    for table, some in content_rows(description).items():
+        if some:
+            connection.execute(sa.insert(table), [{"recording_id": recording_id, **row} for row in some])
+
+
+def content_rows(description: Description) -> dict[sa.Table, list[dict[str, Any]]]:
+    """What a description becomes in the tables that belong to a recording, but for whose it is."""
+    return {
         tables.parties: [
             {
                 "ordinal": ordinal,
@@ -316,6 +330,3 @@ def _replace_content(connection: sa.Connection, recording_id: str, description: 
             for ordinal, mark in enumerate(description.marks)
         ],
     }
-    for table, some in rows.items():
-        if some:
-            connection.execute(sa.insert(table), [{"recording_id": recording_id, **row} for row in some])

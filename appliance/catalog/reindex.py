@@ -39,10 +39,11 @@ def run(database: Database) -> Iterator[Progress]:
     """Makes it anew, a batch a step; nothing where nothing is due. CatalogueUnavailableError: call it again later."""
     while is_due(database):
         with database.write() as connection:
-            yield _step(connection)
+            yield step(connection)
 
 
-def _step(connection: sa.Connection) -> Progress:
+def step(connection: sa.Connection) -> Progress:
+    """The next batch; the last one finds nothing more, and says that the index is by the present rules."""
     rules = terms.rules(connection)
     said = (state.get(connection, _DONE) or "").rpartition(" ")
     after = int(said[2]) if said[0] == rules else 0

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from appliance.config.catalogue import CatalogueSettings
 from appliance.config.layout import Layout
 from appliance.model import InvalidError
 
@@ -207,6 +208,7 @@ class Settings(_Section):
     api: ApiSettings = ApiSettings()
     access: AccessSettings = AccessSettings()
     vault: VaultSettings = VaultSettings()
+    catalogue: CatalogueSettings = CatalogueSettings()
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
 
     @property
