@@ -6,10 +6,18 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 from earwitness.verify.evidence import MAX_BYTES, Evidence, EvidenceError
+from earwitness.verify.index import (
+    IndexUnreadableError,
+    check_index,
+    last_states,
+    read_index,
+    read_log,
+)
 from earwitness.verify.keys import BoxKeys, KeysError
 from earwitness.verify.report import Verdict, verify_file
 
@@ -29,11 +37,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="sealed recordings")
-    parser.add_argument("--keys", type=Path, required=True, help="the box's public keys (JSON)")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="sealed recordings")
+    parser.add_argument("--keys", type=Path, help="the box's public keys (JSON)")
     parser.add_argument("--evidence", type=Path, help="evidence of the one FILE; else FILE.evidence.json")
     parser.add_argument("--json", action="store_true", help="one JSON object a file")
+    parser.add_argument("--index", type=Path, help="a list of recordings (JSON), held against --log")
+    parser.add_argument("--log", type=Path, help="an exported audit log, verified before")
     options = parser.parse_args(arguments)
+    if (options.index is None) != (options.log is None):
+        parser.error("--index and --log go together")
+    if options.index is not None and not options.files:
+        return verify_index(options.index, options.log, as_json=options.json)
+    if not options.files or options.keys is None or options.index is not None:
+        parser.error("name FILEs and --keys, or --index and --log")
     if options.evidence is not None and len(options.files) > 1:
         parser.error("--evidence goes with one FILE")
     return verify_all(options.files, options.keys, options.evidence, as_json=options.json)
@@ -60,6 +76,26 @@ def verify_all(files: Sequence[Path], keys_file: Path, evidence: Path | None, *,
     if len(found) > 1 and not as_json:
         sys.stdout.write(_order(found) + "\n")
     return worst
+
+
+def verify_index(index: Path, log: Path, *, as_json: bool) -> int:
+    """Hold a list of recordings against the log, and print; gives the exit code."""
+    try:
+        listed = read_index(index)
+        states = last_states(read_log(log))
+        found = check_index(listed, states)
+    except (OSError, IndexUnreadableError, UnicodeDecodeError) as error:
+        sys.stderr.write(f"{index}: {_why(error)}\n")
+        return 2
+    if as_json:
+        sys.stdout.write(json.dumps([asdict(one) for one in found]) + "\n")
+    else:
+        sys.stdout.write(
+            f"{index.name}: {len(listed)} recordings listed, {len(states)} in the log, "
+            f"{'they agree' if not found else f'{len(found)} do not agree'}\n"
+        )
+        sys.stdout.writelines(f"  WRONG      {one.code}: {one.sentence}\n" for one in found)
+    return 1 if found else 0
 
 
 def _evidence(path: Path, named: Path | None) -> Evidence | None:
