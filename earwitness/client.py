@@ -13,6 +13,7 @@ from earwitness.v1 import (
     box_pb2_grpc,
     calls_pb2_grpc,
     events_pb2_grpc,
+    keys_pb2_grpc,
     prompts_pb2_grpc,
     recordings_pb2_grpc,
     retention_pb2_grpc,
@@ -50,6 +51,7 @@ _SAFE: Final = {
         "AddToLegalHold",
     ),
     "earwitness.v1.TenantsService": ("GetTenant", "ListTenants", "GetLine", "ListLines"),
+    "earwitness.v1.KeysService": ("GetTenantKeys", "LockTenant"),
     "earwitness.v1.PromptsService": ("GetPrompt", "ListPrompts", "DownloadPrompt"),
     "earwitness.v1.BoxService": (
         "GetBoxStatus",
@@ -86,6 +88,7 @@ class Client:
         self.prompts = prompts_pb2_grpc.PromptsServiceStub(channel)
         self.events = events_pb2_grpc.EventsServiceStub(channel)
         self.box = box_pb2_grpc.BoxServiceStub(channel)
+        self.keys = keys_pb2_grpc.KeysServiceStub(channel)
 
     def close(self) -> None:
         self.channel.close()

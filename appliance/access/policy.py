@@ -129,6 +129,11 @@ ALLOWED: Final[Mapping[str, frozenset[Role]]] = {
     "/earwitness.v1.AccessService/SignOut": _ANYBODY,
     "/earwitness.v1.AccessService/ListSessions": _ANYBODY,
     "/earwitness.v1.AccessService/RevokeSession": _ANYBODY,
+    "/earwitness.v1.KeysService/GetTenantKeys": _AUDITS | _OPERATOR,
+    "/earwitness.v1.KeysService/SetKeyMode": _ADMIN,
+    "/earwitness.v1.KeysService/UnlockTenant": _OFFICER,
+    "/earwitness.v1.KeysService/LockTenant": _ADMIN | _OFFICER,
+    "/earwitness.v1.KeysService/ChangeTenantPassphrase": _ADMIN | _OFFICER,
     # Standard services: they say nothing of calls.
     "/grpc.health.v1.Health/Check": _ANYBODY,
     "/grpc.health.v1.Health/List": _ANYBODY,

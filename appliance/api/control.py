@@ -27,6 +27,8 @@ from appliance.api.concerns import Concerns
 from appliance.api.events import Events
 from appliance.api.follow import Follower
 from appliance.api.gate import Gate
+from appliance.api.keys import Keys
+from appliance.api.keystates import KeyStates
 from appliance.api.limits import RateLimit
 from appliance.api.linepolicies import LinePolicies
 from appliance.api.parts import Parts
@@ -42,6 +44,7 @@ from appliance.api.store import ShuttingDownError, Store
 from appliance.api.taking import Taker
 from appliance.api.tenants import Tenants
 from appliance.api.vault import Vault, VaultReader
+from appliance.api.vaultkeys import VaultKeys
 from appliance.api.vaultretention import VaultRetention
 from appliance.audit.refusals import Refusals
 from appliance.audit.trail import Trail
@@ -56,6 +59,7 @@ from earwitness.v1 import (
     box_pb2_grpc,
     calls_pb2_grpc,
     events_pb2_grpc,
+    keys_pb2_grpc,
     prompts_pb2_grpc,
     recordings_pb2_grpc,
     retention_pb2_grpc,
@@ -72,6 +76,7 @@ SERVICES: Final = {
     "earwitness.v1.PromptsService": prompts_pb2_grpc.add_PromptsServiceServicer_to_server,
     "earwitness.v1.EventsService": events_pb2_grpc.add_EventsServiceServicer_to_server,
     "earwitness.v1.BoxService": box_pb2_grpc.add_BoxServiceServicer_to_server,
+    "earwitness.v1.KeysService": keys_pb2_grpc.add_KeysServiceServicer_to_server,
 }
 MAX_REQUEST: Final = 1 << 20  # bytes; the largest are a line with its agents, and a part of an upload
 MAX_CALLS: Final = 1000  # at once, over all clients
@@ -202,6 +207,8 @@ class Control:
         self._exit.push_async_callback(vault.close)
         retention = VaultRetention(layout)
         self._exit.push_async_callback(retention.close)
+        vault_keys = VaultKeys(layout)
+        self._exit.push_async_callback(vault_keys.close)
         reader = VaultReader(layout)
         self._exit.callback(reader.close)
         readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
@@ -212,7 +219,8 @@ class Control:
         self._exit.push_async_callback(processes.close)
         renders = Renders()
         self._exit.callback(renders.close)
-        taker = Taker(store, reader, readers)
+        follower = Follower(store, vault, Taker(store, reader, readers), self._status, renders.forget)
+        routing = Routing(layout.routing, store)
         return Parts(
             settings=settings,
             status=self._status,
@@ -221,14 +229,16 @@ class Control:
             vault=vault,
             reader=reader,
             readers=readers,
-            follower=Follower(store, vault, taker, self._status, renders.forget),
+            follower=follower,
             board=board,
             processes=processes,
             renders=renders,
-            routing=Routing(layout.routing, store),
+            routing=routing,
             retention=retention,
             line_policies=LinePolicies(store, retention, self._status),
             prompts=PromptStore(layout.prompts),
+            vault_keys=vault_keys,
+            key_states=KeyStates(store, vault_keys, follower, renders, routing, clock_ns=self._clock_ns),
             clock_ns=self._clock_ns,
         )
 
@@ -242,6 +252,7 @@ class Control:
             "earwitness.v1.PromptsService": Prompts(parts),
             "earwitness.v1.EventsService": Events(parts, self._heartbeat_s),
             "earwitness.v1.BoxService": Box(parts),
+            "earwitness.v1.KeysService": Keys(parts),
         }
         for name, add in SERVICES.items():
             register: Any = add
@@ -256,6 +267,7 @@ class Control:
         work: dict[str, Coroutine[Any, Any, None]] = {
             "follower": parts.follower.run(),
             "board": parts.board.run(),
+            "keys": parts.key_states.run(),
             "acts": self._acts.run(),
             "processes": parts.processes.run(),
             "provision": self._provision(),

@@ -130,6 +130,8 @@ def recording(row: Recording, *, full: bool, kept: Kept) -> recordings_pb2.Recor
     made.whole = row.whole
     made.direction = direction(row.direction)
     made.flags.extend(row.flags)
+    if not row.described and row.state is State.FILED:
+        made.flags.append("undescribed")  # as while its tenant's keys are locked
     made.source = row.source
     made.sip_call_id = row.sip_call_id
     made.session_ids.extend(row.identifiers)

@@ -15,6 +15,7 @@ from appliance.storage.names import HOLD_LINE
 
 ANY: Final = "-"
 _PARENT = re.compile(r"tenants/([a-z2-7]{26}|-)")
+_KEYS = re.compile(r"tenants/([a-z2-7]{26}|-)/keys")
 _CHILD = re.compile(r"tenants/([a-z2-7]{26}|-)/(lines|recordings|calls|legalHolds|grants)/([a-z2-7]{26})")
 _PROMPT = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/)?prompts/([a-z2-7]{26})")
 _PURPOSE = re.compile(r"tenants/([a-z2-7]{26}|-)/purposes/([a-z0-9][a-z0-9-]{0,39})")
@@ -35,6 +36,14 @@ def one_tenant(text: str, field: str = "name") -> str:
     if tenant_id is None or text == f"tenants/{ANY}":
         raise NameInvalidError("should name one tenant: tenants/{tenant}", field=field)
     return tenant_id
+
+
+def keys(text: str, field: str = "name") -> str:
+    """The id of the tenant whose keys are named."""
+    found = _KEYS.fullmatch(text)
+    if found is None:
+        raise NameInvalidError("should be tenants/{tenant}/keys", field=field)
+    return one_tenant(f"tenants/{found[1]}", field)
 
 
 def child(text: str, collection: str, field: str = "name") -> tuple[str | None, str]:
@@ -90,11 +99,15 @@ def purpose(text: str, field: str = "name") -> tuple[str, str]:
 
 def is_name(text: str) -> bool:
     """Whether this is a resource name, and so holds no personal data."""
-    return any(form.fullmatch(text) for form in (_PARENT, _CHILD, _PROMPT, _PURPOSE, _POLICY))
+    return any(form.fullmatch(text) for form in (_PARENT, _KEYS, _CHILD, _PROMPT, _PURPOSE, _POLICY))
 
 
 def tenant(tenant_id: str) -> str:
     return f"tenants/{tenant_id}"
+
+
+def keys_name(tenant_id: str) -> str:
+    return f"tenants/{tenant_id}/keys"
 
 
 def line(tenant_id: str, line_id: str) -> str:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from appliance.api.board import Board
 from appliance.api.errors import FieldInvalidError
 from appliance.api.follow import Follower
+from appliance.api.keystates import KeyStates
 from appliance.api.linepolicies import LinePolicies
 from appliance.api.processes import Processes
 from appliance.api.promptstore import PromptStore
@@ -25,6 +26,7 @@ from appliance.api.routing import Routing
 from appliance.api.scope import caller
 from appliance.api.store import Store
 from appliance.api.vault import Vault, VaultReader
+from appliance.api.vaultkeys import VaultKeys
 from appliance.api.vaultretention import VaultRetention
 from appliance.catalog import requests
 from appliance.catalog.paging import Tokens
@@ -74,6 +76,8 @@ class Parts:
     retention: VaultRetention
     line_policies: LinePolicies
     prompts: PromptStore
+    vault_keys: VaultKeys
+    key_states: KeyStates
     clock_ns: Callable[[], int] = time.time_ns
     locks: Locks = field(default_factory=Locks)
 

@@ -70,6 +70,8 @@ class Reading:
                 async for answer in _chunks(pieces, request.offset):
                     yield answer
             return
+        # What is rendered already asks for no key any more.
+        self.parts.key_states.refuse_locked(row.tenant_id)
         key = (row.recording_id, _FORMATS[request.format][0])
         rendered = self.parts.renders.held(key)
         if rendered is None:
@@ -133,7 +135,9 @@ class Reading:
             offset += len(piece)
 
     async def _still_readable(self, recording_id: str) -> bool:
-        return (await self.find(None, recording_id)).state is State.FILED
+        row = await self.find(None, recording_id)
+        self.parts.key_states.refuse_locked(row.tenant_id)
+        return row.state is State.FILED
 
     async def VerifyRecording(
         self, request: pb.VerifyRecordingRequest, context: Any
@@ -144,7 +148,7 @@ class Reading:
         stream = reader.open(row.recording_id)
 
         def work() -> Report:
-            data_key = reader.lease(row.recording_id, actor, "verification")
+            data_key = reader.lease_if_unlocked(row.recording_id, actor, "verification")
             return verify(stream, reader.device_key(), data_key)
 
         task = asyncio.get_running_loop().run_in_executor(self.parts.readers, work)

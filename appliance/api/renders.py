@@ -212,6 +212,10 @@ class Renders:
         while len(self._held) > 1 and sum(one.size for one in self._held.values()) > self._total:
             self._held.popitem(last=False)[1].drop()
 
+    def recordings(self) -> list[str]:
+        """Ids of the recordings that are held, or being rendered."""
+        return sorted({key[0] for key in (*self._held, *self._jobs)})
+
     def forget(self, recording_id: str) -> None:
         """Drop every rendering of a recording: it was deleted or erased."""
         for key in [key for key in self._held if key[0] == recording_id]:

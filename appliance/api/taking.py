@@ -29,6 +29,8 @@ _EVENTS = {
 }
 # The recording went on in its life since the entry was written. (A deleted one is read when it is undeleted.)
 _GONE_ON = frozenset({"RECORDING_DELETED", "RECORDING_ERASED", "ERASED", "RECORDING_NOT_FOUND"})
+# Its tenant's keys are locked: it is described when they are unlocked (`keystates`).
+_LATER = frozenset({"TENANT_LOCKED"})
 
 
 class Taker:
@@ -92,7 +94,7 @@ class Taker:
         return known <= position and (anew or not described)
 
     async def _describe(self, held: Held) -> Description | None:
-        """None where the content cannot be had just because the recording went on in its life."""
+        """None where the content cannot be had just because the recording went on, or its tenant's keys are locked."""
         loop = asyncio.get_running_loop()
         try:
             found = await loop.run_in_executor(
@@ -106,8 +108,8 @@ class Taker:
         except EarwitnessError as error:
             if error.kind is Kind.UNAVAILABLE:
                 raise
-            if error.reason in _GONE_ON:
-                # A later entry of the journal says so, too.
+            if error.reason in _GONE_ON | _LATER:
+                # A later entry of the journal says so, too; or it is taken up when the keys are unlocked.
                 log.info("recording not readable now", recording=held.recording_id, reason=error.reason)
                 return None
             log.error("recording unreadable", recording=held.recording_id, reason=error.reason)

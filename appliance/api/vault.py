@@ -119,6 +119,15 @@ class VaultReader:
         except grpc.RpcError as error:
             raise vault_error(error) from error
 
+    def lease_if_unlocked(self, recording_id: str, actor: str, purpose: str) -> bytes | None:
+        """As `lease`; None where the tenant's keys are locked: for what can be done without."""
+        try:
+            return self.lease(recording_id, actor, purpose)
+        except EarwitnessError as error:
+            if error.reason != "TENANT_LOCKED":
+                raise
+            return None
+
     def device_key(self) -> bytes:
         """The box's public key."""
         try:

@@ -19,6 +19,7 @@ import grpc
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from keys_fake import KeysServer
 from retention_fake import RetentionServer
 
 import earwitness
@@ -49,6 +50,7 @@ from earwitness.internal.v1 import (
     retention_pb2_grpc,
     signaling_pb2,
     signaling_pb2_grpc,
+    tenantkeys_pb2_grpc,
     vault_pb2,
     vault_pb2_grpc,
 )
@@ -145,6 +147,7 @@ class VaultServer(vault_pb2_grpc.VaultServiceServicer):
         self.spoiled: dict[str, int] = {}
         """From which byte on the store does not give out a file."""
         self.retention = RetentionServer(layout.vault, self.holdings, self._erase)
+        self.keys = KeysServer(self.tenant_keys)
         self._server: grpc.Server | None = None
         self._stopped = threading.Event()
 
@@ -156,6 +159,7 @@ class VaultServer(vault_pb2_grpc.VaultServiceServicer):
         self._server = grpc.server(ThreadPoolExecutor(16), interceptors=[ErrorInterceptor()])
         vault_pb2_grpc.add_VaultServiceServicer_to_server(self, self._server)
         retention_pb2_grpc.add_RetentionServiceServicer_to_server(self.retention, self._server)
+        tenantkeys_pb2_grpc.add_TenantKeysServiceServicer_to_server(self.keys, self._server)
         self._server.add_insecure_port(rpc.target(self.layout, "vault"))
         self._server.start()
 
@@ -241,6 +245,7 @@ class VaultServer(vault_pb2_grpc.VaultServiceServicer):
             raise RecordingErasedError("erased")
         if holding.state == vault_pb2.HOLDING_STATE_DELETED:
             raise RecordingDeletedError("deleted")
+        self.keys.refuse_locked(holding.tenant_id)
         self.leases.append((request.recording_id, request.actor, request.purpose))
         return vault_pb2.LeaseKeyResponse(data_key=self.files[request.recording_id].key)
 
