@@ -1,0 +1,79 @@
+"""`earwitness verify`, offline, and `earwitness evidence`: what it needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from appliance.cli import output
+from appliance.cli.connection import resource
+from appliance.cli.context import box
+from appliance.cli.exits import Exit, Failure
+from earwitness.v1 import evidence_pb2 as pb
+from earwitness.verify.__main__ import verify_all
+
+app = typer.Typer(
+    help="Evidence: what an outsider needs to check recordings without the box.", no_args_is_help=True
+)
+_EXITS = {0: Exit.OK, 1: Exit.NOT_INTACT, 2: Exit.USAGE}
+
+
+def verify(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Sealed recordings.")],
+    keys: Annotated[
+        Path, typer.Option("--keys", help="The box's public keys, from `earwitness evidence keys`.")
+    ] = Path("box-keys.json"),
+    evidence: Annotated[
+        Path | None,
+        typer.Option(
+            "--evidence", help="Evidence of the one FILE; else FILE.evidence.json, where it is there."
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a file.")] = False,
+) -> None:
+    """Check sealed recordings offline: whole, untouched, by this box, in this order, with these gaps.
+
+    Needs no box and no secret. The same on any machine: pip install "earwitness[verify]", python -m earwitness.verify
+
+    earwitness verify 5kcw….sealed --keys box-keys.json
+    """
+    if evidence is not None and len(files) > 1:
+        raise Failure(Exit.USAGE, "--evidence goes with one FILE", "EVIDENCE_OF_ONE")
+    raise typer.Exit(_EXITS[verify_all(files, keys, evidence, as_json=json)])
+
+
+@app.command("save")
+def save(
+    context: typer.Context,
+    names: Annotated[list[str], typer.Argument(metavar="RECORDING...", help="Names or ids.")],
+    folder: Annotated[Path, typer.Option("--to", help="Directory to write into.")] = Path("."),
+) -> None:
+    """Write the evidence of recordings, to be laid beside their sealed files."""
+    with box(context) as services:
+        for name in names:
+            request = pb.GetEvidenceRequest(name=resource("recordings", name))
+            answer = services.evidence.GetEvidence(request)
+            _write(folder / answer.file_name, answer.evidence)
+
+
+@app.command("keys")
+def keys_(
+    context: typer.Context,
+    to: Annotated[Path, typer.Option("--to", help="File to write.")] = Path("box-keys.json"),
+) -> None:
+    """Write the box's public keys. Take them from the box itself, once, and keep them where you will verify."""
+    with box(context) as services:
+        _write(to, services.evidence.GetBoxKeys(pb.GetBoxKeysRequest()).keys)
+
+
+def _write(path: Path, text: str) -> None:
+    scratch = path.with_name(f".{path.name}.new")
+    try:
+        scratch.write_text(text, "utf-8")
+        scratch.replace(path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise Failure(Exit.FAILED, f"cannot write {path}: {error.strerror}", "FILE_UNWRITABLE") from error
+    output.console.print(str(path))
