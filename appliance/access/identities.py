@@ -107,7 +107,7 @@ def find(connection: sa.Connection, fingerprint: str) -> Identity:
         raise UnknownCertificateError("this certificate stands for nobody here", fingerprint=fingerprint)
     if row["revoke_ns"] is not None:
         raise RevokedCertificateError("this certificate was revoked", fingerprint=fingerprint)
-    if row.disable_ns is not None:
+    if row["disable_ns"] is not None:
         raise IdentityDisabledError("this identity is disabled")
     return Identity(
         row["name"], frozenset(map(Role, row["roles"])), row["tenant_id"], fingerprint, row["agent"]
@@ -123,6 +123,7 @@ def _certificate(connection: sa.Connection, fingerprint: str) -> sa.RowMapping |
                 identities.c.roles,
                 identities.c.tenant_id,
                 identities.c.agent,
+                identities.c.disable_ns,
             )
             .join(identities, identities.c.name == certificates.c.name)
             .where(certificates.c.fingerprint == fingerprint)
