@@ -10,6 +10,7 @@ from typing import Final, Self
 import grpc
 
 from earwitness.v1 import (
+    audit_pb2_grpc,
     box_pb2_grpc,
     calls_pb2_grpc,
     events_pb2_grpc,
@@ -53,6 +54,14 @@ _SAFE: Final = {
     "earwitness.v1.TenantsService": ("GetTenant", "ListTenants", "GetLine", "ListLines"),
     "earwitness.v1.KeysService": ("GetTenantKeys", "LockTenant"),
     "earwitness.v1.PromptsService": ("GetPrompt", "ListPrompts", "DownloadPrompt"),
+    "earwitness.v1.AuditService": (
+        "ListAuditEntries",
+        "GetCheckpoint",
+        "ListCheckpoints",
+        "GetInclusionProof",
+        "GetConsistencyProof",
+        "GetAuditStatus",
+    ),
     "earwitness.v1.BoxService": (
         "GetBoxStatus",
         "GetVault",
@@ -88,6 +97,7 @@ class Client:
         self.prompts = prompts_pb2_grpc.PromptsServiceStub(channel)
         self.events = events_pb2_grpc.EventsServiceStub(channel)
         self.box = box_pb2_grpc.BoxServiceStub(channel)
+        self.audit = audit_pb2_grpc.AuditServiceStub(channel)
         self.keys = keys_pb2_grpc.KeysServiceStub(channel)
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from appliance.access import identities, pki
 from appliance.access.identities import SITE_ROLES, Role
 from appliance.api.acts import Acts
+from appliance.api.audit import Audit
 from appliance.api.board import Board
 from appliance.api.box import Box
 from appliance.api.calls import Calls
@@ -56,6 +57,7 @@ from appliance.config.settings import Settings
 from appliance.model import EarwitnessError, Kind, UnavailableError
 from appliance.process.status import WARNING, Status
 from earwitness.v1 import (
+    audit_pb2_grpc,
     box_pb2_grpc,
     calls_pb2_grpc,
     events_pb2_grpc,
@@ -76,6 +78,7 @@ SERVICES: Final = {
     "earwitness.v1.PromptsService": prompts_pb2_grpc.add_PromptsServiceServicer_to_server,
     "earwitness.v1.EventsService": events_pb2_grpc.add_EventsServiceServicer_to_server,
     "earwitness.v1.BoxService": box_pb2_grpc.add_BoxServiceServicer_to_server,
+    "earwitness.v1.AuditService": audit_pb2_grpc.add_AuditServiceServicer_to_server,
     "earwitness.v1.KeysService": keys_pb2_grpc.add_KeysServiceServicer_to_server,
 }
 MAX_REQUEST: Final = 1 << 20  # bytes; the largest are a line with its agents, and a part of an upload
@@ -188,6 +191,7 @@ class Control:
         await self._exit.enter_async_context(self._tasks(certificates))
         await server.start()
         self._exit.push_async_callback(server.stop, STOP_GRACE_S)
+        self._exit.callback(self._audit.close)  # watches end before the server does
         self._exit.push_async_callback(self._health.enter_graceful_shutdown)
         return port
 
@@ -244,6 +248,7 @@ class Control:
 
     async def _register(self, server: grpc.aio.Server) -> None:
         parts = self.parts
+        self._audit = Audit(parts, self.trail, self._refusals, self._heartbeat_s)
         servicers: dict[str, Any] = {
             "earwitness.v1.CallsService": Calls(parts, self._heartbeat_s),
             "earwitness.v1.RecordingsService": Recordings(parts),
@@ -252,6 +257,7 @@ class Control:
             "earwitness.v1.PromptsService": Prompts(parts),
             "earwitness.v1.EventsService": Events(parts, self._heartbeat_s),
             "earwitness.v1.BoxService": Box(parts),
+            "earwitness.v1.AuditService": self._audit,
             "earwitness.v1.KeysService": Keys(parts),
         }
         for name, add in SERVICES.items():

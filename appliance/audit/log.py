@@ -17,9 +17,10 @@ from typing import Final
 
 import structlog
 
-from appliance.audit import checkpoints, entry, segments
+from appliance.audit import checkpoints, entry, key, segments
 from appliance.audit.checkpoints import Signed
 from appliance.audit.errors import AuditUnavailableError
+from appliance.audit.note import Verifier
 from appliance.audit.opening import Opened
 from appliance.audit.segments import Closed, Tail
 from appliance.audit.tree import leaf_hash, root_of
@@ -87,6 +88,15 @@ class Log:
             self.submit(entry.pack(record), durable=True)
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._thread.start()
+
+    @property
+    def verifier(self) -> Verifier:
+        """What checkpoints of this generation are verified with."""
+        return self.signer.named(key.origin(self.signer, self.generation)).verifier
+
+    def bytes_on_disk(self) -> int:
+        """Of all entries."""
+        return sum(one.size for one in self.table.closed) + self._tail.end
 
     def submit(self, line: bytes, *, durable: bool) -> Future[int]:
         """Have a line (`entry.pack`) written; the future gives its number, or AuditUnavailableError.

@@ -10,6 +10,7 @@ from typing import Final
 
 from appliance.audit import entry, segments
 from appliance.audit.errors import AuditUnavailableError
+from appliance.audit.index import Index
 from appliance.audit.log import Log
 from appliance.audit.opening import open_log
 from appliance.audit.refusals import Refusals
@@ -41,6 +42,7 @@ class Trail:
         except OSError as error:
             self._told(error)
             raise AuditUnavailableError("the audit log cannot be opened", errno=error.errno or 0) from error
+        self.index = Index(self.log)
         if opened.alarm:
             status.raise_condition(
                 ROLLED_BACK,
@@ -103,4 +105,5 @@ class Trail:
 
     def close(self) -> None:
         """Everything durable and signed."""
+        self.index.close()
         self.log.close()

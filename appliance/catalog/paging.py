@@ -59,14 +59,14 @@ class Tokens:
             case _:
                 raise wrong
 
-    def resume(self, seq: int) -> str:
-        """A resume token of the events feed."""
-        return self._seal(["r", seq])
+    def resume(self, seq: int, feed: str = "r") -> str:
+        """A resume token of the events feed, or of another one."""
+        return self._seal([feed, seq])
 
-    def read_resume(self, token: str) -> int:
+    def read_resume(self, token: str, feed: str = "r") -> int:
         """The position in a resume token; ResumeTokenError."""
         fields = self._open(token)
-        if fields is None or len(fields) != 2 or fields[0] != "r" or not isinstance(fields[1], int):
+        if fields is None or len(fields) != 2 or fields[0] != feed or not isinstance(fields[1], int):
             raise ResumeTokenError("not a resume token of this box", field="resume_token")
         return fields[1]
 
