@@ -30,7 +30,7 @@ class BoxKeys:
             raise KeysError("too long for a file of keys")
         try:
             found = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise KeysError("not a JSON file") from None
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise KeysError(f'not a file of keys: "format" should be "{FORMAT}"')
