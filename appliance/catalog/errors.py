@@ -191,3 +191,9 @@ class TimeZoneError(InvalidError):
     """Not a time zone of the IANA database."""
 
     reason = "TIME_ZONE_UNKNOWN"
+
+
+class GrantNotFoundError(NotFoundError):
+    """There is no such support grant, or it is another tenant's, or another support person's."""
+
+    reason = "GRANT_NOT_FOUND"

@@ -31,6 +31,13 @@ class EventType(enum.StrEnum):
     CONDITION_RAISED = "condition-raised"
     CONDITION_CLEARED = "condition-cleared"
     CALL_ACTION = "call-action"
+    GRANT_REQUESTED = "grant-requested"
+    GRANT_APPROVED = "grant-approved"
+    GRANT_DENIED = "grant-denied"
+    GRANT_USED = "grant-used"
+    GRANT_USED_UP = "grant-used-up"
+    GRANT_REVOKED = "grant-revoked"
+    GRANT_EXPIRED = "grant-expired"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from appliance.catalog import contracttables, searchtables  # noqa: F401 - their tables belong to the metadata
+from appliance.catalog import contracttables, granttables, searchtables  # noqa: F401 - their tables belong to the metadata
 from appliance.catalog.tables import metadata
 
 connection = context.config.attributes["connection"]
