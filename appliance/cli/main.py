@@ -18,6 +18,7 @@ from appliance.cli import (
     calls,
     events,
     holds,
+    keys,
     lines,
     output,
     prompts,
@@ -44,6 +45,7 @@ app.add_typer(retention.app, name="retention")
 app.add_typer(holds.app, name="holds")
 app.add_typer(vault.app, name="vault")
 app.add_typer(tenants.tenants, name="tenants")
+app.add_typer(keys.app, name="keys")
 app.add_typer(lines.app, name="lines")
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(events.app, name="events")
