@@ -87,6 +87,13 @@ def enrol(
     )
 
 
+def set_hash(connection: sa.Connection, name: str, hash_: str, now_ns: int) -> None:
+    """Another passphrase; the second factor stays."""
+    connection.execute(
+        sa.update(passphrases).where(passphrases.c.name == name).values(hash=hash_, change_ns=now_ns)
+    )
+
+
 def use_step(connection: sa.Connection, name: str, hash_: str, step: int) -> bool:
     """A code of this step was used; False where it was already, or the passphrase is another one meanwhile."""
     return bool(

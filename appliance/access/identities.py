@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from appliance.access.errors import IdentityError, RevokedCertificateError, UnknownCertificateError
 from appliance.access.pki import Issued
-from appliance.access.refusals import IdentityDisabledError
+from appliance.access.refusals import ExpiredCertificateError, IdentityDisabledError
 from appliance.catalog.tables import certificates, identities
 
 
@@ -100,13 +100,18 @@ def revoke(connection: sa.Connection, name: str, now_ns: int) -> int:
     ).rowcount
 
 
-def find(connection: sa.Connection, fingerprint: str) -> Identity:
-    """Who a certificate stands for; UnknownCertificateError, RevokedCertificateError, IdentityDisabledError."""
+def find(connection: sa.Connection, fingerprint: str, now_ns: int = 0) -> Identity:
+    """Who a certificate stands for; UnknownCertificateError, RevokedCertificateError, IdentityDisabledError.
+
+    ExpiredCertificateError: TLS looks when a connection begins, and connections outlive certificates.
+    """
     row = _certificate(connection, fingerprint)
     if row is None:
         raise UnknownCertificateError("this certificate stands for nobody here", fingerprint=fingerprint)
     if row["revoke_ns"] is not None:
         raise RevokedCertificateError("this certificate was revoked", fingerprint=fingerprint)
+    if now_ns >= row["expire_ns"]:
+        raise ExpiredCertificateError("this certificate is over", fingerprint=fingerprint)
     if row["disable_ns"] is not None:
         raise IdentityDisabledError("this identity is disabled")
     return Identity(
@@ -119,6 +124,7 @@ def _certificate(connection: sa.Connection, fingerprint: str) -> sa.RowMapping |
         connection.execute(
             sa.select(
                 certificates.c.revoke_ns,
+                certificates.c.expire_ns,
                 identities.c.name,
                 identities.c.roles,
                 identities.c.tenant_id,

@@ -36,7 +36,13 @@ class SignInBusyError(ExhaustedError):
 class PassphraseError(InvalidError):
     """The passphrase is too short, too long or too easy to guess."""
 
-    reason = "PASSPHRASE_INVALID"
+    reason = "PASSPHRASE_WEAK"
+
+
+class ExpiredCertificateError(UnauthenticatedError):
+    """The connection began with a certificate that is over by now."""
+
+    reason = "CERTIFICATE_EXPIRED"
 
 
 class TokenMissingError(UnauthenticatedError):
@@ -156,7 +162,7 @@ class SubjectNotFoundError(NotFoundError):
 class SessionNotFoundError(NotFoundError):
     """There is no such session, or the caller does not see it."""
 
-    reason = "SESSION_NOT_FOUND"
+    reason = "ACCESS_SESSION_NOT_FOUND"
 
 
 class IdentityKeyError(CorruptError):

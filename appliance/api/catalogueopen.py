@@ -103,5 +103,5 @@ def _sentence(saved: salvage.Saved) -> str:
     )
     return (
         "The catalogue was damaged, and is built anew from the recordings. "
-        f"{kept} Issue client certificates other than admin again, and remove the damaged file from the control directory."
+        f"{kept} Identities come back from the copy beside it. Remove the damaged file from the control directory."
     )

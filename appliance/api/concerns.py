@@ -8,6 +8,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from appliance.access.identities import Identity
+from appliance.api import identitynames
 from appliance.api.board import Board
 from appliance.api.errors import CallNotFoundError, SignalingUnavailableError
 from appliance.api.store import Store
@@ -34,6 +35,10 @@ class Concerns:
         Whoever is of a tenant concerns that tenant alone, whatever is named: another tenant's audit does not show who
         knocked.
         """
+        owner = identitynames.owner(subject)
+        if owner is not None and (identity is None or not identity.tenant_id):
+            who = tables.identities
+            return await self._look(sa.select(who.c.tenant_id).where(who.c.name == owner))
         if identity is None:
             return ""
         found = _OF_TENANT.fullmatch(subject)

@@ -16,8 +16,9 @@ import sqlalchemy as sa
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from appliance.access import identities, pki
-from appliance.access.identities import SITE_ROLES, Role
+
+from appliance.access import pki
+from appliance.api.access import Access
 from appliance.api.acts import Acts
 from appliance.api.audit import Audit
 from appliance.api.board import Board
@@ -25,6 +26,7 @@ from appliance.api.box import Box
 from appliance.api.calls import Calls
 from appliance.api.catalogueopen import opened, reindex
 from appliance.api.concerns import Concerns
+from appliance.api.entrance import Entrance
 from appliance.api.events import Events
 from appliance.api.follow import Follower
 from appliance.api.gate import Gate
@@ -32,6 +34,7 @@ from appliance.api.keys import Keys
 from appliance.api.keystates import KeyStates
 from appliance.api.limits import RateLimit
 from appliance.api.linepolicies import LinePolicies
+from appliance.api.listeners import OPTIONS, Certificates, listen
 from appliance.api.parts import Parts
 from appliance.api.processes import Processes
 from appliance.api.prompts import Prompts
@@ -52,11 +55,11 @@ from appliance.audit.trail import Trail
 from appliance.catalog import events, requests
 from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.catalog.paging import Tokens
-from appliance.config.layout import Layout
 from appliance.config.settings import Settings
-from appliance.model import EarwitnessError, Kind, UnavailableError
+from appliance.model import EarwitnessError, Kind
 from appliance.process.status import WARNING, Status
 from earwitness.v1 import (
+    access_pb2_grpc,
     audit_pb2_grpc,
     box_pb2_grpc,
     calls_pb2_grpc,
@@ -71,6 +74,7 @@ from earwitness.v1 import (
 log = structlog.get_logger()
 
 SERVICES: Final = {
+    "earwitness.v1.AccessService": access_pb2_grpc.add_AccessServiceServicer_to_server,
     "earwitness.v1.CallsService": calls_pb2_grpc.add_CallsServiceServicer_to_server,
     "earwitness.v1.RecordingsService": recordings_pb2_grpc.add_RecordingsServiceServicer_to_server,
     "earwitness.v1.RetentionService": retention_pb2_grpc.add_RetentionServiceServicer_to_server,
@@ -81,17 +85,7 @@ SERVICES: Final = {
     "earwitness.v1.AuditService": audit_pb2_grpc.add_AuditServiceServicer_to_server,
     "earwitness.v1.KeysService": keys_pb2_grpc.add_KeysServiceServicer_to_server,
 }
-MAX_REQUEST: Final = 1 << 20  # bytes; the largest are a line with its agents, and a part of an upload
 MAX_CALLS: Final = 1000  # at once, over all clients
-OPTIONS: Final = (
-    ("grpc.max_receive_message_length", MAX_REQUEST),
-    ("grpc.max_concurrent_streams", 200),
-    ("grpc.max_metadata_size", 16 * 1024),
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.so_reuseport", 0),
-)
 PROVISION_S: Final = 20.0  # how long the first start waits for the vault before it says that it is ready
 STOP_GRACE_S: Final = 5.0
 HOUSEKEEPING_S: Final = 30.0
@@ -99,35 +93,6 @@ RENEWAL_S: Final = 6 * 3600.0
 ANALYSIS_S: Final = 3600.0
 READERS: Final = 2
 EXPIRING: Final = "CertificateExpiring"
-
-
-class PortTakenError(UnavailableError):
-    """The address of the API cannot be listened on."""
-
-    reason = "API_ADDRESS_UNAVAILABLE"
-
-
-class Certificates:
-    """The server's certificate, read again after a renewal, for new connections."""
-
-    def __init__(self, layout: Layout) -> None:
-        self._folder = layout.pki
-        self._read: tuple[bytes, bytes, bytes] = (b"", b"", b"")
-        self.reload()
-
-    def reload(self) -> None:
-        self._read = tuple(
-            (self._folder / name).read_bytes() for name in ("server.key", "server.crt", "ca.crt")
-        )  # type: ignore[assignment]
-
-    def configuration(self) -> grpc.ServerCertificateConfiguration:
-        key, certificate, authority = self._read
-        return grpc.ssl_server_certificate_configuration([(key, certificate)], root_certificates=authority)
-
-    def credentials(self) -> grpc.ServerCredentials:
-        return grpc.dynamic_ssl_server_credentials(
-            self.configuration(), self.configuration, require_client_authentication=True
-        )
 
 
 class Control:
@@ -154,6 +119,8 @@ class Control:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Has the exception where background work broke: the process is to be started anew then."""
         self.parts: Parts
+        self.token_port: int | None = None
+        """Where tokens are taken instead of certificates; None: nowhere."""
 
     async def start(self) -> int:
         """Open everything and listen; what other processes are needed for comes when they do."""
@@ -163,7 +130,8 @@ class Control:
         database_ = await opened(self._settings, self._status)
         store = Store(database_, self._status)
         self._exit.callback(store.close)
-        await self._enroll(store, admin)
+        self._entrance = await Entrance.open(self._settings, store, self._status, self._clock_ns, self._exit)
+        await self._entrance.enroll(admin)
         trail = self.trail = await asyncio.to_thread(Trail, layout.control, self._status)
         self._exit.callback(trail.close)
         self.parts = await self._assemble(store)
@@ -174,36 +142,18 @@ class Control:
         await self.parts.routing.restore()
         concerns = Concerns(store, self.parts.board, self.parts.retention)
         server = grpc.aio.server(
-            interceptors=[Gate(store, trail, self._rate, concerns, self._refusals)],
+            interceptors=[Gate(self._entrance, trail, self._rate, concerns, self._refusals)],
             options=OPTIONS,
             maximum_concurrent_rpcs=MAX_CALLS,
         )
         await self._register(server)
-        api = self._settings.api
-        host = f"[{api.address}]" if ":" in api.address else api.address
-        try:
-            port = server.add_secure_port(f"{host}:{api.port}", certificates.credentials())
-        except RuntimeError as error:
-            raise PortTakenError(
-                f"{api.address}:{api.port} (api.address, api.port) cannot be listened on: is it taken?",
-                port=api.port,
-            ) from error
+        port, self.token_port = listen(server, self._settings.api, certificates)
         await self._exit.enter_async_context(self._tasks(certificates))
         await server.start()
         self._exit.push_async_callback(server.stop, STOP_GRACE_S)
         self._exit.callback(self._audit.close)  # watches end before the server does
         self._exit.push_async_callback(self._health.enter_graceful_shutdown)
         return port
-
-    async def _enroll(self, store: Store, admin: pki.Issued) -> None:
-        now_ns = self._clock_ns()
-        roles = SITE_ROLES if self._settings.access.run_by == "site" else {Role.OPERATOR}
-
-        def work(connection: sa.Connection) -> None:
-            identities.settle(connection, admin.name, roles)  # what the site file says now
-            identities.enroll(connection, admin, roles, now_ns)
-
-        await store.write(work)
 
     async def _assemble(self, store: Store) -> Parts:
         settings, layout = self._settings, self._settings.layout
@@ -249,7 +199,9 @@ class Control:
     async def _register(self, server: grpc.aio.Server) -> None:
         parts = self.parts
         self._audit = Audit(parts, self.trail, self._refusals, self._heartbeat_s)
+        entrance = self._entrance
         servicers: dict[str, Any] = {
+            "earwitness.v1.AccessService": Access(parts, entrance.roll, entrance.sign_ins),
             "earwitness.v1.CallsService": Calls(parts, self._heartbeat_s),
             "earwitness.v1.RecordingsService": Recordings(parts),
             "earwitness.v1.RetentionService": Retention(parts),
@@ -329,6 +281,7 @@ class Control:
                 await self.parts.store.write(work)
                 await self.parts.follower.scrub()
                 await self._samples.look()
+                await self._entrance.look()
                 if time.monotonic() - analyzed_s > ANALYSIS_S:
                     await self.parts.store.analyze()
                     analyzed_s = time.monotonic()
@@ -344,7 +297,7 @@ class Control:
             await asyncio.sleep(RENEWAL_S)
             admin = await asyncio.to_thread(pki.ensure, self._settings.layout, self._settings)
             certificates.reload()
-            await self._enroll(self.parts.store, admin)
+            await self._entrance.enroll(admin)
             now = datetime.now(UTC)
             ending = [
                 label

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from google.protobuf import duration_pb2, timestamp_pb2
 
-from appliance.api import names
+from appliance.api import identitynames, names
 from appliance.catalog import tenants as tenant_rows
 from appliance.catalog.events import Event, EventType
 from appliance.catalog.records import Certificate as CertificateRow
@@ -223,6 +223,8 @@ def event(row: Event, resume_token: str) -> events_pb2.Event:
         subject = names.call(row.tenant_id, row.subject)
     elif row.type in (EventType.CONDITION_RAISED, EventType.CONDITION_CLEARED):
         subject = f"processes/{row.subject}"
+    elif row.type is EventType.CERTIFICATE_EXPIRING:
+        subject = identitynames.identity(row.subject)
     else:
         subject = names.recording(row.tenant_id, row.subject)
     return events_pb2.Event(

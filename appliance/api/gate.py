@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
 import inspect
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,22 +21,21 @@ import grpc.aio
 import structlog
 from google.protobuf.message import DecodeError
 
-from appliance.access import certificates, identities, policy
-from appliance.access.errors import NoCertificateError
+from appliance.access import policy
 from appliance.access.identities import Identity
 from appliance.api import names, scope
 from appliance.api.concerns import Concerns
+from appliance.api.entrance import Entrance
 from appliance.api.errors import (
     RequestMalformedError,
     UploadTooSlowError,
     wire_status,
 )
 from appliance.api.limits import RateLimit
-from appliance.api.store import Store
 from appliance.audit.errors import AuditUnavailableError
 from appliance.audit.refusals import Refusals
 from appliance.audit.trail import Trail
-from appliance.model import EarwitnessError, is_id, new_id
+from appliance.model import EarwitnessError, Kind, is_id, new_id
 from appliance.model.purpose import FORM
 from appliance.process import rpc
 
@@ -44,7 +43,9 @@ log = structlog.get_logger()
 
 REQUEST_ID: Final = "x-request-id"
 UPLOAD_WAIT_S: Final = 20.0  # for the next message of a client's stream
-RECHECK_S: Final = 10.0  # how long a stream may outlive the revocation of its identity
+RECHECK_S: Final = (
+    5.0  # a stream asks so often whether its caller still may; a change of identities asks at once
+)
 _REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _UNAUDITED: Final = (
     "/grpc.",  # health and reflection: asked every few seconds, and they say nothing of calls
@@ -107,6 +108,11 @@ def current() -> Call:
     return _current.get()
 
 
+def concern(tenant_id: str) -> None:
+    """The call under way turned out to concern this tenant: its last entry in the audit log says so."""
+    _current.get().tenant_id = tenant_id
+
+
 def allowed_by(grant: str) -> None:
     """The call under way is allowed by this support grant: its last entry in the audit log says so."""
     _current.get().grant = grant
@@ -123,9 +129,9 @@ class Gate(grpc.aio.ServerInterceptor):
     """The interceptor of the public server."""
 
     def __init__(
-        self, store: Store, trail: Trail, limit: RateLimit, concerns: Concerns, refusals: Refusals
+        self, entrance: Entrance, trail: Trail, limit: RateLimit, concerns: Concerns, refusals: Refusals
     ) -> None:
-        self._store = store
+        self._entrance = entrance
         self._trail = trail
         self._limit = limit
         self._concerns = concerns
@@ -185,11 +191,19 @@ class Gate(grpc.aio.ServerInterceptor):
         admitted = False
         outcome = "OK"
         try:
-            call.identity = await self._identify(context)
-            scope.enter(call.identity)
-            self._limit.take(call.identity.name, call.started_s)
+            call.identity = await self._entrance.identify(context, method, call.started_s)
+            if call.identity is not None:
+                scope.enter(call.identity)
+                self._limit.take(call.identity.name, call.started_s)
             message = request if read is None else _parse(read, request)
             _describe(call, await message.first() if isinstance(message, Upload) else message)
+            if call.identity is None:
+                # A stranger may type anything for a name, a passphrase too; and fills the audit no faster than refusals do.
+                call.subject = await self._entrance.known_subject(call.subject)
+                call.tenant_id = await self._concerns.tenant_of(call.subject, None)
+                answer = await handle(message)
+                admitted = True
+                return answer
             policy.check(call.identity, method)
             if audited:
                 call.tenant_id = await self._concerns.tenant_of(call.subject, call.identity)
@@ -217,23 +231,41 @@ class Gate(grpc.aio.ServerInterceptor):
             await answer
             return
         items: AsyncIterator[Any] = answer
-        checked_s = time.monotonic()
-        try:
-            async for item in items:
-                if (now_s := time.monotonic()) - checked_s > RECHECK_S:
-                    identity = await self._identify(context)  # revoked meanwhile: the stream ends here
-                    policy.check(identity, _current.get().method)
-                    checked_s = now_s
-                await context.write(item)
-        finally:
-            await items.aclose()  # type: ignore[attr-defined]
+        async with self._watched(context):
+            try:
+                async for item in items:
+                    await context.write(item)
+            finally:
+                await items.aclose()  # type: ignore[attr-defined]
 
-    async def _identify(self, context: Any) -> Identity:
-        pem = next(iter(context.auth_context().get("x509_pem_cert", ())), None)
-        if pem is None:
-            raise NoCertificateError("the connection carries no client certificate")
-        fingerprint = _fingerprint(bytes(pem))
-        return await self._store.read(lambda connection: identities.find(connection, fingerprint))
+    @asynccontextmanager
+    async def _watched(self, context: Any) -> AsyncIterator[None]:
+        """Ends what is within, with the error of it, when its caller may call it no more."""
+        method, task, found = _current.get().method, asyncio.current_task(), list[EarwitnessError]()
+
+        async def watch() -> None:
+            changed = self._entrance.roll.changed
+            while not found:
+                await changed.wait(changed.number, RECHECK_S)
+                try:
+                    identity = await self._entrance.identify(context, method, time.monotonic())
+                    if identity is not None:
+                        policy.check(identity, method)
+                except EarwitnessError as error:
+                    if error.kind is not Kind.UNAVAILABLE:  # nobody can say now: it is asked again
+                        found.append(error)
+                        if task is not None:
+                            task.cancel()
+
+        watcher = asyncio.create_task(watch())
+        try:
+            yield
+        except asyncio.CancelledError:
+            if found:
+                raise found[0] from None
+            raise
+        finally:
+            watcher.cancel()
 
     async def _audit(self, call: Call, what: str, *, durable: bool, **more: object) -> None:
         record = {
@@ -268,14 +300,6 @@ class Gate(grpc.aio.ServerInterceptor):
             log.error("outcome not audited", request=call.request_id, outcome=outcome)
 
 
-@functools.lru_cache(maxsize=1024)
-def _fingerprint(pem: bytes) -> str:
-    try:
-        return certificates.fingerprint_of_pem(pem)
-    except ValueError:
-        raise NoCertificateError("the client certificate cannot be read") from None
-
-
 def _parse(read: Callable[[bytes], Any], raw: bytes) -> Any:
     try:
         return read(raw)
@@ -292,7 +316,7 @@ def _request_id(context: Any) -> str:
 
 def _describe(call: Call, request: Any) -> None:
     """What the call is about. A text that is no resource name may be anything, so it is not repeated."""
-    parts = ("retention_policy", "line", "tenant", "purpose")
+    parts = ("retention_policy", "line", "tenant", "purpose", "identity")
     said = (request, *(getattr(request, part, None) for part in parts))
     for text in (*(getattr(one, "name", "") for one in said), getattr(request, "parent", "")):
         if isinstance(text, str) and text:

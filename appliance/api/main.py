@@ -48,7 +48,9 @@ async def _serve(child: Child) -> None:
         provisioned.cancel()
         if not stop.is_set() and not control.failed.done():
             address = child.settings.api.address
-            child.ready(api=f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
+            host = f"[{address}]" if ":" in address else address
+            ports = {"api": port, "tokens": control.token_port}
+            child.ready(**{what: f"{host}:{number}" for what, number in ports.items() if number is not None})
             await asyncio.wait({stopping, control.failed}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         await internal.stop(1.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from appliance.api import identitynames
 from appliance.api.errors import NameInvalidError
 from appliance.api.scope import confine
 from appliance.model import is_id
@@ -99,7 +100,8 @@ def purpose(text: str, field: str = "name") -> tuple[str, str]:
 
 def is_name(text: str) -> bool:
     """Whether this is a resource name, and so holds no personal data."""
-    return any(form.fullmatch(text) for form in (_PARENT, _KEYS, _CHILD, _PROMPT, _PURPOSE, _POLICY))
+    forms = (_PARENT, _KEYS, _CHILD, _PROMPT, _PURPOSE, _POLICY)
+    return identitynames.owner(text) is not None or any(form.fullmatch(text) for form in forms)
 
 
 def tenant(tenant_id: str) -> str:

@@ -38,6 +38,7 @@ class EventType(enum.StrEnum):
     GRANT_USED_UP = "grant-used-up"
     GRANT_REVOKED = "grant-revoked"
     GRANT_EXPIRED = "grant-expired"
+    CERTIFICATE_EXPIRING = "certificate-expiring"
 
 
 @dataclass(frozen=True)

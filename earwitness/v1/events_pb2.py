@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x65\x61rwitness/v1/events.proto\x12\rearwitness.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xae\x01\n\x05\x45vent\x12&\n\x04type\x18\x01 \x01(\x0e\x32\x18.earwitness.v1.EventType\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x0c\n\x04line\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x14\n\x0cresume_token\x18\x07 \x01(\t\"x\n\x12WatchEventsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\x12\x13\n\x0b\x66rom_oldest\x18\x03 \x01(\x08\x12\'\n\x05types\x18\x04 \x03(\x0e\x32\x18.earwitness.v1.EventType\"z\n\x13WatchEventsResponse\x12#\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x14.earwitness.v1.Event\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xd9\x04\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45VENT_TYPE_CALL_STARTED\x10\x01\x12\x1b\n\x17\x45VENT_TYPE_CALL_CHANGED\x10\x02\x12\x19\n\x15\x45VENT_TYPE_CALL_ENDED\x10\x03\x12\x1e\n\x1a\x45VENT_TYPE_RECORDING_FILED\x10\x04\x12 \n\x1c\x45VENT_TYPE_RECORDING_DELETED\x10\x05\x12\"\n\x1e\x45VENT_TYPE_RECORDING_UNDELETED\x10\x06\x12\x1f\n\x1b\x45VENT_TYPE_RECORDING_ERASED\x10\x07\x12$\n EVENT_TYPE_RECORDING_QUARANTINED\x10\x08\x12\x1f\n\x1b\x45VENT_TYPE_CONDITION_RAISED\x10\t\x12 \n\x1c\x45VENT_TYPE_CONDITION_CLEARED\x10\n\x12\x1a\n\x16\x45VENT_TYPE_CALL_ACTION\x10\x0b\x12\x1e\n\x1a\x45VENT_TYPE_GRANT_REQUESTED\x10\x14\x12\x1d\n\x19\x45VENT_TYPE_GRANT_APPROVED\x10\x15\x12\x1b\n\x17\x45VENT_TYPE_GRANT_DENIED\x10\x16\x12\x19\n\x15\x45VENT_TYPE_GRANT_USED\x10\x17\x12\x1c\n\x18\x45VENT_TYPE_GRANT_USED_UP\x10\x18\x12\x1c\n\x18\x45VENT_TYPE_GRANT_REVOKED\x10\x19\x12\x1c\n\x18\x45VENT_TYPE_GRANT_EXPIRED\x10\x1a\x32g\n\rEventsService\x12V\n\x0bWatchEvents\x12!.earwitness.v1.WatchEventsRequest\x1a\".earwitness.v1.WatchEventsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x65\x61rwitness/v1/events.proto\x12\rearwitness.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xae\x01\n\x05\x45vent\x12&\n\x04type\x18\x01 \x01(\x0e\x32\x18.earwitness.v1.EventType\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x0c\n\x04line\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x14\n\x0cresume_token\x18\x07 \x01(\t\"x\n\x12WatchEventsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\x12\x13\n\x0b\x66rom_oldest\x18\x03 \x01(\x08\x12\'\n\x05types\x18\x04 \x03(\x0e\x32\x18.earwitness.v1.EventType\"z\n\x13WatchEventsResponse\x12#\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x14.earwitness.v1.Event\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xfe\x04\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45VENT_TYPE_CALL_STARTED\x10\x01\x12\x1b\n\x17\x45VENT_TYPE_CALL_CHANGED\x10\x02\x12\x19\n\x15\x45VENT_TYPE_CALL_ENDED\x10\x03\x12\x1e\n\x1a\x45VENT_TYPE_RECORDING_FILED\x10\x04\x12 \n\x1c\x45VENT_TYPE_RECORDING_DELETED\x10\x05\x12\"\n\x1e\x45VENT_TYPE_RECORDING_UNDELETED\x10\x06\x12\x1f\n\x1b\x45VENT_TYPE_RECORDING_ERASED\x10\x07\x12$\n EVENT_TYPE_RECORDING_QUARANTINED\x10\x08\x12\x1f\n\x1b\x45VENT_TYPE_CONDITION_RAISED\x10\t\x12 \n\x1c\x45VENT_TYPE_CONDITION_CLEARED\x10\n\x12\x1a\n\x16\x45VENT_TYPE_CALL_ACTION\x10\x0b\x12#\n\x1f\x45VENT_TYPE_CERTIFICATE_EXPIRING\x10\x0c\x12\x1e\n\x1a\x45VENT_TYPE_GRANT_REQUESTED\x10\x14\x12\x1d\n\x19\x45VENT_TYPE_GRANT_APPROVED\x10\x15\x12\x1b\n\x17\x45VENT_TYPE_GRANT_DENIED\x10\x16\x12\x19\n\x15\x45VENT_TYPE_GRANT_USED\x10\x17\x12\x1c\n\x18\x45VENT_TYPE_GRANT_USED_UP\x10\x18\x12\x1c\n\x18\x45VENT_TYPE_GRANT_REVOKED\x10\x19\x12\x1c\n\x18\x45VENT_TYPE_GRANT_EXPIRED\x10\x1a\x32g\n\rEventsService\x12V\n\x0bWatchEvents\x12!.earwitness.v1.WatchEventsRequest\x1a\".earwitness.v1.WatchEventsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,13 +33,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'earwitness.v1.events_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EVENTTYPE']._serialized_start=502
-  _globals['_EVENTTYPE']._serialized_end=1103
+  _globals['_EVENTTYPE']._serialized_end=1140
   _globals['_EVENT']._serialized_start=79
   _globals['_EVENT']._serialized_end=253
   _globals['_WATCHEVENTSREQUEST']._serialized_start=255
   _globals['_WATCHEVENTSREQUEST']._serialized_end=375
   _globals['_WATCHEVENTSRESPONSE']._serialized_start=377
   _globals['_WATCHEVENTSRESPONSE']._serialized_end=499
-  _globals['_EVENTSSERVICE']._serialized_start=1105
-  _globals['_EVENTSSERVICE']._serialized_end=1208
+  _globals['_EVENTSSERVICE']._serialized_start=1142
+  _globals['_EVENTSSERVICE']._serialized_end=1245
 # @@protoc_insertion_point(module_scope)

@@ -52,6 +52,8 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """An agent asked by keypad to pause, resume or stop a call's recording, or a pause ended by itself. Who it was stands
     on the recording's timeline.
     """
+    EVENT_TYPE_CERTIFICATE_EXPIRING: _EventType.ValueType  # 12
+    """A client certificate ends soon: 30, 14 and 3 days before, the number stands in the state (30d)."""
     EVENT_TYPE_GRANT_REQUESTED: _EventType.ValueType  # 20
     """The provider's support asked for a grant, or a tenant gave one without being asked."""
     EVENT_TYPE_GRANT_APPROVED: _EventType.ValueType  # 21
@@ -96,6 +98,8 @@ EVENT_TYPE_CALL_ACTION: EventType.ValueType  # 11
 """An agent asked by keypad to pause, resume or stop a call's recording, or a pause ended by itself. Who it was stands
 on the recording's timeline.
 """
+EVENT_TYPE_CERTIFICATE_EXPIRING: EventType.ValueType  # 12
+"""A client certificate ends soon: 30, 14 and 3 days before, the number stands in the state (30d)."""
 EVENT_TYPE_GRANT_REQUESTED: EventType.ValueType  # 20
 """The provider's support asked for a grant, or a tenant gave one without being asked."""
 EVENT_TYPE_GRANT_APPROVED: EventType.ValueType  # 21
