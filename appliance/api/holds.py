@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from appliance.api import names, retentionconvert
 from appliance.api.errors import FieldInvalidError
-from appliance.api.parts import Note, Parts, check_text, page_size, query_of
+from appliance.api.parts import Note, Parts, check_text, moment, page_size, query_of
 from appliance.api.scope import caller
 from appliance.api.vaultretention import MAX_NAMED
 from appliance.catalog import filters, recordings, tenants
@@ -228,9 +228,9 @@ class Holds:
                 await self.parts.store.read(
                     lambda connection, line_id=line_id: tenants.get_line(connection, line_id, tenant_id)  # type: ignore[misc]
                 )
-            from_ns = scope.from_time.ToNanoseconds() if scope.HasField("from_time") else 0
-            to_ns = scope.to_time.ToNanoseconds() if scope.HasField("to_time") else 0
-            if from_ns < 0 or (scope.HasField("to_time") and to_ns <= from_ns):
+            from_ns = moment(scope.from_time, f"{field}[{number}].from_time")
+            to_ns = moment(scope.to_time, f"{field}[{number}].to_time")
+            if scope.HasField("to_time") and to_ns <= from_ns:
                 raise FieldInvalidError("should end after it begins", field=f"{field}[{number}].to_time")
             found.append(vault.HoldScope(line_id=line_id, from_ns=from_ns, to_ns=to_ns))
         return found

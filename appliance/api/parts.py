@@ -13,6 +13,7 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 import sqlalchemy as sa
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from appliance.api.board import Board
 from appliance.api.errors import FieldInvalidError
@@ -36,6 +37,7 @@ from appliance.process.status import Status
 MAX_PAGE: Final = 1000
 DEFAULT_PAGE: Final = 50
 MAX_REASON: Final = 200
+MAX_SECONDS: Final = 7_258_118_400  # the year 2200
 
 
 class Locks:
@@ -129,3 +131,10 @@ def check_text(text: str, field_name: str, most: int = MAX_REASON, least: int = 
             f"should have {least} to {most} characters, none of them control characters", field=field_name
         )
     return text
+
+
+def moment(stamp: Timestamp, field_name: str) -> int:
+    """Nanoseconds since the Unix epoch; FieldInvalidError where it is no time, or before 1970 or after 2200."""
+    if not 0 <= stamp.nanos < 10**9 or not 0 <= stamp.seconds <= MAX_SECONDS:
+        raise FieldInvalidError("should be a time between 1970 and 2200", field=field_name)
+    return stamp.seconds * 10**9 + stamp.nanos

@@ -196,7 +196,7 @@ def test_bad_holds(box, filed):
         (lambda: create(client, tenant, reason="a\nb"), "legal_hold.reason"),
         (lambda: create(client, tenant, scopes=[backwards]), "legal_hold.scopes[0].to_time"),
         (lambda: add(client, name), "recordings"),
-        (lambda: add(client, name, scopes=[early]), "scopes[0].to_time"),
+        (lambda: add(client, name, scopes=[early]), "scopes[0].from_time"),
         (lambda: add(client, name, recordings=[filed[0], "x"]), "recordings[1]"),
         (lambda: add(client, name, recordings=filed[:1] * 1001), "recordings"),
         (lambda: client.retention.ReleaseLegalHold(pb.ReleaseLegalHoldRequest(name=name)), "reason"),
