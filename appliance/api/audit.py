@@ -179,8 +179,24 @@ class Audit(audit_pb2_grpc.AuditServiceServicer):
             indexed_size=self._index.size,
             size_bytes=await asyncio.to_thread(log.bytes_on_disk),
             unwritten_refusals=self._refusals.total_unwritten,
-            forwarding=pb.AuditForwarding(),
+            forwarding=self._forwarding(),
         )
+
+    def _forwarding(self) -> pb.AuditForwarding:
+        forwarder = self._trail.forwarder
+        if forwarder is None:
+            return pb.AuditForwarding()
+        found = forwarder.progress
+        answer = pb.AuditForwarding(
+            configured=True,
+            cursor=found.cursor,
+            lag_count=max(0, self._log.size - found.cursor),
+            connected=found.connected,
+            failure=found.failure,
+        )
+        if found.delivered_ns:
+            answer.last_delivery_time.CopyFrom(convert.timestamp(found.delivered_ns))
+        return answer
 
 
 def entry(found: Found) -> pb.AuditEntry:

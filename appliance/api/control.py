@@ -59,6 +59,7 @@ from appliance.config.settings import Settings
 from appliance.model import EarwitnessError, Kind
 from appliance.process.status import WARNING, Status
 from earwitness.v1 import (
+    audit_pb2_grpc,
     access_pb2_grpc,
     audit_pb2_grpc,
     box_pb2_grpc,
@@ -132,7 +133,9 @@ class Control:
         self._exit.callback(store.close)
         self._entrance = await Entrance.open(self._settings, store, self._status, self._clock_ns, self._exit)
         await self._entrance.enroll(admin)
-        trail = self.trail = await asyncio.to_thread(Trail, layout.control, self._status)
+        trail = self.trail = await asyncio.to_thread(
+            Trail, layout.control, self._status, syslog=self._settings.audit.syslog
+        )
         self._exit.callback(trail.close)
         self.parts = await self._assemble(store)
         self._acts = Acts(layout, store, trail, self._status)

@@ -10,10 +10,12 @@ from typing import Final
 
 from appliance.audit import entry, segments
 from appliance.audit.errors import AuditUnavailableError
+from appliance.audit.forward import Forwarder
 from appliance.audit.index import Index
 from appliance.audit.log import Log
 from appliance.audit.opening import open_log
 from appliance.audit.refusals import Refusals
+from appliance.config.settings import SyslogSettings
 from appliance.process.status import ALARM, WARNING, Status
 
 UNWRITABLE: Final = "AuditUnwritable"
@@ -31,9 +33,15 @@ class Trail:
     """The audit log of a control directory. Lines hold names, ids and stable words, never what a call answered."""
 
     def __init__(
-        self, control: Path, status: Status, clock_ns: Callable[[], int] = time.time_ns, **options: float
+        self,
+        control: Path,
+        status: Status,
+        clock_ns: Callable[[], int] = time.time_ns,
+        *,
+        syslog: SyslogSettings | None = None,
+        **options: float,
     ) -> None:
-        """Opens it, and says what was found; AuditUnavailableError where it cannot be."""
+        """Opens it, and says what was found; AuditUnavailableError where it cannot be. `syslog`: where it is forwarded."""
         self._status = status
         try:
             control.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -43,6 +51,7 @@ class Trail:
             self._told(error)
             raise AuditUnavailableError("the audit log cannot be opened", errno=error.errno or 0) from error
         self.index = Index(self.log)
+        self.forwarder = Forwarder(self.log, syslog, status) if syslog else None
         if opened.alarm:
             status.raise_condition(
                 ROLLED_BACK,
@@ -105,5 +114,7 @@ class Trail:
 
     def close(self) -> None:
         """Everything durable and signed."""
+        if self.forwarder is not None:
+            self.forwarder.close()
         self.index.close()
         self.log.close()

@@ -137,6 +137,28 @@ class AccessSettings(_Section):
         return self
 
 
+class SyslogSettings(_Section):
+    """The collector that the audit log is forwarded to (RFC 5425: syslog over TLS)."""
+
+    host: str = Field(min_length=1, max_length=255)
+    port: int = Field(6514, ge=1, le=65535)
+    ca: Path  # certificates that the collector's is checked against (PEM)
+    certificate: Path | None = None  # of this box, where the collector wants one
+    key: Path | None = None
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together")
+        return self
+
+
+class AuditSettings(_Section):
+    """Where the audit log goes besides the box's own disk."""
+
+    syslog: SyslogSettings | None = None
+
+
 class StoreSettings(_Section):
     """Where buckets are kept: in a directory, or in a dataset of a ZFS pool."""
 
@@ -207,6 +229,7 @@ class Settings(_Section):
     media: MediaSettings = MediaSettings()
     api: ApiSettings = ApiSettings()
     access: AccessSettings = AccessSettings()
+    audit: AuditSettings = AuditSettings()
     vault: VaultSettings = VaultSettings()
     catalogue: CatalogueSettings = CatalogueSettings()
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")

@@ -46,9 +46,10 @@ def line(number: int, **more: object) -> bytes:
     return entry.pack(record(number, **more))
 
 
-def write(log: Log, count: int, *, start: int = 0, durable: bool = True) -> None:
+def write(log: Log, count: int, *, start: int = 0, durable: bool = True, **more: object) -> None:
     """So many entries, numbered from `start`."""
-    for one in [log.submit(line(number), durable=durable) for number in range(start, start + count)]:
+    wanted = [log.submit(line(number, **more), durable=durable) for number in range(start, start + count)]
+    for one in wanted:
         one.result(10)
 
 
