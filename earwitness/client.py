@@ -14,6 +14,7 @@ from earwitness.v1 import (
     box_pb2_grpc,
     calls_pb2_grpc,
     events_pb2_grpc,
+    grants_pb2_grpc,
     keys_pb2_grpc,
     prompts_pb2_grpc,
     recordings_pb2_grpc,
@@ -62,6 +63,7 @@ _SAFE: Final = {
         "GetConsistencyProof",
         "GetAuditStatus",
     ),
+    "earwitness.v1.GrantsService": ("GetGrant", "ListGrants", "ListGrantUses"),
     "earwitness.v1.BoxService": (
         "GetBoxStatus",
         "GetVault",
@@ -95,6 +97,7 @@ class Client:
         self.retention = retention_pb2_grpc.RetentionServiceStub(channel)
         self.tenants = tenants_pb2_grpc.TenantsServiceStub(channel)
         self.prompts = prompts_pb2_grpc.PromptsServiceStub(channel)
+        self.grants = grants_pb2_grpc.GrantsServiceStub(channel)
         self.events = events_pb2_grpc.EventsServiceStub(channel)
         self.box = box_pb2_grpc.BoxServiceStub(channel)
         self.audit = audit_pb2_grpc.AuditServiceStub(channel)

@@ -14,11 +14,16 @@ from appliance.api.errors import CallNotFoundError, SignalingUnavailableError
 from appliance.api.store import Store
 from appliance.api.vaultretention import VaultRetention
 from appliance.audit.entry import EVERY_TENANT
-from appliance.catalog import tables
+from appliance.catalog import granttables, tables
 from appliance.model import EarwitnessError, Kind
 
 _OF_TENANT = re.compile(r"tenants/([a-z2-7]{26}|-)(?:/([A-Za-z]+)/([a-z2-7]{26}))?(?:/.*)?")
-_KEPT: Final = {"recordings": tables.recordings, "lines": tables.lines, "prompts": tables.prompts}
+_KEPT: Final = {
+    "recordings": tables.recordings,
+    "lines": tables.lines,
+    "prompts": tables.prompts,
+    "grants": granttables.grants,
+}
 
 
 class Concerns:

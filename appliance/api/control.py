@@ -30,6 +30,9 @@ from appliance.api.entrance import Entrance
 from appliance.api.events import Events
 from appliance.api.follow import Follower
 from appliance.api.gate import Gate
+from appliance.api.granted import Granted
+from appliance.api.grantedrecordings import GrantedRecordings
+from appliance.api.grants import Grants
 from appliance.api.keys import Keys
 from appliance.api.keystates import KeyStates
 from appliance.api.limits import RateLimit
@@ -39,7 +42,6 @@ from appliance.api.parts import Parts
 from appliance.api.processes import Processes
 from appliance.api.prompts import Prompts
 from appliance.api.promptstore import PromptStore
-from appliance.api.recordings import Recordings
 from appliance.api.renders import Renders
 from appliance.api.retention import Retention
 from appliance.api.routing import Routing
@@ -65,6 +67,7 @@ from earwitness.v1 import (
     box_pb2_grpc,
     calls_pb2_grpc,
     events_pb2_grpc,
+    grants_pb2_grpc,
     keys_pb2_grpc,
     prompts_pb2_grpc,
     recordings_pb2_grpc,
@@ -81,6 +84,7 @@ SERVICES: Final = {
     "earwitness.v1.RetentionService": retention_pb2_grpc.add_RetentionServiceServicer_to_server,
     "earwitness.v1.TenantsService": tenants_pb2_grpc.add_TenantsServiceServicer_to_server,
     "earwitness.v1.PromptsService": prompts_pb2_grpc.add_PromptsServiceServicer_to_server,
+    "earwitness.v1.GrantsService": grants_pb2_grpc.add_GrantsServiceServicer_to_server,
     "earwitness.v1.EventsService": events_pb2_grpc.add_EventsServiceServicer_to_server,
     "earwitness.v1.BoxService": box_pb2_grpc.add_BoxServiceServicer_to_server,
     "earwitness.v1.AuditService": audit_pb2_grpc.add_AuditServiceServicer_to_server,
@@ -138,6 +142,7 @@ class Control:
         )
         self._exit.callback(trail.close)
         self.parts = await self._assemble(store)
+        self.granted = Granted(store, trail, self._clock_ns)
         self._acts = Acts(layout, store, trail, self._status)
         self._exit.push_async_callback(self._acts.close)
         self._samples = Samples(store, self.parts.prompts, self._status, self._clock_ns)
@@ -206,11 +211,12 @@ class Control:
         servicers: dict[str, Any] = {
             "earwitness.v1.AccessService": Access(parts, entrance.roll, entrance.sign_ins),
             "earwitness.v1.CallsService": Calls(parts, self._heartbeat_s),
-            "earwitness.v1.RecordingsService": Recordings(parts),
+            "earwitness.v1.RecordingsService": GrantedRecordings(parts, self.granted),
             "earwitness.v1.RetentionService": Retention(parts),
             "earwitness.v1.TenantsService": Tenants(parts),
             "earwitness.v1.PromptsService": Prompts(parts),
-            "earwitness.v1.EventsService": Events(parts, self._heartbeat_s),
+            "earwitness.v1.GrantsService": Grants(parts, self.granted),
+            "earwitness.v1.EventsService": Events(parts, self.granted, self._heartbeat_s),
             "earwitness.v1.BoxService": Box(parts),
             "earwitness.v1.AuditService": self._audit,
             "earwitness.v1.KeysService": Keys(parts),
@@ -230,6 +236,7 @@ class Control:
             "board": parts.board.run(),
             "keys": parts.key_states.run(),
             "acts": self._acts.run(),
+            "grants": self.granted.run(),
             "processes": parts.processes.run(),
             "provision": self._provision(),
             "housekeeping": self._keep_house(),

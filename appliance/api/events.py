@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from appliance.api import convert, names
 from appliance.api.errors import FieldInvalidError
+from appliance.api.granted import Granted, by_grant_alone
 from appliance.api.parts import Parts
 from appliance.catalog import events
 from appliance.catalog.events import EventType
@@ -22,8 +23,9 @@ BATCH: Final = 500
 class Events(events_pb2_grpc.EventsServiceServicer):
     """See events.proto."""
 
-    def __init__(self, parts: Parts, heartbeat_s: float = HEARTBEAT_S) -> None:
+    def __init__(self, parts: Parts, granted: Granted, heartbeat_s: float = HEARTBEAT_S) -> None:
         self._parts = parts
+        self._granted = granted
         self._heartbeat_s = heartbeat_s
 
     async def WatchEvents(
@@ -38,6 +40,7 @@ class Events(events_pb2_grpc.EventsServiceServicer):
             at = tokens.read_resume(request.resume_token)
         else:
             at = await store.read(events.oldest if request.from_oldest else events.head)
+        veiled = by_grant_alone("/earwitness.v1.EventsService/WatchEvents")
         first = True
         while True:
             seen = store.events.number
@@ -46,6 +49,8 @@ class Events(events_pb2_grpc.EventsServiceServicer):
                 return events.after(connection, after, tenant_id=tenant_id, types=types, limit=BATCH)
 
             found, at = await store.read(work)
+            if veiled:
+                found = await self._granted.veil(found)
             if first:
                 # Says at once that the watch stands, and from where.
                 first = False

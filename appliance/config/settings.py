@@ -128,6 +128,7 @@ class AccessSettings(_Section):
 
     run_by: Literal["site", "provider"] = "site"
     oidc: tuple[OidcSettings, ...] = Field((), max_length=8)
+    grant_days: int = Field(14, ge=1, le=90)  # how long a support grant may be in force
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
