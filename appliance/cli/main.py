@@ -14,6 +14,7 @@ import grpc
 import typer
 
 from appliance.cli import (
+    audit,
     box,
     calls,
     events,
@@ -49,6 +50,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(lines.app, name="lines")
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(events.app, name="events")
+app.add_typer(audit.app, name="audit")
 app.add_typer(box.app, name="box")
 app.command("serve")(serve.serve)
 
