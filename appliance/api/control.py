@@ -61,7 +61,6 @@ from appliance.config.settings import Settings
 from appliance.model import EarwitnessError, Kind
 from appliance.process.status import WARNING, Status
 from earwitness.v1 import (
-    audit_pb2_grpc,
     access_pb2_grpc,
     audit_pb2_grpc,
     box_pb2_grpc,
