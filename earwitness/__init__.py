@@ -3,9 +3,9 @@
 with earwitness.connect("box:7443", "ca.crt", "me.crt", "me.key") as box:
     for event in earwitness.watch_events(box):
         if event.type == earwitness.EventType.EVENT_TYPE_RECORDING_FILED:
-            earwitness.download(box, event.subject, "call.flac", earwitness.FLAC)
+            earwitness.download(box, event.subject, "call.flac", earwitness.FLAC, purpose="evidence")
     for one in earwitness.expiring(box, days=30):
-        earwitness.download(box, one.recording, one.recording.rsplit("/", 1)[-1] + ".wav")
+        earwitness.download(box, one.recording, one.recording.rsplit("/", 1)[-1] + ".wav", purpose="evidence")
 """
 
 from earwitness.client import Client, connect

@@ -17,6 +17,7 @@ from earwitness.v1 import (
     grants_pb2_grpc,
     keys_pb2_grpc,
     prompts_pb2_grpc,
+    purposes_pb2_grpc,
     recordings_pb2_grpc,
     retention_pb2_grpc,
     tenants_pb2_grpc,
@@ -52,7 +53,20 @@ _SAFE: Final = {
         "ListLegalHoldRecordings",
         "AddToLegalHold",
     ),
-    "earwitness.v1.TenantsService": ("GetTenant", "ListTenants", "GetLine", "ListLines"),
+    "earwitness.v1.TenantsService": (
+        "GetTenant",
+        "ListTenants",
+        "ListTenantVersions",
+        "GetLine",
+        "ListLines",
+        "ListLineVersions",
+    ),
+    "earwitness.v1.PurposesService": (
+        "ListPurposes",
+        "ListPurposeVersions",
+        "GetReadReport",
+        "ArchivePurpose",
+    ),
     "earwitness.v1.KeysService": ("GetTenantKeys", "LockTenant"),
     "earwitness.v1.PromptsService": ("GetPrompt", "ListPrompts", "DownloadPrompt"),
     "earwitness.v1.AuditService": (
@@ -97,6 +111,7 @@ class Client:
         self.retention = retention_pb2_grpc.RetentionServiceStub(channel)
         self.tenants = tenants_pb2_grpc.TenantsServiceStub(channel)
         self.prompts = prompts_pb2_grpc.PromptsServiceStub(channel)
+        self.purposes = purposes_pb2_grpc.PurposesServiceStub(channel)
         self.grants = grants_pb2_grpc.GrantsServiceStub(channel)
         self.events = events_pb2_grpc.EventsServiceStub(channel)
         self.box = box_pb2_grpc.BoxServiceStub(channel)

@@ -60,11 +60,15 @@ def download(
     path: str | os.PathLike[str],
     format_: pb.DownloadFormat.ValueType = WAV,
     *,
-    purpose: str = "",
+    purpose: str,
+    override_reason: str = "",
     progress: Progress | None = None,
     attempts: int = 8,
 ) -> Download:
     """Download a recording to `path`, which is written over, and only once everything is there and right.
+
+    `purpose`: what it is read for, the id of one of `Recording.purposes`; a records officer may name another purpose of
+    the tenant with an `override_reason` of 10 to 200 characters.
 
     Where the connection breaks, it goes on at the byte it had come to; after `attempts` breaks in a row without a byte
     the last error is raised. DamagedError where the checksum of the whole is not what the box said, twice.
@@ -76,7 +80,12 @@ def download(
     with part.open("w+b") as file:
         while True:
             request = pb.DownloadRecordingRequest(
-                name=name, format=format_, offset=at.offset, etag=at.etag, purpose=purpose
+                name=name,
+                format=format_,
+                offset=at.offset,
+                etag=at.etag,
+                purpose=purpose,
+                override_reason=override_reason,
             )
             before = at
             try:

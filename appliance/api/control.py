@@ -42,6 +42,7 @@ from appliance.api.parts import Parts
 from appliance.api.processes import Processes
 from appliance.api.prompts import Prompts
 from appliance.api.promptstore import PromptStore
+from appliance.api.purposes import Purposes
 from appliance.api.renders import Renders
 from appliance.api.retention import Retention
 from appliance.api.routing import Routing
@@ -54,7 +55,7 @@ from appliance.api.vaultkeys import VaultKeys
 from appliance.api.vaultretention import VaultRetention
 from appliance.audit.refusals import Refusals
 from appliance.audit.trail import Trail
-from appliance.catalog import events, requests
+from appliance.catalog import events, reads, requests
 from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.catalog.paging import Tokens
 from appliance.config.settings import Settings
@@ -69,6 +70,7 @@ from earwitness.v1 import (
     grants_pb2_grpc,
     keys_pb2_grpc,
     prompts_pb2_grpc,
+    purposes_pb2_grpc,
     recordings_pb2_grpc,
     retention_pb2_grpc,
     tenants_pb2_grpc,
@@ -83,6 +85,7 @@ SERVICES: Final = {
     "earwitness.v1.RetentionService": retention_pb2_grpc.add_RetentionServiceServicer_to_server,
     "earwitness.v1.TenantsService": tenants_pb2_grpc.add_TenantsServiceServicer_to_server,
     "earwitness.v1.PromptsService": prompts_pb2_grpc.add_PromptsServiceServicer_to_server,
+    "earwitness.v1.PurposesService": purposes_pb2_grpc.add_PurposesServiceServicer_to_server,
     "earwitness.v1.GrantsService": grants_pb2_grpc.add_GrantsServiceServicer_to_server,
     "earwitness.v1.EventsService": events_pb2_grpc.add_EventsServiceServicer_to_server,
     "earwitness.v1.BoxService": box_pb2_grpc.add_BoxServiceServicer_to_server,
@@ -214,6 +217,7 @@ class Control:
             "earwitness.v1.RetentionService": Retention(parts),
             "earwitness.v1.TenantsService": Tenants(parts),
             "earwitness.v1.PromptsService": Prompts(parts),
+            "earwitness.v1.PurposesService": Purposes(parts),
             "earwitness.v1.GrantsService": Grants(parts, self.granted),
             "earwitness.v1.EventsService": Events(parts, self.granted, self._heartbeat_s),
             "earwitness.v1.BoxService": Box(parts),
@@ -285,6 +289,7 @@ class Control:
             def work(connection: sa.Connection, now_ns: int = now_ns) -> None:
                 events.prune(connection, now_ns - events.KEEP_NS)
                 requests.prune(connection, now_ns)
+                reads.prune(connection, now_ns)
 
             try:
                 await self.parts.store.write(work)

@@ -215,15 +215,14 @@ def tenant(row: Tenant) -> tenants_pb2.Tenant:
         display_name=row.display_name,
         create_time=timestamp(row.create_ns),
         etag=tenant_rows.tenant_etag(row),
+        records_officer_contact=row.contact,
+        language=row.language,
+        time_zone=row.time_zone,
     )
 
 
 def event(row: Event, resume_token: str) -> events_pb2.Event:
-    if not row.subject:
-        subject = ""
-    elif row.type.value.startswith("grant-"):
-        subject = names.grant(row.tenant_id, row.subject)
-    elif row.type in _OF_CALLS:
+    if row.type in _OF_CALLS:
         subject = names.call(row.tenant_id, row.subject)
     elif row.type in (EventType.CONDITION_RAISED, EventType.CONDITION_CLEARED):
         subject = f"processes/{row.subject}"

@@ -17,6 +17,7 @@ from appliance.catalog.tenants import line_etag
 from appliance.media.sip.errors import SipParseError
 from appliance.media.sip.uri import SipUri, parse_uri
 from appliance.model import Direction
+from appliance.model.purpose import FORM
 from appliance.model.routing import (
     AgentRights,
     Announcement,
@@ -38,6 +39,7 @@ MAX_AGENTS: Final = 5000
 MAX_TARGETS: Final = 8
 MAX_ANNOUNCED: Final = 16
 MAX_URI: Final = 255
+MAX_PURPOSES: Final = 16
 _NUMBER = re.compile(r"\+?[0-9]{1,32}\*?|\+?\*")
 _NUMBER_FORM: Final = "should be digits with an optional leading +; a trailing * stands for any rest"
 _PEER_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9*](?:[A-Za-z0-9.*-]*[A-Za-z0-9])?")
@@ -70,6 +72,7 @@ def read(asked: pb.Line, line_id: str, tenant_id: str, create_ns: int) -> Line:
         agents=_agents(asked.agents),
         auto_resume_s=_seconds(asked, "auto_resume_delay", "line", 10, 3600, 0),
         reminder_s=_seconds(asked, "reminder_interval", "line", 5, 3600, _DEFAULT.reminder_s),
+        purposes=_purposes(asked.purposes),
     )
 
 
@@ -97,6 +100,7 @@ def message(row: Line, effective: retention_pb2.EffectivePolicy | None, samples:
         agents=[pb.AgentRights(number=one.number, may=_right(one.may)) for one in row.agents],
         auto_resume_delay=duration_pb2.Duration(seconds=row.auto_resume_s),
         reminder_interval=duration_pb2.Duration(seconds=row.reminder_s),
+        purposes=row.purposes,
     )
     if row.inline is not None:
         made.inline.CopyFrom(_rules(row.inline, row.tenant_id, samples))
@@ -246,6 +250,18 @@ def _seconds(
         return span.seconds
     zero = "0, or " if never else ""
     raise FieldInvalidError(f"should be {zero}{least} to {most} whole seconds", field=f"{where}.{name}")
+
+
+def _purposes(asked: Sequence[str]) -> tuple[str, ...]:
+    """By their form alone: whether the tenant has them is looked up with the change."""
+    if len(asked) > MAX_PURPOSES:
+        raise FieldInvalidError(f"at most {MAX_PURPOSES}", field="line.purposes")
+    for position, one in enumerate(asked):
+        if not FORM.fullmatch(one):
+            raise FieldInvalidError(
+                "should be 1 to 40 lower-case letters, digits, dashes", field=f"line.purposes[{position}]"
+            )
+    return tuple(dict.fromkeys(asked))
 
 
 def _numbers(asked: Any, field: str) -> tuple[str, ...]:

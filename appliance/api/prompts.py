@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -15,16 +14,18 @@ from appliance.access.identities import Role
 from appliance.api import convert, names
 from appliance.api.errors import FieldInvalidError, UploadTooSlowError
 from appliance.api.gate import Upload
+from appliance.api.languages import language_tag
 from appliance.api.parts import Note, Parts, check_text, page_size, query_of
 from appliance.api.promptstore import PromptUnwrittenError
 from appliance.api.scope import require
-from appliance.catalog import prompts, tenants
+from appliance.catalog import prompts, purposes, tenants
 from appliance.catalog.errors import PageTokenError
 from appliance.media.audio.encode import wav_header
 from appliance.media.audio.prompts import Checked, check, render
 from appliance.media.audio.sound import MAX_BYTES, PromptTooLargeError, Sound, read_sound
 from appliance.model import EarwitnessError, new_id
 from appliance.model.prompt import Prompt
+from appliance.model.purpose import FORM
 from earwitness.v1 import prompts_pb2 as pb
 from earwitness.v1 import prompts_pb2_grpc
 
@@ -35,8 +36,6 @@ UPLOADS: Final = 2  # held in memory and worked on at once
 CHUNK: Final = 512 * 1024
 MAX_TEXT: Final = 2000
 MAX_PURPOSES: Final = 16
-_LANGUAGE = re.compile(r"([A-Za-z]{2,3})(-[A-Za-z]{4})?(-(?:[A-Za-z]{2}|[0-9]{3}))?((?:-[A-Za-z0-9]{5,8})*)")
-_PURPOSE = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 
 class Prompts(prompts_pb2_grpc.PromptsServiceServicer):
@@ -52,7 +51,12 @@ class Prompts(prompts_pb2_grpc.PromptsServiceServicer):
         first: pb.CreatePromptRequest = await requests.first()
         tenant_id = names.one_tenant(first.parent, "parent")
         asked = _asked(first.prompt)
-        await self._parts.store.read(lambda connection: tenants.get_tenant(connection, tenant_id))
+
+        def check(connection: sa.Connection) -> None:
+            tenants.get_tenant(connection, tenant_id)
+            purposes.check_stated(connection, tenant_id, asked.purposes, "prompt.purposes")
+
+        await self._parts.store.read(check)
         async with self._uploads:
             data = await _received(requests)
             if first.validate_only:
@@ -101,6 +105,7 @@ class Prompts(prompts_pb2_grpc.PromptsServiceServicer):
         await asyncio.to_thread(self._parts.prompts.add, made, payloads)
 
         def work(connection: sa.Connection) -> None:
+            purposes.check_stated(connection, made.tenant_id, made.purposes, "prompt.purposes")
             prompts.add(connection, made)
             note(connection, made.prompt_id)
 
@@ -254,14 +259,14 @@ def _asked(asked: pb.Prompt) -> Prompt:
     if len(asked.purposes) > MAX_PURPOSES:
         raise FieldInvalidError(f"at most {MAX_PURPOSES}", field="prompt.purposes")
     for position, purpose in enumerate(asked.purposes):
-        if not _PURPOSE.fullmatch(purpose):
+        if not FORM.fullmatch(purpose):
             raise FieldInvalidError(
                 "should be 1 to 40 lower-case letters, digits, dashes", field=f"prompt.purposes[{position}]"
             )
     return Prompt(
         prompt_id="",
         display_name=check_text(asked.display_name, "prompt.display_name", 100, 1),
-        language=_language(asked.language),
+        language=language_tag(asked.language, "prompt.language"),
         text=text,
         text_sha256=hashlib.sha256(text.encode()).hexdigest(),
         audio_sha256="",
@@ -273,18 +278,3 @@ def _asked(asked: pb.Prompt) -> Prompt:
 
 def _is_control(letter: str) -> bool:
     return (ord(letter) < 32 and letter != "\n") or ord(letter) == 127
-
-
-def _language(text: str) -> str:
-    """A language tag in the usual case: en-GB, zh-Hant-TW (RFC 5646 section 2.1.1)."""
-    found = _LANGUAGE.fullmatch(text)
-    if found is None or len(text) > 35:
-        raise FieldInvalidError("should be a language tag (BCP 47), such as en-GB", field="prompt.language")
-    return "".join(
-        [
-            found[1].lower(),
-            (found[2] or "").title(),
-            (found[3] or "").upper(),
-            (found[4] or "").lower(),
-        ]
-    )

@@ -11,8 +11,9 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from appliance.api import convert, names, sound
+from appliance.api.admission import Admitted, admit
 from appliance.api.errors import FieldInvalidError, NotReadableError, OffsetError
-from appliance.api.parts import Parts, check_text
+from appliance.api.parts import Parts
 from appliance.api.renders import MemoryFile, Progress, Rendered
 from appliance.api.scope import caller
 from appliance.catalog import recordings
@@ -61,11 +62,11 @@ class Reading:
             raise FieldInvalidError("should be one of SEALED, WAV, FLAC, OGG", field="format")
         if request.offset < 0 or (request.offset and not request.etag):
             raise OffsetError("an offset is not negative, and comes with an etag", field="offset")
-        check_text(request.purpose, "purpose")
         row = await self._readable(request.name)
+        admitted = await admit(self.parts, row, request)
         if request.format == pb.DOWNLOAD_FORMAT_SEALED:
             digest = bytes.fromhex(row.sha256) if row.sha256 else await self._hash(row)
-            yield self._header(request, row, row.size, digest)
+            yield self._header(request, row, admitted, row.size, digest)
             async with aclosing(self.parts.vault.sealed(row.recording_id, request.offset)) as pieces:
                 async for answer in _chunks(pieces, request.offset):
                     yield answer
@@ -81,14 +82,19 @@ class Reading:
                     yield pb.DownloadRecordingResponse(progress=progress)
                 rendered = await job.task
         with rendered.reading():
-            yield self._header(request, row, rendered.size, rendered.sha256)
+            yield self._header(request, row, admitted, rendered.size, rendered.sha256)
             async for answer in _chunks(
                 self._pieces(row.recording_id, rendered, request.offset), request.offset
             ):
                 yield answer
 
     def _header(
-        self, request: pb.DownloadRecordingRequest, row: Recording, size: int, digest: bytes
+        self,
+        request: pb.DownloadRecordingRequest,
+        row: Recording,
+        admitted: Admitted,
+        size: int,
+        digest: bytes,
     ) -> pb.DownloadRecordingResponse:
         extension, media_type = _FORMATS[request.format]
         etag = f"{extension}-{digest.hex()[:32]}"
@@ -104,6 +110,7 @@ class Reading:
                 etag=etag,
                 sha256=digest,
                 offset=request.offset,
+                purpose_source=admitted.source,
             )
         )
 
@@ -170,8 +177,8 @@ class Reading:
     async def GetWaveform(self, request: pb.GetWaveformRequest, context: Any) -> pb.GetWaveformResponse:
         if not 0 <= request.columns <= MAX_COLUMNS:
             raise FieldInvalidError(f"should be 1 to {MAX_COLUMNS}, or 0", field="columns")
-        check_text(request.purpose, "purpose")
         row = await self._readable(request.name)
+        admitted = await admit(self.parts, row, request)
         columns = request.columns or DEFAULT_COLUMNS
         reader, actor, purpose = self.parts.reader, caller().name, request.purpose
         stream = reader.open(row.recording_id)
@@ -191,6 +198,7 @@ class Reading:
                 pb.WaveformChannel(role=convert.role(role), peaks=peaks) for role, peaks in picture.channels
             ],
             marks=[convert.mark(mark, row.start_ns) for mark in row.marks],
+            purpose_source=admitted.source,
         )
 
 

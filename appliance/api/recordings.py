@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from appliance.api import convert, names
+from appliance.api import admission, convert, names
 from appliance.api.errors import EtagNeededError, FieldInvalidError
 from appliance.api.parts import Note, Parts, check_text, page_size, query_of
 from appliance.api.reading import Reading
 from appliance.catalog import filters, recordings
 from appliance.catalog.errors import EtagMismatchError, PageTokenError, RecordingNotFoundError
-from appliance.catalog.filters import Field
 from appliance.catalog.recording_filter import FIELDS
 from appliance.catalog.records import Recording, State
 from appliance.model import ErasedError, NotFoundError
@@ -29,24 +28,14 @@ class Recordings(Reading, recordings_pb2_grpc.RecordingsServiceServicer):
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
 
-    @property
-    def fields(self) -> Mapping[str, Field]:
-        """What the caller may filter by."""
-        return FIELDS
-
-    async def among(self) -> sa.Select[tuple[str]] | None:
-        """Ids of the recordings that the caller may see; None: all that is not another tenant's."""
-        return None
-
     async def ListRecordings(
         self, request: pb.ListRecordingsRequest, context: Any
     ) -> pb.ListRecordingsResponse:
         tenant_id = names.parent(request.parent)
-        where = filters.parse(request.filter, self.fields)
+        where = filters.parse(request.filter, FIELDS)
         order = recordings.parse_order(request.order_by)
         size = page_size(request.page_size)
         query = query_of("ListRecordings", request)
-        among = await self.among()
         now_s = self.parts.clock_ns() / 1e9
         bound: int | None = None
         after: tuple[int, str] | None = None
@@ -70,7 +59,6 @@ class Recordings(Reading, recordings_pb2_grpc.RecordingsServiceServicer):
                 after=after,
                 show_deleted=request.show_deleted,
                 full=full,
-                among=among,
             )
             return found, newest
 
@@ -79,6 +67,8 @@ class Recordings(Reading, recordings_pb2_grpc.RecordingsServiceServicer):
         answer = pb.ListRecordingsResponse(
             recordings=[convert.recording(row, full=full, kept=kept) for row in found[:size]]
         )
+        if full:
+            await admission.show(self.parts, found[:size], answer.recordings)
         if len(found) > size:
             position = recordings.position_of(found[size - 1], order)
             answer.next_page_token = self.parts.tokens.page(query, [newest, *position], now_s)
@@ -201,7 +191,10 @@ class Recordings(Reading, recordings_pb2_grpc.RecordingsServiceServicer):
             raise
 
     async def _message(self, row: Recording, *, full: bool) -> pb.Recording:
-        return convert.recording(row, full=full, kept=await self._kept([row]))
+        made = convert.recording(row, full=full, kept=await self._kept([row]))
+        if full:
+            await admission.show(self.parts, [row], [made])
+        return made
 
     async def _kept(self, rows: Sequence[Recording]) -> convert.Kept:
         if not rows:

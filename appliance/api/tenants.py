@@ -1,79 +1,69 @@
-"""TenantsService."""
+"""TenantsService; what of it is of lines is in `lines`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import sqlalchemy as sa
-from google.protobuf.field_mask_pb2 import FieldMask
 
-from appliance.api import convert, linefields, names, scope
-from appliance.api.errors import FieldInvalidError
-from appliance.api.parts import Note, Parts, check_text, page_size, query_of
-from appliance.api.scope import caller
-from appliance.catalog import linepolicies, prompts, tenants
-from appliance.catalog.errors import EtagMismatchError, PageTokenError
-from appliance.catalog.linepolicies import LinePolicy
+from appliance.api import convert, differences, history, masks, names, scope
+from appliance.api.languages import language_tag
+from appliance.api.lines import Lines
+from appliance.api.parts import Note, check_text, page_size
+from appliance.catalog import counting, tenants, versions
+from appliance.catalog.versions import Subject
 from appliance.model import new_id
-from appliance.model.routing import Line, Tenant
-from appliance.storage.retention.terms import MAX_GRACE_DAYS
+from appliance.model.routing import Tenant
 from earwitness.v1 import tenants_pb2 as pb
 from earwitness.v1 import tenants_pb2_grpc
 
-# What UpdateLine changes; what it takes parts of is below.
-FIELDS: Final = (
-    "display_name",
-    "numbers",
-    "trunks",
-    "catch_all",
-    "directions",
-    "do_not_record",
-    "inline",
-    "keys",
-    "rights",
-    "agents",
-    "auto_resume_delay",
-    "reminder_interval",
-)
+FIELDS: Final = ("display_name", "records_officer_contact", "language", "time_zone")
+MAX_CONTACT: Final = 200
 
 
-class Tenants(tenants_pb2_grpc.TenantsServiceServicer):
+class Tenants(Lines, tenants_pb2_grpc.TenantsServiceServicer):
     """See tenants.proto."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-
     async def CreateTenant(self, request: pb.CreateTenantRequest, context: Any) -> pb.CreateTenantResponse:
-        display_name = check_text(request.tenant.display_name, "tenant.display_name", 100, 1)
+        asked = _read(request.tenant, Tenant(tenant_id="", display_name="", public_key=b""))
+        changes, _ = differences.between(None, convert.tenant(asked))
         if request.validate_only:
-            return pb.CreateTenantResponse(tenant=pb.Tenant(display_name=display_name))
+            answer = convert.tenant(asked)
+            for chosen in ("name", "create_time", "etag"):
+                answer.ClearField(chosen)
+            return pb.CreateTenantResponse(tenant=answer, changes=changes)
+        done: list[pb.FieldChange] = []
 
         async def act(note: Note) -> str:
             tenant_id = new_id()
-            tenant = Tenant(
-                tenant_id=tenant_id,
-                display_name=display_name,
-                public_key=await self._parts.vault.create_tenant_key(tenant_id),
-                create_ns=self._parts.clock_ns(),
+            tenant = asked.model_copy(
+                update={
+                    "tenant_id": tenant_id,
+                    "public_key": await self.parts.vault.create_tenant_key(tenant_id),
+                    "create_ns": self.parts.clock_ns(),
+                }
             )
+            author = history.author(self.parts)
 
             def work(connection: sa.Connection) -> None:
-                tenants.add_tenant(connection, tenant)
+                tenants.add_tenant(connection, tenant, author)
                 note(connection, tenant_id)
 
-            await self._parts.store.write(work)
+            await self.parts.store.write(work)
+            done.extend(changes)
             return tenant_id
 
-        tenant_id = await self._parts.once("CreateTenant", request, act)
-        await self._parts.routing.publish()
-        return pb.CreateTenantResponse(tenant=await self._tenant(tenant_id))
+        tenant_id = await self.parts.once("CreateTenant", request, act)
+        await self.parts.routing.publish()
+        return pb.CreateTenantResponse(tenant=await self._tenant(tenant_id), changes=done)
 
     async def GetTenant(self, request: pb.GetTenantRequest, context: Any) -> pb.GetTenantResponse:
         return pb.GetTenantResponse(tenant=await self._tenant(names.one_tenant(request.name)))
 
     async def ListTenants(self, request: pb.ListTenantsRequest, context: Any) -> pb.ListTenantsResponse:
         size = page_size(request.page_size)
-        after = self._after("ListTenants", request)
+        after = self.after("ListTenants", request)
         own = scope.caller().tenant_id
 
         def work(connection: sa.Connection) -> list[Tenant]:
@@ -81,192 +71,109 @@ class Tenants(tenants_pb2_grpc.TenantsServiceServicer):
                 return [tenants.get_tenant(connection, own)]
             return tenants.list_tenants(connection, size + 1, after)
 
-        found = await self._parts.store.read(work)
+        found = await self.parts.store.read(work)
         answer = pb.ListTenantsResponse(tenants=[convert.tenant(row) for row in found[:size]])
         if len(found) > size:
             last = found[size - 1]
-            answer.next_page_token = self._token("ListTenants", request, last.create_ns, last.tenant_id)
+            answer.next_page_token = self.token("ListTenants", request, last.create_ns, last.tenant_id)
         return answer
 
-    async def CreateLine(self, request: pb.CreateLineRequest, context: Any) -> pb.CreateLineResponse:
-        tenant_id = names.one_tenant(request.parent, "parent")
-        line = _new(request.line, tenant_id, self._parts.clock_ns())
-        policy = _policy(request.line, line)
-        if request.validate_only:
+    async def UpdateTenant(self, request: pb.UpdateTenantRequest, context: Any) -> pb.UpdateTenantResponse:
+        tenant_id = names.one_tenant(request.tenant.name, "tenant.name")
+        paths = masks.paths(request.update_mask, request.tenant, FIELDS)
 
-            def check(connection: sa.Connection) -> Line:
-                tenants.check_line(connection, line)
-                return prompts.resolved(connection, line)
+        def changed(connection: sa.Connection) -> tuple[Tenant, Tenant]:
+            before = tenants.check_tenant(connection, tenant_id, request.tenant.etag)
+            wanted = masks.merged(convert.tenant(before), request.tenant, paths)
+            return before, _read(wanted, before)
 
-            answer = await self._message(await self._parts.store.read(check))
-            answer.ClearField("name")  # chosen when it is made
-            answer.ClearField("create_time")
-            answer.ClearField("etag")
-            if policy is not None:
-                answer.grain = request.line.grain or answer.grain
-                if policy.grace_days is not None:
-                    answer.grace_days = policy.grace_days
-            return pb.CreateLineResponse(line=answer)
+        tenant, changes = await self._change_tenant("UpdateTenant", request, tenant_id, changed)
+        return pb.UpdateTenantResponse(tenant=tenant, changes=changes)
 
-        async def act(note: Note) -> str:
-            def work(connection: sa.Connection) -> None:
-                tenants.add_line(connection, prompts.resolved(connection, line))
-                if policy is not None:
-                    linepolicies.add(connection, policy)
-                note(connection, line.line_id)
+    async def RestoreTenant(self, request: pb.RestoreTenantRequest, context: Any) -> pb.RestoreTenantResponse:
+        tenant_id = names.one_tenant(request.name)
 
-            await self._parts.store.write(work)
-            return line.line_id
+        def changed(connection: sa.Connection) -> tuple[Tenant, Tenant]:
+            before = tenants.check_tenant(connection, tenant_id, request.etag)
+            content = versions.get(connection, Subject.TENANT, tenant_id, tenant_id, request.version)
+            return before, _read(convert.tenant(Tenant.model_validate(content)), before)
 
-        line_id = await self._parts.once("CreateLine", request, act)
-        try:
-            # Before anything can be recorded under it: then nothing is shortened, and no cooling-off is due.
-            await self._parts.line_policies.push(line_id)
-        finally:
-            await self._parts.routing.publish()  # recording waits for nobody
-        return pb.CreateLineResponse(line=await self._line(tenant_id, line_id))
-
-    async def GetLine(self, request: pb.GetLineRequest, context: Any) -> pb.GetLineResponse:
-        return pb.GetLineResponse(line=await self._line(*names.child(request.name, "lines")))
-
-    async def ListLines(self, request: pb.ListLinesRequest, context: Any) -> pb.ListLinesResponse:
-        tenant_id = names.parent(request.parent)
-        size = page_size(request.page_size)
-        after = self._after("ListLines", request)
-
-        def work(connection: sa.Connection) -> list[Line]:
-            if tenant_id is not None:
-                tenants.get_tenant(connection, tenant_id)
-            return tenants.list_lines(connection, size + 1, after, tenant_id)
-
-        found = await self._parts.store.read(work)
-        holds = await self._parts.line_policies.of(found[:size])
-        samples = await self._parts.store.read(prompts.sample_ids)
-        answer = pb.ListLinesResponse(
-            lines=[linefields.message(row, holds.get(row.line_id), samples) for row in found[:size]]
+        tenant, changes = await self._change_tenant(
+            "RestoreTenant", request, tenant_id, changed, restored=request.version
         )
-        if len(found) > size:
-            last = found[size - 1]
-            answer.next_page_token = self._token("ListLines", request, last.create_ns, last.line_id)
-        return answer
+        return pb.RestoreTenantResponse(tenant=tenant, changes=changes)
 
-    async def UpdateLine(self, request: pb.UpdateLineRequest, context: Any) -> pb.UpdateLineResponse:
-        tenant_id, line_id = names.child(request.line.name, "lines", "line.name")
-        paths = _paths(request)
-
-        def changed(connection: sa.Connection) -> Line:
-            before = tenants.get_line(connection, line_id, tenant_id)
-            if request.line.etag not in ("", tenants.line_etag(before)):
-                raise EtagMismatchError("the line changed since", field="line.etag")
-            shown = linefields.message(before, None, prompts.sample_ids(connection))
-            wanted = _merged(shown, request.line, paths)
-            after = linefields.read(wanted, line_id, before.tenant_id, before.create_ns)
-            return prompts.resolved(connection, after, before)
-
+    async def _change_tenant(
+        self,
+        method: str,
+        request: Any,
+        tenant_id: str,
+        changed: Callable[[sa.Connection], tuple[Tenant, Tenant]],
+        *,
+        restored: int = 0,
+    ) -> tuple[pb.Tenant, list[pb.FieldChange]]:
         if request.validate_only:
-
-            def check(connection: sa.Connection) -> Line:
-                line = changed(connection)
-                tenants.check_update(connection, line)
-                return line
-
-            return pb.UpdateLineResponse(line=await self._message(await self._parts.store.read(check)))
+            before, after = await self.parts.store.read(changed)
+            return convert.tenant(after), _changes(before, after)
+        found: list[pb.FieldChange] = []
 
         async def act(note: Note) -> str:
-            def work(connection: sa.Connection) -> None:
-                tenants.update_line(connection, changed(connection))
-                note(connection, line_id)
+            author = history.author(self.parts, restored)
 
-            await self._parts.store.write(work)
-            return line_id
+            def work(connection: sa.Connection) -> list[pb.FieldChange]:
+                before, after = changed(connection)
+                tenants.update_tenant(connection, after, author)
+                note(connection, tenant_id)
+                return _changes(before, after)
 
-        await self._parts.once("UpdateLine", request, act)
-        await self._parts.routing.publish()
-        return pb.UpdateLineResponse(line=await self._line(tenant_id, line_id))
+            found.extend(await self.parts.store.write(work))
+            return tenant_id
+
+        await self.parts.once(method, request, act)
+        await self.parts.routing.publish()
+        return await self._tenant(tenant_id), found
+
+    async def ListTenantVersions(
+        self, request: pb.ListTenantVersionsRequest, context: Any
+    ) -> pb.ListTenantVersionsResponse:
+        tenant_id = names.one_tenant(request.parent, "parent")
+
+        def find(
+            connection: sa.Connection,
+        ) -> tuple[Subject, str, str, Callable[[dict[str, Any]], pb.Tenant]]:
+            tenants.get_tenant(connection, tenant_id)
+            return (
+                Subject.TENANT,
+                tenant_id,
+                tenant_id,
+                lambda content: convert.tenant(Tenant.model_validate(content)),
+            )
+
+        some, token = await history.listed(self.parts, "ListTenantVersions", request, find)
+        return pb.ListTenantVersionsResponse(versions=some, next_page_token=token)
 
     async def _tenant(self, tenant_id: str) -> pb.Tenant:
         return convert.tenant(
-            await self._parts.store.read(lambda connection: tenants.get_tenant(connection, tenant_id))
+            await self.parts.store.read(lambda connection: tenants.get_tenant(connection, tenant_id))
         )
 
-    async def _line(self, tenant_id: str | None, line_id: str) -> pb.Line:
-        return await self._message(
-            await self._parts.store.read(lambda connection: tenants.get_line(connection, line_id, tenant_id))
-        )
 
-    async def _message(self, line: Line) -> pb.Line:
-        samples = await self._parts.store.read(prompts.sample_ids)
-        return linefields.message(
-            line, (await self._parts.line_policies.of([line])).get(line.line_id), samples
-        )
-
-    def _after(self, method: str, request: Any) -> tuple[int, str] | None:
-        if not request.page_token:
-            return None
-        now_s = self._parts.clock_ns() / 1e9
-        match self._parts.tokens.read_page(request.page_token, query_of(method, request), now_s):
-            case [int(create_ns), str(last)]:
-                return create_ns, last
-            case _:
-                raise PageTokenError("not a page token of this query", field="page_token")
-
-    def _token(self, method: str, request: Any, create_ns: int, last: str) -> str:
-        now_s = self._parts.clock_ns() / 1e9
-        return self._parts.tokens.page(query_of(method, request), [create_ns, last], now_s)
-
-
-def _new(asked: pb.Line, tenant_id: str, now_ns: int) -> Line:
-    if not 0 <= asked.grace_days <= MAX_GRACE_DAYS:
-        raise FieldInvalidError(f"should be 0 to {MAX_GRACE_DAYS}", field="line.grace_days")
-    if asked.grain not in pb.Grain.values():
-        raise FieldInvalidError("should be DAY, WEEK or MONTH", field="line.grain")
-    return linefields.read(asked, new_id(), tenant_id, now_ns)
-
-
-def _policy(asked: pb.Line, line: Line) -> LinePolicy | None:
-    """What the line's retention policy begins with; None: it says nothing."""
-    if not asked.grain and not asked.HasField("grace_days"):
-        return None
-    return LinePolicy(
-        line_id=line.line_id,
-        tenant_id=line.tenant_id,
-        grain=pb.Grain.Name(asked.grain).removeprefix("GRAIN_").lower() if asked.grain else "",
-        grace_days=asked.grace_days if asked.HasField("grace_days") else None,
-        who=caller().name,
+def _read(asked: pb.Tenant, before: Tenant) -> Tenant:
+    """The tenant that a message describes; FieldInvalidError, TimeZoneError."""
+    zone = asked.time_zone
+    if zone:
+        counting.zone(zone, "tenant.time_zone")
+    return before.model_copy(
+        update={
+            "display_name": check_text(asked.display_name, "tenant.display_name", 100, 1),
+            "contact": check_text(
+                asked.records_officer_contact, "tenant.records_officer_contact", MAX_CONTACT
+            ),
+            "language": language_tag(asked.language, "tenant.language") if asked.language else "",
+            "time_zone": zone,
+        }
     )
 
 
-def _paths(request: pb.UpdateLineRequest) -> list[str]:
-    """What to change, by field path; FieldInvalidError where something else is named."""
-    paths = list(dict.fromkeys(request.update_mask.paths))
-    if "*" in paths:
-        if len(paths) > 1:
-            raise FieldInvalidError("* stands alone", field="update_mask")
-        return list(FIELDS)
-    if not paths:
-        return [field.name for field, _ in request.line.ListFields() if field.name in FIELDS]
-    for path in paths:
-        if path.partition(".")[0] in ("grain", "grace_days"):
-            raise FieldInvalidError("is changed by UpdateRetentionPolicy", field="update_mask")
-        if path.partition(".")[0] not in FIELDS or not FieldMask(paths=[path]).IsValidForDescriptor(
-            pb.Line.DESCRIPTOR
-        ):
-            raise FieldInvalidError(
-                "names what is no field of a line that can be changed", field="update_mask"
-            )
-    return paths
-
-
-def _merged(now: pb.Line, said: pb.Line, paths: list[str]) -> pb.Line:
-    """The line as it is, with what was said in the place of what the paths name."""
-    source = pb.Line()
-    source.CopyFrom(said)
-    for path in paths:
-        # A message on the way that was not said: what is named in it is to be cleared, not left.
-        *way, _ = path.split(".")
-        message: Any = source
-        for name in way:
-            message = getattr(message, name)
-            message.SetInParent()
-    FieldMask(paths=paths).MergeMessage(source, now, replace_message_field=True, replace_repeated_field=True)
-    return now
+def _changes(before: Tenant, after: Tenant) -> list[pb.FieldChange]:
+    return differences.between(convert.tenant(before), convert.tenant(after))[0]

@@ -118,16 +118,12 @@ def listed(
     ]
 
 
-def at(
-    connection: sa.Connection, kind: Subject, tenant_id: str, subject: str, at_ns: int
-) -> dict[str, Any] | None:
-    """What was in force at a time; before the first version, what the first one says. None: it has no version."""
-    mine = _of(kind, tenant_id, subject)
-    query = sa.select(table.c.content).where(*mine).limit(1)
-    found = connection.execute(query.where(table.c.at_ns <= at_ns).order_by(table.c.version.desc())).first()
-    if found is None:
-        found = connection.execute(query.order_by(table.c.version)).first()
-    return dict(found.content) if found is not None else None
+def over_time(
+    connection: sa.Connection, kind: Subject, tenant_id: str, subject: str, field: str
+) -> list[tuple[int, Any]]:
+    """What one field said, from when on (nanoseconds since the Unix epoch); oldest first."""
+    query = sa.select(table.c.at_ns, table.c.content[field]).where(*_of(kind, tenant_id, subject))
+    return [(at_ns, value) for at_ns, value in connection.execute(query.order_by(table.c.version))]
 
 
 def redact(connection: sa.Connection, tenant_id: str, line_id: str, keep: Collection[str]) -> int:

@@ -40,6 +40,7 @@ def name(recording) -> str:
 
 def read(client, recording, format_, **how) -> tuple[pb.DownloadHeader, bytes]:
     header, data = None, b""
+    how = {"purpose": "evidence", **how}
     request = pb.DownloadRecordingRequest(name=name(recording), format=format_, **how)
     for message in client.recordings.DownloadRecording(request):
         kind = message.WhichOneof("item")
@@ -79,16 +80,18 @@ def test_bad_downloads(box, recording):
         ({"format_": earwitness.WAV, "offset": 5}, "OFFSET_INVALID"),
         ({"format_": earwitness.WAV, "offset": len(data) + 1, "etag": header.etag}, "OFFSET_INVALID"),
         ({"format_": earwitness.FLAC, "offset": 5, "etag": header.etag}, "ETAG_MISMATCH"),
-        ({"format_": earwitness.WAV, "purpose": "x" * 201}, "FIELD_INVALID"),
-        ({"format_": earwitness.WAV, "purpose": "a\nb"}, "FIELD_INVALID"),
+        ({"format_": earwitness.WAV, "purpose": "x" * 201}, "PURPOSE_UNKNOWN"),
+        ({"format_": earwitness.WAV, "purpose": "a\nb"}, "PURPOSE_UNKNOWN"),
+        ({"format_": earwitness.WAV, "override_reason": "x" * 201}, "FIELD_INVALID"),
+        ({"format_": earwitness.WAV, "override_reason": "because \n it is so"}, "FIELD_INVALID"),
     ):
         assert refused(lambda how=how: read(client, recording, **how)).reason == reason, how
 
 
 def test_the_purpose_reaches_the_vault_and_the_audit(box, recording):
-    read(box.client(), recording, earwitness.WAV, purpose="complaint 17")
-    assert (recording.info.recording_id, "admin", "complaint 17") in box.vault.leases
-    assert "complaint 17" in {one.get("purpose") for one in box.audited()}
+    read(box.client(), recording, earwitness.WAV, purpose="complaints")
+    assert (recording.info.recording_id, "admin", "complaints") in box.vault.leases
+    assert "complaints" in {one.get("purpose") for one in box.audited()}
 
 
 def test_rendered_audio_is_never_on_a_disk(box, recording, tmp_path):
@@ -135,6 +138,7 @@ def test_the_helper_downloads_resumes_and_checks(box, recording, tmp_path):
         target,
         earwitness.WAV,
         progress=lambda what, much: seen.append((what, much)),
+        purpose="evidence",
     )
     assert (
         hashlib.sha256(target.read_bytes()).hexdigest() == done.sha256 and done.size == target.stat().st_size
@@ -187,7 +191,7 @@ def test_the_helper_goes_on_where_the_connection_broke(box, sealing, tmp_path):
     box.filed(box.vault.file(made))
     client = box.client()
     client.recordings = Breaking(client.recordings, [2, 0, 3])
-    done = earwitness.download(client, name(made), tmp_path / "x", earwitness.WAV)
+    done = earwitness.download(client, name(made), tmp_path / "x", earwitness.WAV, purpose="evidence")
     chunk = 512 * 1024
     assert client.recordings.offsets == [0, 2 * chunk, 2 * chunk, 5 * chunk]
     assert hashlib.sha256((tmp_path / "x").read_bytes()).hexdigest() == done.sha256
@@ -197,7 +201,9 @@ def test_the_helper_gives_up_in_the_end(box, recording, tmp_path):
     client = box.client()
     client.recordings = Breaking(client.recordings, [0] * 10)
     with pytest.raises(grpc.RpcError):
-        earwitness.download(client, name(recording), tmp_path / "x", earwitness.WAV, attempts=2)
+        earwitness.download(
+            client, name(recording), tmp_path / "x", earwitness.WAV, attempts=2, purpose="evidence"
+        )
     assert len(client.recordings.offsets) == 2 and not (tmp_path / "x").exists()
 
 
@@ -245,7 +251,9 @@ def test_the_picture(box, sealing, pause_mark):
     made = sealing(*box.default_line(), seconds=4, noise=3, marks=(pause_mark,))
     box.filed(box.vault.file(made))
     client = box.client()
-    answer = client.recordings.GetWaveform(pb.GetWaveformRequest(name=name(made), columns=50))
+    answer = client.recordings.GetWaveform(
+        pb.GetWaveformRequest(name=name(made), columns=50, purpose="evidence")
+    )
     assert [len(channel.peaks) for channel in answer.channels] == [50, 50]
     assert max(max(channel.peaks) for channel in answer.channels) <= 32768
     assert answer.duration.ToNanoseconds() >= 4 * 10**9 and answer.marks[0].kind == pb.MARK_KIND_PAUSED

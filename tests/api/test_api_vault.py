@@ -98,7 +98,7 @@ def test_a_recording_from_spool_to_erasure(vault, sealing, tmp_path):
     status = client.box.GetBoxStatus(box_pb2.GetBoxStatusRequest())
     assert status.vault.device_public_key == report.device_public_key and status.vault.filed_count == 2
     for format_ in (earwitness.WAV, earwitness.SEALED):
-        done = earwitness.download(client, name, tmp_path / "x", format_)
+        done = earwitness.download(client, name, tmp_path / "x", format_, purpose="evidence")
         assert done.size == (tmp_path / "x").stat().st_size
     # The vault is killed in between: deletion and undeletion hold.
     client.recordings.DeleteRecording(pb.DeleteRecordingRequest(name=name, reason="x"))
@@ -130,7 +130,7 @@ def test_a_recording_from_spool_to_erasure(vault, sealing, tmp_path):
         client.recordings.GetRecording(pb.GetRecordingRequest(name=one)).recording for one in (name, other)
     ]
     assert after == before
-    assert earwitness.download(client, other, tmp_path / "y", earwitness.FLAC).size
+    assert earwitness.download(client, other, tmp_path / "y", earwitness.FLAC, purpose="evidence").size
 
 
 def test_policies_holds_plan_and_run_against_the_real_vault(vault, sealing):
