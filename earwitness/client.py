@@ -14,8 +14,11 @@ from earwitness.v1 import (
     box_pb2_grpc,
     calls_pb2_grpc,
     events_pb2_grpc,
+    evidence_pb2_grpc,
     grants_pb2_grpc,
     keys_pb2_grpc,
+    notes_pb2_grpc,
+    operations_pb2_grpc,
     prompts_pb2_grpc,
     purposes_pb2_grpc,
     recordings_pb2_grpc,
@@ -31,6 +34,7 @@ _SAFE: Final = {
     "earwitness.v1.CallsService": ("ListCalls", "GetCall"),
     "earwitness.v1.RecordingsService": (
         "ListRecordings",
+        "CountRecordings",
         "GetRecording",
         "GetWaveform",
         "DownloadRecording",
@@ -68,7 +72,10 @@ _SAFE: Final = {
         "ArchivePurpose",
     ),
     "earwitness.v1.KeysService": ("GetTenantKeys", "LockTenant"),
+    "earwitness.v1.NotesService": ("GetNote", "ListNotes", "UpdateRecordingTags"),
     "earwitness.v1.PromptsService": ("GetPrompt", "ListPrompts", "DownloadPrompt"),
+    "earwitness.v1.OperationsService": ("GetOperation", "ListOperations", "CancelOperation"),
+    "earwitness.v1.EvidenceService": ("GetEvidence", "GetBoxKeys"),
     "earwitness.v1.AuditService": (
         "ListAuditEntries",
         "GetCheckpoint",
@@ -110,8 +117,11 @@ class Client:
         self.recordings = recordings_pb2_grpc.RecordingsServiceStub(channel)
         self.retention = retention_pb2_grpc.RetentionServiceStub(channel)
         self.tenants = tenants_pb2_grpc.TenantsServiceStub(channel)
+        self.notes = notes_pb2_grpc.NotesServiceStub(channel)
         self.prompts = prompts_pb2_grpc.PromptsServiceStub(channel)
         self.purposes = purposes_pb2_grpc.PurposesServiceStub(channel)
+        self.evidence = evidence_pb2_grpc.EvidenceServiceStub(channel)
+        self.operations = operations_pb2_grpc.OperationsServiceStub(channel)
         self.grants = grants_pb2_grpc.GrantsServiceStub(channel)
         self.events = events_pb2_grpc.EventsServiceStub(channel)
         self.box = box_pb2_grpc.BoxServiceStub(channel)

@@ -74,3 +74,12 @@ def describe(vault: VaultReader, recording_id: str) -> Description | None:
         # What is missing of a damaged file could not be judged.
         (DAMAGED,) if damaged else quality.flags(marks, info.started_ns, end_ns or 0),
     )
+
+
+def digest(vault: VaultReader, recording_id: str) -> str:
+    """SHA-256 of the sealed file, lower-case hexadecimal. Raises what the vault raises."""
+    found = hashlib.sha256()
+    with vault.open(recording_id) as stream:
+        while data := stream.read(1 << 20):
+            found.update(data)
+    return found.hexdigest()

@@ -28,6 +28,7 @@ from appliance.api.catalogueopen import opened, reindex
 from appliance.api.concerns import Concerns
 from appliance.api.entrance import Entrance
 from appliance.api.events import Events
+from appliance.api.evidence import EvidenceOf
 from appliance.api.follow import Follower
 from appliance.api.gate import Gate
 from appliance.api.granted import Granted
@@ -38,6 +39,8 @@ from appliance.api.keystates import KeyStates
 from appliance.api.limits import RateLimit
 from appliance.api.linepolicies import LinePolicies
 from appliance.api.listeners import OPTIONS, Certificates, listen
+from appliance.api.operations import Operations
+from appliance.api.notes import Notes
 from appliance.api.parts import Parts
 from appliance.api.processes import Processes
 from appliance.api.prompts import Prompts
@@ -53,9 +56,11 @@ from appliance.api.tenants import Tenants
 from appliance.api.vault import Vault, VaultReader
 from appliance.api.vaultkeys import VaultKeys
 from appliance.api.vaultretention import VaultRetention
+from appliance.api.witness import Witness
+from appliance.api.worker import Worker
 from appliance.audit.refusals import Refusals
 from appliance.audit.trail import Trail
-from appliance.catalog import events, reads, requests
+from appliance.catalog import events, operations, reads, requests
 from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.catalog.paging import Tokens
 from appliance.config.settings import Settings
@@ -67,8 +72,11 @@ from earwitness.v1 import (
     box_pb2_grpc,
     calls_pb2_grpc,
     events_pb2_grpc,
+    evidence_pb2_grpc,
     grants_pb2_grpc,
     keys_pb2_grpc,
+    operations_pb2_grpc,
+    notes_pb2_grpc,
     prompts_pb2_grpc,
     purposes_pb2_grpc,
     recordings_pb2_grpc,
@@ -84,9 +92,12 @@ SERVICES: Final = {
     "earwitness.v1.RecordingsService": recordings_pb2_grpc.add_RecordingsServiceServicer_to_server,
     "earwitness.v1.RetentionService": retention_pb2_grpc.add_RetentionServiceServicer_to_server,
     "earwitness.v1.TenantsService": tenants_pb2_grpc.add_TenantsServiceServicer_to_server,
+    "earwitness.v1.NotesService": notes_pb2_grpc.add_NotesServiceServicer_to_server,
     "earwitness.v1.PromptsService": prompts_pb2_grpc.add_PromptsServiceServicer_to_server,
     "earwitness.v1.PurposesService": purposes_pb2_grpc.add_PurposesServiceServicer_to_server,
+    "earwitness.v1.EvidenceService": evidence_pb2_grpc.add_EvidenceServiceServicer_to_server,
     "earwitness.v1.GrantsService": grants_pb2_grpc.add_GrantsServiceServicer_to_server,
+    "earwitness.v1.OperationsService": operations_pb2_grpc.add_OperationsServiceServicer_to_server,
     "earwitness.v1.EventsService": events_pb2_grpc.add_EventsServiceServicer_to_server,
     "earwitness.v1.BoxService": box_pb2_grpc.add_BoxServiceServicer_to_server,
     "earwitness.v1.AuditService": audit_pb2_grpc.add_AuditServiceServicer_to_server,
@@ -144,6 +155,7 @@ class Control:
         )
         self._exit.callback(trail.close)
         self.parts = await self._assemble(store)
+        self._worker = Worker(store, self.parts.reader, trail, self._clock_ns)
         self.granted = Granted(store, trail, self._clock_ns)
         self._acts = Acts(layout, store, trail, self._status)
         self._exit.push_async_callback(self._acts.close)
@@ -183,7 +195,7 @@ class Control:
         self._exit.push_async_callback(processes.close)
         renders = Renders()
         self._exit.callback(renders.close)
-        follower = Follower(store, vault, Taker(store, reader, readers), self._status, renders.forget)
+        follower = Follower(store, vault, Taker(store, reader, readers, Witness(self.trail)), self._status, renders.forget)
         routing = Routing(layout.routing, store)
         return Parts(
             settings=settings,
@@ -216,9 +228,12 @@ class Control:
             "earwitness.v1.RecordingsService": GrantedRecordings(parts, self.granted),
             "earwitness.v1.RetentionService": Retention(parts),
             "earwitness.v1.TenantsService": Tenants(parts),
+            "earwitness.v1.NotesService": Notes(parts),
             "earwitness.v1.PromptsService": Prompts(parts),
             "earwitness.v1.PurposesService": Purposes(parts),
+            "earwitness.v1.EvidenceService": EvidenceOf(parts, self.trail),
             "earwitness.v1.GrantsService": Grants(parts, self.granted),
+            "earwitness.v1.OperationsService": Operations(parts, self._worker),
             "earwitness.v1.EventsService": Events(parts, self.granted, self._heartbeat_s),
             "earwitness.v1.BoxService": Box(parts),
             "earwitness.v1.AuditService": self._audit,
@@ -243,6 +258,7 @@ class Control:
             "processes": parts.processes.run(),
             "provision": self._provision(),
             "housekeeping": self._keep_house(),
+            "operations": self._worker.run(),
             "renewal": self._renew(certificates),
             "health": self._show_health(),
             "reindex": reindex(parts.store, self._status),
@@ -290,6 +306,7 @@ class Control:
                 events.prune(connection, now_ns - events.KEEP_NS)
                 requests.prune(connection, now_ns)
                 reads.prune(connection, now_ns)
+                operations.prune(connection, now_ns)
 
             try:
                 await self.parts.store.write(work)
@@ -352,6 +369,7 @@ class Control:
         if hasattr(self, "parts"):
             self.parts.store.events.close()
             self.parts.board.changed.close()
+            self._worker.changed.close()
         await self._exit.aclose()
 
     def _ended(self, task: asyncio.Task[None]) -> None:

@@ -89,6 +89,18 @@ class NotReadableError(PreconditionError):
     reason = "RECORDING_NOT_READABLE"
 
 
+class EvidenceNotYetError(PreconditionError):
+    """The recording does not stand in the audit log yet: it will in a moment."""
+
+    reason = "EVIDENCE_NOT_YET"
+
+
+class EvidenceLostError(PreconditionError):
+    """The audit log was broken, and does not hold the recording's entry any more: there is no evidence of it."""
+
+    reason = "EVIDENCE_LOST"
+
+
 class OffsetError(InvalidError):
     """The offset is behind the end."""
 

@@ -14,6 +14,7 @@ from appliance.api.errors import RebuildRunningError
 from appliance.api.store import Store
 from appliance.api.taking import CURSOR, Taker
 from appliance.api.vault import Vault
+from appliance.audit.errors import AuditUnavailableError
 from appliance.catalog import recordings, state
 from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.catalog.records import UNREADABLE, State
@@ -63,7 +64,7 @@ class Follower:
             except EarwitnessError as error:
                 log.info("vault not followed", reason=error.reason, again_in_s=delay)
                 self.connected = False
-                if not isinstance(error, CatalogueUnavailableError):
+                if not isinstance(error, CatalogueUnavailableError | AuditUnavailableError):
                     self._status.raise_condition(
                         DOWN,
                         WARNING,
@@ -88,7 +89,7 @@ class Follower:
             held = convert.held(entry.holding)
             if held.state is not State.FILED:
                 self._gone(held.recording_id)
-            await self._taker.take(held, entry.position, moves_cursor=True)
+            await self._taker.take(held, entry.position, moves_cursor=True, witnesses=True)
             self.cursor = entry.position
             self._status.count("journal_entries_taken")
             yield
@@ -104,11 +105,12 @@ class Follower:
         async with self._rebuilding:
             seen: set[str] = set()
             unreadable = 0
+            first = await self._store.read(lambda connection: state.get(connection, CURSOR)) is None
             position = (await self._vault.status()).position  # the list is asked for later, so is not older
             async for item in self._vault.holdings():
                 held = convert.held(item.holding)
                 position = item.position
-                description = await self._taker.take(held, position, tells=tells, anew=True)
+                description = await self._taker.take(held, position, tells=tells, anew=True, witnesses=first)
                 seen.add(held.recording_id)
                 unreadable += description is not None and UNREADABLE in description.flags
                 yield Progress(len(seen), unreadable)
@@ -116,16 +118,24 @@ class Follower:
                 lambda connection: recordings.drop_unheld(connection, seen, position)
             )
             self._taker.scrub_wanted |= dropped > 0
-            first = await self._store.read(lambda connection: state.get(connection, CURSOR)) is None
             if first:
                 await self._store.write(lambda connection: state.put_int(connection, CURSOR, position))
             log.info("catalogue rebuilt", recordings=len(seen), unreadable=unreadable, dropped=dropped)
             yield Progress(len(seen), unreadable, done=True)
 
+    @property
+    def put_off(self) -> set[str]:
+        """Tenants of recordings that were not read because their keys were locked; who reads them takes them out."""
+        return self._taker.put_off
+
     async def scrub(self) -> None:
         """Do what could not be done at once: a reader was in the way."""
         if self._taker.scrub_wanted:
             self._taker.scrub_wanted = not await self._store.scrub()
+
+    async def scrub_soon(self) -> None:
+        """Personal data was deleted: see that it leaves the files, now or with what keeps house."""
+        self._taker.scrub_wanted = not await self._store.scrub_soon()
 
     async def refresh(self, recording_id: str) -> None:
         """Take up at once how one recording stands in the vault, without waiting for the journal."""

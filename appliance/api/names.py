@@ -17,7 +17,8 @@ from appliance.storage.names import HOLD_LINE
 ANY: Final = "-"
 _PARENT = re.compile(r"tenants/([a-z2-7]{26}|-)")
 _KEYS = re.compile(r"tenants/([a-z2-7]{26}|-)/keys")
-_CHILD = re.compile(r"tenants/([a-z2-7]{26}|-)/(lines|recordings|calls|legalHolds|grants)/([a-z2-7]{26})")
+_CHILD = re.compile(r"tenants/([a-z2-7]{26}|-)/(lines|recordings|calls|legalHolds|grants|operations)/([a-z2-7]{26})")
+_NOTE = re.compile(r"tenants/([a-z2-7]{26}|-)/recordings/([a-z2-7]{26})/notes/([a-z2-7]{26})")
 _PROMPT = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/)?prompts/([a-z2-7]{26})")
 _PURPOSE = re.compile(r"tenants/([a-z2-7]{26}|-)/purposes/([a-z0-9][a-z0-9-]{0,39})")
 _POLICY = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/(?:lines/([a-z2-7]{26})/)?)?retentionPolicy")
@@ -53,6 +54,14 @@ def child(text: str, collection: str, field: str = "name") -> tuple[str | None, 
     if found is None or found[2] != collection or not (_known(found[1]) and is_id(found[3])):
         raise NameInvalidError(f"should be tenants/{{tenant}}/{collection}/{{id}}", field=field)
     return confine(None if found[1] == ANY else found[1]), found[3]
+
+
+def note(text: str, field: str = "name") -> tuple[str | None, str, str]:
+    """The tenant's id (None: any), the recording's id and the note's."""
+    found = _NOTE.fullmatch(text)
+    if found is None or not (_known(found[1]) and is_id(found[2]) and is_id(found[3])):
+        raise NameInvalidError("should be tenants/{tenant}/recordings/{recording}/notes/{note}", field=field)
+    return confine(None if found[1] == ANY else found[1]), found[2], found[3]
 
 
 def tenant_or_line(text: str, field: str = "parent") -> tuple[str | None, str]:
@@ -100,7 +109,7 @@ def purpose(text: str, field: str = "name") -> tuple[str, str]:
 
 def is_name(text: str) -> bool:
     """Whether this is a resource name, and so holds no personal data."""
-    forms = (_PARENT, _KEYS, _CHILD, _PROMPT, _PURPOSE, _POLICY)
+    forms = (_PARENT, _KEYS, _CHILD, _NOTE, _PROMPT, _PURPOSE, _POLICY)
     return identitynames.owner(text) is not None or any(form.fullmatch(text) for form in forms)
 
 
@@ -119,6 +128,14 @@ def line(tenant_id: str, line_id: str) -> str:
 
 def recording(tenant_id: str, recording_id: str) -> str:
     return f"tenants/{tenant_id or ANY}/recordings/{recording_id}"
+
+
+def operation(tenant_id: str, operation_id: str) -> str:
+    return f"tenants/{tenant_id}/operations/{operation_id}"
+
+
+def note_name(tenant_id: str, recording_id: str, note_id: str) -> str:
+    return f"{recording(tenant_id, recording_id)}/notes/{note_id}"
 
 
 def call(tenant_id: str, call_id: str) -> str:

@@ -13,9 +13,11 @@ from appliance.api import contents
 from appliance.api.errors import VaultUnavailableError
 from appliance.api.store import Store
 from appliance.api.vault import VaultReader
-from appliance.catalog import events, recordings, state
+from appliance.api.witness import Witness
+from appliance.catalog import events, recordings, state, witnessed
 from appliance.catalog.events import Event, EventType
-from appliance.catalog.records import Description, Held, State
+from appliance.catalog.records import Description, Held, Recording, State
+from appliance.catalog.witnessed import Witnessed
 from appliance.model import CorruptError, EarwitnessError, Kind
 
 log = structlog.get_logger()
@@ -36,11 +38,16 @@ _LATER = frozenset({"TENANT_LOCKED"})
 class Taker:
     """Reads what is new and writes it down."""
 
-    def __init__(self, store: Store, reader: VaultReader, threads: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, store: Store, reader: VaultReader, threads: ThreadPoolExecutor, witness: Witness
+    ) -> None:
         self._store = store
         self._reader = reader
         self._threads = threads
-        self.scrub_wanted = False
+        self._witness = witness
+        self.scrub_wanted = True  # a process before this one may not have come to it
+        self.put_off: set[str] = set()
+        """Tenants of recordings that were not read because their keys were locked."""
 
     async def take(
         self,
@@ -50,15 +57,20 @@ class Taker:
         moves_cursor: bool = False,
         tells: bool = True,
         anew: bool = False,
+        witnesses: bool = False,
     ) -> Description | None:
         """Take up one holding at a position of the journal; gives what was read of its content, if it was read.
 
-        `anew`: read the content also where it is known, or at least once it can be read. `tells`: a change of state
-        becomes an event.
+        `witnesses`: it is written into the audit log first. `anew`: read the content also where it is known, or at least once
+        it can be read. `tells`: a change of state becomes an event.
         """
         description = await self._describe(held) if await self._wants_content(held, position, anew) else None
 
+        entry = await self._said(held, position, description) if witnesses else None
+
         def work(connection: sa.Connection) -> bool:
+            if entry is not None:
+                witnessed.put(connection, entry)
             before, changed = recordings.take(connection, held, position, description, doubted=anew)
             # What an older position says is never told: something newer was told already.
             if tells and changed and before is not held.state:
@@ -82,8 +94,30 @@ class Taker:
 
         if await self._store.write(work):
             # What was deleted is overwritten in the database; its traces in the log go with the log.
-            self.scrub_wanted = not await self._store.scrub()
+            self.scrub_wanted = not await self._store.scrub_soon()
         return description
+
+    async def _said(self, held: Held, position: int, description: Description | None) -> Witnessed | None:
+        """AuditUnavailableError; what the vault raises."""
+        if held.state is not State.FILED:
+            return await self._witness.said(held, position, None, "")
+        content: Description | Recording | None = description
+        if content is None:
+            content = await self._store.read(
+                lambda connection: recordings.get_described(connection, held.recording_id)
+            )
+        sha256 = content.sha256 if content is not None else ""
+        if not sha256:
+            try:
+                sha256 = await asyncio.get_running_loop().run_in_executor(
+                    self._threads, contents.digest, self._reader, held.recording_id
+                )
+            except EarwitnessError as error:
+                if error.kind is Kind.UNAVAILABLE:
+                    raise
+                # Gone on in its life, or unreadable: the entry says that there is no content to hold it against.
+                log.info("recording has no digest", recording=held.recording_id, reason=error.reason)
+        return await self._witness.said(held, position, content, sha256)
 
     async def _wants_content(self, held: Held, position: int, anew: bool) -> bool:
         if held.state not in (State.FILED, State.DELETED):
@@ -110,6 +144,8 @@ class Taker:
                 raise
             if error.reason in _GONE_ON | _LATER:
                 # A later entry of the journal says so, too; or it is taken up when the keys are unlocked.
+                if error.reason in _LATER:
+                    later.append(held.tenant_id)
                 log.info("recording not readable now", recording=held.recording_id, reason=error.reason)
                 return None
             log.error("recording unreadable", recording=held.recording_id, reason=error.reason)

@@ -169,6 +169,12 @@ class CatalogueUnsuitableError(PreconditionError):
     reason = "CATALOGUE_UNSUITABLE"
 
 
+class OperationNotFoundError(NotFoundError):
+    """There is no such operation, or it is another tenant's; those that ended are kept for 90 days."""
+
+    reason = "OPERATION_NOT_FOUND"
+
+
 class NoteNotFoundError(NotFoundError):
     """There is no such note, or it is another tenant's."""
 

@@ -258,17 +258,35 @@ def search(
 
 
 def matching(
-    connection: sa.Connection, *, tenant_id: str, where: Node, limit: int, after: str = ""
+    connection: sa.Connection,
+    *,
+    tenant_id: str,
+    where: Node | None,
+    limit: int,
+    after: str = "",
+    bound: int | None = None,
 ) -> list[str]:
-    """Ids of a tenant's recordings that match and are not erased, in the order of their ids, after that one."""
-    query = (
-        sa.select(_r.c.id)
-        .where(_r.c.tenant_id == tenant_id, _r.c.state != State.ERASED.value, _r.c.id > after)
-        .where(clause(where, Lookup(connection, tenant_id)))
-        .order_by(_r.c.id)
-        .limit(limit)
-    )
-    return list(connection.execute(query).scalars())
+    """Ids of a tenant's recordings that match and are not erased, in the order of their ids, after that one.
+
+    `bound`: only those that had come by then (`newest`).
+    """
+    query = _matching(connection, sa.select(_r.c.id), tenant_id, where, bound)
+    return list(connection.execute(query.where(_r.c.id > after).order_by(_r.c.id).limit(limit)).scalars())
+
+
+def count_matching(connection: sa.Connection, *, tenant_id: str, where: Node | None) -> int:
+    """How many `matching` gives in all."""
+    query = _matching(connection, sa.select(sa.func.count()).select_from(_r), tenant_id, where, None)
+    return int(connection.execute(query).scalar() or 0)
+
+
+def _matching(
+    connection: sa.Connection, query: sa.Select[Any], tenant_id: str, where: Node | None, bound: int | None
+) -> sa.Select[Any]:
+    query = query.where(_r.c.tenant_id == tenant_id, _r.c.state != State.ERASED.value)
+    if where is not None:
+        query = query.where(clause(where, Lookup(connection, tenant_id)))
+    return query if bound is None else query.where(_r.c.seq + 0 <= bound)
 
 
 def position_of(recording: Recording, order: Order) -> tuple[int, str]:

@@ -18,9 +18,11 @@ from appliance.cli import (
     box,
     calls,
     events,
+    evidence,
     holds,
     keys,
     lines,
+    operations,
     output,
     prompts,
     recordings,
@@ -52,6 +54,9 @@ app.add_typer(prompts.app, name="prompts")
 app.add_typer(events.app, name="events")
 app.add_typer(audit.app, name="audit")
 app.add_typer(box.app, name="box")
+app.add_typer(operations.app, name="operations")
+app.add_typer(evidence.app, name="evidence")
+app.command("verify")(evidence.verify)
 app.command("serve")(serve.serve)
 
 
