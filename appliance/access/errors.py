@@ -61,3 +61,63 @@ class AuthorityError(PreconditionError):
     """The box's own certificate authority is not whole: a key without its certificate, or the other way round."""
 
     reason = "AUTHORITY_BROKEN"
+
+
+class GrantTermsError(InvalidError):
+    """What a support grant should say is missing or out of its bounds; `data['field']` names it."""
+
+    reason = "GRANT_TERMS_INVALID"
+
+
+class GrantWidenedError(InvalidError):
+    """An approval goes beyond the request; `data['field']` names what is wider."""
+
+    reason = "GRANT_WIDENED"
+
+
+class GrantStateError(PreconditionError):
+    """The grant is not in a state for this; `data['state']` says which it is in."""
+
+    reason = "GRANT_STATE"
+
+
+class GrantEmptyError(PreconditionError):
+    """No recording is there now of what the grant would cover."""
+
+    reason = "GRANT_EMPTY"
+
+
+class GrantTooLargeError(PreconditionError):
+    """The grant would cover more recordings than one may; `data['limit']`."""
+
+    reason = "GRANT_TOO_LARGE"
+
+
+class GrantLimitError(ExhaustedError):
+    """As many requests of a tenant wait for an answer as may; `data['limit']`."""
+
+    reason = "GRANT_LIMIT"
+
+
+class OwnGrantError(DeniedError):
+    """Who asks for a grant, reads under it, or is of the support does not approve it."""
+
+    reason = "GRANT_OWN"
+
+
+class GranteeUnknownError(InvalidError):
+    """A grant is to identities of the box with the role support, and this is none."""
+
+    reason = "GRANTEE_UNKNOWN"
+
+
+class GrantPurposeError(DeniedError):
+    """A grant allows reads for its own purpose alone; `data['purpose']`."""
+
+    reason = "GRANT_PURPOSE"
+
+
+class GrantEndedError(DeniedError):
+    """The grant under which this was being read has ended."""
+
+    reason = "GRANT_ENDED"

@@ -222,7 +222,11 @@ def tenant(row: Tenant) -> tenants_pb2.Tenant:
 
 
 def event(row: Event, resume_token: str) -> events_pb2.Event:
-    if row.type in _OF_CALLS:
+    if not row.subject:
+        subject = ""
+    elif row.type.value.startswith("grant-"):
+        subject = names.grant(row.tenant_id, row.subject)
+    elif row.type in _OF_CALLS:
         subject = names.call(row.tenant_id, row.subject)
     elif row.type in (EventType.CONDITION_RAISED, EventType.CONDITION_CLEARED):
         subject = f"processes/{row.subject}"

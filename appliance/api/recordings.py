@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +13,7 @@ from appliance.api.parts import Note, Parts, check_text, page_size, query_of
 from appliance.api.reading import Reading
 from appliance.catalog import filters, recordings
 from appliance.catalog.errors import EtagMismatchError, PageTokenError, RecordingNotFoundError
+from appliance.catalog.filters import Field
 from appliance.catalog.recording_filter import FIELDS
 from appliance.catalog.records import Recording, State
 from appliance.model import ErasedError, NotFoundError
@@ -28,14 +29,24 @@ class Recordings(Reading, recordings_pb2_grpc.RecordingsServiceServicer):
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
 
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        """What the caller may filter by."""
+        return FIELDS
+
+    async def among(self) -> sa.Select[tuple[str]] | None:
+        """Ids of the recordings that the caller may see; None: all that is not another tenant's."""
+        return None
+
     async def ListRecordings(
         self, request: pb.ListRecordingsRequest, context: Any
     ) -> pb.ListRecordingsResponse:
         tenant_id = names.parent(request.parent)
-        where = filters.parse(request.filter, FIELDS)
+        where = filters.parse(request.filter, self.fields)
         order = recordings.parse_order(request.order_by)
         size = page_size(request.page_size)
         query = query_of("ListRecordings", request)
+        among = await self.among()
         now_s = self.parts.clock_ns() / 1e9
         bound: int | None = None
         after: tuple[int, str] | None = None
@@ -59,6 +70,7 @@ class Recordings(Reading, recordings_pb2_grpc.RecordingsServiceServicer):
                 after=after,
                 show_deleted=request.show_deleted,
                 full=full,
+                among=among,
             )
             return found, newest
 
