@@ -95,6 +95,8 @@ class KeyStates:
             try:
                 for keys in await self._vault.all():
                     await self.take(keys)
+                # One that was being taken up when the keys were unlocked may have missed that.
+                self._to_describe |= {one for one in self._follower.put_off if self._is_open(one)}
                 await self._describe()
             except EarwitnessError as error:
                 # The follower tells of a vault that is away, the store of a catalogue that is; there is a next round.
@@ -109,6 +111,7 @@ class KeyStates:
     async def _describe(self) -> None:
         """Recordings of tenants that are unlocked and whose content was not read. Broken off, it begins again."""
         for tenant_id in sorted(self._to_describe):
+            self._follower.put_off.discard(tenant_id)
             count, after = 0, ""
             while page := await self._waiting(tenant_id, after):
                 if (await self._vault.of(tenant_id)).locked:
@@ -130,6 +133,10 @@ class KeyStates:
             log.info("not read after an unlocking", recording=recording_id, reason=error.reason)
             return False
         return True
+
+    def _is_open(self, tenant_id: str) -> bool:
+        keys = self._known.get(tenant_id)
+        return keys is not None and not keys.locked
 
     async def _waiting(self, tenant_id: str, after: str) -> list[str]:
         return await self._store.read(

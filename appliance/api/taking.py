@@ -64,7 +64,8 @@ class Taker:
         `witnesses`: it is written into the audit log first. `anew`: read the content also where it is known, or at least once
         it can be read. `tells`: a change of state becomes an event.
         """
-        description = await self._describe(held) if await self._wants_content(held, position, anew) else None
+        later: list[str] = []
+        description = await self._describe(held, later) if await self._wants_content(held, position, anew) else None
 
         entry = await self._said(held, position, description) if witnesses else None
 
@@ -92,7 +93,9 @@ class Taker:
                 state.put_int(connection, CURSOR, position)
             return changed and held.state is State.ERASED
 
-        if await self._store.write(work):
+        erased = await self._store.write(work)
+        self.put_off.update(later)  # written now, so that who looks for what waits finds it
+        if erased:
             # What was deleted is overwritten in the database; its traces in the log go with the log.
             self.scrub_wanted = not await self._store.scrub_soon()
         return description
@@ -127,7 +130,7 @@ class Taker:
         )
         return known <= position and (anew or not described)
 
-    async def _describe(self, held: Held) -> Description | None:
+    async def _describe(self, held: Held, later: list[str]) -> Description | None:
         """None where the content cannot be had just because the recording went on, or its tenant's keys are locked."""
         loop = asyncio.get_running_loop()
         try:

@@ -31,6 +31,11 @@ KINDS: Sequence[tuple[str, Callable[[str], bool]]] = (
     ("RetentionPolicy", lambda name: name.endswith("/retentionPolicy")),
     ("PendingChange", lambda name: name.endswith("/retentionPolicy")),
     ("Prompt", lambda name: "/prompts/" in name),
+    ("TenantKeys", lambda name: name.endswith("/keys")),
+    ("KeyMode", lambda name: name.endswith("/keys")),
+    ("TenantPassphrase", lambda name: name.endswith("/keys")),
+    ("lockTenant", lambda name: name.endswith("/keys")),
+    ("LockTenant", lambda name: name.endswith("/keys")),
     ("Tenant", lambda name: name.count("/") == 1),
 )
 """Which names a method is about, by a word in its own."""

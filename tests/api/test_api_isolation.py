@@ -116,7 +116,7 @@ def plant(box, client, sealing, tenant_id: str, word: str, number: str) -> Plant
     )
     box.wait(lambda: any(one.call_id == live for one in box.control.parts.board.calls()))
     made.names += [line, *recordings, hold, f"{parent}/calls/{live}", f"{line}/retentionPolicy"]
-    made.names += [f"{parent}/retentionPolicy"]
+    made.names += [f"{parent}/retentionPolicy", f"{parent}/keys"]
     return made
 
 
