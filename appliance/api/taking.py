@@ -61,11 +61,12 @@ class Taker:
     ) -> Description | None:
         """Take up one holding at a position of the journal; gives what was read of its content, if it was read.
 
-        `witnesses`: it is written into the audit log first. `anew`: read the content also where it is known, or at least once
-        it can be read. `tells`: a change of state becomes an event.
+        `witnesses`: it is written into the audit log first. `anew`: read the content also where it is known, or at least
+        once it can be read. `tells`: a change of state becomes an event.
         """
         later: list[str] = []
-        description = await self._describe(held, later) if await self._wants_content(held, position, anew) else None
+        wanted = await self._wants_content(held, position, anew)
+        description = await self._describe(held, later) if wanted else None
 
         entry = await self._said(held, position, description) if witnesses else None
 
