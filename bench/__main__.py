@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import inline, keystore, rendering
+from bench import audit, inline, keystore, rendering
 from bench.capture import CaptureResult, measure
 from bench.machine import describe
 
@@ -78,6 +78,20 @@ def keys(arguments: argparse.Namespace, console: Console) -> object:
     return found
 
 
+def audited(arguments: argparse.Namespace, console: Console) -> object:
+    """The audit log: durable appends over bare ones, lists and proofs at a million entries."""
+    with console.status("the audit log"):
+        found = audit.run()
+    for writers in audit.WRITERS:
+        console.print(
+            f"Audit, {writers} at once: {found[f'appends_per_second_{writers}']:,.0f} durable appends a second, "
+            f"{found[f'ratio_{writers}']:.2f} of bare write and fdatasync"
+        )
+    lists = ", ".join(f"{name[5:-7]} {value:.1f}" for name, value in found.items() if name.endswith("_p95_ms"))
+    console.print(f"Audit at {found['entries']:,.0f} entries, p95 in ms: {lists}")
+    return found
+
+
 def bridged(arguments: argparse.Namespace, console: Console) -> object:
     """Inline calls, by capture and by rtpengine side by side."""
     with console.status(f"{arguments.bridged} bridged calls for {arguments.seconds:.0f} s"):
@@ -110,6 +124,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace, Console], object]] = {
     "inline": bridged,
     "rendering": render,
     "keystore": keys,
+    "audit": audited,
 }
 """Each prints its figures and returns what goes into the results file under its name."""
 

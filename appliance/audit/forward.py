@@ -191,13 +191,15 @@ class Forwarder:
             for place, (index, checkpoint, size, at_s) in enumerate(sent):
                 sent[place] = (index, checkpoint, size, min(at_s, now_s))
         settled = 0
+        reached = None
         while sent and sent[0][3] + self._settle_s <= now_s:
-            self._cursor, self._noted_checkpoint, size, _ = sent.popleft()
+            *reached, size, _ = sent.popleft()
             settled += size
-        if settled:
-            _check_alive(connection)
-            self._write_cursor()
+        if reached is not None:
+            _check_alive(connection)  # before the cursor moves: what a dead connection took is sent again
             self._delivered_ns = self._clock_ns()
+            self._cursor, self._noted_checkpoint = reached
+            self._write_cursor()
         return settled
 
     def _pause(self, connection: ssl.SSLSocket, index: int, unsettled: bool) -> None:

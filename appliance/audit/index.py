@@ -149,10 +149,11 @@ class Index:
                 rows = connection.execute(query.limit(limit)).all()
         except sa.exc.DatabaseError as error:
             raise IndexUnavailableError("the audit's index cannot be read") from error
-        return [self._whole(row) for row in rows]
+        with segments.Lines(self._log.folder) as lines:
+            return [self._whole(row, lines) for row in rows]
 
-    def _whole(self, row: sa.Row[Any]) -> Found:
-        line = segments.read_line(self._log.folder, Place(row.serial, row.offset), row.size)
+    def _whole(self, row: sa.Row[Any], lines: segments.Lines) -> Found:
+        line = lines.read(Place(row.serial, row.offset), row.size)
         leaf = leaf_hash(line)
         if leaf != self._log.hashes.get(0, row.number):
             raise EntryDamagedError("an entry of the audit log is not what was written", index=row.number)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from appliance.audit import files
 from appliance.audit.errors import EntryDamagedError
@@ -71,17 +71,36 @@ def lines(path: Path, offset: int = 0, block: int = _BLOCK) -> Iterator[tuple[in
                 held = b""
 
 
-def read_line(folder: Path, place: Place, size: int) -> bytes:
-    """The line of an entry by its place and length in bytes; EntryDamagedError where it is not there."""
-    try:
-        with path_of(folder, place.serial).open("rb", buffering=0) as file:
-            file.seek(place.offset)
-            found = file.read(size + 1)
-    except OSError as error:
-        raise EntryDamagedError("a part of the audit log cannot be read", errno=error.errno or 0) from error
-    if len(found) != size + 1 or found[-1:] != b"\n":
-        raise EntryDamagedError("an entry of the audit log is not where it was")
-    return found[:-1]
+class Lines:
+    """Reads lines by their places; a context manager, since it holds the segments open that it has read from."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[int, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            os.close(file)
+        self._files.clear()
+
+    def read(self, place: Place, size: int) -> bytes:
+        """The line at a place, of so many bytes; EntryDamagedError where it is not there."""
+        try:
+            file = self._files.get(place.serial)
+            if file is None:
+                path = path_of(self._folder, place.serial)
+                file = self._files[place.serial] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            found = os.pread(file, size + 1, place.offset)
+        except OSError as error:
+            raise EntryDamagedError(
+                "a part of the audit log cannot be read", errno=error.errno or 0
+            ) from error
+        if len(found) != size + 1 or found[-1:] != b"\n":
+            raise EntryDamagedError("an entry of the audit log is not where it was")
+        return found[:-1]
 
 
 def cut(path: Path, size: int) -> None:

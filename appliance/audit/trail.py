@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +31,38 @@ _WHY: Final = {
 }
 
 
+class _Waiters:
+    """Tasks of one loop that wait for entries. What was written together wakes the loop once, not once for each."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._done: deque[tuple[asyncio.Future[int], Future[int]]] = deque()
+        self._told = False
+
+    async def wait(self, written: Future[int]) -> int:
+        mine: asyncio.Future[int] = self.loop.create_future()
+        written.add_done_callback(lambda done: self._tell(mine, done))
+        return await mine
+
+    def _tell(self, mine: asyncio.Future[int], done: Future[int]) -> None:
+        """In the log's thread."""
+        self._done.append((mine, done))
+        if not self._told:
+            self._told = True
+            self.loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._told = False
+        while self._done:
+            mine, done = self._done.popleft()
+            if mine.done():
+                continue  # whoever waited is gone
+            if (error := done.exception()) is not None:
+                mine.set_exception(error)
+            else:
+                mine.set_result(done.result())
+
+
 class Trail:
     """The audit log of a control directory. Lines hold names, ids and stable words, never what a call answered."""
 
@@ -43,6 +77,7 @@ class Trail:
     ) -> None:
         """Opens it, and says what was found; AuditUnavailableError where it cannot be. `syslog`: where it is forwarded."""
         self._status = status
+        self._waiters: _Waiters | None = None
         try:
             control.mkdir(mode=0o700, parents=True, exist_ok=True)
             opened = open_log(control, clock_ns)
@@ -82,7 +117,10 @@ class Trail:
 
     async def append(self, record: Mapping[str, object], *, durable: bool) -> int:
         """The same within a loop. Who goes away meanwhile takes no entry away."""
-        return await asyncio.shield(asyncio.wrap_future(self.log.submit(entry.pack(record), durable=durable)))
+        loop = asyncio.get_running_loop()
+        if self._waiters is None or self._waiters.loop is not loop:
+            self._waiters = _Waiters(loop)
+        return await self._waiters.wait(self.log.submit(entry.pack(record), durable=durable))
 
     async def tell(self, refusals: Refusals) -> None:
         """Write down how many refused calls were counted and not written one by one."""
