@@ -33,6 +33,9 @@ def open_catalogue(settings: Settings, status: Status) -> Database:
     CatalogueUnavailableError, CatalogueUnsuitableError, CatalogueVersionError.
     """
     chosen = settings.catalogue
+    settings.layout.control.mkdir(
+        mode=0o700, parents=True, exist_ok=True
+    )  # others keep their files there, too
     numbering = Numbering(chosen.country, chosen.national_prefix, chosen.international_prefix)
     if not chosen.url:
         return _open_file(settings.layout, status, numbering)

@@ -8,6 +8,7 @@ from google.protobuf import duration_pb2, timestamp_pb2
 
 from appliance.api import identitynames, names
 from appliance.catalog import tenants as tenant_rows
+from appliance.catalog.counting import By, Counted
 from appliance.catalog.events import Event, EventType
 from appliance.catalog.records import Certificate as CertificateRow
 from appliance.catalog.records import Held, MarkRow, Recording, State
@@ -135,6 +136,7 @@ def recording(row: Recording, *, full: bool, kept: Kept) -> recordings_pb2.Recor
     made.source = row.source
     made.sip_call_id = row.sip_call_id
     made.session_ids.extend(row.identifiers)
+    made.tags.extend(row.tags)
     for ordinal, party in enumerate(row.parties):
         made.parties.add(
             address=party.aor,
@@ -149,6 +151,21 @@ def recording(row: Recording, *, full: bool, kept: Kept) -> recordings_pb2.Recor
             heard = row.parties[track.party].role if 0 <= track.party < len(row.parties) else Role.UNKNOWN
             made.tracks.add(track=track.track, label=track.label, role=role(heard), encodings=track.encodings)
         made.marks.extend(mark(one, row.start_ns) for one in row.marks)
+    return made
+
+
+def counted(found: Counted, by: By) -> recordings_pb2.CountRecordingsResponse:
+    """Recordings counted, with keys as the API writes them."""
+    made = recordings_pb2.CountRecordingsResponse(
+        count=found.count, duration=duration(found.duration_ns), more=found.more
+    )
+    for group in found.groups:
+        key = group.key
+        if by is By.LINE:
+            key = names.line(*key.split("/", 1))
+        elif by is By.DIRECTION:
+            key = Direction(key).name
+        made.groups.add(key=key, count=group.count, duration=duration(group.duration_ns))
     return made
 
 

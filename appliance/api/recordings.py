@@ -11,7 +11,7 @@ from appliance.api import admission, convert, names
 from appliance.api.errors import EtagNeededError, FieldInvalidError
 from appliance.api.parts import Note, Parts, check_text, page_size, query_of
 from appliance.api.reading import Reading
-from appliance.catalog import filters, recordings
+from appliance.catalog import counting, filters, recordings
 from appliance.catalog.errors import EtagMismatchError, PageTokenError, RecordingNotFoundError
 from appliance.catalog.filters import Field
 from appliance.catalog.recording_filter import FIELDS
@@ -21,6 +21,8 @@ from earwitness.v1 import recordings_pb2 as pb
 from earwitness.v1 import recordings_pb2_grpc
 
 MAX_ETAG = 100
+MAX_ZONE = 64
+_COUNT_BY = {pb.CountBy.Value(f"COUNT_BY_{by.name}"): by for by in counting.By}
 
 
 class Recordings(Reading, recordings_pb2_grpc.RecordingsServiceServicer):
@@ -162,6 +164,29 @@ class Recordings(Reading, recordings_pb2_grpc.RecordingsServiceServicer):
         return pb.EraseRecordingResponse(
             recording=await self._after(tenant_id, recording_id, request.allow_missing)
         )
+
+    async def CountRecordings(
+        self, request: pb.CountRecordingsRequest, context: Any
+    ) -> pb.CountRecordingsResponse:
+        tenant_id = names.parent(request.parent)
+        where = filters.parse(request.filter, FIELDS)
+        by = _COUNT_BY.get(request.count_by)
+        if by is None:
+            raise FieldInvalidError("says by what to count", field="count_by")
+        if len(request.time_zone) > MAX_ZONE:
+            raise FieldInvalidError("not a time zone", field="time_zone")
+        zone = counting.zone(request.time_zone)
+        found = await self.parts.store.read(
+            lambda connection: counting.count(
+                connection,
+                tenant_id=tenant_id,
+                where=where,
+                by=by,
+                time_zone=zone,
+                show_deleted=request.show_deleted,
+            )
+        )
+        return convert.counted(found, by)
 
     async def _find_to_change(
         self,

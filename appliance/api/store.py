@@ -109,6 +109,10 @@ class Store:
         """See Database.scrub."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self.database.scrub)
 
+    async def scrub_soon(self) -> bool:
+        """`scrub` where it takes no time; False where it is left to who keeps house."""
+        return await self.scrub() if self.database.sqlite else False
+
     async def analyze(self) -> None:
         """See Database.analyze."""
         await asyncio.get_running_loop().run_in_executor(self._threads, self.database.analyze)

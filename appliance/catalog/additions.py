@@ -108,11 +108,11 @@ def change_tags(
     now_ns: int,
 ) -> None:
     """Add and take away tags of a recording; those that are there, or are not, are left as they are. TagLimitError."""
-    there = set(connection.execute(sa.select(_g.folded).where(_g.recording_id == recording_id)).scalars())
-    gone = {fold(tag) for tag in remove} & there
-    fresh = {fold(tag): tag for tag in add if fold(tag) not in there or fold(tag) in gone}
-    if len(there - gone | set(fresh)) > MAX_TAGS:
-        raise TagLimitError("the recording would have more tags than it may have", limit=MAX_TAGS)
+    rows = connection.execute(sa.select(_g.folded, _g.tag).where(_g.recording_id == recording_id)).all()
+    there = {row.folded: row.tag for row in rows}
+    after = {fold(tag): tag for tag in tags_after(there.values(), add, remove)}
+    gone = {folded for folded in there if after.get(folded) != there[folded]}
+    fresh = {folded: tag for folded, tag in after.items() if there.get(folded) != tag}
     if not gone and not fresh:
         return
     for folded in gone:
@@ -128,6 +128,18 @@ def change_tags(
     recordings.refresh(connection, recording_id)
     if gone:
         erasing(connection)
+
+
+def tags_after(there: Iterable[str], add: Iterable[str], remove: Iterable[str]) -> list[str]:
+    """The tags a recording has then, in order. TagLimitError."""
+    kept = {fold(tag): tag for tag in there}
+    for tag in remove:
+        kept.pop(fold(tag), None)
+    for tag in add:
+        kept.setdefault(fold(tag), tag)
+    if len(kept) > MAX_TAGS:
+        raise TagLimitError("the recording would have more tags than it may have", limit=MAX_TAGS)
+    return [kept[folded] for folded in sorted(kept)]
 
 
 def _columns(note: Note) -> dict[str, Any]:

@@ -182,6 +182,42 @@ RECORDING_VIEW_FULL: RecordingView.ValueType  # 2
 """Everything. The default of GetRecording."""
 Global___RecordingView: _TypeAlias = RecordingView  # noqa: Y015
 
+class _CountBy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CountByEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CountBy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COUNT_BY_UNSPECIFIED: _CountBy.ValueType  # 0
+    """Not said: refused."""
+    COUNT_BY_DAY: _CountBy.ValueType  # 1
+    """The day on which they began, in the time zone of the request."""
+    COUNT_BY_LINE: _CountBy.ValueType  # 2
+    """Their line."""
+    COUNT_BY_DIRECTION: _CountBy.ValueType  # 3
+    """Their direction."""
+    COUNT_BY_FLAG: _CountBy.ValueType  # 4
+    """Their flags: one with two flags is in two groups, one without is in none."""
+    COUNT_BY_TAG: _CountBy.ValueType  # 5
+    """Their tags, likewise."""
+
+class CountBy(_CountBy, metaclass=_CountByEnumTypeWrapper):
+    """What recordings are counted by."""
+
+COUNT_BY_UNSPECIFIED: CountBy.ValueType  # 0
+"""Not said: refused."""
+COUNT_BY_DAY: CountBy.ValueType  # 1
+"""The day on which they began, in the time zone of the request."""
+COUNT_BY_LINE: CountBy.ValueType  # 2
+"""Their line."""
+COUNT_BY_DIRECTION: CountBy.ValueType  # 3
+"""Their direction."""
+COUNT_BY_FLAG: CountBy.ValueType  # 4
+"""Their flags: one with two flags is in two groups, one without is in none."""
+COUNT_BY_TAG: CountBy.ValueType  # 5
+"""Their tags, likewise."""
+Global___CountBy: _TypeAlias = CountBy  # noqa: Y015
+
 class _DownloadFormat:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -391,6 +427,7 @@ class Recording(_message.Message):
     LEGAL_HOLDS_FIELD_NUMBER: _builtins.int
     PURPOSES_FIELD_NUMBER: _builtins.int
     PURPOSE_SOURCE_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/recordings/{recording}."""
     line: _builtins.str
@@ -475,6 +512,10 @@ class Recording(_message.Message):
     def purposes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What it may be read for: ids of purposes of its tenant. Not in the basic view."""
 
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What people tagged it with; see NotesService."""
+
     def __init__(
         self,
         *,
@@ -505,10 +546,11 @@ class Recording(_message.Message):
         legal_holds: _abc.Iterable[_builtins.str] | None = ...,
         purposes: _abc.Iterable[_builtins.str] | None = ...,
         purpose_source: Global___PurposeSource.ValueType = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "duration", b"duration", "end_time", b"end_time", "expire_time", b"expire_time", "purge_time", b"purge_time", "start_time", b"start_time", "state_time", b"state_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "certificate", b"certificate", "direction", b"direction", "duration", b"duration", "end_time", b"end_time", "etag", b"etag", "expire_time", b"expire_time", "flags", b"flags", "legal_holds", b"legal_holds", "line", b"line", "marks", b"marks", "name", b"name", "part", b"part", "parties", b"parties", "purge_time", b"purge_time", "purpose_source", b"purpose_source", "purposes", b"purposes", "session_ids", b"session_ids", "sip_call_id", b"sip_call_id", "size_bytes", b"size_bytes", "source", b"source", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "state_time", b"state_time", "tracks", b"tracks", "whole", b"whole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "certificate", b"certificate", "direction", b"direction", "duration", b"duration", "end_time", b"end_time", "etag", b"etag", "expire_time", b"expire_time", "flags", b"flags", "legal_holds", b"legal_holds", "line", b"line", "marks", b"marks", "name", b"name", "part", b"part", "parties", b"parties", "purge_time", b"purge_time", "purpose_source", b"purpose_source", "purposes", b"purposes", "session_ids", b"session_ids", "sip_call_id", b"sip_call_id", "size_bytes", b"size_bytes", "source", b"source", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "state_time", b"state_time", "tags", b"tags", "tracks", b"tracks", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -669,6 +711,116 @@ class ListRecordingsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListRecordingsResponse: _TypeAlias = ListRecordingsResponse  # noqa: Y015
+
+@_typing.final
+class CountRecordingsRequest(_message.Message):
+    """Asks how many recordings there are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    SHOW_DELETED_FIELD_NUMBER: _builtins.int
+    COUNT_BY_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """tenants/{tenant}, or tenants/- for all tenants."""
+    filter: _builtins.str
+    """Which; as in ListRecordingsRequest."""
+    show_deleted: _builtins.bool
+    """Deleted and erased recordings too."""
+    count_by: Global___CountBy.ValueType
+    """By what."""
+    time_zone: _builtins.str
+    """Where days begin: a zone of the IANA database, such as Europe/London. Empty: UTC. INVALID_ARGUMENT, reason
+    TIME_ZONE_UNKNOWN.
+    """
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        show_deleted: _builtins.bool = ...,
+        count_by: Global___CountBy.ValueType = ...,
+        time_zone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count_by", b"count_by", "filter", b"filter", "parent", b"parent", "show_deleted", b"show_deleted", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountRecordingsRequest: _TypeAlias = CountRecordingsRequest  # noqa: Y015
+
+@_typing.final
+class CountRecordingsResponse(_message.Message):
+    """How many recordings there are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """All together. One of two flags or tags counts once."""
+    more: _builtins.bool
+    """Groups were left out: the oldest days, or the smallest others."""
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordingCount]:
+        """Days in order, only those that have some; all else by how many, most first. At most 4,000."""
+
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """How long all are together."""
+
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[Global___RecordingCount] | None = ...,
+        count: _builtins.int = ...,
+        duration: _duration_pb2.Duration | None = ...,
+        more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "duration", b"duration", "groups", b"groups", "more", b"more"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountRecordingsResponse: _TypeAlias = CountRecordingsResponse  # noqa: Y015
+
+@_typing.final
+class RecordingCount(_message.Message):
+    """One group of recordings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """What they have in common: a day (2026-11-25), tenants/{tenant}/lines/{line}, the name of a Direction, a flag, a tag."""
+    count: _builtins.int
+    """How many they are."""
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """How long they are together."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        count: _builtins.int = ...,
+        duration: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "duration", b"duration", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordingCount: _TypeAlias = RecordingCount  # noqa: Y015
 
 @_typing.final
 class GetRecordingRequest(_message.Message):

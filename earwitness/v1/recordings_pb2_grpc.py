@@ -77,6 +77,11 @@ class RecordingsServiceStub:
                 request_serializer=earwitness_dot_v1_dot_recordings__pb2.EraseRecordingRequest.SerializeToString,
                 response_deserializer=earwitness_dot_v1_dot_recordings__pb2.EraseRecordingResponse.FromString,
                 _registered_method=True)
+        self.CountRecordings = channel.unary_unary(
+                '/earwitness.v1.RecordingsService/CountRecordings',
+                request_serializer=earwitness_dot_v1_dot_recordings__pb2.CountRecordingsRequest.SerializeToString,
+                response_deserializer=earwitness_dot_v1_dot_recordings__pb2.CountRecordingsResponse.FromString,
+                _registered_method=True)
 
 
 class RecordingsServiceServicer:
@@ -147,6 +152,13 @@ class RecordingsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountRecordings(self, request, context):
+        """Counts recordings, and how long they are together: by day, line, direction, flag or tag.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecordingsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -189,6 +201,11 @@ def add_RecordingsServiceServicer_to_server(servicer, server):
                     servicer.EraseRecording,
                     request_deserializer=earwitness_dot_v1_dot_recordings__pb2.EraseRecordingRequest.FromString,
                     response_serializer=earwitness_dot_v1_dot_recordings__pb2.EraseRecordingResponse.SerializeToString,
+            ),
+            'CountRecordings': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountRecordings,
+                    request_deserializer=earwitness_dot_v1_dot_recordings__pb2.CountRecordingsRequest.FromString,
+                    response_serializer=earwitness_dot_v1_dot_recordings__pb2.CountRecordingsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -410,6 +427,33 @@ class RecordingsService:
             '/earwitness.v1.RecordingsService/EraseRecording',
             earwitness_dot_v1_dot_recordings__pb2.EraseRecordingRequest.SerializeToString,
             earwitness_dot_v1_dot_recordings__pb2.EraseRecordingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountRecordings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/earwitness.v1.RecordingsService/CountRecordings',
+            earwitness_dot_v1_dot_recordings__pb2.CountRecordingsRequest.SerializeToString,
+            earwitness_dot_v1_dot_recordings__pb2.CountRecordingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,6 +63,8 @@ class RecordingsServiceStub:
     data goes from the catalogue too; what stays is said in Recording. Erasing what is erased is success, with the same
     certificate.
     """
+    CountRecordings: _grpc.UnaryUnaryMultiCallable[_recordings_pb2.CountRecordingsRequest, _recordings_pb2.CountRecordingsResponse]
+    """Counts recordings, and how long they are together: by day, line, direction, flag or tag."""
 
 @_typing.type_check_only
 class RecordingsServiceAsyncStub(RecordingsServiceStub):
@@ -99,6 +101,8 @@ class RecordingsServiceAsyncStub(RecordingsServiceStub):
     data goes from the catalogue too; what stays is said in Recording. Erasing what is erased is success, with the same
     certificate.
     """
+    CountRecordings: _aio.UnaryUnaryMultiCallable[_recordings_pb2.CountRecordingsRequest, _recordings_pb2.CountRecordingsResponse]  # type: ignore[assignment]
+    """Counts recordings, and how long they are together: by day, line, direction, flag or tag."""
 
 class RecordingsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Recordings: find, read, verify, delete, erase.
@@ -180,5 +184,13 @@ class RecordingsServiceServicer(metaclass=_abc_1.ABCMeta):
         data goes from the catalogue too; what stays is said in Recording. Erasing what is erased is success, with the same
         certificate.
         """
+
+    @_abc_1.abstractmethod
+    def CountRecordings(
+        self,
+        request: _recordings_pb2.CountRecordingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recordings_pb2.CountRecordingsResponse, _abc.Awaitable[_recordings_pb2.CountRecordingsResponse]]:
+        """Counts recordings, and how long they are together: by day, line, direction, flag or tag."""
 
 def add_RecordingsServiceServicer_to_server(servicer: RecordingsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

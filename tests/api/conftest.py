@@ -28,6 +28,7 @@ from appliance.api import samples
 from appliance.api.control import Control
 from appliance.api.limits import RateLimit
 from appliance.api.promptstore import PromptStore
+from appliance.config.catalogue import CatalogueSettings
 from appliance.config.settings import ApiSettings, MediaSettings, Settings
 from appliance.model import (
     Direction,
@@ -611,10 +612,14 @@ def make_box(tmp_path, loop, sample_prompts):
         signaling: bool = True,
         rate: RateLimit | None = None,
         rendered: bool = True,
+        catalogue: str = "",
     ) -> Box:
-        """`rendered`: the samples are in the data directory already, as after a first start."""
+        """`rendered`: the samples are in the data directory already, as after a first start. `catalogue`: a URL."""
         settings = Settings(
-            data=tmp_path / f"box{len(made)}", api=ApiSettings(port=0), media=MediaSettings(workers=1)
+            data=tmp_path / f"box{len(made)}",
+            api=ApiSettings(port=0),
+            media=MediaSettings(workers=1),
+            catalogue=CatalogueSettings(url=catalogue),
         )
         box = Box(
             settings, VaultServer(settings.layout), SignalingServer(settings.layout), Clock(), loop, rate=rate
@@ -634,6 +639,30 @@ def make_box(tmp_path, loop, sample_prompts):
         box.stop()
         box.signaling.stop()
         box.vault.stop()
+
+
+@pytest.fixture
+def make_url(postgres, make_postgresql):
+    """Makes databases on PostgreSQL; gives their URLs, as a site file has them."""
+    return lambda: postgres.text(make_postgresql())
+
+
+@pytest.fixture
+def catalogue_files(request):
+    """Every file of a box's data directory, and of the PostgreSQL its catalogue is on, its logs included."""
+
+    def read(box: Box):
+        folders = [box.layout.root]
+        if box.settings.catalogue.url:
+            server = request.getfixturevalue("postgres")
+            server.execute("CHECKPOINT")
+            folders.append(server.folder)
+        for folder in folders:
+            for path in folder.rglob("*"):
+                if path.is_file():
+                    yield path, path.read_bytes()
+
+    return read
 
 
 @pytest.fixture

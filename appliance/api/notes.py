@@ -1,0 +1,257 @@
+"""NotesService: what people add to recordings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from appliance.api import convert, masks, names
+from appliance.api.errors import FieldInvalidError
+from appliance.api.parts import Note as NoteDone
+from appliance.api.parts import Parts, page_size, query_of
+from appliance.api.scope import caller
+from appliance.catalog import additions, recordings
+from appliance.catalog.additions import MAX_NOTE, MAX_TAGS, Note
+from appliance.catalog.errors import NoteNotFoundError, PageTokenError
+from appliance.catalog.records import Recording, State
+from appliance.catalog.values import MAX_TAG, fold
+from appliance.model import ErasedError
+from earwitness.v1 import notes_pb2 as pb
+from earwitness.v1 import notes_pb2_grpc
+
+FIELDS: Final = ("text", "offset")
+MAX_ETAG: Final = 100
+MAX_FOLDED: Final = 120
+_MOST_S: Final = 366 * 86400
+
+
+class Notes(notes_pb2_grpc.NotesServiceServicer):
+    """See notes.proto."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def CreateNote(self, request: pb.CreateNoteRequest, context: Any) -> pb.CreateNoteResponse:
+        tenant_id, recording_id = names.child(request.parent, "recordings", "parent")
+        text, offset_ns = _text(request.note), _offset(request.note)
+        if request.validate_only:
+            row = await self._parts.store.read(lambda c: _standing(c, tenant_id, recording_id))
+            now_ns = self._parts.clock_ns()
+            made = Note("", recording_id, text, offset_ns, caller().name, now_ns, caller().name, now_ns)
+            answer = message(made, row.tenant_id)
+            for field in ("name", "create_time", "update_time", "etag"):
+                answer.ClearField(field)
+            return pb.CreateNoteResponse(note=answer)
+
+        async def act(done: NoteDone) -> str:
+            def work(connection: sa.Connection) -> str:
+                _standing(connection, tenant_id, recording_id)
+                made = additions.add_note(
+                    connection, recording_id, text, offset_ns, caller().name, self._parts.clock_ns()
+                )
+                done(connection, made.note_id)
+                return made.note_id
+
+            return await self._parts.store.write(work)
+
+        note_id = await self._parts.once("CreateNote", request, act)
+        return pb.CreateNoteResponse(note=await self._get(tenant_id, recording_id, note_id))
+
+    async def GetNote(self, request: pb.GetNoteRequest, context: Any) -> pb.GetNoteResponse:
+        return pb.GetNoteResponse(note=await self._get(*names.note(request.name)))
+
+    async def ListNotes(self, request: pb.ListNotesRequest, context: Any) -> pb.ListNotesResponse:
+        tenant_id, recording_id = names.child(request.parent, "recordings", "parent")
+        size = page_size(request.page_size)
+        query = query_of("ListNotes", request)
+        now_s = self._parts.clock_ns() / 1e9
+        after: tuple[int, str] | None = None
+        if request.page_token:
+            match self._parts.tokens.read_page(request.page_token, query, now_s):
+                case [int(value), str(last)]:
+                    after = (value, last)
+                case _:
+                    raise PageTokenError("not a page token of this query", field="page_token")
+
+        def work(connection: sa.Connection) -> tuple[str, list[Note]]:
+            row = _standing(connection, tenant_id, recording_id)
+            return row.tenant_id, additions.list_notes(connection, recording_id, size + 1, after)
+
+        owner, found = await self._parts.store.read(work)
+        answer = pb.ListNotesResponse(notes=[message(one, owner) for one in found[:size]])
+        if len(found) > size:
+            last_one = found[size - 1]
+            position: list[int | str] = [last_one.create_ns, last_one.note_id]
+            answer.next_page_token = self._parts.tokens.page(query, position, now_s)
+        return answer
+
+    async def UpdateNote(self, request: pb.UpdateNoteRequest, context: Any) -> pb.UpdateNoteResponse:
+        tenant_id, recording_id, note_id = names.note(request.note.name, "note.name")
+        paths = masks.paths(request.update_mask, request.note, FIELDS)
+        etag = _etag(request.note.etag, "note.etag")
+
+        def changed(connection: sa.Connection) -> tuple[str, Note]:
+            row = _standing(connection, tenant_id, recording_id)
+            before = additions.check_note(connection, recording_id, note_id, etag)
+            said = masks.merged(message(before, row.tenant_id), request.note, paths)
+            after = dataclasses.replace(before, text=_text(said), offset_ns=_offset(said))
+            if after == before:
+                return row.tenant_id, before
+            now_ns = self._parts.clock_ns()
+            return row.tenant_id, dataclasses.replace(after, editor=caller().name, update_ns=now_ns)
+
+        if request.validate_only:
+            owner, after = await self._parts.store.read(changed)
+            return pb.UpdateNoteResponse(note=message(after, owner))
+
+        async def act(done: NoteDone) -> str:
+            def work(connection: sa.Connection) -> None:
+                additions.update_note(connection, changed(connection)[1])
+                done(connection, note_id)
+
+            await self._parts.store.write(work)
+            return note_id
+
+        await self._parts.once("UpdateNote", request, act)
+        await self._scrub()
+        return pb.UpdateNoteResponse(note=await self._get(tenant_id, recording_id, note_id))
+
+    async def DeleteNote(self, request: pb.DeleteNoteRequest, context: Any) -> pb.DeleteNoteResponse:
+        tenant_id, recording_id, note_id = names.note(request.name)
+        etag = _etag(request.etag, "etag")
+
+        def found(connection: sa.Connection) -> Note | None:
+            _standing(connection, tenant_id, recording_id)
+            try:
+                return additions.check_note(connection, recording_id, note_id, etag)
+            except NoteNotFoundError:
+                if request.allow_missing:
+                    return None
+                raise
+
+        if request.validate_only:
+            await self._parts.store.read(found)
+            return pb.DeleteNoteResponse()
+
+        async def act(done: NoteDone) -> str:
+            def work(connection: sa.Connection) -> None:
+                note = found(connection)
+                if note is not None:
+                    additions.delete_note(connection, note)
+                done(connection, note_id)
+
+            await self._parts.store.write(work)
+            return note_id
+
+        await self._parts.once("DeleteNote", request, act)
+        await self._scrub()
+        return pb.DeleteNoteResponse()
+
+    async def UpdateRecordingTags(
+        self, request: pb.UpdateRecordingTagsRequest, context: Any
+    ) -> pb.UpdateRecordingTagsResponse:
+        tenant_id, recording_id = names.child(request.name, "recordings")
+        add, remove = _tags(request.add, "add"), _tags(request.remove, "remove")
+
+        def standing(connection: sa.Connection) -> Recording:
+            return _standing(connection, tenant_id, recording_id)
+
+        if request.validate_only:
+            row = await self._parts.store.read(standing)
+            tags = additions.tags_after(row.tags, add, remove)
+            return pb.UpdateRecordingTagsResponse(tags=tags, etag=row.etag)
+
+        async def act(done: NoteDone) -> str:
+            def work(connection: sa.Connection) -> None:
+                standing(connection)
+                now_ns = self._parts.clock_ns()
+                additions.change_tags(connection, recording_id, add, remove, caller().name, now_ns)
+                done(connection, recording_id)
+
+            await self._parts.store.write(work)
+            return recording_id
+
+        await self._parts.once("UpdateRecordingTags", request, act)
+        if remove:
+            await self._scrub()
+        row = await self._parts.store.read(standing)
+        return pb.UpdateRecordingTagsResponse(tags=row.tags, etag=row.etag)
+
+    async def _get(self, tenant_id: str | None, recording_id: str, note_id: str) -> pb.Note:
+        def work(connection: sa.Connection) -> pb.Note:
+            row = _standing(connection, tenant_id, recording_id)
+            return message(additions.get_note(connection, recording_id, note_id), row.tenant_id)
+
+        return await self._parts.store.read(work)
+
+    async def _scrub(self) -> None:
+        """What was said before is in no file any more, now or as soon as it can be."""
+        await self._parts.follower.scrub_soon()
+
+
+def message(note: Note, tenant_id: str) -> pb.Note:
+    """A note as the API gives it."""
+    made = pb.Note(
+        name=names.note_name(tenant_id, note.recording_id, note.note_id),
+        text=note.text,
+        author=note.author,
+        create_time=convert.timestamp(note.create_ns),
+        editor=note.editor,
+        update_time=convert.timestamp(note.update_ns),
+        etag=note.etag,
+    )
+    if note.offset_ns is not None:
+        made.offset.CopyFrom(convert.duration(note.offset_ns))
+    return made
+
+
+def _standing(connection: sa.Connection, tenant_id: str | None, recording_id: str) -> Recording:
+    row = recordings.get(connection, recording_id, tenant_id)
+    if row.state is State.ERASED:
+        raise ErasedError("the recording is erased", recording=recording_id)
+    return row
+
+
+def _text(note: pb.Note) -> str:
+    if not 1 <= len(note.text) <= MAX_NOTE or not note.text.strip() or any(map(_is_control, note.text)):
+        raise FieldInvalidError(
+            f"should have 1 to {MAX_NOTE} characters, none of them control characters but line feeds and tabs",
+            field="note.text",
+        )
+    return note.text
+
+
+def _is_control(letter: str) -> bool:
+    return (ord(letter) < 32 and letter not in "\n\t") or 127 <= ord(letter) < 160
+
+
+def _offset(note: pb.Note) -> int | None:
+    if not note.HasField("offset"):
+        return None
+    said = note.offset
+    if not 0 <= said.seconds <= _MOST_S or not 0 <= said.nanos < 10**9:
+        raise FieldInvalidError("should be a time from the recording's start on", field="note.offset")
+    return said.seconds * 10**9 + said.nanos
+
+
+def _etag(text: str, field: str) -> str:
+    if len(text) > MAX_ETAG:
+        raise FieldInvalidError("not an etag", field=field)
+    return text
+
+
+def _tags(said: Iterable[str], field: str) -> list[str]:
+    found = list(said)
+    if len(found) > MAX_TAGS:
+        raise FieldInvalidError(f"should have at most {MAX_TAGS} tags", field=field)
+    for place, tag in enumerate(found):
+        bad = any(_is_control(letter) or letter in "*\"'\\\n\t" for letter in tag)
+        if bad or not 1 <= len(tag) <= MAX_TAG or tag != tag.strip() or not 1 <= len(fold(tag)) <= MAX_FOLDED:
+            raise FieldInvalidError(
+                f"should have 1 to {MAX_TAG} characters, none of them control characters, asterisks or quotes",
+                field=f"{field}[{place}]",
+            )
+    return found
