@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import audit, inline, keystore, rendering
+from bench import audit, downloads, inline, keystore, rendering
 from bench.capture import CaptureResult, measure
 from bench.machine import describe
 
@@ -119,12 +119,33 @@ def bridged(arguments: argparse.Namespace, console: Console) -> object:
     return found.as_json()
 
 
+def download(arguments: argparse.Namespace, console: Console) -> object:
+    """Downloads against a bare stream."""
+    with console.status("downloads"):
+        found = downloads.run()
+    shown = Table(title="Downloads of sealed recordings, against a bare gRPC stream", title_justify="left")
+    for head in ("at once", "MB", "box MB/s", "bare MB/s", "ratio", "first byte p95"):
+        shown.add_column(head, justify="right")
+    for one in found["figures"]:
+        shown.add_row(
+            str(one["at_once"]),
+            f"{one['megabytes']:,.0f}",
+            f"{one['box_mb_s']:,.0f}",
+            f"{one['bare_mb_s']:,.0f}",
+            f"{one['ratio']:.2f}",
+            f"{one['first_byte_p95_ms']:,.0f} ms",
+        )
+    console.print(shown)
+    return found
+
+
 SECTIONS: dict[str, Callable[[argparse.Namespace, Console], object]] = {
     "capture": capture,
     "inline": bridged,
     "rendering": render,
     "keystore": keys,
     "audit": audited,
+    "downloads": download,
 }
 """Each prints its figures and returns what goes into the results file under its name."""
 
