@@ -150,6 +150,8 @@ def _guard_last(connection: sa.Connection, before: Entry, after: Entry, now_ns: 
         Role.OPERATOR: (LastOperatorError, [""], "operator of the box"),
         Role.TENANT_ADMINISTRATOR: (LastAdministratorError, ["", tenant_id], "administrator of the tenant"),
     }
+    if not tenant_id:
+        del guarded[Role.TENANT_ADMINISTRATOR]  # of every tenant: an operator can make each its own
     for role, (error, tenants, what) in guarded.items():
         if role in lost and not any(
             role in entry.roles and entry.name != before.name and comes_in(connection, entry.name, now_ns)

@@ -12,7 +12,7 @@ from appliance.access.networks import network_of
 from appliance.access.refusals import OwnSessionNeededError, SessionNotFoundError
 from appliance.access.register import Entry
 from appliance.access.sessions import Session
-from appliance.api import accessview, convert, identitynames
+from appliance.api import accessview, convert, gate, identitynames
 from appliance.api.accessbase import AccessBase
 from appliance.api.bearers import current_session
 from appliance.api.errors import FieldInvalidError
@@ -85,6 +85,7 @@ class Secrets(AccessBase):
         factor = await self._sign_ins.enrol(
             name, code, _typed(request.passphrase, "passphrase"), network_of(context.peer())
         )
+        await gate.write_down("enrolled", who=name)
         return pb.EnrolPassphraseResponse(totp_uri=factor.uri, recovery_codes=factor.recovery_codes)
 
     async def ChangePassphrase(
@@ -105,12 +106,14 @@ class Secrets(AccessBase):
         return pb.ChangePassphraseResponse(totp_uri=factor.uri, recovery_codes=factor.recovery_codes)
 
     async def SignIn(self, request: pb.SignInRequest, context: Any) -> pb.SignInResponse:
+        name = identitynames.read(request.name)
         token, session, left = await self._sign_ins.sign_in(
-            identitynames.read(request.name),
+            name,
             _typed(request.passphrase, "passphrase"),
             _typed(request.code, "code"),
             network_of(context.peer()),
         )
+        await gate.write_down("signed-in", who=name)  # a token that is not in the audit is given to nobody
         return pb.SignInResponse(token=token, session=accessview.session(session), recovery_codes_left=left)
 
     async def SignOut(self, request: pb.SignOutRequest, context: Any) -> pb.SignOutResponse:

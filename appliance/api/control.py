@@ -39,8 +39,8 @@ from appliance.api.keystates import KeyStates
 from appliance.api.limits import RateLimit
 from appliance.api.linepolicies import LinePolicies
 from appliance.api.listeners import OPTIONS, Certificates, listen
-from appliance.api.operations import Operations
 from appliance.api.notes import Notes
+from appliance.api.operations import Operations
 from appliance.api.parts import Parts
 from appliance.api.processes import Processes
 from appliance.api.prompts import Prompts
@@ -75,8 +75,8 @@ from earwitness.v1 import (
     evidence_pb2_grpc,
     grants_pb2_grpc,
     keys_pb2_grpc,
-    operations_pb2_grpc,
     notes_pb2_grpc,
+    operations_pb2_grpc,
     prompts_pb2_grpc,
     purposes_pb2_grpc,
     recordings_pb2_grpc,
@@ -195,7 +195,9 @@ class Control:
         self._exit.push_async_callback(processes.close)
         renders = Renders()
         self._exit.callback(renders.close)
-        follower = Follower(store, vault, Taker(store, reader, readers, Witness(self.trail)), self._status, renders.forget)
+        follower = Follower(
+            store, vault, Taker(store, reader, readers, Witness(self.trail)), self._status, renders.forget
+        )
         routing = Routing(layout.routing, store)
         return Parts(
             settings=settings,
