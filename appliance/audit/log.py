@@ -84,8 +84,7 @@ class Log:
         self._kept_size = -1  # of the checkpoint that was kept last
         self._failed = False
         opened.tail.sync()  # what a process left that was killed is durable before it is signed
-        for record in opened.sayings:
-            self.submit(entry.pack(record), durable=True)
+        self._sayings = [_Wanted(entry.pack(record), True) for record in opened.sayings]
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._thread.start()
 
@@ -153,16 +152,17 @@ class Log:
                 batch = self._next_batch()
                 asked, self._sign_wanted = self._sign_wanted, []
                 closing = self._closing and not self._waiting
-            if batch:
-                self._write(batch)
             due = self._behind() and time.monotonic() - self._signed_s >= self._sign_s
+            if batch or (self._sayings and (due or closing)):
+                # What the log has to say of its opening comes before anything else, however often that fails.
+                self._write([*self._sayings, *batch])
             if asked or due or closing:
                 self._sign(asked, keep=bool(asked) or closing)
             if closing:
                 return
 
     def _behind(self) -> bool:
-        return self.signed is None or self.signed.checkpoint.size != self.size
+        return self.signed is None or self.signed.checkpoint.size != self.size or bool(self._sayings)
 
     def _next_batch(self) -> list[_Wanted]:
         size = count = 0
@@ -191,11 +191,12 @@ class Log:
                     raise
         except OSError as error:
             self._fail(error)
-            for one in batch:
+            for one in batch[len(self._sayings) :]:
                 if not one.done.cancelled():
                     one.done.set_exception(AuditUnavailableError("the audit log cannot be written"))
             return
         self._succeed()
+        self._sayings = []
         first = self.size
         for line in lines:
             self._add(leaf_hash(line))

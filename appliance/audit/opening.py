@@ -77,6 +77,7 @@ def open_log(control: Path, clock_ns: Callable[[], int] = time.time_ns) -> Opene
     reason = "" if newest else "key-lost" if made else "checkpoints-missing"
     table, hashes = Table(folder), Hashes(folder, str(generation))
     scan = _last_segment(folder, table, hashes, signed) if signed else None
+    trusted = scan is not None
     if scan is None:
         fresh, scan = _everything(folder, signed)
         if signed and scan.root != signed.root:
@@ -100,7 +101,8 @@ def open_log(control: Path, clock_ns: Callable[[], int] = time.time_ns) -> Opene
             table.closed.append(Closed(scan.last_serial, scan.last_first, count, scan.end))
             scan.last_serial, scan.last_first = scan.last_serial + 1, scan.range.size
     tail = Tail(folder, scan.last_serial)
-    table.write()
+    if not trusted:
+        table.write()
     alarm = reason or ("" if genuine else "checkpoint-forged")
     return Opened(
         folder, signer, generation, scan.range, hashes, kept, table, tail, scan.last_first, newest, sayings, alarm
@@ -119,9 +121,9 @@ def _last_segment(folder: Path, table: Table, hashes: Hashes, signed: Checkpoint
     if scan.root != signed.root:
         return None
     hashes.cut(first)
-    hashes.append(nodes)
-    with contextlib.suppress(OSError):
-        hashes.flush()  # no space: they are held, and come with what is written later
+    with contextlib.suppress(OSError):  # no space: they are held, and come with what is written later
+        hashes.append(nodes)
+        hashes.flush()
     scan.closed = table.closed
     return scan
 

@@ -17,6 +17,7 @@ from appliance.audit.index import Index
 from appliance.audit.log import Log
 from appliance.audit.opening import open_log
 from appliance.audit.refusals import Refusals
+from appliance.audit.scrub import Scrub
 from appliance.config.settings import SyslogSettings
 from appliance.process.status import ALARM, WARNING, Status
 
@@ -87,6 +88,7 @@ class Trail:
             raise AuditUnavailableError("the audit log cannot be opened", errno=error.errno or 0) from error
         self.index = Index(self.log)
         self.forwarder = Forwarder(self.log, syslog, status) if syslog else None
+        self._scrub = Scrub(self.log, self._damaged)
         if opened.alarm:
             status.raise_condition(
                 ROLLED_BACK,
@@ -100,6 +102,14 @@ class Trail:
                 WARNING,
                 f"The audit log was broken before, and is in its generation {opened.generation} (docs/audit.md).",
             )
+
+    def _damaged(self, index: int) -> None:
+        self._status.raise_condition(
+            ROLLED_BACK,
+            ALARM,
+            f"The audit log on disk is not what was written: entry {index} was changed or taken out. Verify it against "
+            "checkpoints kept elsewhere (docs/audit.md).",
+        )
 
     def _told(self, error: OSError | None) -> None:
         if error is None:
@@ -152,6 +162,7 @@ class Trail:
 
     def close(self) -> None:
         """Everything durable and signed."""
+        self._scrub.close()
         if self.forwarder is not None:
             self.forwarder.close()
         self.index.close()

@@ -8,12 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import audit_kit as kit
 import pytest
 
+from appliance.audit.errors import AuditUnavailableError
 from appliance.audit.note import Signer
+from appliance.audit.segments import Tail
 from appliance.audit.trail import Trail
 from appliance.audit.verifier import Key, Report, UnreadableError, verify
 from appliance.process.status import Status
@@ -316,3 +319,43 @@ def test_a_disk_that_is_really_full(tmp_path):
         assert verify(control / "audit", [key]).whole
     finally:
         subprocess.run(["umount", str(place)], check=True)
+
+
+def test_an_old_segment_changed_is_seen_by_reading_through(control):
+    kit.rewrite(kit.segment(control, 1), lambda data: data.replace(b'"r7"', b'"r8"'))
+    status = Status()
+    trail = Trail(control, status)
+    try:
+        trail.write({"what": "asked"}, durable=True)
+        for _ in range(1000):
+            if status.conditions():
+                break
+            time.sleep(0.01)
+        [said] = status.conditions()
+        assert said.type == "AuditRolledBack" and said.severity == 3 and "entry 7 " in said.message
+        assert trail.log.generation == 1
+    finally:
+        trail.close()
+    assert [(one.kind, one.index) for one in checked(control).findings] == [("changed", 7)]
+
+
+def test_a_start_on_a_full_disk_says_what_it_found_as_soon_as_there_is_space(control, monkeypatch):
+    kit.rewrite(kit.segment(control, 2), lambda data: data + b'{"torn')
+    full = True
+    write = Tail.write
+
+    def fail(self, data, at):
+        if full:
+            raise OSError(28, "no space left on device")
+        write(self, data, at)
+
+    monkeypatch.setattr(Tail, "write", fail)
+    with kit.running(control) as log:
+        for number in range(3):
+            with pytest.raises(AuditUnavailableError):
+                log.submit(kit.line(number), durable=True).result(10)
+        full = False
+        kit.write(log, 1, start=40)
+    found = kit.records(control)
+    assert [one["what"] for one in found[40:]] == ["recovered", "asked"] and found[41]["request"] == "r40"
+    assert checked(control).whole
