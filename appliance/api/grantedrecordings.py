@@ -201,6 +201,7 @@ def _veil(recording: pb.Recording, view: _View) -> None:
         track.ClearField("label")
     recording.ClearField("sip_call_id")
     recording.ClearField("session_ids")
+    recording.ClearField("tags")
     recording.ClearField("state_reason")
     recording.ClearField("certificate")
     _veil_marks(recording.marks)

@@ -22,6 +22,7 @@ from appliance.cli import (
     holds,
     keys,
     lines,
+    notes,
     operations,
     output,
     prompts,
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 app.add_typer(calls.app, name="calls")
 app.add_typer(recordings.app, name="recordings")
+app.add_typer(notes.app, name="notes")
 app.add_typer(retention.app, name="retention")
 app.add_typer(holds.app, name="holds")
 app.add_typer(vault.app, name="vault")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from appliance.cli import downloads, output, picture
+from appliance.cli import counts, downloads, filters, notes, output, picture
 from appliance.cli.callview import side
 from appliance.cli.confirm import confirm
 from appliance.cli.connection import bare, resource, tenant_parent
@@ -19,6 +19,8 @@ app = typer.Typer(
     help="Recordings: list, show, download, verify, delete, undelete, erase.", no_args_is_help=True
 )
 app.command("download")(downloads.download)
+app.command("count")(counts.count)
+app.command("tag")(notes.tag)
 
 COLUMNS = ("ID", "Began", ">Length", "Caller", "Agent", "State")
 NameArgument = Annotated[str, typer.Argument(help="Name or id of the recording.")]
@@ -54,7 +56,7 @@ def list_recordings(
     context: typer.Context,
     tenant: TenantOption = "",
     filter_: Annotated[
-        str, typer.Option("--filter", help="Such as 'direction=INBOUND AND duration>60s' (docs/api.md).")
+        str, typer.Option("--filter", help="Such as 'direction=INBOUND AND duration>60s' (docs/search.md).")
     ] = "",
     order_by: Annotated[
         str, typer.Option("--order-by", help="Such as 'start_time desc' or 'duration'.")
@@ -69,7 +71,7 @@ def list_recordings(
     )
     found: list[recordings_pb2.Recording] = []
     more = False
-    with box(context) as services:
+    with box(context) as services, filters.shown(filter_):
         while len(found) < limit:
             request.page_size = min(limit - len(found), 500)
             answer = services.recordings.ListRecordings(request, timeout=CALL_TIMEOUT_S)
@@ -81,7 +83,12 @@ def list_recordings(
     if json:
         output.print_json({"recordings": [output.as_dict(recording) for recording in found], "more": more})
         return
-    output.table(COLUMNS, map(row, found), empty="No recording.")
+    tagged = any(recording.tags for recording in found)
+    output.table(
+        (*COLUMNS, "Tags") if tagged else COLUMNS,
+        ((*row(one), ", ".join(one.tags)) if tagged else row(one) for one in found),
+        empty="No recording.",
+    )
     if more:
         output.console.print(f"(the first {len(found)}; --limit shows more)")
 
@@ -143,7 +150,8 @@ def describe(recording: recordings_pb2.Recording) -> None:
             ("Undelete until", output.when(recording.purge_time)),
             ("Expires", output.when(recording.expire_time)),
             ("Held by", ", ".join(map(bare, recording.legal_holds))),
-            ("Notes", ", ".join(recording.flags)),
+            ("Flags", ", ".join(recording.flags)),
+            ("Tags", ", ".join(recording.tags)),
             ("Sealed size", output.size(recording.size_bytes) if recording.size_bytes else ""),
             *(certificate_facts(erased) if erased.epoch else ()),
             ("Etag", recording.etag),
