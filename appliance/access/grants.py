@@ -229,7 +229,7 @@ def expire(grant: Grant, now_ns: int) -> Grant:
     One that is used up stays so, and goes on to be looked at only until its time is over.
     """
     seen = dataclasses.replace(grant, seen_ns=max(grant.seen_ns, now_ns))
-    if grant.state is Latched.APPROVED and now_ns >= grant.end_ns:
+    if (grant.state is Latched.APPROVED and now_ns >= grant.end_ns) or is_stale(grant, now_ns):
         return _over(seen, Latched.EXPIRED, now_ns)
     return seen
 

@@ -122,6 +122,7 @@ ALLOWED: Final[Mapping[str, frozenset[Role]]] = {
     "/earwitness.v1.GrantsService/GetGrant": _AUDITS | _SUPPORT,
     "/earwitness.v1.GrantsService/ListGrants": _AUDITS | _SUPPORT,
     "/earwitness.v1.GrantsService/ListGrantUses": _AUDITS | _SUPPORT,
+    "/earwitness.v1.GrantsService/ListGrantKeys": _SUPPORT,
     # Whom one may see and manage `rights` says; everybody sees and renews the own.
     "/earwitness.v1.AccessService/CreateIdentity": _CONFIGURES,
     "/earwitness.v1.AccessService/GetIdentity": _ANYBODY,

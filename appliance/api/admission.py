@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from appliance.access import policy
 from appliance.access import purposes as rules
-from appliance.api import gate
+from appliance.api import gate, grantview
 from appliance.api.errors import FieldInvalidError
 from appliance.api.parts import Parts, check_text
 from appliance.api.scope import caller
@@ -83,7 +83,7 @@ async def admit(parts: Parts, row: Recording, request: Any) -> Admitted:
         refused = replace(read, refused=error.reason)
         await parts.store.write(lambda connection: reads.note(connection, refused))
         raise
-    grant_id = await _grant(parts, row, read)
+    grant_id = await grantview.count(row)
     read = replace(
         read, overridden=overridden, override_reason=reason if overridden else "", grant_id=grant_id
     )
@@ -103,11 +103,6 @@ async def admit(parts: Parts, row: Recording, request: Any) -> Admitted:
 
     await parts.store.write(note)
     return Admitted(named, stated, overridden, grant_id)
-
-
-async def _grant(parts: Parts, row: Recording, read: Read) -> str:
-    """Id of the support grant under which the provider's staff read; empty for everybody else. Grants are asked here."""
-    return ""
 
 
 def _override_reason(text: str) -> str:

@@ -33,6 +33,7 @@ from appliance.api.follow import Follower
 from appliance.api.gate import Gate
 from appliance.api.granted import Granted
 from appliance.api.grantedrecordings import GrantedRecordings
+from appliance.api.grantkeys import GrantKeys
 from appliance.api.grants import Grants
 from appliance.api.keys import Keys
 from appliance.api.keystates import KeyStates
@@ -156,7 +157,7 @@ class Control:
         self._exit.callback(trail.close)
         self.parts = await self._assemble(store)
         self._worker = Worker(store, self.parts.reader, trail, self._clock_ns)
-        self.granted = Granted(store, trail, self._clock_ns)
+        self.granted = Granted(store, trail, self._clock_ns, GrantKeys(store, self.parts.vault_keys))
         self._acts = Acts(layout, store, trail, self._status)
         self._exit.push_async_callback(self._acts.close)
         self._samples = Samples(store, self.parts.prompts, self._status, self._clock_ns)

@@ -18,6 +18,7 @@ from appliance.catalog import filters
 from appliance.catalog.filters import And, Comparison, Node
 from appliance.catalog.grants import OPEN, Grant, Latched, Scope, Use
 from appliance.model import new_id
+from earwitness.internal.v1 import tenantkeys_pb2 as vault
 from earwitness.v1 import grants_pb2 as pb
 
 MAX_NAME: Final = 64
@@ -174,4 +175,12 @@ def use(one: Use, tenant_id: str) -> pb.GrantUse:
         kind=pb.GrantUseKind.Value(f"GRANT_USE_KIND_{one.kind.upper()}"),
         format=one.format,
         served=bool(one.etag),
+    )
+
+
+def key(one: vault.GrantKey, tenant_id: str) -> pb.GrantKey:
+    return pb.GrantKey(
+        recording=names.recording(tenant_id, one.recording_id),
+        sealed_key=one.sealed_key,
+        expire_time=convert.timestamp(one.expire_ns),
     )

@@ -21,6 +21,7 @@ from appliance.access.errors import GrantEndedError, GrantPurposeError
 from appliance.access.grants import Clocks, Standing
 from appliance.access.identities import Identity, Role
 from appliance.api import names
+from appliance.api.grantkeys import GrantKeys
 from appliance.api.scope import caller
 from appliance.api.store import Store
 from appliance.audit.errors import AuditUnavailableError
@@ -81,10 +82,12 @@ class Granted:
         store: Store,
         trail: Trail,
         wall_ns: Callable[[], int],
+        keys: GrantKeys,
         *,
         look_s: float = LOOK_S,
     ) -> None:
         self._store = store
+        self.keys = keys
         self._trail = trail
         self._look_s = look_s
         self.clocks = Clocks(wall_ns, boot_ns)
@@ -251,6 +254,7 @@ class Granted:
 
     async def look(self) -> None:
         """One round of it."""
+        await self.keys.sweep()
         found = await self._store.read(rows.open_ones)
         now = {one.grant_id: self.clocks.now(one) for one in found}
         if not any(_is_due(one, now[one.grant_id]) for one in found):
@@ -259,13 +263,14 @@ class Granted:
         for grant in ended:
             self.stop(grant.grant_id)
             await self._audit("grant-expired", grant, "")
+            await self.keys.drop(grant)
         self.clocks.keep({one.grant_id for one in await self._store.read(rows.open_ones)})
 
     def _end(self, connection: sa.Connection, now: dict[str, int]) -> list[Grant]:
         ended = []
         for grant in rows.open_ones(connection):
             now_ns = now.get(grant.grant_id, self.clocks.now(grant))
-            if rules.is_stale(grant, now_ns):
+            if rules.is_stale(grant, now_ns) and not grant.keys_sealed:
                 rows.forget(connection, grant.grant_id)
             else:
                 rows.update(connection, rules.expire(grant, now_ns))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextvars
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 
-from appliance.api import gate
-from appliance.api.granted import Granted, Read, by_grant_alone
+from appliance.api import grantview
+from appliance.api.granted import Granted, by_grant_alone
+from appliance.api.grantview import View
 from appliance.api.parts import Parts
 from appliance.api.recordings import Recordings
 from appliance.api.scope import caller
@@ -45,21 +44,6 @@ PLAIN: Final[Mapping[str, Field]] = {
 _GIVEN_OUT: Final = "-"  # the etag of what has none
 
 
-@dataclass
-class _View:
-    """How support looks, in one call."""
-
-    kind: str = ""  # of the read; empty: it looks, and reads nothing
-    format: str = ""
-    etag: str = ""
-    purpose: str = ""
-    read: Read | None = None
-    open_ids: set[str] = field(default_factory=set)  # recordings whose parties are shown
-
-
-_view: contextvars.ContextVar[_View | None] = contextvars.ContextVar("view", default=None)
-
-
 class GrantedRecordings(Recordings):
     """See recordings.proto."""
 
@@ -67,12 +51,19 @@ class GrantedRecordings(Recordings):
         super().__init__(parts)
         self._granted = granted
 
+    def _look(
+        self, method: str, kind: str = "", format_: str = "", etag: str = "", purpose: str = ""
+    ) -> View | None:
+        """How the caller looks in this call; None: by a right of its own."""
+        alone = by_grant_alone(method)
+        return grantview.enter(View(self._granted, kind, format_, etag, purpose) if alone else None)
+
     @property
     def fields(self) -> Mapping[str, Field]:
-        return FIELDS if _view.get() is None else PLAIN
+        return FIELDS if grantview.current() is None else PLAIN
 
     async def among(self) -> sa.Select[tuple[str]] | None:
-        view = _view.get()
+        view = grantview.current()
         if view is None:
             return None
         identity = caller()
@@ -88,7 +79,7 @@ class GrantedRecordings(Recordings):
 
     async def find(self, tenant_id: str | None, recording_id: str) -> Recording:
         row = await super().find(tenant_id, recording_id)
-        view = _view.get()
+        view = grantview.current()
         if view is not None and view.read is None:
             seen = await self._granted.visible(row, reading=bool(view.kind))
             if not seen:
@@ -99,16 +90,15 @@ class GrantedRecordings(Recordings):
 
     async def _readable(self, name: str) -> Recording:
         row = await super()._readable(name)
-        view = _view.get()
-        if view is not None and view.kind:
-            view.read = await self._granted.begin(row, view.kind, view.format, view.etag, view.purpose)
-            gate.allowed_by(view.read.grant_name)
+        view = grantview.current()
+        if view is not None and view.kind == "verify":
+            await view.count(row)  # the others are counted once they are admitted (`admission`)
         return row
 
     async def ListRecordings(
         self, request: pb.ListRecordingsRequest, context: Any
     ) -> pb.ListRecordingsResponse:
-        view = _look("ListRecordings")
+        view = self._look("ListRecordings")
         answer = await super().ListRecordings(request, context)
         if view is not None:
             for one in answer.recordings:
@@ -116,7 +106,7 @@ class GrantedRecordings(Recordings):
         return answer
 
     async def GetRecording(self, request: pb.GetRecordingRequest, context: Any) -> pb.GetRecordingResponse:
-        view = _look("GetRecording")
+        view = self._look("GetRecording")
         answer = await super().GetRecording(request, context)
         if view is not None:
             _veil(answer.recording, view)
@@ -126,19 +116,19 @@ class GrantedRecordings(Recordings):
         self, request: pb.DownloadRecordingRequest, context: Any
     ) -> AsyncIterator[pb.DownloadRecordingResponse]:
         format_ = _word(pb.DownloadFormat, request.format)
-        view = _look("DownloadRecording", "download", format_, request.etag, request.purpose)
+        view = self._look("DownloadRecording", "download", format_, request.etag, request.purpose)
         stream = super().DownloadRecording(request, context)
         return stream if view is None else self._watched(stream, view)
 
     def VerifyRecording(
         self, request: pb.VerifyRecordingRequest, context: Any
     ) -> AsyncIterator[pb.VerifyRecordingResponse]:
-        view = _look("VerifyRecording", "verify")
+        view = self._look("VerifyRecording", "verify")
         stream = super().VerifyRecording(request, context)
         return stream if view is None else self._watched(stream, view)
 
     async def GetWaveform(self, request: pb.GetWaveformRequest, context: Any) -> pb.GetWaveformResponse:
-        view = _look("GetWaveform", "waveform", purpose=request.purpose)
+        view = self._look("GetWaveform", "waveform", purpose=request.purpose)
         try:
             answer = await super().GetWaveform(request, context)
             if view is not None and view.read is not None:
@@ -150,7 +140,7 @@ class GrantedRecordings(Recordings):
         finally:
             self._done(view)
 
-    async def _watched(self, stream: AsyncIterator[Item], view: _View) -> AsyncGenerator[Item, None]:
+    async def _watched(self, stream: AsyncIterator[Item], view: View) -> AsyncGenerator[Item, None]:
         """A stream that breaks off when its grant ends."""
         assert isinstance(stream, AsyncGenerator)
         try:
@@ -167,16 +157,9 @@ class GrantedRecordings(Recordings):
         finally:
             self._done(view)
 
-    def _done(self, view: _View | None) -> None:
+    def _done(self, view: View | None) -> None:
         if view is not None and view.read is not None:
             self._granted.done(view.read)
-
-
-def _look(method: str, kind: str = "", format_: str = "", etag: str = "", purpose: str = "") -> _View | None:
-    """How the caller looks in this call; None: by a right of its own."""
-    view = _View(kind, format_, etag, purpose) if by_grant_alone(method) else None
-    _view.set(view)
-    return view
 
 
 def _word(enum: Any, value: int) -> str:
@@ -190,7 +173,7 @@ def _given_out(item: pb.DownloadRecordingResponse | pb.VerifyRecordingResponse) 
     return _GIVEN_OUT if item.HasField("report") else ""
 
 
-def _veil(recording: pb.Recording, view: _View) -> None:
+def _veil(recording: pb.Recording, view: View) -> None:
     """Take out what says something of people, where no grant shows it."""
     if recording.name.rpartition("/")[2] in view.open_ids:
         return

@@ -150,8 +150,19 @@ def open_ones(connection: sa.Connection) -> list[Grant]:
 def keyed(connection: sa.Connection) -> list[Grant]:
     """Ended ones whose sealed data keys the vault may still hold."""
     over = [one.value for one in Latched if one not in OPEN]
-    query = sa.select(table).where(table.c.keys_sealed.is_(True), table.c.state.in_(over))
+    query = sa.select(table).where(
+        table.c.keys_sealed.is_(True),
+        sa.or_(
+            table.c.state.in_(over),
+            sa.and_(table.c.state == Latched.USED_UP.value, table.c.seen_ns >= table.c.end_ns),
+        ),
+    )
     return [_grant(row) for row in connection.execute(query)]
+
+
+def mark_sealed(connection: sa.Connection, grant_id: str, sealed: bool) -> None:
+    """Say whether the vault may hold data keys sealed for a grant."""
+    connection.execute(sa.update(table).where(table.c.id == grant_id).values(keys_sealed=sealed))
 
 
 def requests_of(connection: sa.Connection, tenant_id: str) -> int:

@@ -19,6 +19,7 @@ from appliance.cli import (
     calls,
     events,
     evidence,
+    grants,
     holds,
     keys,
     lines,
@@ -48,6 +49,7 @@ app.add_typer(recordings.app, name="recordings")
 app.add_typer(notes.app, name="notes")
 app.add_typer(retention.app, name="retention")
 app.add_typer(holds.app, name="holds")
+app.add_typer(grants.app, name="grants")
 app.add_typer(vault.app, name="vault")
 app.add_typer(tenants.tenants, name="tenants")
 app.add_typer(keys.app, name="keys")

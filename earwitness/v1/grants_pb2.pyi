@@ -179,8 +179,8 @@ class SupportGrant(_message.Message):
     include_parties: _builtins.bool
     """Whether names and numbers of parties, and texts of marks and notes, are shown."""
     public_key: _builtins.bytes
-    """Public key of who reads (HPKE, MLKEM768-X25519, 1,216 bytes), to which data keys are sealed where the tenant's keys are attended.
-    Empty: such recordings cannot be opened under this grant.
+    """Public key of who reads (HPKE, MLKEM768-X25519, 1,216 bytes), to which data keys are sealed where the tenant's keys are
+    attended. Empty: no key is; then such recordings are read while the tenant is unlocked, as audio.
     """
     requester: _builtins.str
     """Who asked."""
@@ -893,3 +893,93 @@ class ListGrantUsesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListGrantUsesResponse: _TypeAlias = ListGrantUsesResponse  # noqa: Y015
+
+@_typing.final
+class GrantKey(_message.Message):
+    """A recording's data key, sealed to who reads. docs/keystore.md says how it is opened."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDING_FIELD_NUMBER: _builtins.int
+    SEALED_KEY_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    recording: _builtins.str
+    """tenants/{tenant}/recordings/{recording}."""
+    sealed_key: _builtins.bytes
+    """HPKE, 1,168 bytes."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is no longer given out."""
+
+    def __init__(
+        self,
+        *,
+        recording: _builtins.str = ...,
+        sealed_key: _builtins.bytes = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "recording", b"recording", "sealed_key", b"sealed_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GrantKey: _TypeAlias = GrantKey  # noqa: Y015
+
+@_typing.final
+class ListGrantKeysRequest(_message.Message):
+    """Asks for sealed keys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """tenants/{tenant}/grants/{grant}."""
+    page_size: _builtins.int
+    """At most so many; 0: 50. More than 1000 is 1000."""
+    page_token: _builtins.str
+    """The next_page_token of the page before; all other fields but page_size must be as they were then."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGrantKeysRequest: _TypeAlias = ListGrantKeysRequest  # noqa: Y015
+
+@_typing.final
+class ListGrantKeysResponse(_message.Message):
+    """Some sealed keys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_KEYS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Where to go on; empty at the end."""
+    @_builtins.property
+    def grant_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___GrantKey]:
+        """The keys, by recording."""
+
+    def __init__(
+        self,
+        *,
+        grant_keys: _abc.Iterable[Global___GrantKey] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant_keys", b"grant_keys", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGrantKeysResponse: _TypeAlias = ListGrantKeysResponse  # noqa: Y015

@@ -79,6 +79,11 @@ class GrantsServiceStub:
                 request_serializer=earwitness_dot_v1_dot_grants__pb2.ListGrantUsesRequest.SerializeToString,
                 response_deserializer=earwitness_dot_v1_dot_grants__pb2.ListGrantUsesResponse.FromString,
                 _registered_method=True)
+        self.ListGrantKeys = channel.unary_unary(
+                '/earwitness.v1.GrantsService/ListGrantKeys',
+                request_serializer=earwitness_dot_v1_dot_grants__pb2.ListGrantKeysRequest.SerializeToString,
+                response_deserializer=earwitness_dot_v1_dot_grants__pb2.ListGrantKeysResponse.FromString,
+                _registered_method=True)
 
 
 class GrantsServiceServicer:
@@ -148,6 +153,14 @@ class GrantsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListGrantKeys(self, request, context):
+        """Lists the data keys of a grant of a tenant whose keys are attended, sealed to the public key in the grant: for those who may
+        read, while they may. None where the box opens the tenant's keys by itself: then recordings are read as audio.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GrantsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -190,6 +203,11 @@ def add_GrantsServiceServicer_to_server(servicer, server):
                     servicer.ListGrantUses,
                     request_deserializer=earwitness_dot_v1_dot_grants__pb2.ListGrantUsesRequest.FromString,
                     response_serializer=earwitness_dot_v1_dot_grants__pb2.ListGrantUsesResponse.SerializeToString,
+            ),
+            'ListGrantKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGrantKeys,
+                    request_deserializer=earwitness_dot_v1_dot_grants__pb2.ListGrantKeysRequest.FromString,
+                    response_serializer=earwitness_dot_v1_dot_grants__pb2.ListGrantKeysResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -413,6 +431,33 @@ class GrantsService:
             '/earwitness.v1.GrantsService/ListGrantUses',
             earwitness_dot_v1_dot_grants__pb2.ListGrantUsesRequest.SerializeToString,
             earwitness_dot_v1_dot_grants__pb2.ListGrantUsesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGrantKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/earwitness.v1.GrantsService/ListGrantKeys',
+            earwitness_dot_v1_dot_grants__pb2.ListGrantKeysRequest.SerializeToString,
+            earwitness_dot_v1_dot_grants__pb2.ListGrantKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

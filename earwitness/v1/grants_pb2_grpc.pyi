@@ -60,6 +60,10 @@ class GrantsServiceStub:
     """Lists grants and requests, newest first."""
     ListGrantUses: _grpc.UnaryUnaryMultiCallable[_grants_pb2.ListGrantUsesRequest, _grants_pb2.ListGrantUsesResponse]
     """Lists what was read under a grant, newest first."""
+    ListGrantKeys: _grpc.UnaryUnaryMultiCallable[_grants_pb2.ListGrantKeysRequest, _grants_pb2.ListGrantKeysResponse]
+    """Lists the data keys of a grant of a tenant whose keys are attended, sealed to the public key in the grant: for those who may
+    read, while they may. None where the box opens the tenant's keys by itself: then recordings are read as audio.
+    """
 
 @_typing.type_check_only
 class GrantsServiceAsyncStub(GrantsServiceStub):
@@ -93,6 +97,10 @@ class GrantsServiceAsyncStub(GrantsServiceStub):
     """Lists grants and requests, newest first."""
     ListGrantUses: _aio.UnaryUnaryMultiCallable[_grants_pb2.ListGrantUsesRequest, _grants_pb2.ListGrantUsesResponse]  # type: ignore[assignment]
     """Lists what was read under a grant, newest first."""
+    ListGrantKeys: _aio.UnaryUnaryMultiCallable[_grants_pb2.ListGrantKeysRequest, _grants_pb2.ListGrantKeysResponse]  # type: ignore[assignment]
+    """Lists the data keys of a grant of a tenant whose keys are attended, sealed to the public key in the grant: for those who may
+    read, while they may. None where the box opens the tenant's keys by itself: then recordings are read as audio.
+    """
 
 class GrantsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Support grants: what the provider's staff may read of a tenant, for which purpose, from when until when, how often. Without
@@ -171,5 +179,15 @@ class GrantsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_grants_pb2.ListGrantUsesResponse, _abc.Awaitable[_grants_pb2.ListGrantUsesResponse]]:
         """Lists what was read under a grant, newest first."""
+
+    @_abc_1.abstractmethod
+    def ListGrantKeys(
+        self,
+        request: _grants_pb2.ListGrantKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_grants_pb2.ListGrantKeysResponse, _abc.Awaitable[_grants_pb2.ListGrantKeysResponse]]:
+        """Lists the data keys of a grant of a tenant whose keys are attended, sealed to the public key in the grant: for those who may
+        read, while they may. None where the box opens the tenant's keys by itself: then recordings are read as audio.
+        """
 
 def add_GrantsServiceServicer_to_server(servicer: GrantsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

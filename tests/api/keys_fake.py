@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from appliance.storage.keystore import hpke
 from appliance.storage.keystore.errors import (
     KeyModeError,
+    KeystoreDegradedError,
     PassphraseFormatError,
     PassphraseWrongError,
     TenantKeyMissingError,
@@ -26,6 +28,8 @@ class KeysServer(tenantkeys_pb2_grpc.TenantKeysServiceServicer):
         self.passphrases: dict[str, str] = {}
         self.until: dict[str, int] = {}
         self.changes = 0
+        self.granted: dict[str, list[pb.GrantKey]] = {}
+        self.stuck = False
 
     def lock(self, tenant_id: str) -> None:
         """As where the time is over."""
@@ -97,5 +101,24 @@ class KeysServer(tenantkeys_pb2_grpc.TenantKeysServiceServicer):
             keys=self._keys(request.tenant_id), recovery_key=RECOVERY if request.renew_recovery_key else ""
         )
 
+    def SealKeysForGrant(self, request, context):
+        if request.tenant_id not in self.passphrases:
+            return pb.SealKeysForGrantResponse(mode=pb.KEY_MODE_AUTO)
+        self.refuse_locked(request.tenant_id)
+        self.granted[request.grant_id] = [
+            pb.GrantKey(
+                recording_id=one,
+                sealed_key=hpke.seal(request.public_key, os.urandom(32), b"test"),
+                expire_ns=request.expire_ns,
+            )
+            for one in request.recording_ids
+        ]
+        return pb.SealKeysForGrantResponse(mode=pb.KEY_MODE_ATTENDED, keys=self.granted[request.grant_id])
+
     def ListGrantKeys(self, request, context):
-        return pb.ListGrantKeysResponse()
+        return pb.ListGrantKeysResponse(keys=self.granted.get(request.grant_id, ()))
+
+    def DropGrant(self, request, context):
+        if self.stuck:
+            raise KeystoreDegradedError("a copy cannot be written")
+        return pb.DropGrantResponse(dropped=len(self.granted.pop(request.grant_id, ())))

@@ -14,6 +14,7 @@ import earwitness
 from appliance.access.identities import Role
 from appliance.access.policy import ALLOWED
 from appliance.model import new_id
+from appliance.storage.keystore import hpke
 from earwitness.v1 import events_pb2, tenants_pb2
 from earwitness.v1 import grants_pb2 as pb
 from earwitness.v1 import recordings_pb2 as rec
@@ -171,12 +172,14 @@ def test_what_support_may_call_at_all():
         "GrantsService/GetGrant",
         "GrantsService/ListGrants",
         "GrantsService/ListGrantUses",
+        "GrantsService/ListGrantKeys",
     }
     says_nothing_of_calls = {
         "RetentionService/GetRetentionClock",
         "TenantsService/GetTenant",
         "TenantsService/ListTenants",
         "PurposesService/ListPurposes",
+        "EvidenceService/GetBoxKeys",
         "BoxService/GetBoxStatus",
         "BoxService/GetVault",
         "BoxService/ListBuckets",
@@ -750,3 +753,63 @@ def test_the_feed_tells_support_of_the_box_and_of_its_own_grants(ward):
     for one in seen:
         if not one.subject:
             assert not (one.line or one.message or one.state)
+
+
+def attend(ward: Ward, *, unlocked: bool) -> None:
+    keys = ward.box.vault.keys
+    keys.passphrases[ward.tenant_id] = "correct horse battery"
+    keys.until[ward.tenant_id] = time.time_ns() + HOUR * SECOND if unlocked else 0
+
+
+def sealed_keys(client: earwitness.Client, grant: pb.SupportGrant, **how: Any) -> pb.ListGrantKeysResponse:
+    return client.grants.ListGrantKeys(pb.ListGrantKeysRequest(parent=grant.name, **how))
+
+
+def test_in_attended_mode_keys_are_sealed_to_who_reads_and_dropped_at_the_end(ward):
+    first, second, third = ward.file(), ward.file(), ward.file()
+    attend(ward, unlocked=True)
+    public = hpke.public_key(hpke.new_private_key())
+    grant = ward.granted(first, second, public_key=public)
+    held = ward.box.vault.keys.granted
+    answer = sealed_keys(ward.support, grant, page_size=1)
+    more = sealed_keys(ward.support, grant, page_size=1, page_token=answer.next_page_token)
+    found = [*answer.grant_keys, *more.grant_keys]
+    assert sorted(one.recording for one in found) == sorted([first, second]) and not more.next_page_token
+    assert all(len(one.sealed_key) == 1168 for one in found)
+    assert refused(lambda: sealed_keys(ward.other, grant)).reason == "GRANT_NOT_FOUND"
+    assert refused(lambda: sealed_keys(ward.officer, grant)).reason == "METHOD_DENIED"
+    ward.officer.grants.RevokeGrant(pb.RevokeGrantRequest(name=grant.name))
+    assert not held
+    assert refused(lambda: sealed_keys(ward.support, grant)).reason == "GRANT_STATE"
+    # The vault does not drop them now: then they are dropped later.
+    ending = ward.granted(third, public_key=public)
+    ward.box.vault.keys.stuck = True
+    ward.box.clock.ahead_ns = 2 * HOUR * SECOND
+    ward.box.run(ward.box.control.granted.look())
+    assert ward.get(ending).state == pb.GRANT_STATE_EXPIRED and held
+    assert refused(lambda: sealed_keys(ward.support, ending)).reason == "GRANT_STATE"
+    ward.box.vault.keys.stuck = False
+    ward.box.run(ward.box.control.granted.look())
+    assert not held
+
+
+def test_while_an_attended_tenant_is_locked_nothing_is_approved(ward):
+    name = ward.file()
+    attend(ward, unlocked=False)
+    public = hpke.public_key(hpke.new_private_key())
+    asked = ward.request(name, public_key=public)
+    assert refused(lambda: ward.approve(asked)).reason == "TENANT_LOCKED"
+    assert ward.get(asked).state == pb.GRANT_STATE_REQUESTED
+    made = pb.CreateGrantRequest(
+        parent=ward.tenant, grant=ward.terms(name, identities=["support.ada"], public_key=public)
+    )
+    assert refused(lambda: ward.officer.grants.CreateGrant(made)).reason == "TENANT_LOCKED"
+    listed = ward.officer.grants.ListGrants(pb.ListGrantsRequest(parent="tenants/-")).grants
+    assert [one.name for one in listed] == [asked.name], "what could not be made is not there"
+    attend(ward, unlocked=True)
+    assert ward.approve(asked).state == pb.GRANT_STATE_ACTIVE
+
+
+def test_where_the_box_opens_the_keys_none_is_sealed(ward):
+    grant = ward.granted(ward.file(), public_key=hpke.public_key(hpke.new_private_key()))
+    assert not sealed_keys(ward.support, grant).grant_keys and not ward.box.vault.keys.granted
