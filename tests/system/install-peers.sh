@@ -5,6 +5,8 @@ missing=
 for pair in sipp:sip-tester tshark:tshark baresip:baresip-core rtpengine:rtpengine-daemon; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
+# Not on the path: Debian keeps each version's programs apart.
+ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
 [ -n "$missing" ] || exit 0
 [ "$(id -u)" = 0 ] || { echo "make test-system installs$missing: run it as root" >&2; exit 1; }
 export DEBIAN_FRONTEND=noninteractive
