@@ -564,7 +564,7 @@ def test_the_end_state_of_a_run_without_a_crash(house: House) -> None:
     outcome_of(house, found)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_a_crash_at_every_step_of_a_run_ends_as_without_one(house: House) -> None:
     at, passed = 0, False
     while not passed:
