@@ -35,7 +35,11 @@ class Audit(audit_pb2_grpc.AuditServiceServicer):
         self._heartbeat_s = heartbeat_s
         self._grown = Signal()
         loop = asyncio.get_running_loop()
-        self._index.listen(lambda: loop.call_soon_threadsafe(self._grown.notify))
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(self._grown.notify)
+
+        self._index.listen(wake)
 
     def close(self) -> None:
         """Watches end."""

@@ -56,7 +56,19 @@ def clause(text: str) -> Clause | None:
     node = filters.parse(text, FIELDS)
     if node is None:
         return None
-    return fold(node, _comparison, sa.not_, lambda terms: sa.and_(*terms), lambda terms: sa.or_(*terms))
+    return fold(node, _comparison, _not, _and, _or)
+
+
+def _not(term: Clause) -> Clause:
+    return sa.not_(term)
+
+
+def _and(terms: list[Clause]) -> Clause:
+    return sa.and_(*terms)
+
+
+def _or(terms: list[Clause]) -> Clause:
+    return sa.or_(*terms)
 
 
 def _comparison(part: Comparison) -> Clause:
