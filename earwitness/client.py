@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import grpc
 
 from earwitness.v1 import (
+    access_pb2_grpc,
     audit_pb2_grpc,
     box_pb2_grpc,
     calls_pb2_grpc,
@@ -29,8 +31,18 @@ from earwitness.v1 import (
 Pem = str | os.PathLike[str] | bytes
 """A path to a PEM file, or its bytes."""
 
+Token = str | Callable[[], str]
+"""A token, or what gives the present one."""
+
 # Doing these twice is as doing them once. The others are safe to repeat with a request_id, which is the caller's to give.
 _SAFE: Final = {
+    "earwitness.v1.AccessService": (
+        "GetIdentity",
+        "ListIdentities",
+        "GetCaller",
+        "ListCertificates",
+        "ListSessions",
+    ),
     "earwitness.v1.CallsService": ("ListCalls", "GetCall"),
     "earwitness.v1.RecordingsService": (
         "ListRecordings",
@@ -113,6 +125,7 @@ class Client:
 
     def __init__(self, channel: grpc.Channel) -> None:
         self.channel = channel
+        self.access = access_pb2_grpc.AccessServiceStub(channel)
         self.calls = calls_pb2_grpc.CallsServiceStub(channel)
         self.recordings = recordings_pb2_grpc.RecordingsServiceStub(channel)
         self.retention = retention_pb2_grpc.RetentionServiceStub(channel)
@@ -140,13 +153,30 @@ class Client:
         self.close()
 
 
-def connect(target: str, ca: Pem, certificate: Pem, key: Pem, *, server_name: str = "") -> Client:
+def connect(
+    target: str,
+    ca: Pem,
+    certificate: Pem | None = None,
+    key: Pem | None = None,
+    *,
+    token: Token | None = None,
+    server_name: str = "",
+) -> Client:
     """A client of the box at `target` (host:port). Nothing is sent before the first call.
 
-    `ca` is the box's ca.crt; `certificate` and `key` were issued by it. `server_name`: the name in the box's certificate,
-    where the box is reached by another one. OSError where a file cannot be read.
+    `ca` is the box's ca.crt. Either `certificate` and `key`, which it issued; or, at the port for tokens, a `token`: of the
+    hospital's identity provider, or of a session. A token that is renewed is given as a function, which is asked before
+    each call. `server_name`: the name in the box's certificate, where the box is reached by another one. OSError where a
+    file cannot be read.
     """
-    credentials = grpc.ssl_channel_credentials(_read(ca), _read(key), _read(certificate))
+    if (certificate is None) != (key is None) or (certificate is None) == (token is None):
+        raise ValueError("give certificate and key, or a token")
+    if certificate is not None and key is not None:
+        credentials = grpc.ssl_channel_credentials(_read(ca), _read(key), _read(certificate))
+    else:
+        credentials = grpc.composite_channel_credentials(
+            grpc.ssl_channel_credentials(_read(ca)), grpc.metadata_call_credentials(_Bearer(token or ""))
+        )
     options = [
         ("grpc.service_config", service_config()),
         ("grpc.enable_retries", 1),
@@ -158,6 +188,21 @@ def connect(target: str, ca: Pem, certificate: Pem, key: Pem, *, server_name: st
     if server_name:
         options.append(("grpc.ssl_target_name_override", server_name))
     return Client(grpc.secure_channel(target, credentials, options=options))
+
+
+class _Bearer(grpc.AuthMetadataPlugin):
+    """Sends a token along with each call."""
+
+    def __init__(self, token: Token) -> None:
+        self._token = token
+
+    def __call__(self, context: Any, callback: Any) -> None:
+        try:
+            token = self._token if isinstance(self._token, str) else self._token()
+        except Exception as error:  # noqa: BLE001 - whatever the caller's function raises is the call's error
+            callback((), error)
+        else:
+            callback((("authorization", f"Bearer {token}"),), None)
 
 
 def _read(pem: Pem) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grpc
 
+from appliance.cli import logins
 from appliance.cli.exits import Exit, Failure
 from appliance.config.layout import Layout
 from appliance.model import is_id
@@ -30,9 +31,21 @@ class Connection:
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+    token: Path | None = None
 
     def channel(self) -> grpc.Channel:
-        """A channel with mutual TLS. Failure where no box is here, or a file cannot be read (usage)."""
+        """A channel with a certificate, or with a token. Failure where no box is here, or a file cannot be read (usage).
+
+        What is named goes before a login that is kept for the box (`earwitness login`), and that before the certificate in
+        the data directory.
+        """
+        if self.token is not None:
+            text = _read(self.token, "--token-file").decode("utf-8", "replace").strip()
+            return _by_token(self.token_server(), self.authority(), text)
+        if self.certificate is None and self.key is None:
+            kept = logins.find(self.server or self._local("tokens") or "")
+            if kept is not None:
+                return _by_token(kept.server, kept.ca, kept.token)
         server = self.server or self._local_server()
         client = Layout(self.data).pki / "clients" / "admin"
         ca = _read(self.ca or Layout(self.data).pki / "ca.crt", "--ca")
@@ -40,6 +53,35 @@ class Connection:
         key = _read(self.key or client.with_suffix(".key"), "--key")
         credentials = grpc.ssl_channel_credentials(ca, key, certificate)
         return grpc.secure_channel(server, credentials)
+
+    def authority(self) -> bytes:
+        """The authority of the box (PEM)."""
+        return _read(self.ca or Layout(self.data).pki / "ca.crt", "--ca")
+
+    def token_server(self) -> str:
+        """Where the box takes tokens; Failure where it does nowhere."""
+        server = self.server or self._local("tokens")
+        if server:
+            return server
+        self._local_server()  # no box at all is told first
+        raise Failure(
+            Exit.CONFLICT,
+            "the box takes no tokens",
+            "NO_TOKEN_LISTENER",
+            "set api.token_port in its site file; see docs/identities.md",
+        )
+
+    def bare_channel(self) -> grpc.Channel:
+        """A channel to the listener for tokens, without any: for signing in."""
+        return grpc.secure_channel(self.token_server(), grpc.ssl_channel_credentials(self.authority()))
+
+    def _local(self, what: str) -> str | None:
+        """An address that a box on this machine serves; None: it does not, or there is no box."""
+        try:
+            found = json.loads((Layout(self.data).run / "addresses.json").read_text("utf-8")).get(what)
+        except (OSError, ValueError, AttributeError):
+            return None
+        return found if isinstance(found, str) else None
 
     def _local_server(self) -> str:
         path = Layout(self.data).run / "addresses.json"
@@ -52,6 +94,13 @@ class Connection:
                 "NO_LOCAL_BOX",
                 "start one with `earwitness serve`, or name one with --server, --ca, --cert and --key",
             ) from error
+
+
+def _by_token(server: str, ca: bytes, token: str) -> grpc.Channel:
+    credentials = grpc.composite_channel_credentials(
+        grpc.ssl_channel_credentials(ca), grpc.access_token_call_credentials(token)
+    )
+    return grpc.secure_channel(server, credentials)
 
 
 def _read(path: Path, option: str) -> bytes:
@@ -75,6 +124,11 @@ def resource(kind: str, text: str) -> str:
     raise Failure(
         Exit.USAGE, f"{text!r} is neither a resource name nor an id of 26 characters", "NAME_INVALID"
     )
+
+
+def identity(text: str) -> str:
+    """The full name of an identity that was given as a name or by its last part."""
+    return text if text.startswith("identities/") else f"identities/{text}"
 
 
 def prompt(text: str) -> str:

@@ -76,6 +76,12 @@ _HINTS = {
     "PAGE_TOKEN_EXPIRED": "begin the list again",
     "PLAN_CHANGED": "look at `earwitness retention plan` again",
     "POLICY_CHANGED": "somebody else changed policies; look again",
+    "TOKEN_EXPIRED": "sign in again: `earwitness login`, or forget it: `earwitness logout`",
+    "TOKEN_INVALID": "sign in again: `earwitness login`, or forget it: `earwitness logout`",
+    "TOKEN_MISSING": "sign in: `earwitness login`",
+    "SIGN_IN_SLOWED": "wait; a recovery code does not help either",
+    "LAST_OPERATOR": "see `earwitness identities list`",
+    "LAST_TENANT_ADMINISTRATOR": "see `earwitness identities list`",
     "RETENTION_INVALID": "such as 90d, 18m or 7y",
 }
 

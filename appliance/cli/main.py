@@ -21,9 +21,11 @@ from appliance.cli import (
     evidence,
     grants,
     holds,
+    identities,
     keys,
     lines,
     notes,
+    login,
     operations,
     output,
     prompts,
@@ -52,6 +54,7 @@ app.add_typer(holds.app, name="holds")
 app.add_typer(grants.app, name="grants")
 app.add_typer(vault.app, name="vault")
 app.add_typer(tenants.tenants, name="tenants")
+app.add_typer(identities.app, name="identities")
 app.add_typer(keys.app, name="keys")
 app.add_typer(lines.app, name="lines")
 app.add_typer(prompts.app, name="prompts")
@@ -61,6 +64,8 @@ app.add_typer(box.app, name="box")
 app.add_typer(operations.app, name="operations")
 app.add_typer(evidence.app, name="evidence")
 app.command("verify")(evidence.verify)
+app.command("login")(login.login)
+app.command("logout")(login.logout)
 app.command("serve")(serve.serve)
 
 
@@ -103,13 +108,19 @@ def root(
         Path | None, typer.Option(envvar="EARWITNESS_CERT", help="Client certificate (PEM).")
     ] = None,
     key: Annotated[Path | None, typer.Option(envvar="EARWITNESS_KEY", help="Client key (PEM).")] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="EARWITNESS_TOKEN_FILE", help="A token in a file, for the port that takes tokens."
+        ),
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
     show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
     ] = False,
 ) -> None:
     """Options that every command of the client shares."""
-    context.obj = Connection(data or default_data(), server, ca, cert, key)
+    context.obj = Connection(data or default_data(), server, ca, cert, key, token_file)
 
 
 # Typer carries a Click of its own, or uses the one installed, by its version: what both call ClickException is this.

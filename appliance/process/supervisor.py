@@ -140,6 +140,8 @@ class Supervisor:
             port = int(address.rsplit(":", 1)[1])
             if key == "api":
                 api["port"] = port
+            elif key == "tokens":
+                api["token_port"] = port
             elif key.startswith("sip_"):
                 sip[f"{key[4:]}_port"] = port
         return self._settings.model_copy(
