@@ -47,7 +47,8 @@ def download(
     folder: Path,
     format_: str,
     *,
-    purpose: str = "",
+    purpose: str,
+    override: str = "",
     quiet: bool = False,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Bulk:
@@ -64,7 +65,7 @@ def download(
             if (folder / f"{bare(one.recording)}.{format_}").exists():
                 done.present += 1
             else:
-                _one(services, one, folder, format_, done, purpose, sleep)
+                _one(services, one, folder, format_, done, (purpose, override), sleep)
             passed += one.size_bytes
             advance(passed / total)
     return done
@@ -76,11 +77,11 @@ def _one(
     folder: Path,
     format_: str,
     done: Bulk,
-    purpose: str,
+    why: tuple[str, str],
     sleep: Callable[[float], None],
 ) -> None:
     try:
-        found = _patiently(services, one.recording, folder, format_, purpose, sleep)
+        found = _patiently(services, one.recording, folder, format_, why, sleep)
     except Failure as failure:
         if failure.code in _GONE:
             done.gone += 1
@@ -103,12 +104,18 @@ def _one(
 
 
 def _patiently(
-    services: Box, name: str, folder: Path, format_: str, purpose: str, sleep: Callable[[float], None]
+    services: Box,
+    name: str,
+    folder: Path,
+    format_: str,
+    why: tuple[str, str],
+    sleep: Callable[[float], None],
 ) -> Downloaded:
     """Tries again where the box is away for a moment, or asks to wait."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return fetch(services, name, format_, folder, purpose=purpose, quiet=True)
+            purpose, override = why
+            return fetch(services, name, format_, folder, purpose=purpose, override=override, quiet=True)
         except grpc.RpcError as error:
             failure = from_rpc(error)
             if attempt == ATTEMPTS or (

@@ -22,6 +22,7 @@ from appliance.cli.connection import bare, resource
 from appliance.cli.context import Box, JsonOption, box
 from appliance.cli.exits import Exit, Failure, from_rpc
 from appliance.cli.progress import bar
+from appliance.cli.readingoptions import OverrideOption, PurposeOption
 from earwitness.v1 import recordings_pb2
 
 FORMATS = {
@@ -118,7 +119,8 @@ def fetch(
     format_: str,
     target: Path | None,
     *,
-    purpose: str = "",
+    purpose: str,
+    override: str = "",
     force: bool = False,
     quiet: bool = False,
 ) -> Downloaded:
@@ -132,7 +134,7 @@ def fetch(
         raise _exists(named)
     partial = _Partial(folder, name, format_)
     with partial.opened() as file:
-        stream, header = _begin(services, partial, purpose, quiet)
+        stream, header = _begin(services, partial, purpose, override, quiet)
         final = named or folder / Path(header.file_name).name
         if final.exists() and not force:
             stream.cancel()
@@ -150,13 +152,18 @@ def fetch(
 
 
 def _begin(
-    services: Box, partial: _Partial, purpose: str, quiet: bool
+    services: Box, partial: _Partial, purpose: str, override: str, quiet: bool
 ) -> tuple[Any, recordings_pb2.DownloadHeader]:
     """Opens the stream where an earlier try broke off, or from the beginning where the bytes would be others."""
     offset, etag = partial.state()
     while True:
         request = recordings_pb2.DownloadRecordingRequest(
-            name=partial.name, format=FORMATS[partial.format_], offset=offset, etag=etag, purpose=purpose
+            name=partial.name,
+            format=FORMATS[partial.format_],
+            offset=offset,
+            etag=etag,
+            purpose=purpose,
+            override_reason=override,
         )
         stream = services.recordings.DownloadRecording(request)
         try:
@@ -209,7 +216,8 @@ def download(
         Path | None, typer.Option("--output", "-o", help="File or folder; else the box's name, here.")
     ] = None,
     format_: Annotated[str, typer.Option("--format", "-f", help="wav, flac, ogg or sealed.")] = "wav",
-    purpose: Annotated[str, typer.Option("--purpose", help="Why it is read; kept in the audit log.")] = "",
+    purpose: PurposeOption = "",
+    override: OverrideOption = "",
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -218,7 +226,14 @@ def download(
         raise Failure(Exit.USAGE, f"--format: {format_!r} is none of {', '.join(FORMATS)}", "FORMAT_UNKNOWN")
     with box(context) as services:
         done = fetch(
-            services, resource("recordings", name), format_, target, purpose=purpose, force=force, quiet=json
+            services,
+            resource("recordings", name),
+            format_,
+            target,
+            purpose=purpose,
+            override=override,
+            force=force,
+            quiet=json,
         )
     if json:
         output.print_json(

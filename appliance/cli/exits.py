@@ -68,6 +68,7 @@ _BY_KIND = {
 
 _BY_REASON = {"ERASED": Exit.ERASED, "RECORDING_ERASED": Exit.ERASED}
 
+_NAMES_PURPOSES = ("PURPOSE_NEEDED", "PURPOSE_UNKNOWN", "PURPOSE_NOT_STATED")
 _NAMES_LINE = ("NUMBER_TAKEN", "CATCH_ALL_TAKEN", "PROMPT_IN_USE")
 
 _HINTS = {
@@ -102,6 +103,8 @@ def from_rpc(error: grpc.RpcError) -> Failure:
                 hint = f"it is {info.metadata['line']}; see `earwitness lines show`"
             elif reason == "RECORDING_HELD" and "cases" in info.metadata:
                 hint = f"held by {', '.join(json.loads(info.metadata['cases']))}; see `earwitness holds show`"
+            elif reason in _NAMES_PURPOSES and "stated" in info.metadata:
+                hint = f"--purpose, one of: {', '.join(json.loads(info.metadata['stated'])) or 'none'}"
         elif detail.Unpack(bad):
             fields += [f"{violation.field}: {violation.description}" for violation in bad.field_violations]
     if code is grpc.StatusCode.UNAVAILABLE and not reason:

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from appliance.cli import linerules, lineview, output
+from appliance.cli import changes, linerules, lineview, output
 from appliance.cli.connection import bare, resource, tenant_parent
-from appliance.cli.context import CALL_TIMEOUT_S, DryOption, JsonOption, TenantOption, box
+from appliance.cli.context import CALL_TIMEOUT_S, Box, DryOption, JsonOption, TenantOption, box
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.linerules import (
     AgentOption,
@@ -28,10 +28,13 @@ from appliance.cli.linerules import (
     ToneOption,
     WhisperOption,
 )
+from appliance.cli.readingoptions import known
 from appliance.cli.tenants import GRAINS, choice
 from earwitness.v1 import party_pb2, tenants_pb2
 
-app = typer.Typer(help="Lines: what a tenant contracted. List, show, create, update.", no_args_is_help=True)
+app = typer.Typer(
+    help="Lines: what a tenant contracted. List, show, create, update, history, undo.", no_args_is_help=True
+)
 
 DIRECTIONS = {
     "inbound": party_pb2.DIRECTION_INBOUND,
@@ -52,6 +55,17 @@ DirectionOption = Annotated[
 DoNotRecordOption = Annotated[
     list[str] | None,
     typer.Option("--do-not-record", help="A number whose calls are noted, not recorded."),
+]
+ToldOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--purpose",
+        help="What callers are told by other means than an announcement; one a time.",
+        autocompletion=known,
+    ),
+]
+DifferenceOption = Annotated[
+    bool, typer.Option("--dry-run", "--validate-only", help="Show the difference, change nothing.")
 ]
 
 
@@ -109,6 +123,7 @@ def create(
     catch_all: Annotated[bool, typer.Option("--catch-all", help="Takes what no other line takes.")] = False,
     direction: DirectionOption = None,
     do_not_record: DoNotRecordOption = None,
+    purpose: ToldOption = None,
     grain: Annotated[
         str,
         typer.Option("--bucket", help="Time that one bucket holds: day, week or month; else it follows."),
@@ -169,6 +184,7 @@ def create(
             catch_all=catch_all,
             directions=[choice("--direction", word, DIRECTIONS) for word in direction or []],
             do_not_record=do_not_record or [],
+            purposes=purpose or [],
             grain=choice("--bucket", grain, GRAINS) if grain else tenants_pb2.GRAIN_UNSPECIFIED,
             grace_days=grace_days,
         )
@@ -196,6 +212,14 @@ def update(
     ] = None,
     direction: DirectionOption = None,
     do_not_record: DoNotRecordOption = None,
+    purpose: ToldOption = None,
+    forget: Annotated[
+        bool,
+        typer.Option(
+            "--forget",
+            help="Take numbers that --do-not-record leaves out from the line's history, too.",
+        ),
+    ] = False,
     target_in: TargetInOption = None,
     target_out: TargetOutOption = None,
     srtp: SrtpOption = False,
@@ -217,7 +241,7 @@ def update(
         typer.Option("--clear", help=f"Say nothing of this any more: {', '.join(linerules.CLEARED)}."),
     ] = None,
     etag: Annotated[str, typer.Option("--etag", help="Only if the line is still as it was then.")] = "",
-    validate_only: DryOption = False,
+    validate_only: DifferenceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Change a line, for calls that begin from then on. What is not named stays; lists are replaced as a whole.
@@ -226,7 +250,7 @@ def update(
 
     earwitness lines update LINE --announcement PROMPT --announce after --interruptible
     earwitness lines update LINE --agent 201=end --agent 20*=pause --auto-resume 120
-    earwitness lines update LINE --clear whisper
+    earwitness lines update LINE --clear whisper --dry-run
     """
     line, mask = linerules.said(
         targets_in=target_in,
@@ -251,6 +275,7 @@ def update(
         "catch_all": catch_all,
         "directions": [choice("--direction", word, DIRECTIONS) for word in direction or []] or None,
         "do_not_record": do_not_record,
+        "purposes": purpose,
     }
     given = {field: value for field, value in plain.items() if value is not None}
     line.MergeFrom(tenants_pb2.Line(name=resource("lines", name), etag=etag, **given))
@@ -260,13 +285,59 @@ def update(
         if any(one == path or one.startswith(f"{path}.") for one in mask):
             raise Failure(Exit.USAGE, f"--clear {word} and a value for it", "OPTION_INVALID")
         mask.append(path)
-    if not mask:
+    if not mask and not forget:
         raise Failure(Exit.USAGE, "nothing to change: see --help", "OPTION_MISSING")
-    request = tenants_pb2.UpdateLineRequest(line=line, validate_only=validate_only)
+    request = tenants_pb2.UpdateLineRequest(line=line, validate_only=validate_only, forget=forget)
     request.update_mask.paths.extend(mask)
     with box(context) as services:
-        changed = services.tenants.UpdateLine(request, timeout=CALL_TIMEOUT_S).line
-        if json:
-            output.print_json(output.as_dict(changed))
-        else:
-            output.facts(lineview.facts(changed, services))
+        answer = services.tenants.UpdateLine(request, timeout=CALL_TIMEOUT_S)
+        _changed(answer, services, validate_only, json)
+
+
+def _changed(answer: Any, services: Box, dry: bool, json: bool) -> None:
+    """The line and the difference; of what was only checked the difference alone."""
+    if json:
+        found = output.as_dict(answer)
+        output.print_json({**found["line"], "changes": found.get("changes", [])})
+        return
+    if not dry:
+        output.facts(lineview.facts(answer.line, services))
+    changes.show(answer.changes)
+
+
+@app.command("history")
+def history(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name or id of the line.")],
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 20,
+    json: JsonOption = False,
+) -> None:
+    """What was changed of a line, by whom and when, newest first."""
+    with box(context) as services:
+        request = tenants_pb2.ListLineVersionsRequest(parent=resource("lines", name))
+        changes.history(services.tenants.ListLineVersions, request, limit, json)
+
+
+@app.command("undo")
+def undo(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name or id of the line.")],
+    version: Annotated[
+        int | None,
+        typer.Option("--to", min=1, help="The version to go back to; else the one before the last."),
+    ] = None,
+    validate_only: DifferenceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Give a line what it said in an older version. That is a new version: it can be undone, too."""
+    with box(context) as services:
+        full = resource("lines", name)
+        request = tenants_pb2.RestoreLineRequest(
+            name=full,
+            version=version
+            or changes.before_last(
+                services.tenants.ListLineVersions, tenants_pb2.ListLineVersionsRequest(parent=full)
+            ),
+            validate_only=validate_only,
+        )
+        _changed(services.tenants.RestoreLine(request, timeout=CALL_TIMEOUT_S), services, validate_only, json)

@@ -33,6 +33,7 @@ def facts(line: pb.Line, services: Box) -> Iterator[tuple[str, str]]:
     yield "Takes", takes(line)
     yield "Records", ", ".join(output.enum_word(party_pb2.Direction, one) for one in line.directions)
     yield "Never records", ", ".join(line.do_not_record)
+    yield "Callers are told", ", ".join(line.purposes)
     yield "Bucket", output.enum_word(pb.Grain, line.grain)
     if line.HasField("grace_days"):
         yield "Grace", output.count(line.grace_days, "day")

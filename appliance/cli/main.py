@@ -29,6 +29,7 @@ from appliance.cli import (
     operations,
     output,
     prompts,
+    purposes,
     recordings,
     retention,
     serve,
@@ -58,6 +59,7 @@ app.add_typer(identities.app, name="identities")
 app.add_typer(keys.app, name="keys")
 app.add_typer(lines.app, name="lines")
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(purposes.app, name="purposes")
 app.add_typer(events.app, name="events")
 app.add_typer(audit.app, name="audit")
 app.add_typer(box.app, name="box")

@@ -13,6 +13,7 @@ from appliance.cli.connection import bare, resource, tenant_parent
 from appliance.cli.context import CALL_TIMEOUT_S, JsonOption, TenantOption, YesOption, box
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.progress import bar
+from appliance.cli.readingoptions import OverrideOption, PurposeOption
 from earwitness.v1 import party_pb2, recordings_pb2
 
 app = typer.Typer(
@@ -99,10 +100,11 @@ def show(
     name: NameArgument,
     picture_: Annotated[bool, typer.Option("--picture/--no-picture", help="With the waveform.")] = True,
     width: ColumnsOption = 70,
-    purpose: Annotated[str, typer.Option("--purpose", help="Why it is read; kept in the audit log.")] = "",
+    purpose: PurposeOption = "",
+    override: OverrideOption = "",
     json: JsonOption = False,
 ) -> None:
-    """One recording: who, when, its marks, and its sound as a picture."""
+    """One recording: who, when, its marks, and, where a purpose is named, its sound as a picture."""
     full = resource("recordings", name)
     with box(context) as services:
         request = recordings_pb2.GetRecordingRequest(name=full, view=recordings_pb2.RECORDING_VIEW_FULL)
@@ -111,8 +113,10 @@ def show(
             output.print_json(output.as_dict(recording))
             return
         describe(recording)
-        if picture_ and recording.state == recordings_pb2.RECORDING_STATE_FILED:
-            wanted = recordings_pb2.GetWaveformRequest(name=recording.name, columns=width, purpose=purpose)
+        if picture_ and purpose and recording.state == recordings_pb2.RECORDING_STATE_FILED:
+            wanted = recordings_pb2.GetWaveformRequest(
+                name=recording.name, columns=width, purpose=purpose, override_reason=override
+            )
             waveform = services.recordings.GetWaveform(wanted, timeout=10 * CALL_TIMEOUT_S)
             show_picture(waveform)
 
@@ -122,6 +126,13 @@ def show_picture(waveform: recordings_pb2.GetWaveformResponse) -> None:
     unicode = (output.console.encoding or "").lower().startswith("utf")
     for line in picture.draw(waveform, unicode=unicode):
         output.console.print(line, markup=False, no_wrap=True, crop=False, overflow="ignore")
+
+
+_TOLD = {
+    recordings_pb2.PURPOSE_SOURCE_ANNOUNCED: "as the announcement in the call said",
+    recordings_pb2.PURPOSE_SOURCE_LINE: "as callers of the line are told by other means",
+    recordings_pb2.PURPOSE_SOURCE_NOT_ANNOUNCED: "nothing was announced: what every tenant has holds",
+}
 
 
 def describe(recording: recordings_pb2.Recording) -> None:
@@ -150,6 +161,8 @@ def describe(recording: recordings_pb2.Recording) -> None:
             ("Undelete until", output.when(recording.purge_time)),
             ("Expires", output.when(recording.expire_time)),
             ("Held by", ", ".join(map(bare, recording.legal_holds))),
+            ("Read for", ", ".join(recording.purposes)),
+            ("", _TOLD.get(recording.purpose_source, "")),
             ("Flags", ", ".join(recording.flags)),
             ("Tags", ", ".join(recording.tags)),
             ("Sealed size", output.size(recording.size_bytes) if recording.size_bytes else ""),

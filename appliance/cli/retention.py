@@ -23,6 +23,7 @@ from appliance.cli.context import (
 from appliance.cli.downloads import FORMATS
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.progress import bar
+from appliance.cli.readingoptions import OverrideOption, PurposeOption
 from earwitness.v1 import retention_pb2 as pb
 
 app = typer.Typer(
@@ -170,7 +171,8 @@ def upcoming(
         Path | None, typer.Option("--download", help="Download these recordings into this folder.")
     ] = None,
     format_: Annotated[str, typer.Option("--format", "-f", help="wav, flac, ogg or sealed.")] = "wav",
-    purpose: Annotated[str, typer.Option("--purpose", help="Why they are read; kept in the audit log.")] = "",
+    purpose: PurposeOption = "",
+    override: OverrideOption = "",
     json: JsonOption = False,
 ) -> None:
     """What expires soon, and downloading it before. Done again, a download goes on where it broke off.
@@ -178,7 +180,7 @@ def upcoming(
     Examples:
 
     earwitness retention upcoming --days 60
-    earwitness retention upcoming --tenant TENANT --download exit --format flac
+    earwitness retention upcoming --tenant TENANT --download exit --format flac --purpose evidence
     """
     if format_ not in FORMATS:
         raise Failure(Exit.USAGE, f"--format: {format_!r} is none of {', '.join(FORMATS)}", "FORMAT_UNKNOWN")
@@ -186,7 +188,13 @@ def upcoming(
     with box(context) as services:
         if download is not None:
             done = bulk.download(
-                services, _expiring(services, parent, days), download, format_, purpose=purpose, quiet=json
+                services,
+                _expiring(services, parent, days),
+                download,
+                format_,
+                purpose=purpose,
+                override=override,
+                quiet=json,
             )
             _tell(done, json)
             return

@@ -7,13 +7,30 @@ from typing import Annotated, Any
 
 import typer
 
-from appliance.cli import output
-from appliance.cli.connection import bare
+from appliance.cli import changes, output
+from appliance.cli.connection import bare, resource
 from appliance.cli.context import CALL_TIMEOUT_S, DryOption, JsonOption, box
 from appliance.cli.exits import Exit, Failure
 from earwitness.v1 import tenants_pb2
 
-tenants = typer.Typer(help="Tenants: whose calls these are. List, create.", no_args_is_help=True)
+tenants = typer.Typer(
+    help="Tenants: whose calls these are. List, create, update, history, undo.", no_args_is_help=True
+)
+
+ContactOption = Annotated[
+    str | None,
+    typer.Option("--officer", help="How its records officer is reached; a function rather than a person."),
+]
+LanguageOption = Annotated[
+    str | None, typer.Option("--language", help="Of its callers where nothing else is known, such as en-GB.")
+]
+ZoneOption = Annotated[
+    str | None, typer.Option("--time-zone", help="Where its days begin, such as Europe/London.")
+]
+NameArgument = Annotated[str, typer.Argument(help="Name or id of the tenant.")]
+DifferenceOption = Annotated[
+    bool, typer.Option("--dry-run", "--validate-only", help="Show the difference, change nothing.")
+]
 
 GRAINS = {"day": tenants_pb2.GRAIN_DAY, "week": tenants_pb2.GRAIN_WEEK, "month": tenants_pb2.GRAIN_MONTH}
 
@@ -41,12 +58,21 @@ def list_tenants(context: typer.Context, json: JsonOption = False) -> None:
 def create_tenant(
     context: typer.Context,
     display_name: Annotated[str, typer.Argument(help="Name to show.")],
+    officer: ContactOption = None,
+    language: LanguageOption = None,
+    time_zone: ZoneOption = None,
     validate_only: DryOption = False,
     json: JsonOption = False,
 ) -> None:
     """Make a tenant and its key pair."""
     request = tenants_pb2.CreateTenantRequest(
-        tenant=tenants_pb2.Tenant(display_name=display_name), validate_only=validate_only
+        tenant=tenants_pb2.Tenant(
+            display_name=display_name,
+            records_officer_contact=officer or "",
+            language=language or "",
+            time_zone=time_zone or "",
+        ),
+        validate_only=validate_only,
     )
     with box(context) as services:
         tenant = services.tenants.CreateTenant(request, timeout=CALL_TIMEOUT_S).tenant
@@ -54,6 +80,83 @@ def create_tenant(
         output.print_json(output.as_dict(tenant))
     else:
         output.console.print(bare(tenant.name) or "valid")
+
+
+@tenants.command("update")
+def update_tenant(
+    context: typer.Context,
+    name: NameArgument,
+    display_name: Annotated[str | None, typer.Option("--name", help="Name to show.")] = None,
+    officer: ContactOption = None,
+    language: LanguageOption = None,
+    time_zone: ZoneOption = None,
+    etag: Annotated[str, typer.Option("--etag", help="Only if it is still as it was then.")] = "",
+    validate_only: DifferenceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Change a tenant. What is not named stays; an empty text takes away what was said."""
+    given = {
+        "display_name": display_name,
+        "records_officer_contact": officer,
+        "language": language,
+        "time_zone": time_zone,
+    }
+    said: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
+    if not said:
+        raise Failure(Exit.USAGE, "nothing to change: see --help", "OPTION_MISSING")
+    request = tenants_pb2.UpdateTenantRequest(
+        tenant=tenants_pb2.Tenant(name=resource("tenants", name), etag=etag, **said),
+        validate_only=validate_only,
+    )
+    request.update_mask.paths.extend(said)
+    with box(context) as services:
+        _changed(services.tenants.UpdateTenant(request, timeout=CALL_TIMEOUT_S), json)
+
+
+@tenants.command("history")
+def history(
+    context: typer.Context,
+    name: NameArgument,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 20,
+    json: JsonOption = False,
+) -> None:
+    """What was changed of a tenant, by whom and when, newest first."""
+    with box(context) as services:
+        request = tenants_pb2.ListTenantVersionsRequest(parent=resource("tenants", name))
+        changes.history(services.tenants.ListTenantVersions, request, limit, json)
+
+
+@tenants.command("undo")
+def undo(
+    context: typer.Context,
+    name: NameArgument,
+    version: Annotated[
+        int | None,
+        typer.Option("--to", min=1, help="The version to go back to; else the one before the last."),
+    ] = None,
+    validate_only: DifferenceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Give a tenant what it said in an older version. That is a new version: it can be undone, too."""
+    with box(context) as services:
+        full = resource("tenants", name)
+        request = tenants_pb2.RestoreTenantRequest(
+            name=full,
+            version=version
+            or changes.before_last(
+                services.tenants.ListTenantVersions, tenants_pb2.ListTenantVersionsRequest(parent=full)
+            ),
+            validate_only=validate_only,
+        )
+        _changed(services.tenants.RestoreTenant(request, timeout=CALL_TIMEOUT_S), json)
+
+
+def _changed(answer: Any, json: bool) -> None:
+    if json:
+        found = output.as_dict(answer)
+        output.print_json({**found["tenant"], "changes": found.get("changes", [])})
+    else:
+        changes.show(answer.changes)
 
 
 def choice(option: str, word: str, words: Mapping[str, Any]) -> Any:

@@ -113,6 +113,12 @@ def until(true: Callable[[], Any], what: str) -> Any:
     return value
 
 
+@pytest.fixture(autouse=True)
+def purpose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read for where a test does not say it."""
+    monkeypatch.setenv("EARWITNESS_PURPOSE", "evidence")
+
+
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBox]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -339,13 +345,28 @@ def etag_of(box: EmbeddedBox, name: str) -> str:
     from appliance.cli.context import services_of
 
     request = recordings_pb2.DownloadRecordingRequest(
-        name=name, format=recordings_pb2.DOWNLOAD_FORMAT_WAV, purpose="test"
+        name=name, format=recordings_pb2.DOWNLOAD_FORMAT_WAV, purpose="evidence"
     )
     with box.connection.channel() as channel:
         for item in services_of(channel).recordings.DownloadRecording(request):
             if item.HasField("header"):
                 return item.header.etag
     raise AssertionError("no header")
+
+
+def test_a_read_names_its_purpose(
+    earwitness: Earwitness, recorded: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = recorded("07700900201")
+    words = ("recordings", "download", name, "-o", str(tmp_path / "x.wav"))
+    monkeypatch.delenv("EARWITNESS_PURPOSE")
+    assert "one of: evidence," in earwitness.refused(Exit.USAGE, "PURPOSE_NEEDED", *words)
+    assert "one of: evidence," in earwitness.refused(
+        Exit.USAGE, "PURPOSE_UNKNOWN", *words, "--purpose", "fun"
+    )
+    assert earwitness("recordings", "show", name).code == Exit.OK, "what is known of it is no sound"
+    assert os.listdir(tmp_path) == []
+    assert earwitness(*words, "--purpose", "training").code == Exit.OK
 
 
 def test_a_file_that_is_there_is_not_written_over(

@@ -159,7 +159,7 @@ class Office:
 
     def _sound_of(self, name: str) -> np.ndarray:
         request = recordings_pb2.DownloadRecordingRequest(
-            name=name, format=recordings_pb2.DOWNLOAD_FORMAT_WAV, purpose="system-test"
+            name=name, format=recordings_pb2.DOWNLOAD_FORMAT_WAV, purpose="quality"
         )
         file = self.folder / "recording.wav"
         with file.open("wb") as out:

@@ -128,7 +128,9 @@ def test_a_call_with_a_hold(
     )
     _, hold, unhold = held
 
-    earwitness("recordings", "download", recording["name"], "-o", str(tmp_path / "call.wav"))
+    earwitness(
+        "recordings", "download", recording["name"], "-o", str(tmp_path / "call.wav"), "--purpose", "evidence"
+    )
     channels = read_wav(tmp_path / "call.wav")
     loud = [channel for channel in channels if np.abs(channel.astype(np.int32)).max() > 500]
     assert len(loud) == 1, "one party spoke, on a track of its own"
@@ -169,7 +171,9 @@ def test_an_invite_that_arrives_twice_is_one_call(
         call_id = sipp("twice", "udp")
     recording = recording_of(call_id)
     sent = captured.rtp_to(pcap, media_ports(pcap, call_id)[0])
-    earwitness("recordings", "download", recording["name"], "-o", str(tmp_path / "call.wav"))
+    earwitness(
+        "recordings", "download", recording["name"], "-o", str(tmp_path / "call.wav"), "--purpose", "evidence"
+    )
     (whole,) = stretches(sent)
     channels = read_wav(tmp_path / "call.wav")
     heard = max(channels, key=lambda channel: np.abs(channel.astype(np.int32)).max())

@@ -82,7 +82,7 @@ def _show(box: EmbeddedBox, services: Box, folder: Path) -> None:
     recordings.describe(paused)
     recordings.show_picture(
         services.recordings.GetWaveform(
-            recordings_pb2.GetWaveformRequest(name=paused.name, columns=70, purpose="demo")
+            recordings_pb2.GetWaveformRequest(name=paused.name, columns=70, purpose="training")
         )
     )
 
@@ -96,7 +96,7 @@ def _show(box: EmbeddedBox, services: Box, folder: Path) -> None:
     _marked(carried)
     recordings.show_picture(
         services.recordings.GetWaveform(
-            recordings_pb2.GetWaveformRequest(name=carried.name, columns=70, purpose="demo")
+            recordings_pb2.GetWaveformRequest(name=carried.name, columns=70, purpose="training")
         )
     )
 
@@ -110,11 +110,12 @@ def _show(box: EmbeddedBox, services: Box, folder: Path) -> None:
             by_plan[call.plan.conversation].name,
             "wav",
             folder / f"{call.plan.conversation}.wav",
+            purpose="evidence",
             quiet=True,
         )
         words = check.compare(wav.path, call)
         _say(f"{wav.path}: {words}")
-    wav = fetch(services, carried.name, "wav", folder / "through-the-box.wav", quiet=True)
+    wav = fetch(services, carried.name, "wav", folder / "through-the-box.wav", purpose="evidence", quiet=True)
     _say(f"{wav.path}: {check.compare(wav.path, through)}")
 
     _step("One is erased")
@@ -216,7 +217,7 @@ def _erase(box: EmbeddedBox, services: Box, name: str, folder: Path) -> None:
     _say(f"Keys in the keystore: {before} before, {after} after.")
     for format_ in ("wav", "sealed"):
         try:
-            fetch(services, name, format_, folder / f"erased.{format_}", quiet=True)
+            fetch(services, name, format_, folder / f"erased.{format_}", purpose="evidence", quiet=True)
         except grpc.RpcError as error:
             failure = from_rpc(error)
             if failure.code is not Exit.ERASED:
