@@ -70,7 +70,7 @@ class KeyStates:
         elif before is None or before.locked:
             self._to_describe.add(keys.tenant_id)
             self._wanted.set()
-        if before is None or before.public_key != keys.public_key:
+        if before is None or before.public_key_id != keys.public_key_id:
             await self._adopt(keys)
 
     async def _forget(self, tenant_id: str) -> None:
@@ -94,6 +94,9 @@ class KeyStates:
         while True:
             try:
                 for keys in await self._vault.all():
+                    known = self._known.get(keys.tenant_id)
+                    if known is None or known.public_key_id != keys.public_key_id:
+                        keys = await self._vault.of(keys.tenant_id)  # with the key itself
                     await self.take(keys)
                 # One that was being taken up when the keys were unlocked may have missed that.
                 self._to_describe |= {one for one in self._follower.put_off if self._is_open(one)}

@@ -51,6 +51,7 @@ class KeysServer(tenantkeys_pb2_grpc.TenantKeysServiceServicer):
             unlocked_until_ns=until if attended else 0,
             public_key=self.public[tenant_id],
             pairs=1 + self.changes,
+            public_key_id=hpke.key_id(self.public[tenant_id]),
         )
 
     def _prove(self, tenant_id: str, proof: pb.Proof) -> None:

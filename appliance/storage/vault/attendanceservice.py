@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import grpc
 
 from appliance.model import InvalidError, id_text
-from appliance.storage.keystore import GrantedKey, KeyMode, Proof, TenantKeys
+from appliance.storage.keystore import GrantedKey, KeyMode, Proof, TenantKeys, hpke
 from appliance.storage.vault.assembly import Assembly
 from earwitness.internal.v1 import tenantkeys_pb2 as pb
 from earwitness.internal.v1 import tenantkeys_pb2_grpc
@@ -16,15 +16,16 @@ _MODES = {pb.KEY_MODE_AUTO: KeyMode.AUTO, pb.KEY_MODE_ATTENDED: KeyMode.ATTENDED
 _SAID = {mode: said for said, mode in _MODES.items()}
 
 
-def keys_message(found: TenantKeys) -> pb.TenantKeys:
-    """How a tenant's keys stand, as a message."""
+def keys_message(found: TenantKeys, *, listed: bool = False) -> pb.TenantKeys:
+    """How a tenant's keys stand, as a message; `listed`: one of many, without the key itself."""
     return pb.TenantKeys(
         tenant_id=found.tenant_id,
         mode=_SAID[found.mode],
         locked=found.locked,
         unlocked_until_ns=found.unlocked_until_ns,
-        public_key=found.public,
+        public_key=b"" if listed else found.public,
         pairs=found.pairs,
+        public_key_id=hpke.key_id(found.public),
     )
 
 
@@ -50,7 +51,8 @@ class TenantKeysServicer(tenantkeys_pb2_grpc.TenantKeysServiceServicer):
         self, request: pb.ListTenantKeysRequest, context: grpc.ServicerContext
     ) -> pb.ListTenantKeysResponse:
         """See tenantkeys.proto."""
-        return pb.ListTenantKeysResponse(keys=map(keys_message, self._keystore.all_tenant_keys()))
+        found = self._keystore.all_tenant_keys()
+        return pb.ListTenantKeysResponse(keys=[keys_message(one, listed=True) for one in found])
 
     def GetTenantKeys(
         self, request: pb.GetTenantKeysRequest, context: grpc.ServicerContext

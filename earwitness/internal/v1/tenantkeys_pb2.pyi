@@ -55,6 +55,7 @@ class TenantKeys(_message.Message):
     UNLOCKED_UNTIL_NS_FIELD_NUMBER: _builtins.int
     PUBLIC_KEY_FIELD_NUMBER: _builtins.int
     PAIRS_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Tenant's id."""
     mode: Global___KeyMode.ValueType
@@ -64,9 +65,11 @@ class TenantKeys(_message.Message):
     unlocked_until_ns: _builtins.int
     """When the unlocking ends, nanoseconds since the Unix epoch; 0: locked, or in auto mode."""
     public_key: _builtins.bytes
-    """What is recorded from now on is sealed to it: MLKEM768-X25519, raw bytes."""
+    """What is recorded from now on is sealed to it: MLKEM768-X25519, raw bytes. Empty in a list."""
     pairs: _builtins.int
     """Key pairs held, older ones too."""
+    public_key_id: _builtins.bytes
+    """Names the public key: the first 16 bytes of its SHA-256."""
     def __init__(
         self,
         *,
@@ -76,10 +79,11 @@ class TenantKeys(_message.Message):
         unlocked_until_ns: _builtins.int = ...,
         public_key: _builtins.bytes = ...,
         pairs: _builtins.int = ...,
+        public_key_id: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["locked", b"locked", "mode", b"mode", "pairs", b"pairs", "public_key", b"public_key", "tenant_id", b"tenant_id", "unlocked_until_ns", b"unlocked_until_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["locked", b"locked", "mode", b"mode", "pairs", b"pairs", "public_key", b"public_key", "public_key_id", b"public_key_id", "tenant_id", b"tenant_id", "unlocked_until_ns", b"unlocked_until_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
