@@ -36,6 +36,8 @@ PERSONAL = (
     "number_parts",
     "notes",
     "recording_tags",
+    "reads",
+    "versions",
 )
 """Tables that an erasure takes personal data from."""
 

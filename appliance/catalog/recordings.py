@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import tables, terms
+from appliance.catalog import reads, tables, terms
 from appliance.catalog.building import build
 from appliance.catalog.database import erasing, numbering_of
 from appliance.catalog.errors import OrderError, RecordingNotFoundError
@@ -112,6 +112,7 @@ def take(
             fields["described"] = False
     if erased:
         _forget_additions(connection, held.recording_id)
+        reads.forget(connection, held.recording_id)
         erasing(connection)
     known = {**(dict(row._mapping) if row is not None else {}), **fields}
     fields["etag"] = _etag(connection, held.recording_id, known)
