@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable, Iterator
 
 import postgres_kit
@@ -52,3 +54,14 @@ def make_postgresql(postgres: postgres_kit.Cluster, migrated: str) -> Iterator[C
     yield make
     for name in made:
         postgres.drop(name)
+
+
+@pytest.fixture(scope="session")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """One loop for all controls of this test process: grpc.aio has one poller for all loops there ever were."""
+    made = asyncio.new_event_loop()
+    thread = threading.Thread(target=made.run_forever, name="loop", daemon=True)
+    thread.start()
+    yield made
+    made.call_soon_threadsafe(made.stop)
+    thread.join()

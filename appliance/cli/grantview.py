@@ -18,7 +18,7 @@ _NOT_OVER: Final = (pb.GRANT_STATE_REQUESTED, pb.GRANT_STATE_APPROVED, pb.GRANT_
 def state(grant: pb.SupportGrant) -> str:
     """Active; used up; not begun."""
     if grant.state == pb.GRANT_STATE_APPROVED:
-        return "approved, not begun"
+        return "not begun"
     return output.enum_word(pb.GrantState, grant.state)
 
 
@@ -55,17 +55,14 @@ def reads(grant: pb.SupportGrant) -> str:
 def table(some: Iterable[pb.SupportGrant]) -> None:
     """One a line."""
     output.table(
-        ("ID", "State", "Who", "Purpose", ">Recordings", "Reads", "Time left", "Asked"),
+        ("ID", "State", "Who", "Reads", "Time left"),
         (
             (
                 bare(one.name),
                 state(one),
                 ", ".join(one.identities),
-                one.purpose,
-                str(one.recording_count or len(one.scope.recordings) or ""),
                 reads(one),
                 countdown(one),
-                output.moment(one.request_time),
             )
             for one in some
         ),
@@ -126,14 +123,14 @@ def coverage(found: pb.GrantCoverage) -> None:
 
 
 def uses(some: Iterable[pb.GrantUse]) -> None:
-    """Each read, one a line."""
+    """Each read, one a line: the recording's id, when, who, how, and whether something was given out."""
     output.table(
-        ("When", "Who", "Recording", "How", "Given out"),
+        ("ID", "When", "Who", "How", "Out"),
         (
             (
+                bare(one.recording),
                 output.when(one.time),
                 one.identity,
-                bare(one.recording),
                 f"{output.enum_word(pb.GrantUseKind, one.kind)} {one.format}".strip(),
                 "yes" if one.served else "no",
             )

@@ -583,17 +583,6 @@ def _routing(connection):
 
 
 @pytest.fixture(scope="session")
-def loop():
-    """One loop for all controls of this test process: grpc.aio has one poller for all loops there ever were."""
-    made = asyncio.new_event_loop()
-    thread = threading.Thread(target=made.run_forever, name="loop", daemon=True)
-    thread.start()
-    yield made
-    made.call_soon_threadsafe(made.stop)
-    thread.join()
-
-
-@pytest.fixture(scope="session")
 def sample_prompts(tmp_path_factory):
     """The samples of the product, rendered once for all boxes of this test process."""
     shelf = PromptStore(tmp_path_factory.mktemp("samples") / "prompts")
