@@ -126,13 +126,11 @@ class Cluster:
         """As a site file has it."""
         return f"postgresql://earwitness@/{name}?host={self.folder}"
 
-    def new(self, template: str = "template0", locale: str = "C", encoding: str = "UTF8") -> str:
-        """A new database; gives its name."""
+    def new(self, template: str = "", how: str = "ENCODING 'UTF8' LOCALE 'C'") -> str:
+        """A new database, a copy of a template where one is named; gives its name."""
         name = f"t{secrets.token_hex(6)}"
-        how = f"TEMPLATE {template}"
-        if template == "template0":
-            how += f" ENCODING '{encoding}' LOCALE '{locale}'"
-        self.execute(f"CREATE DATABASE {name} {how}")
+        what = f"TEMPLATE {template}" if template else f"TEMPLATE template0 {how}"
+        self.execute(f"CREATE DATABASE {name} {what}")
         return name
 
     def drop(self, name: str) -> None:

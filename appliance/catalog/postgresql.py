@@ -35,6 +35,10 @@ _CONNECT: Final[dict[str, Any]] = {
 # Code point order is what prefixes are searched by, and what SQLite has.
 _COLLATIONS: Final = frozenset({"C", "POSIX", "C.UTF-8", "C.utf8"})
 
+_UNSUITABLE: Final = (
+    "the database must have encoding UTF8 and collation C, as CREATE DATABASE … LOCALE 'C' makes it"
+)
+
 
 def make_engine(url: sa.URL, password_file: Path | None) -> sa.Engine:
     """An engine that reads the password anew for every connection, and notices one that broke."""
@@ -47,39 +51,45 @@ def make_engine(url: sa.URL, password_file: Path | None) -> sa.Engine:
         max_overflow=4,
         pool_timeout=10,
     )
-    if password_file is not None:
-        sa.event.listen(engine, "do_connect", _with_password(password_file))
+    sa.event.listen(engine, "do_connect", _connecting(password_file))
     return engine
 
 
-def _with_password(path: Path) -> Callable[..., None]:
-    def add(_dialect: object, _record: object, _args: object, parameters: dict[str, Any]) -> None:
-        try:
-            parameters["password"] = path.read_text("utf-8").strip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CatalogueUnavailableError(
-                f"the password of the catalogue's database cannot be read: {type(error).__name__}",
-                key="catalogue.password_file",
-            ) from error
+def _connecting(password_file: Path | None) -> Callable[..., Any]:
+    def connect(dialect: Any, _record: object, arguments: Any, parameters: dict[str, Any]) -> Any:
+        if password_file is not None:
+            parameters["password"] = _password(password_file)
+        connection = dialect.connect(*arguments, **parameters)
+        if connection.info.parameter_status("server_encoding") != "UTF8":
+            connection.close()  # texts would come as bytes: nothing is read from it
+            raise CatalogueUnsuitableError(_UNSUITABLE, key="catalogue.url")
+        return connection
 
-    return add
+    return connect
+
+
+def _password(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogueUnavailableError(
+            f"the password of the catalogue's database cannot be read: {type(error).__name__}",
+            key="catalogue.password_file",
+        ) from error
 
 
 def check(connection: sa.Connection) -> None:
     """CatalogueUnsuitableError where the database would not behave as SQLite does."""
     row = connection.exec_driver_sql(
-        "SELECT current_setting('server_version_num')::int, pg_encoding_to_char(encoding), datcollate"
+        "SELECT current_setting('server_version_num')::int, datcollate, datlocprovider::text"
         " FROM pg_database WHERE datname = current_database()"
     ).one()
-    version, encoding, collation = row
+    version, collation, provider = row
     if version < LEAST:
         raise CatalogueUnsuitableError("PostgreSQL must be 15 or later", key="catalogue.url")
-    if encoding != "UTF8" or collation not in _COLLATIONS:
-        raise CatalogueUnsuitableError(
-            "the database must have encoding UTF8 and collation C: CREATE DATABASE … TEMPLATE template0"
-            " ENCODING 'UTF8' LOCALE 'C'",
-            key="catalogue.url",
-        )
+    # The builtin provider of PostgreSQL 17 has code point order alone; ICU has none of it.
+    if provider != "b" and not (provider == "c" and collation in _COLLATIONS):
+        raise CatalogueUnsuitableError(_UNSUITABLE, key="catalogue.url")
 
 
 def begin_write(connection: sa.Connection) -> None:
