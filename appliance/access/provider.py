@@ -14,7 +14,7 @@ import structlog
 from appliance.access import oidc
 from appliance.access.keyring import Keyring, Step
 from appliance.access.refusals import ProviderUnavailableError, TokenInvalidError
-from appliance.config.settings import OidcSettings
+from appliance.config.settings import ConfigError, OidcSettings
 
 log = structlog.get_logger()
 
@@ -23,13 +23,18 @@ FETCH_S: Final = 5.0  # for configuration and keys together
 
 
 class Provider:
-    """One provider: `claims` of its tokens. Everything on one event loop."""
+    """One provider: `claims` of its tokens. Everything on one event loop. ConfigError where `ca` is no authority."""
 
     def __init__(self, settings: OidcSettings, clock_s: Callable[[], float] = time.monotonic) -> None:
         self.settings = settings
         self._clock_s = clock_s
         self._keyring = Keyring(settings.usable_s)
-        self._tls = ssl.create_default_context(cafile=settings.ca)
+        try:
+            self._tls = ssl.create_default_context(cafile=settings.ca)
+        except OSError as error:  # also of what is no certificate
+            raise ConfigError(
+                f"access.oidc: the ca of {settings.name} cannot be read as certificates", key="access.oidc.ca"
+            ) from error
         self._fetching: asyncio.Task[None] | None = None
 
     async def claims(self, said: oidc.Head, token: str, now_s: float) -> dict[str, Any]:
@@ -40,7 +45,8 @@ class Provider:
         if said.algorithm not in self.settings.algorithms:
             raise TokenInvalidError("the token is not accepted")
         found = self._keyring.decide(said, self._clock_s())
-        if found.step is Step.FETCH:
+        under_way = self._fetching is not None and not self._fetching.done()
+        if found.step is Step.FETCH or (found.key is None and under_way):
             # Shielded: whoever else waits for the same answer still gets it when this caller goes away.
             await asyncio.shield(self._fetch())
             found = self._keyring.decide(said, self._clock_s())

@@ -2,7 +2,7 @@
 # The peers that the system tests and the figures meet, from Debian's packages. Does nothing where they are there.
 set -eu
 missing=
-for pair in sipp:sip-tester tshark:tshark baresip:baresip-core rtpengine:rtpengine-daemon \
+for pair in sipp:sip-tester tshark:tshark baresip:baresip-core rtpengine:rtpengine-daemon glewlwyd:glewlwyd \
   rsyslogd:rsyslog rsyslogd:rsyslog-gnutls; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
