@@ -25,6 +25,7 @@ AT_ONCE: Final = 64 << 20  # bytes; a table that is larger is written anew once 
 DAY_S: Final = 24 * 3600.0
 _WRITERS: Final = 0x656172776974  # the advisory lock of all writers: any number that is ours alone
 _LOCK_MS: Final = 10_000
+_SCRUB_LOCK_MS: Final = 1_000
 _CONNECT: Final[dict[str, Any]] = {
     "connect_timeout": 5,
     "application_name": "earwitness",
@@ -118,22 +119,29 @@ class Scrubber:
             wanted = state.get(connection, SCRUB_WANTED)
             if wanted is None:
                 return True
-            erased = int(wanted)
-            if self._seen_by_others(connection, erased):
-                return False
-            left = False
-            for table in self._tables:
-                if self._done_for.get(table, -1) < erased and not self._rewrite(connection, table, erased):
-                    left = True
+            # Who waits to lock a table keeps others from reading it.
+            connection.exec_driver_sql(f"SET lock_timeout = {_SCRUB_LOCK_MS}")
+            try:
+                return self._clean(connection, wanted)
+            finally:
+                connection.exec_driver_sql(f"SET lock_timeout = {_LOCK_MS}")
+
+    def _clean(self, connection: sa.Connection, wanted: str) -> bool:
+        erased = int(wanted)
+        if self._seen_by_others(connection, erased):
+            return False
+        due = [table for table in self._tables if self._done_for.get(table, -1) < erased]
+        done = [table for table in due if self._rewrite(connection, table, erased)]
+        if done:
             self._let_go_of_log(connection)
-            if left:
-                return False
-            # Only what this run knew of: an erasure that came meanwhile has a number of its own.
-            connection.execute(
-                sa.text('DELETE FROM "values" WHERE name = :name AND value = :value'),
-                {"name": SCRUB_WANTED, "value": wanted},
-            )
-            return state.get(connection, SCRUB_WANTED) is None
+        if done != due:
+            return False
+        # Only what this run knew of: an erasure that came meanwhile has a number of its own.
+        connection.execute(
+            sa.text('DELETE FROM "values" WHERE name = :name AND value = :value'),
+            {"name": SCRUB_WANTED, "value": wanted},
+        )
+        return state.get(connection, SCRUB_WANTED) is None
 
     def _seen_by_others(self, connection: sa.Connection, erased: int) -> bool:
         """Whether somebody still reads a state of before the erasure: VACUUM would keep the rows for them."""
