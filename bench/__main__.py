@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import audit, downloads, inline, keystore, rendering
+from bench import audit, downloads, inline, keystore, rendering, search
 from bench.capture import CaptureResult, measure
 from bench.machine import describe
 
@@ -87,7 +87,9 @@ def audited(arguments: argparse.Namespace, console: Console) -> object:
             f"Audit, {writers} at once: {found[f'appends_per_second_{writers}']:,.0f} durable appends a second, "
             f"{found[f'ratio_{writers}']:.2f} of bare write and fdatasync"
         )
-    lists = ", ".join(f"{name[5:-7]} {value:.1f}" for name, value in found.items() if name.endswith("_p95_ms"))
+    lists = ", ".join(
+        f"{name[5:-7]} {value:.1f}" for name, value in found.items() if name.endswith("_p95_ms")
+    )
     console.print(f"Audit at {found['entries']:,.0f} entries, p95 in ms: {lists}")
     return found
 
@@ -139,10 +141,38 @@ def download(arguments: argparse.Namespace, console: Console) -> object:
     return found
 
 
+def searching(arguments: argparse.Namespace, console: Console) -> object:
+    """Search and list among a million recordings, on both databases."""
+    with console.status("a catalogue of a million recordings; made once, in minutes") as status:
+        figures = search.run(arguments.recordings, arguments.queries, status.update)
+    shown = Table(
+        title=f"Search among {arguments.recordings:,} recordings of {search.data.TENANTS} tenants, within one of them",
+        title_justify="left",
+    )
+    for head in (
+        "",
+        "query",
+        "p50",
+        "p95",
+        f"must {search.MUST_MS:.0f} ms",
+        f"goal {search.GOAL_MS:.0f} ms",
+        "found",
+    ):
+        shown.add_column(head, justify="left" if head in ("", "query") else "right")
+    for one in figures:
+        reached = ("yes" if one.p95 <= most else "NO" for most in (search.MUST_MS, search.GOAL_MS))
+        shown.add_row(
+            one.database, one.query, f"{one.p50:.1f}", f"{one.p95:.1f}", *reached, f"{one.found:,.0f}"
+        )
+    console.print(shown)
+    return search.as_json(figures, arguments.recordings)
+
+
 SECTIONS: dict[str, Callable[[argparse.Namespace, Console], object]] = {
     "capture": capture,
     "inline": bridged,
     "rendering": render,
+    "search": searching,
     "keystore": keys,
     "audit": audited,
     "downloads": download,
@@ -159,6 +189,8 @@ def main() -> None:
     parser.add_argument("--calls", type=int, nargs="*", default=[100, 500, 1000])
     parser.add_argument("--bridged", type=int, default=100, help="inline calls at once")
     parser.add_argument("--seconds", type=float, default=16.0, help="of sending, for each number of calls")
+    parser.add_argument("--recordings", type=int, default=1_000_000, help="in the catalogue that is searched")
+    parser.add_argument("--queries", type=int, default=200, help="of each kind")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     console = Console()
