@@ -262,6 +262,8 @@ class Gate(grpc.aio.ServerInterceptor):
             yield
         except asyncio.CancelledError:
             if found:
+                if task is not None:
+                    task.uncancel()  # it was ours, and ends here
                 raise found[0] from None
             raise
         finally:
