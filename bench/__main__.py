@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import audit, downloads, inline, keystore, rendering, search
+from bench import audit, contracts, downloads, inline, keystore, rendering, search
 from bench.capture import CaptureResult, measure
 from bench.machine import describe
 
@@ -141,6 +141,21 @@ def download(arguments: argparse.Namespace, console: Console) -> object:
     return found
 
 
+def contracted(arguments: argparse.Namespace, console: Console) -> object:
+    """Pages and changes with many tenants, lines and agents."""
+    with console.status("a hundred tenants, a thousand lines, ten thousand agents"):
+        found = contracts.run()
+    shown = Table(title="100 tenants, 1,000 lines, 10,000 agents: ms a call, over TLS", title_justify="left")
+    for head in ("call", "p50", "p95"):
+        shown.add_column(head, justify="left" if head == "call" else "right")
+    for one in found["calls"]:
+        shown.add_row(one["call"], f"{one['p50']:.1f}", f"{one['p95']:.1f}")
+    for name, grown in found["made_ms"].items():
+        shown.add_row(f"{name}: first, last 50", f"{grown['first']:.1f}", f"{grown['last']:.1f}")
+    console.print(shown)
+    return found
+
+
 def searching(arguments: argparse.Namespace, console: Console) -> object:
     """Search and list among a million recordings, on both databases."""
     with console.status("a catalogue of a million recordings; made once, in minutes") as status:
@@ -176,6 +191,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace, Console], object]] = {
     "keystore": keys,
     "audit": audited,
     "downloads": download,
+    "contracts": contracted,
 }
 """Each prints its figures and returns what goes into the results file under its name."""
 

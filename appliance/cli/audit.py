@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from appliance.audit import verifier
 from appliance.cli import auditexport, output
 from appliance.cli.connection import bare, tenant_parent
 from appliance.cli.context import CALL_TIMEOUT_S, JsonOption, TenantOption, box
 from appliance.cli.exits import Exit, Failure
 from earwitness.v1 import audit_pb2 as pb
+from earwitness.verify import log
 
 app = typer.Typer(help="The audit log: who did what, and proof of it.", no_args_is_help=True)
 
@@ -160,9 +160,9 @@ def verify(
 ) -> None:
     """Hold a log against its checkpoints, offline, and say what is wrong and where. Exit code 6: something is."""
     try:
-        keys = [verifier.Key.read(_key_text(one)) for one in key]
-        report = verifier.verify(path, keys, checkpoint or [])
-    except (verifier.UnreadableError, OSError) as error:
+        keys = [log.VerifierKey.parse(_key_text(one)) for one in key]
+        report = log.verify(path, keys, checkpoint or [])
+    except (log.UnreadableError, OSError) as error:
         raise Failure(Exit.USAGE, str(error), "AUDIT_UNREADABLE") from error
     if json:
         output.print_json(
@@ -184,7 +184,7 @@ def verify(
         raise typer.Exit(Exit.NOT_INTACT)
 
 
-def _verdict(report: verifier.Report) -> str:
+def _verdict(report: log.Report) -> str:
     if not report.whole:
         return "NOT INTACT: this is not the log that was signed."
     withheld = f" {report.withheld:,} lines are withheld, their hashes hold." if report.withheld else ""

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from earwitness.verify import log
 from earwitness.verify.evidence import MAX_BYTES, Evidence, EvidenceError
 from earwitness.verify.index import (
     IndexUnreadableError,
@@ -41,15 +42,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keys", type=Path, help="the box's public keys (JSON)")
     parser.add_argument("--evidence", type=Path, help="evidence of the one FILE; else FILE.evidence.json")
     parser.add_argument("--json", action="store_true", help="one JSON object a file")
+    parser.add_argument("--audit", type=Path, metavar="LOG", help="an exported audit log, to be verified")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        action="append",
+        default=[],
+        help="one that was kept elsewhere, for --audit",
+    )
     parser.add_argument("--index", type=Path, help="a list of recordings (JSON), held against --log")
     parser.add_argument("--log", type=Path, help="an exported audit log, verified before")
     options = parser.parse_args(arguments)
     if (options.index is None) != (options.log is None):
         parser.error("--index and --log go together")
+    if options.audit is not None and options.keys is not None and not (options.files or options.index):
+        return verify_log(options.audit, options.keys, options.checkpoint)
     if options.index is not None and not options.files:
         return verify_index(options.index, options.log, as_json=options.json)
     if not options.files or options.keys is None or options.index is not None:
-        parser.error("name FILEs and --keys, or --index and --log")
+        parser.error("name FILEs and --keys, or --audit and --keys, or --index and --log")
     if options.evidence is not None and len(options.files) > 1:
         parser.error("--evidence goes with one FILE")
     return verify_all(options.files, options.keys, options.evidence, as_json=options.json)
@@ -76,6 +87,24 @@ def verify_all(files: Sequence[Path], keys_file: Path, evidence: Path | None, *,
     if len(found) > 1 and not as_json:
         sys.stdout.write(_order(found) + "\n")
     return worst
+
+
+def verify_log(path: Path, keys_file: Path, checkpoints: Sequence[Path]) -> int:
+    """Hold an exported log against its checkpoints and those kept elsewhere, and print; gives the exit code."""
+    try:
+        keys = BoxKeys.parse(keys_file.read_text("utf-8")).audit
+        report = log.verify(path, keys, checkpoints)
+    except (OSError, log.UnreadableError, UnicodeDecodeError) as error:
+        sys.stderr.write(f"{path}: {_why(error)}\n")
+        return 2
+    sys.stdout.write(
+        f"{path.name}: {report.size} entries, {report.checkpoints} checkpoints, "
+        f"{'they agree' if report.whole else 'NOT as it was signed'}\n"
+    )
+    for one in report.findings:
+        place = f" (entry {one.index})" if one.index >= 0 else ""
+        sys.stdout.write(f"  WRONG      {one.kind}: {one.message}{place}\n")
+    return 0 if report.whole else 1
 
 
 def verify_index(index: Path, log: Path, *, as_json: bool) -> int:

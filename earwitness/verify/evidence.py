@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from earwitness.verify.notes import Checkpoint, NoteError, VerifierKey, open_checkpoint
+from earwitness.verify.notes import Checkpoint, NoteError, UnreadableError, VerifierKey, open_checkpoint
 from earwitness.verify.proofs import MAX_PROOF, included, leaf_hash
 
 FORMAT: Final = "earwitness evidence v1"
@@ -16,7 +16,7 @@ MAX_BYTES: Final = 1 << 20
 MAX_GAPS: Final = 10_000
 
 
-class EvidenceError(ValueError):
+class EvidenceError(UnreadableError):
     """The evidence cannot be read, or does not hold; `code` is a stable word."""
 
     def __init__(self, code: str, sentence: str) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from earwitness.verify.notes import UnreadableError
 from earwitness.verify.sealed import Finding
 
 MAX_LINE: Final = 65_536
@@ -21,7 +22,7 @@ _SEGMENT = re.compile(r"entries-\d{6}\.jsonl")
 _NAME = re.compile(r"tenants/(?:[a-z2-7]{26}|-)/recordings/([a-z2-7]{26})")
 
 
-class IndexUnreadableError(ValueError):
+class IndexUnreadableError(UnreadableError):
     """The list or the log cannot be read as one."""
 
 

@@ -6,13 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import Final, Self, TypeGuard
 
-from earwitness.verify.notes import NoteError, VerifierKey
+from earwitness.verify.notes import NoteError, UnreadableError, VerifierKey
 
 FORMAT: Final = "earwitness box keys v1"
 MAX_BYTES: Final = 65_536
 
 
-class KeysError(ValueError):
+class KeysError(UnreadableError):
     """The file of keys cannot be used."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,11 +13,18 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 MAX_NOTE: Final = 65_536
+MAX_NAME: Final = 200  # characters of a key's name
+LOG_NAME: Final = re.compile(r"(.+?/audit)(?:/([1-9]\d{0,8}))?")
+"""Name of a log, and its generation from the second on."""
 _ED25519: Final = b"\1"
 _DASH: Final = "\u2014 "
 
 
-class NoteError(ValueError):
+class UnreadableError(ValueError):
+    """What should be verified, or verified with, cannot be read as that. The message says what and why."""
+
+
+class NoteError(UnreadableError):
     """The text is no note, no checkpoint, or its signature does not hold."""
 
 
@@ -29,19 +37,27 @@ class VerifierKey:
 
     @classmethod
     def parse(cls, text: str) -> VerifierKey:
+        """NoteError says what is wrong with it."""
+        parts = text.strip().split("+", 2)
         try:
-            name, digest, encoded = text.strip().split("+", 2)
-            raw = base64.b64decode(encoded, validate=True)
-        except (ValueError, binascii.Error):
-            raise NoteError("a key has the form name+hash+base64") from None
-        key = cls(name, raw[1:])
-        if raw[:1] != _ED25519 or len(raw) != 33 or key.hash.hex() != digest.lower():
-            raise NoteError("the key is not an Ed25519 key, or its hash is that of another")
+            raw = base64.b64decode(parts[2], validate=True) if len(parts) == 3 else b""
+        except (binascii.Error, ValueError):
+            raw = b""
+        if len(raw) != 33 or raw[:1] != _ED25519 or not 0 < len(parts[0]) <= MAX_NAME:
+            raise NoteError("not a verifier key: should be name+hash+base64 of an Ed25519 key")
+        key = cls(parts[0], raw[1:])
+        if key.id_under(key.name).hex() != parts[1].lower():
+            raise NoteError("the hash in the verifier key is not that of the key")
         return key
 
-    @property
-    def hash(self) -> bytes:
-        return hashlib.sha256(self.name.encode() + b"\n" + _ED25519 + self.public).digest()[:4]
+    def id_under(self, name: str) -> bytes:
+        """What names this key in a signature, under that name."""
+        return hashlib.sha256(name.encode() + b"\n" + _ED25519 + self.public).digest()[:4]
+
+    def log(self) -> str:
+        """The name without its generation."""
+        found = LOG_NAME.fullmatch(self.name)
+        return found[1] if found else self.name
 
 
 @dataclass(frozen=True)
@@ -82,7 +98,7 @@ def _signs(line: str, text: str, key: VerifierKey) -> bool:
         raw = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         return False
-    if name != key.name or raw[:4] != key.hash:
+    if name != key.name or raw[:4] != key.id_under(name):
         return False
     try:
         Ed25519PublicKey.from_public_bytes(key.public).verify(raw[4:], text.encode())

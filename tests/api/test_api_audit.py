@@ -12,10 +12,10 @@ from appliance.access import identities, pki
 from appliance.access.identities import Role
 from appliance.audit import tree
 from appliance.audit.note import Verifier, open_note
-from appliance.audit.verifier import Key, verify
 from appliance.model import new_id
 from earwitness.v1 import audit_pb2 as pb
 from earwitness.v1 import tenants_pb2
+from earwitness.verify.log import VerifierKey, verify
 
 LIST = tenants_pb2.ListTenantsRequest()
 
@@ -201,7 +201,7 @@ def written(client, folder, parent: str = "tenants/-", start: int = 0) -> pb.Aud
 def test_an_export_verifies_offline(box, two, tmp_path):
     first, second = two
     header = written(box.client(), tmp_path / "all")
-    key = Key.read(header.verifier_key)
+    key = VerifierKey.parse(header.verifier_key)
     report = verify(tmp_path / "all", [key])
     assert report.whole and (report.size, report.newest, report.withheld) == (header.size, header.size, 0)
     auditor = of_tenant(box, "auditor", first, Role.AUDITOR)

@@ -223,3 +223,21 @@ def test_entries_come_again_with_a_catalogue_that_was_lost(ground, sealing):
     text = evidence_of(box, client, first.name[:26])
     first.with_name(f"{first.name}.evidence.json").write_text(text, "utf-8")
     assert codes(first, keys) == []
+
+
+def test_the_log_itself_offline_with_the_same_keys(ground, tmp_path, capsys):
+    box, _, _, keys = ground
+    folder = tmp_path / "log"
+    folder.mkdir()
+    box.control.trail.log.sign()
+    for path in (box.layout.control / "audit").glob("*"):
+        if path.name.startswith(("entries-", "leaves-", "checkpoint")):
+            (folder / path.name).write_bytes(path.read_bytes())
+    assert main(["--audit", str(folder), "--keys", str(keys)]) == 0
+    assert "they agree" in capsys.readouterr().out
+    entries = folder / "entries-000001.jsonl"
+    entries = entries if entries.exists() else next(folder.glob("entries-*"))
+    entries.write_bytes(entries.read_bytes().replace(b'"admin"', b'"nimda"', 1))
+    assert main(["--audit", str(folder), "--keys", str(keys)]) == 1
+    assert "WRONG" in capsys.readouterr().out
+    assert main(["--audit", str(tmp_path / "none"), "--keys", str(keys)]) == 2

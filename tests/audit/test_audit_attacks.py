@@ -18,8 +18,8 @@ from appliance.audit.errors import AuditUnavailableError
 from appliance.audit.note import Signer
 from appliance.audit.segments import Tail
 from appliance.audit.trail import Trail
-from appliance.audit.verifier import Key, Report, UnreadableError, verify
 from appliance.process.status import Status
+from earwitness.verify.log import Report, UnreadableError, VerifierKey, verify
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def control(tmp_path: Path) -> Path:
 
 def checked(control: Path, *kept: str, path: Path | None = None) -> Report:
     home = control.parent
-    key = Key.read((home / "vkey").read_text())
+    key = VerifierKey.parse((home / "vkey").read_text())
     return verify(path or control / "audit", [key], [home / one for one in kept])
 
 
@@ -250,7 +250,7 @@ def test_nonsense_is_no_log(control, tmp_path):
             checked(control, path=path)
     for key in ("", "a+b", "a+b+c", "x+00000000+" + "A" * 44, "\u00e9" * 300):
         with pytest.raises(UnreadableError):
-            Key.read(key)
+            VerifierKey.parse(key)
     with pytest.raises(UnreadableError):
         checked(control, "no such file")
     (tmp_path / "bad.note").write_bytes(b"\xff\n\n\n" * 50)
@@ -278,7 +278,7 @@ def test_kill_in_the_middle_of_appends(tmp_path):
     status = Status()
     trail = Trail(control, status)
     assert not [one for one in status.conditions() if one.type == "AuditRolledBack"]
-    key = Key.read(str(trail.log.signer.verifier))
+    key = VerifierKey.parse(str(trail.log.signer.verifier))
     trail.close()
     found = [one["request"] for one in kit.records(control) if one["what"] == "asked"]
     assert acknowledged <= set(found) and len(found) == len(set(found))
@@ -312,7 +312,7 @@ def test_a_disk_that_is_really_full(tmp_path):
         ballast.unlink()
         trail.write({"what": "asked", "request": "again"}, durable=True)
         assert not status.conditions()
-        key = Key.read(str(trail.log.signer.verifier))
+        key = VerifierKey.parse(str(trail.log.signer.verifier))
         trail.close()
         found = [one["request"] for one in kit.records(control)]
         assert found == [f"r{n}" for n in range(written)] + ["again"]

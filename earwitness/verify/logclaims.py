@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -18,15 +17,12 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from earwitness.verify.notes import LOG_NAME, UnreadableError, VerifierKey
+
 MAX_LINE: Final = 1 << 16
 MAX_FINDINGS: Final = 1000
 MAX_NOTE: Final = 1 << 16
 _BLOCK: Final = 1 << 20
-_NAME = re.compile(r"(.+?/audit)(?:/([1-9]\d{0,8}))?")
-
-
-class UnreadableError(Exception):
-    """What should be verified, or verified with, cannot be read as that. The message says what and why."""
 
 
 @dataclass(frozen=True)
@@ -36,37 +32,6 @@ class Finding:
     kind: str
     message: str
     index: int = -1
-
-
-@dataclass(frozen=True)
-class Key:
-    """A verifier key: a name and 32 bytes."""
-
-    name: str
-    public: bytes
-
-    @classmethod
-    def read(cls, text: str) -> Key:
-        """From name+hash+base64; UnreadableError."""
-        parts = text.strip().split("+", 2)
-        try:
-            raw = base64.b64decode(parts[2], validate=True) if len(parts) == 3 else b""
-        except (binascii.Error, ValueError):
-            raw = b""
-        if len(raw) != 33 or raw[0] != 1 or not parts[0] or len(parts[0]) > 200:
-            raise UnreadableError("not a verifier key: should be name+hash+base64 of an Ed25519 key")
-        made = cls(parts[0], raw[1:])
-        if made.id_under(made.name).hex() != parts[1]:
-            raise UnreadableError("the hash in the verifier key is not that of the key")
-        return made
-
-    def id_under(self, name: str) -> bytes:
-        return hashlib.sha256(name.encode() + b"\n\x01" + self.public).digest()[:4]
-
-    def log(self) -> str:
-        """The name without its generation."""
-        found = _NAME.fullmatch(self.name)
-        return found[1] if found else self.name
 
 
 @dataclass(frozen=True)
@@ -120,7 +85,7 @@ class Lines:
                         held = b""
 
 
-def claims_of(path: Path, keys: Sequence[Key], report: Report) -> list[Claim]:
+def claims_of(path: Path, keys: Sequence[VerifierKey], report: Report) -> list[Claim]:
     """The log's own checkpoints."""
     found: list[Claim] = []
     for name in ("checkpoints.jsonl", "checkpoint"):
@@ -131,7 +96,7 @@ def claims_of(path: Path, keys: Sequence[Key], report: Report) -> list[Claim]:
     return found
 
 
-def kept_claims(path: Path, keys: Sequence[Key], report: Report) -> list[Claim]:
+def kept_claims(path: Path, keys: Sequence[VerifierKey], report: Report) -> list[Claim]:
     """Checkpoints kept elsewhere: a note, or lines of the form of checkpoints.jsonl."""
     try:
         with path.open("rb") as file:
@@ -156,7 +121,7 @@ def _note_of(line: bytes) -> str:
     return note if isinstance(note, str) else ""
 
 
-def _claim(note: str, source: str, keys: Sequence[Key], report: Report) -> list[Claim]:
+def _claim(note: str, source: str, keys: Sequence[VerifierKey], report: Report) -> list[Claim]:
     """A checkpoint whose signature holds; else a finding."""
     text, gap, signatures = note.rpartition("\n\n")
     rows = text.split("\n")
@@ -168,7 +133,7 @@ def _claim(note: str, source: str, keys: Sequence[Key], report: Report) -> list[
     except (binascii.Error, ValueError):
         root = b""
     origin = rows[0]
-    named = _NAME.fullmatch(origin)
+    named = LOG_NAME.fullmatch(origin)
     for key in keys:
         if len(root) == 32 and named and named[1] == key.log():
             if _signed(key, origin, text + "\n", signatures):
@@ -179,7 +144,7 @@ def _claim(note: str, source: str, keys: Sequence[Key], report: Report) -> list[
     return []
 
 
-def _signed(key: Key, origin: str, text: str, signatures: str) -> bool:
+def _signed(key: VerifierKey, origin: str, text: str, signatures: str) -> bool:
     public = Ed25519PublicKey.from_public_bytes(key.public)
     for row in signatures.split("\n")[:100]:
         name, _, code = row.removeprefix("\u2014 ").partition(" ")

@@ -12,19 +12,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from appliance.audit.verifierclaims import (
-    MAX_FINDINGS,
-    MAX_LINE,
-    Claim,
-    Key,
-    Lines,
-    Report,
-    UnreadableError,
-    claims_of,
-    kept_claims,
-)
+from earwitness.verify.logclaims import MAX_FINDINGS, MAX_LINE, Claim, Lines, Report, claims_of, kept_claims
+from earwitness.verify.notes import UnreadableError, VerifierKey
 
-__all__ = ["Key", "Report", "UnreadableError", "verify"]
+__all__ = ["Report", "UnreadableError", "VerifierKey", "verify"]
 
 _SEGMENT = re.compile(r"entries-\d{6}\.jsonl")
 _LEAVES = re.compile(r"leaves-(\d{1,9})")
@@ -65,7 +56,7 @@ class _Tree:
         return found
 
 
-def verify(path: Path, keys: Sequence[Key], kept: Sequence[Path] = ()) -> Report:
+def verify(path: Path, keys: Sequence[VerifierKey], kept: Sequence[Path] = ()) -> Report:
     """Hold a log (a directory of its files, or one file of entries) against its checkpoints and those kept elsewhere.
 
     UnreadableError where the path is no log, or a kept checkpoint no file.
