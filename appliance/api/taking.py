@@ -16,7 +16,7 @@ from appliance.api.vault import VaultReader
 from appliance.api.witness import Witness
 from appliance.catalog import events, recordings, state, witnessed
 from appliance.catalog.events import Event, EventType
-from appliance.catalog.records import Description, Held, Recording, State
+from appliance.catalog.records import UNREADABLE, Description, Held, Recording, State
 from appliance.catalog.witnessed import Witnessed
 from appliance.model import CorruptError, EarwitnessError, Kind
 
@@ -68,7 +68,8 @@ class Taker:
         wanted = await self._wants_content(held, position, anew)
         description = await self._describe(held, later) if wanted else None
 
-        entry = await self._said(held, position, description) if witnesses else None
+        says = witnesses or await self._says_more(held, description)
+        entry = await self._said(held, position, description) if says else None
 
         def work(connection: sa.Connection) -> bool:
             if entry is not None:
@@ -100,6 +101,13 @@ class Taker:
             # What was deleted is overwritten in the database; its traces in the log go with the log.
             self.scrub_wanted = not await self._store.scrub_soon()
         return description
+
+    async def _says_more(self, held: Held, description: Description | None) -> bool:
+        """Whether the gaps of a recording are known now, and were not when it was written down: its keys were locked."""
+        if description is None or held.state is not State.FILED or UNREADABLE in description.flags:
+            return False
+        known = await self._store.read(lambda connection: witnessed.find(connection, held.recording_id))
+        return known is not None and known.gaps is None
 
     async def _said(self, held: Held, position: int, description: Description | None) -> Witnessed | None:
         """AuditUnavailableError; what the vault raises."""
