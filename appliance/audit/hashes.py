@@ -84,7 +84,7 @@ class Hashes:
                 if level == len(self._files):
                     self._open(level)
                 self._held[level] += one
-            if len(self._held[0]) >= _BATCH:
+            if self._held and len(self._held[0]) >= _BATCH:
                 self._flush()
 
     def flush(self) -> None:

@@ -39,6 +39,15 @@ def test_entries_are_lines_in_their_order_and_signed_at_the_end(tmp_path):
         assert log.sign().checkpoint.size == 15
 
 
+def test_a_log_of_nothing_starts_again(tmp_path):
+    for _ in range(3):
+        with kit.running(tmp_path) as log:
+            assert log.size == 0 and log.generation == 1
+    with kit.running(tmp_path) as log:
+        kit.write(log, 1)
+        assert log.size == 1
+
+
 def test_many_writers_share_what_they_wait_for_and_each_gets_its_number(tmp_path):
     with kit.running(tmp_path) as log:
         syncs = []
