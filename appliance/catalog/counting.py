@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import enum
 import zoneinfo
-from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -21,8 +20,12 @@ from appliance.catalog.searchtables import recording_tags
 
 MAX_GROUPS: Final = 4000  # eleven years of days
 _r = tables.recordings
-# Days of every zone begin at a quarter of an hour of UTC (the last that did not was Liberia's, until 1972).
-_QUARTER_NS: Final = 900 * 10**9
+_S: Final = 10**9
+_DAY_S: Final = 86400
+_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH: Final = date(1970, 1, 1)
+_AGES: Final = 200_000  # days
+_STRIDE_S: Final = 7 * _DAY_S  # no zone changes its offset and back within a week
 
 
 class By(enum.StrEnum):
@@ -97,20 +100,56 @@ def count(
 def _days(
     connection: sa.Connection, tests: list[sa.ColumnElement[bool]], time_zone: zoneinfo.ZoneInfo
 ) -> list[Group]:
-    quarter = (_r.c.start_ns - _r.c.start_ns % _QUARTER_NS).label("quarter")
-    query = (
-        sa.select(quarter, sa.func.count().label("n"), sa.func.sum(_r.c.duration_ns).label("ns"))
-        .where(*tests)
-        .group_by(quarter)
+    bounds = sa.select(sa.func.min(_r.c.start_ns), sa.func.max(_r.c.start_ns)).where(*tests)
+    first, last = connection.execute(bounds).one()
+    if first is None:
+        return []
+    # A day of the zone is a day of UTC moved by an offset, which is the same for months: the database can say which.
+    steps = _offsets(time_zone, first // _S, last // _S)
+    second = _r.c.start_ns // _S
+    local = (
+        sa.case(
+            *((second < until_s, second + offset_s) for until_s, offset_s in steps[:-1]),
+            else_=second + steps[-1][1],
+        )
+        if len(steps) > 1
+        else second + steps[0][1]
     )
-    found: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for row in connection.execute(query):
-        day = found[
-            datetime.fromtimestamp(row.quarter // 10**9, UTC).astimezone(time_zone).date().isoformat()
-        ]
-        day[0] += row.n
-        day[1] += int(row.ns)
-    return [Group(day, *sums) for day, sums in sorted(found.items())]
+    # Division cuts towards zero in both databases, so it is kept above it: times of the catalogue begin in 1677.
+    day = ((local + _AGES * _DAY_S) // _DAY_S).label("day")
+    query = (
+        sa.select(day, sa.func.count().label("n"), sa.func.sum(_r.c.duration_ns).label("ns"))
+        .where(*tests)
+        .group_by(sa.literal_column("1"))
+        .order_by(sa.literal_column("1"))
+    )
+    return [
+        Group((_EPOCH + timedelta(days=int(row.day) - _AGES)).isoformat(), row.n, int(row.ns))
+        for row in connection.execute(query)
+    ]
+
+
+def _offsets(time_zone: zoneinfo.ZoneInfo, first_s: int, last_s: int) -> list[tuple[int, int]]:
+    """Until when (exclusive; seconds since the Unix epoch) which offset from UTC holds, from the first time to the last."""
+
+    def offset(at_s: int) -> int:
+        there = (_START + timedelta(seconds=at_s)).astimezone(time_zone).utcoffset()
+        return 0 if there is None else round(there.total_seconds())
+
+    found: list[tuple[int, int]] = []
+    at_s, now = first_s, offset(first_s)
+    while at_s < last_s:
+        next_s = min(at_s + _STRIDE_S, last_s)
+        if offset(next_s) == now:
+            at_s = next_s
+            continue
+        low, high = at_s, next_s  # it changes after one, and not after the other
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if offset(middle) == now else (low, middle)
+        found.append((high, now))
+        at_s, now = high, offset(high)
+    return [*found, (last_s + 1, now)]
 
 
 def _groups(connection: sa.Connection, tests: list[sa.ColumnElement[bool]], by: By) -> list[Group]:

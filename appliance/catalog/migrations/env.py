@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from alembic import context
 
-from appliance.catalog import contracttables, granttables, searchtables  # noqa: F401 - their tables belong to the metadata
+from appliance.catalog import (  # noqa: F401 - their tables belong to the metadata
+    contracttables,
+    granttables,
+    operations,
+    searchtables,
+    witnessed,
+)
 from appliance.catalog.tables import metadata
 
 connection = context.config.attributes["connection"]
