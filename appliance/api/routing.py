@@ -13,6 +13,7 @@ from appliance.api.errors import RoutingUnwrittenError
 from appliance.api.store import Store
 from appliance.api.vault import Vault
 from appliance.catalog import tenants
+from appliance.catalog.routingtext import RoutingText
 from appliance.model import CorruptError, new_id
 from appliance.model.routing import Line, RoutingTable, Tenant
 
@@ -32,22 +33,21 @@ class Routing:
         self._path = path
         self._store = store
         self._lock = asyncio.Lock()
-        self._written: RoutingTable | None = None
+        self._text = RoutingText()
+        self._written = ""
 
     async def publish(self) -> None:
         """Write the table where it is not written yet; RoutingUnwrittenError. On disk when this returns."""
         async with self._lock:
-            table = await self._store.read(tenants.routing)
-            if table == self._written:
+            version, text = await self._store.read(self._text.of)
+            if text == self._written:
                 return
             try:
-                await asyncio.to_thread(_write, self._path, table)
+                await asyncio.to_thread(_write, self._path, text)
             except OSError as error:
                 raise RoutingUnwrittenError("the routing table cannot be written") from error
-            self._written = table
-            log.info(
-                "routing written", version=table.version, tenants=len(table.tenants), lines=len(table.lines)
-            )
+            self._written = text
+            log.info("routing written", version=version, size=len(text))
 
     async def restore(self) -> bool:
         """Give a catalogue without tenants those of the written table; False where there is none either."""
@@ -91,12 +91,12 @@ def _read(path: Path) -> RoutingTable | None:
         raise RoutingCorruptError("the routing table cannot be read", file=path.name) from None
 
 
-def _write(path: Path, table: RoutingTable) -> None:
+def _write(path: Path, text: str) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.new")
     scratch.unlink(missing_ok=True)
     with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640), "wb") as file:
-        file.write(table.model_dump_json().encode())
+        file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
     os.replace(scratch, path)

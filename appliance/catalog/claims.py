@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from appliance.model.routing import Line
 
@@ -13,15 +14,24 @@ _NATIONAL = 6  # digits that a number without its prefix has at least
 _COUNTRY_CODE = 3
 
 
+class Claimant(NamedTuple):
+    """What of a line says which numbers are its own."""
+
+    line_id: str
+    tenant_id: str
+    numbers: Sequence[str]
+    trunks: Sequence[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """`position` in the line's numbers is also `other`'s."""
 
     position: int
-    other: Line
+    other: Line | Claimant
 
 
-def conflict(line: Line, others: Iterable[Line]) -> Claim | None:
+def conflict(line: Line, others: Iterable[Line | Claimant]) -> Claim | None:
     """The first number that another line has, too.
 
     National and international spelling are one number (+441632960100, 00441632960100, 01632960100); prefixes are the same
@@ -35,12 +45,12 @@ def conflict(line: Line, others: Iterable[Line]) -> Claim | None:
     if not mine:
         return None
     for other in others:
-        if other.line_id == line.line_id or _apart(line, other):
+        if other.line_id == line.line_id:
             continue
         for number in other.numbers:
             normal = _normal(number)
             for position, own in mine.get(_bin(normal), ()):
-                if _same(own, normal):
+                if _same(own, normal) and not _apart(line, other):
                     return Claim(position, other)
     return None
 
@@ -75,7 +85,7 @@ def _same(one: str, other: str) -> bool:
     )
 
 
-def _apart(one: Line, other: Line) -> bool:
+def _apart(one: Line, other: Line | Claimant) -> bool:
     """Whether each is told by trunks of its own."""
     if not one.trunks or not other.trunks:
         return False

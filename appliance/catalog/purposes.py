@@ -87,7 +87,7 @@ def find(connection: sa.Connection, tenant_id: str, purpose_id: str) -> Purpose 
     row = connection.execute(
         sa.select(table).where(table.c.tenant_id == tenant_id, table.c.id == purpose_id)
     ).first()
-    return _purpose(row) if row is not None else None
+    return purpose_of(row) if row is not None else None
 
 
 def get(connection: sa.Connection, tenant_id: str, purpose_id: str, etag: str = "") -> Purpose:
@@ -114,7 +114,7 @@ def listed(
         query = query.where(table.c.tenant_id == tenant_id)
     if not archived:
         query = query.where(table.c.archive_ns.is_(None))
-    return [(row.ordinal, _purpose(row)) for row in connection.execute(query.limit(limit))]
+    return [(row.ordinal, purpose_of(row)) for row in connection.execute(query.limit(limit))]
 
 
 def check_stated(
@@ -147,7 +147,8 @@ def _note(connection: sa.Connection, purpose: Purpose, author: Author) -> None:
     versions.add(connection, Subject.PURPOSE, purpose.tenant_id, purpose.purpose_id, purpose, author)
 
 
-def _purpose(row: sa.Row[Any]) -> Purpose:
+def purpose_of(row: sa.Row[Any]) -> Purpose:
+    """A row of the table of purposes."""
     return Purpose(
         tenant_id=row.tenant_id,
         purpose_id=row.id,

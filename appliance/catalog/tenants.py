@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -21,7 +21,7 @@ from appliance.model.routing import Line, RoutingTable, Tenant
 
 _t = tables.tenants
 _l = tables.lines
-_VERSION = "routing-version"
+VERSION: Final = "routing-version"
 _RULES = frozenset({"inline", "keys", "rights", "agents", "auto_resume_s", "reminder_s", "purposes"})
 
 
@@ -124,7 +124,13 @@ def _check_catch_all(connection: sa.Connection, tenant_id: str) -> None:
 def _check_numbers(connection: sa.Connection, line: Line) -> None:
     if not line.numbers:
         return
-    claim = claims.conflict(line, list_lines(connection))
+    # Read without making lines of them: there may be thousands.
+    others = connection.execute(
+        sa.select(_l.c.id.label("line_id"), _l.c.tenant_id, _l.c.numbers, _l.c.trunks).order_by(
+            _l.c.create_ns, _l.c.id
+        )
+    )
+    claim = claims.conflict(line, (claims.Claimant(*row) for row in others))
     if claim is None:
         return
     field = f"line.numbers[{claim.position}]"
@@ -142,7 +148,7 @@ def get_tenant(connection: sa.Connection, tenant_id: str) -> Tenant:
     row = connection.execute(sa.select(_t).where(_t.c.id == tenant_id)).first()
     if row is None:
         raise TenantNotFoundError("no such tenant", tenant=tenant_id)
-    return _tenant(row)
+    return tenant_of(row)
 
 
 def get_line(connection: sa.Connection, line_id: str, tenant_id: str | None = None) -> Line:
@@ -153,14 +159,14 @@ def get_line(connection: sa.Connection, line_id: str, tenant_id: str | None = No
     row = connection.execute(query).first()
     if row is None:
         raise LineNotFoundError("no such line", line=line_id)
-    return _line(row)
+    return line_of(row)
 
 
 def list_tenants(
     connection: sa.Connection, limit: int | None = None, after: tuple[int, str] | None = None
 ) -> list[Tenant]:
     """Oldest first, after the (create_ns, id) of the last one of the page before."""
-    return [_tenant(row) for row in connection.execute(_page(_t, limit, after))]
+    return [tenant_of(row) for row in connection.execute(_page(_t, limit, after))]
 
 
 def list_lines(
@@ -173,13 +179,13 @@ def list_lines(
     query = _page(_l, limit, after)
     if tenant_id is not None:
         query = query.where(_l.c.tenant_id == tenant_id)
-    return [_line(row) for row in connection.execute(query)]
+    return [line_of(row) for row in connection.execute(query)]
 
 
 def routing(connection: sa.Connection) -> RoutingTable:
     """Everything signaling needs."""
     return RoutingTable(
-        version=state.get_int(connection, _VERSION),
+        version=state.get_int(connection, VERSION),
         tenants=tuple(list_tenants(connection)),
         lines=tuple(list_lines(connection)),
         purposes=tuple(one for _, one in purposes.listed(connection, None)),
@@ -200,7 +206,7 @@ def restore(connection: sa.Connection, table: RoutingTable) -> None:
         _insert(connection, line)  # as they were: what would be refused today was in force
         for purpose_id in stated_by(line):
             _put_stated(connection, line, purpose_id)
-    state.put_int(connection, _VERSION, max(table.version, state.get_int(connection, _VERSION)))
+    state.put_int(connection, VERSION, max(table.version, state.get_int(connection, VERSION)))
 
 
 def _put_stated(connection: sa.Connection, line: Line, purpose_id: str) -> None:
@@ -238,7 +244,7 @@ def _line_changed(connection: sa.Connection, line: Line, author: Author) -> None
 
 def changed(connection: sa.Connection) -> None:
     """The routing table is another one from here on."""
-    state.put_int(connection, _VERSION, state.get_int(connection, _VERSION) + 1)
+    state.put_int(connection, VERSION, state.get_int(connection, VERSION) + 1)
 
 
 def _page(table: sa.Table, limit: int | None, after: tuple[int, str] | None) -> sa.Select[Any]:
@@ -249,7 +255,8 @@ def _page(table: sa.Table, limit: int | None, after: tuple[int, str] | None) -> 
     return query
 
 
-def _tenant(row: sa.Row[Any]) -> Tenant:
+def tenant_of(row: sa.Row[Any]) -> Tenant:
+    """A row of the table of tenants."""
     return Tenant(
         tenant_id=row.id,
         display_name=row.display_name,
@@ -285,7 +292,8 @@ def _columns(line: Line) -> dict[str, Any]:
     }
 
 
-def _line(row: sa.Row[Any]) -> Line:
+def line_of(row: sa.Row[Any]) -> Line:
+    """A row of the table of lines."""
     return Line.model_validate(
         {
             **{name: value for name, value in row.rules.items() if name in _RULES},

@@ -22,6 +22,7 @@ from appliance.catalog.errors import (
     PromptShippedError,
     TenantNotFoundError,
 )
+from appliance.catalog.routingtext import RoutingText
 from appliance.model import new_id
 from appliance.model.prompt import Prompt
 from appliance.model.routing import (
@@ -33,6 +34,7 @@ from appliance.model.routing import (
     Line,
     PromptRef,
     Rights,
+    RoutingTable,
     Target,
     Tenant,
 )
@@ -313,3 +315,28 @@ def test_lines_from_before_have_no_rules(tmp_path):
         alembic.command.downgrade(config, "0002")
         assert "rules" not in {column["name"] for column in sa.inspect(connection).get_columns("lines")}
     new.close()
+
+
+def test_the_routing_table_is_written_as_it_is_read(two):
+    """Row by row, and remembered: always what the model would write."""
+    text = RoutingText()
+
+    def same() -> None:
+        with two.read() as connection:
+            version, written = text.of(connection)
+            table = tenants.routing(connection)
+        assert (version, written) == (table.version, table.model_dump_json())
+        assert RoutingTable.model_validate_json(written) == table
+
+    same()
+    first = line(numbers=("+441632960001",), trunks=("192.0.2.1",))
+    for change in (
+        lambda connection: tenants.add_line(connection, first),
+        lambda connection: tenants.update_line(
+            connection, first.model_copy(update={"display_name": 'Ä "x"'})
+        ),
+        lambda connection: tenants.add_line(connection, line(numbers=("+441632960002",))),
+    ):
+        with two.write() as connection:
+            change(connection)
+        same()

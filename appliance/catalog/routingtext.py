@@ -1,0 +1,65 @@
+"""The routing table as it is written, made anew only where a row changed: a box may have thousands of lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import BaseModel
+
+from appliance.catalog import purposes, state, tables, tenants
+
+
+class RoutingText:
+    """Remembers of each row what it was made into. For one caller at a time."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, ...], tuple[tuple[Any, ...], str]] = {}
+
+    def of(self, connection: sa.Connection) -> tuple[int, str]:
+        """Version and JSON of a `RoutingTable`."""
+        kept = self._kept
+        self._kept = {}
+
+        def some(query: sa.Select[Any], key: Callable[[Any], tuple[str, ...]], make: Any) -> str:
+            return ",".join(self._parts(kept, connection.execute(query), key, make))
+
+        lines, people = tables.lines, tables.tenants
+        version = state.get_int(connection, tenants.VERSION)
+        texts = (
+            some(
+                sa.select(people).order_by(people.c.create_ns, people.c.id),
+                lambda row: ("tenant", row.id),
+                tenants.tenant_of,
+            ),
+            some(
+                sa.select(lines).order_by(lines.c.create_ns, lines.c.id),
+                lambda row: ("line", row.id),
+                tenants.line_of,
+            ),
+            some(
+                sa.select(purposes.table).order_by(purposes.table.c.tenant_id, purposes.table.c.ordinal),
+                lambda row: ("purpose", row.tenant_id, row.id),
+                purposes.purpose_of,
+            ),
+        )
+        return (
+            version,
+            f'{{"version":{version},"tenants":[{texts[0]}],"lines":[{texts[1]}],"purposes":[{texts[2]}]}}',
+        )
+
+    def _parts(
+        self,
+        kept: dict[tuple[str, ...], tuple[tuple[Any, ...], str]],
+        rows: Iterable[Any],
+        key: Callable[[Any], tuple[str, ...]],
+        make: Callable[[Any], BaseModel],
+    ) -> Iterable[str]:
+        for row in rows:
+            name, content = key(row), tuple(row)
+            known = kept.get(name)
+            if known is None or known[0] != content:
+                known = (content, make(row).model_dump_json())
+            self._kept[name] = known
+            yield known[1]
