@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -193,5 +194,6 @@ def as_json(figures: list[Figure], count: int) -> dict[str, object]:
         "tenants": data.TENANTS,
         "must_p95_ms": MUST_MS,
         "goal_p95_ms": GOAL_MS,
+        "busy": os.getloadavg()[0] > len(os.sched_getaffinity(0)),
         "queries": [asdict(one) for one in figures],
     }

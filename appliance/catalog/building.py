@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from appliance.catalog import tables
+from appliance.catalog.among import among
 from appliance.catalog.records import Certificate, MarkRow, PartyRow, Recording, State, TrackRow
 from appliance.catalog.searchtables import recording_tags
 from appliance.model import Direction, MarkKind, Role
@@ -21,7 +22,7 @@ def build(connection: sa.Connection, rows: Sequence[sa.Row[Any]], *, full: bool)
     def of(table: sa.Table, *order: sa.Column[Any]) -> dict[str, list[sa.Row[Any]]]:
         found: dict[str, list[sa.Row[Any]]] = defaultdict(list)
         if ids:
-            query = sa.select(table).where(table.c.recording_id.in_(ids)).order_by(*order)
+            query = sa.select(table).where(among(connection, table.c.recording_id, ids)).order_by(*order)
             for row in connection.execute(query):
                 found[row.recording_id].append(row)
         return found
@@ -32,7 +33,8 @@ def build(connection: sa.Connection, rows: Sequence[sa.Row[Any]], *, full: bool)
     some_identifiers = of(tables.identifiers, tables.identifiers.c.ordinal)
     some_flags = of(tables.flags, tables.flags.c.flag)
     some_tags = of(recording_tags, recording_tags.c.folded)
-    stones = of(tables.tombstones)
+    erased = any(row.state == State.ERASED.value for row in rows)
+    stones = of(tables.tombstones) if erased else {}
     return [
         Recording(
             recording_id=row.id,

@@ -13,8 +13,7 @@ import sqlalchemy as sa
 from appliance.catalog import tables
 from appliance.catalog.errors import TimeZoneError
 from appliance.catalog.filters import Node
-from appliance.catalog.lookup import Lookup
-from appliance.catalog.recording_filter import clause
+from appliance.catalog.recording_filter import conditions
 from appliance.catalog.records import State
 from appliance.catalog.searchtables import recording_tags
 
@@ -75,13 +74,9 @@ def count(
     show_deleted: bool = False,
 ) -> Counted:
     """Count what `recordings.search` would find. Days are in order, all else by how many, most first."""
-    tests: list[sa.ColumnElement[bool]] = []
-    if tenant_id is not None:
-        tests.append(_r.c.tenant_id == tenant_id)
+    tests = conditions(connection, tenant_id, where)
     if not show_deleted:
         tests.append(_r.c.state.in_([State.FILED.value, State.QUARANTINED.value]))
-    if where is not None:
-        tests.append(clause(where, Lookup(connection, tenant_id)))
     if by is By.DAY:
         groups = _days(connection, tests, time_zone)
     else:

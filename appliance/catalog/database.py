@@ -118,6 +118,9 @@ class Database:
                 raise CatalogueVersionError("the catalogue was written by a newer release", revision=present)
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
+            after = alembic.runtime.migration.MigrationContext.configure(connection).get_current_revision()
+        if after != present:
+            self.analyze()  # of a new index nothing is known yet
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:

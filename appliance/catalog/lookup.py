@@ -7,14 +7,14 @@ of the tenant that is asked about alone.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from appliance.catalog import tables, terms
+from appliance.catalog.among import among
 from appliance.catalog.database import numbering_of
 from appliance.catalog.numbering import Asked
 from appliance.catalog.searchtables import number_parts
@@ -27,6 +27,26 @@ COMMON: Final = 2000  # recordings from which on they are not gathered beforehan
 _LAST: Final = "\U0010ffff"  # sorts after all else, in every database
 _r = tables.recordings.c
 _t = terms.terms.c
+
+
+@dataclass(frozen=True)
+class Found:
+    """A clause. `rare`: it names few recordings by their numbers, so that no other index is wanted."""
+
+    clause: Clause
+    rare: bool = False
+
+
+def all_of(some: list[Found]) -> Found:
+    return Found(sa.and_(*(one.clause for one in some)), any(one.rare for one in some))
+
+
+def any_of(some: list[Found]) -> Found:
+    return Found(sa.or_(*(one.clause for one in some)), all(one.rare for one in some))
+
+
+def none_of(one: Found) -> Found:
+    return Found(sa.not_(one.clause))
 
 
 def is_(value: object) -> Test:
@@ -51,15 +71,15 @@ class Lookup:
         self._nos = terms.tenant_nos(connection, tenant_id)
         self._numbering = numbering_of(connection)
 
-    def terms(self, tests: Iterable[Test]) -> Clause:
+    def terms(self, tests: Iterable[Test]) -> Found:
         """Recordings that have a term for each of the tests."""
-        return sa.and_(*(self._term(test) for test in tests))
+        return all_of([self._term(test) for test in tests])
 
-    def _term(self, test: Test) -> Clause:
+    def _term(self, test: Test) -> Found:
         found = sa.select(_t.seq).where(self._mine(_t.tenant_no), test(_t.term))
         return self._either(found, lambda: self._asked_of_each(test))
 
-    def number(self, kind: str, wanted: Asked, anywhere: bool) -> Clause:
+    def number(self, kind: str, wanted: Asked, anywhere: bool) -> Found:
         """Recordings with a number: `kind` is one of `terms.NUMBER`, `terms.AGENT_NUMBER`."""
         plain = wanted.digits.lstrip("+")
         if anywhere:
@@ -76,11 +96,11 @@ class Lookup:
             return self._begins(kind, wanted.digits)
         return self._term(is_(kind + self._numbering.normal(wanted.digits)))
 
-    def _begins(self, kind: str, digits: str) -> Clause:
+    def _begins(self, kind: str, digits: str) -> Found:
         tests = [begins(kind + start) for start in self._numbering.starts(digits)]
-        return sa.or_(*map(self._term, tests))
+        return any_of([self._term(test) for test in tests])
 
-    def _part(self, kind: str, test: Test, pattern: str) -> Clause:
+    def _part(self, kind: str, test: Test, pattern: str) -> Found:
         parts = number_parts.c
         found = (
             sa.select(_t.seq)
@@ -96,7 +116,7 @@ class Lookup:
         )
         return self._either(found, lambda: self._asked_of_each(lambda column: column.like(pattern)))
 
-    def party(self, column: sa.Column[Any], test: Test) -> Clause:
+    def party(self, column: sa.Column[Any], test: Test) -> Found:
         """Recordings with a party that passes a test."""
         party = tables.parties.c
         found = (
@@ -110,31 +130,24 @@ class Lookup:
         of_each = sa.select(sa.literal(1)).where(party.recording_id == _r.id, test(column)).offset(0)
         return self._either(found, lambda: sa.exists(of_each.correlate(tables.recordings)))
 
-    def party_role(self, role: str) -> Clause:
+    def party_role(self, role: str) -> Found:
         """Nearly every recording has its parties: it is asked of each."""
         party = tables.parties.c
         of_each = sa.select(sa.literal(1)).where(party.recording_id == _r.id, party.role == role).offset(0)
-        return sa.exists(of_each.correlate(tables.recordings))
+        return Found(sa.exists(of_each.correlate(tables.recordings)))
 
     def _mine(self, column: sa.ColumnElement[Any]) -> Clause:
         return column == self._nos[0] if len(self._nos) == 1 else column.in_(self._nos)
 
-    def _either(self, found: sa.Select[Any], else_: Callable[[], Clause]) -> Clause:
+    def _either(self, found: sa.Select[Any], else_: Callable[[], Clause]) -> Found:
         if not self._nos:
-            return sa.false()
+            return Found(sa.false(), rare=True)
         some = self._connection.execute(found.limit(COMMON + 1)).scalars().all()
-        return else_() if len(some) > COMMON else self._one_of(sorted(set(some)))
+        if len(some) > COMMON:
+            return Found(else_())
+        return Found(among(self._connection, _r.seq, sorted(set(some))), rare=True)
 
     def _asked_of_each(self, test: Test) -> Clause:
         # OFFSET keeps PostgreSQL from making a join of it, through all of what is common.
         of_each = sa.select(sa.literal(1)).where(_t.seq == _r.seq, test(_t.term)).offset(0)
         return sa.exists(of_each.correlate(tables.recordings))
-
-    def _one_of(self, numbers: Sequence[int]) -> Clause:
-        """As one parameter, however many there are."""
-        if not numbers:
-            return sa.false()
-        if self._connection.dialect.name == "sqlite":
-            each = sa.func.json_each(json.dumps(numbers)).table_valued("value")
-            return _r.seq.in_(sa.select(each.c.value))
-        return _r.seq == sa.any_(sa.literal(list(numbers), ARRAY(sa.BigInteger)))

@@ -13,8 +13,7 @@ from appliance.catalog.building import build
 from appliance.catalog.database import erasing, numbering_of
 from appliance.catalog.errors import OrderError, RecordingNotFoundError
 from appliance.catalog.filters import Node
-from appliance.catalog.lookup import Lookup
-from appliance.catalog.recording_filter import clause
+from appliance.catalog.recording_filter import conditions
 from appliance.catalog.records import Description, Held, Recording, State, etag_of
 from appliance.catalog.searchtables import notes, recording_tags
 
@@ -238,15 +237,11 @@ def search(
     """
     column = _ORDER[order.field]
     # Sum and inequalities keep the planner from the indexes of these columns: the one of the order is the right one.
-    query = sa.select(_r).where(_r.c.seq + 0 <= bound).limit(limit)
-    if tenant_id is not None:
-        query = query.where(_r.c.tenant_id == tenant_id)
+    query = sa.select(_r).where(_r.c.seq + 0 <= bound, *conditions(connection, tenant_id, where)).limit(limit)
     if among is not None:
         query = query.where(_r.c.id.in_(among))
     if not show_deleted:
         query = query.where(_r.c.state != State.DELETED.value, _r.c.state != State.ERASED.value)
-    if where is not None:
-        query = query.where(clause(where, Lookup(connection, tenant_id)))
     if order.descending:
         query = query.order_by(column.desc(), _r.c.id.desc())
     else:
@@ -284,9 +279,7 @@ def count_matching(connection: sa.Connection, *, tenant_id: str, where: Node | N
 def _matching(
     connection: sa.Connection, query: sa.Select[Any], tenant_id: str, where: Node | None, bound: int | None
 ) -> sa.Select[Any]:
-    query = query.where(_r.c.tenant_id == tenant_id, _r.c.state != State.ERASED.value)
-    if where is not None:
-        query = query.where(clause(where, Lookup(connection, tenant_id)))
+    query = query.where(_r.c.state != State.ERASED.value, *conditions(connection, tenant_id, where))
     return query if bound is None else query.where(_r.c.seq + 0 <= bound)
 
 

@@ -13,12 +13,16 @@ down_revision = "0010"
 branch_labels = None
 depends_on = None
 
+_NAME = "ix_recordings_tenant_id_start_ns"
+
 
 def upgrade() -> None:
+    op.drop_index(_NAME, table_name="recordings")
     op.create_index(
-        "ix_recordings_count", "recordings", ["tenant_id", "start_ns", "state", "duration_ns"], unique=False
+        _NAME, "recordings", ["tenant_id", "start_ns", "id", "state", "duration_ns"], unique=False
     )
 
 
 def downgrade() -> None:
-    op.drop_index("ix_recordings_count", table_name="recordings")
+    op.drop_index(_NAME, table_name="recordings")
+    op.create_index(_NAME, "recordings", ["tenant_id", "start_ns", "id"], unique=False)
