@@ -227,7 +227,7 @@ def test_erase(box, filed, tmp_path):
     assert not erased.parties and not erased.call and not erased.HasField("duration")
     again = client.recordings.EraseRecording(request).recording
     assert again == erased and box.vault.erasures == 1, "twice is success, with the same certificate"
-    on_disk = b"".join(path.read_bytes() for path in (box.layout.control).iterdir())
+    on_disk = b"".join(path.read_bytes() for path in box.layout.control.rglob("*") if path.is_file())
     assert b"Lovelace" not in on_disk and b"lovelace" not in on_disk and b"1632960001" not in on_disk
     for call in (
         lambda: client.recordings.DeleteRecording(pb.DeleteRecordingRequest(name=name(filed))),
