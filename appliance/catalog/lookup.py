@@ -23,7 +23,11 @@ from appliance.catalog.values import Word
 Clause = sa.ColumnElement[bool]
 Test = Callable[[sa.ColumnElement[Any]], Clause]
 
-COMMON: Final = 2000  # recordings from which on they are not gathered beforehand
+# To gather costs as many rows as are found; to ask on the way costs those passed until there is a page of them. That
+# is even at the square root of a page times all recordings: at FEW of SMALL, at MANY of a million.
+FEW: Final = 700
+MANY: Final = 7_000
+SMALL: Final = 20_000  # recordings
 _LAST: Final = "\U0010ffff"  # sorts after all else, in every database
 _r = tables.recordings.c
 _t = terms.terms.c
@@ -70,6 +74,7 @@ class Lookup:
         self._tenant_id = tenant_id
         self._nos = terms.tenant_nos(connection, tenant_id)
         self._numbering = numbering_of(connection)
+        self._small: bool | None = None  # not known yet
 
     def terms(self, tests: Iterable[Test]) -> Found:
         """Recordings that have a term for each of the tests."""
@@ -142,10 +147,22 @@ class Lookup:
     def _either(self, found: sa.Select[Any], else_: Callable[[], Clause]) -> Found:
         if not self._nos:
             return Found(sa.false(), rare=True)
-        some = self._connection.execute(found.limit(COMMON + 1)).scalars().all()
-        if len(some) > COMMON:
-            return Found(else_())
-        return Found(among(self._connection, _r.seq, sorted(set(some))), rare=True)
+        for most in (FEW, MANY):
+            some = self._connection.execute(found.limit(most + 1)).scalars().all()
+            if len(some) <= most:
+                return Found(among(self._connection, _r.seq, sorted(set(some))), rare=True)
+            if self._is_small():
+                break
+        return Found(else_())
+
+    def _is_small(self) -> bool:
+        if self._small is None:
+            mine = sa.select(_r.id).limit(SMALL + 1)
+            if self._tenant_id is not None:
+                mine = mine.where(_r.tenant_id == self._tenant_id)
+            count = sa.select(sa.func.count()).select_from(mine.subquery())
+            self._small = int(self._connection.execute(count).scalar() or 0) <= SMALL
+        return self._small
 
     def _asked_of_each(self, test: Test) -> Clause:
         # OFFSET keeps PostgreSQL from making a join of it, through all of what is common.

@@ -354,11 +354,12 @@ additions_of_one = st.builds(
 )
 
 
-@pytest.mark.parametrize("common", [0, 4000])
+@pytest.mark.parametrize("bounds", [(700, 7000, 20_000), (0, 0, 20_000), (0, 1, 0)])
 @given(data=st.data())
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_sql_means_what_the_tree_means(common, data, database, make_held, make_description, monkeypatch):
-    monkeypatch.setattr(lookup, "COMMON", common)  # 0: whatever is found at all is common
+def test_sql_means_what_the_tree_means(bounds, data, database, make_held, make_description, monkeypatch):
+    for name, value in zip(("FEW", "MANY", "SMALL"), bounds, strict=True):
+        monkeypatch.setattr(lookup, name, value)  # 0: whatever is found at all is common
     made = data.draw(st.lists(contents(make_description), min_size=1, max_size=6))
     texts = data.draw(st.lists(FILTERS, min_size=1, max_size=6))
     tenant = new_id()  # each example has a tenant of its own, so that the database need not be new
