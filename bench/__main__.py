@@ -180,7 +180,10 @@ def searching(arguments: argparse.Namespace, console: Console) -> object:
             one.database, one.query, f"{one.p50:.1f}", f"{one.p95:.1f}", *reached, f"{one.found:,.0f}"
         )
     console.print(shown)
-    return search.as_json(figures, arguments.recordings)
+    found = search.as_json(figures, arguments.recordings)
+    if found["busy"]:
+        console.print("The machine had other work: read these figures as an upper bound.")
+    return found
 
 
 SECTIONS: dict[str, Callable[[argparse.Namespace, Console], object]] = {
