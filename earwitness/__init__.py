@@ -12,6 +12,7 @@ from earwitness.client import Client, connect
 from earwitness.downloads import FLAC, OGG, SEALED, WAV, DamagedError, Download, download
 from earwitness.errors import Details, details
 from earwitness.expirations import expiring
+from earwitness.paging import pages
 from earwitness.v1.events_pb2 import Event, EventType
 from earwitness.watching import watch_events
 
@@ -30,5 +31,6 @@ __all__ = [
     "details",
     "download",
     "expiring",
+    "pages",
     "watch_events",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from earwitness.client import Client
+from earwitness.paging import pages
 from earwitness.v1 import retention_pb2 as pb
 
 
@@ -16,9 +17,5 @@ def expiring(
     Under the policies of now and those that wait to take effect. What legal holds keep is not among them.
     """
     request = pb.ListExpiringRecordingsRequest(parent=parent, days=days, page_size=page_size)
-    while True:
-        answer = client.retention.ListExpiringRecordings(request)
+    for answer in pages(client.retention.ListExpiringRecordings, request):
         yield from answer.expiring_recordings
-        if not answer.next_page_token:
-            return
-        request.page_token = answer.next_page_token

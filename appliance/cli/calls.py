@@ -9,6 +9,7 @@ import typer
 from appliance.cli import callview, output
 from appliance.cli.connection import bare, resource, tenant_parent
 from appliance.cli.context import CALL_TIMEOUT_S, JsonOption, TenantOption, box
+from earwitness import pages
 from earwitness.v1 import calls_pb2
 
 app = typer.Typer(help="Live calls: list, watch, pause, resume, stop.", no_args_is_help=True)
@@ -23,12 +24,8 @@ def list_calls(context: typer.Context, tenant: TenantOption = "", json: JsonOpti
     with box(context) as services:
         request = calls_pb2.ListCallsRequest(parent=tenant_parent(tenant), page_size=500)
         calls: list[calls_pb2.Call] = []
-        while True:
-            answer = services.calls.ListCalls(request, timeout=CALL_TIMEOUT_S)
+        for answer in pages(services.calls.ListCalls, request, timeout=CALL_TIMEOUT_S):
             calls += answer.calls
-            if not answer.next_page_token:
-                break
-            request.page_token = answer.next_page_token
     if json:
         output.print_json({"calls": [output.as_dict(call) for call in calls]})
     else:

@@ -28,6 +28,7 @@ from appliance.cli.context import (
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.holds import moment
 from appliance.model import new_id
+from earwitness import pages
 from earwitness.v1 import grants_pb2 as pb
 
 app = typer.Typer(
@@ -267,12 +268,8 @@ def list_grants(
         asked.states.extend((pb.GRANT_STATE_REQUESTED, pb.GRANT_STATE_APPROVED, pb.GRANT_STATE_ACTIVE))
     found: list[pb.SupportGrant] = []
     with box(context) as services:
-        while True:
-            answer = services.grants.ListGrants(asked, timeout=CALL_TIMEOUT_S)
+        for answer in pages(services.grants.ListGrants, asked, timeout=CALL_TIMEOUT_S):
             found += answer.grants
-            if not answer.next_page_token:
-                break
-            asked.page_token = answer.next_page_token
     if json:
         output.print_json({"grants": [output.as_dict(one) for one in found]})
     else:
@@ -294,12 +291,8 @@ def uses(context: typer.Context, grant: GrantArgument, json: JsonOption = False)
     asked = pb.ListGrantUsesRequest(parent=resource("grants", grant), page_size=1000)
     found: list[pb.GrantUse] = []
     with box(context) as services:
-        while True:
-            answer = services.grants.ListGrantUses(asked, timeout=CALL_TIMEOUT_S)
+        for answer in pages(services.grants.ListGrantUses, asked, timeout=CALL_TIMEOUT_S):
             found += answer.grant_uses
-            if not answer.next_page_token:
-                break
-            asked.page_token = answer.next_page_token
     if json:
         output.print_json({"grantUses": [output.as_dict(one) for one in found]})
     else:
@@ -317,8 +310,7 @@ def keys(
     asked = pb.ListGrantKeysRequest(parent=resource("grants", grant), page_size=1000)
     written: list[str] = []
     with box(context) as services:
-        while True:
-            answer = services.grants.ListGrantKeys(asked, timeout=CALL_TIMEOUT_S)
+        for answer in pages(services.grants.ListGrantKeys, asked, timeout=CALL_TIMEOUT_S):
             for one in answer.grant_keys:
                 path = folder / f"{bare(one.recording)}.key"
                 try:
@@ -329,9 +321,6 @@ def keys(
                         Exit.USAGE, f"cannot write {path}: {error.strerror}", "FILE_UNWRITABLE"
                     ) from error
                 written.append(str(path))
-            if not answer.next_page_token:
-                break
-            asked.page_token = answer.next_page_token
     if json:
         output.print_json({"files": written})
         return

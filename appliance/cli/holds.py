@@ -23,6 +23,7 @@ from appliance.cli.context import (
 )
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.titles import Titles
+from earwitness import pages
 from earwitness.v1 import retention_pb2 as pb
 from earwitness.v1 import tenants_pb2
 
@@ -207,12 +208,8 @@ def list_holds(
     found: list[pb.LegalHold] = []
     request = pb.ListLegalHoldsRequest(parent=tenant_parent(tenant), show_released=released, page_size=1000)
     with box(context) as services:
-        while True:
-            answer = services.retention.ListLegalHolds(request, timeout=CALL_TIMEOUT_S)
+        for answer in pages(services.retention.ListLegalHolds, request, timeout=CALL_TIMEOUT_S):
             found += answer.legal_holds
-            if not answer.next_page_token:
-                break
-            request.page_token = answer.next_page_token
     if json:
         output.print_json({"legalHolds": [output.as_dict(one) for one in found]})
     else:
@@ -259,12 +256,8 @@ def show(
             return
         held: list[str] = []
         page = pb.ListLegalHoldRecordingsRequest(parent=hold.name, page_size=1000)
-        while True:
-            answer = services.retention.ListLegalHoldRecordings(page, timeout=LOOK_TIMEOUT_S)
+        for answer in pages(services.retention.ListLegalHoldRecordings, page, timeout=LOOK_TIMEOUT_S):
             held += answer.recordings
-            if not answer.next_page_token:
-                break
-            page.page_token = answer.next_page_token
         if json:
             output.print_json({"legalHold": output.as_dict(hold), "recordings": held})
             return

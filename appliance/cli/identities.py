@@ -16,6 +16,7 @@ from appliance.cli.identitycertificates import NameArgument, certificates_of, is
 from appliance.cli.login import FdOption, show_factor
 from appliance.cli.secretinput import Secrets
 from appliance.cli.tenants import choice
+from earwitness import pages
 from earwitness.v1 import access_pb2 as pb
 
 app = typer.Typer(
@@ -51,12 +52,8 @@ def list_identities(
     found: list[pb.Identity] = []
     ending: dict[str, datetime] = {}
     with box(context) as services:
-        while True:
-            answer = services.access.ListIdentities(request, timeout=CALL_TIMEOUT_S)
+        for answer in pages(services.access.ListIdentities, request, timeout=CALL_TIMEOUT_S):
             found += answer.identities
-            if not answer.next_page_token:
-                break
-            request.page_token = answer.next_page_token
         if expiring is not None:
             ending = _ending(services, found, timedelta(days=expiring))
             found = [one for one in found if one.name in ending]

@@ -15,6 +15,7 @@ from appliance.cli.confirm import confirm
 from appliance.cli.connection import bare, identity
 from appliance.cli.context import CALL_TIMEOUT_S, Box, JsonOption, YesOption, box
 from appliance.cli.exits import Exit, Failure
+from earwitness import pages
 from earwitness.v1 import access_pb2 as pb
 
 NameArgument = Annotated[str, typer.Argument(help="Name of the identity.")]
@@ -98,12 +99,9 @@ def revoke(
 def certificates_of(services: Box, name: str) -> list[pb.ClientCertificate]:
     request = pb.ListCertificatesRequest(parent=name, page_size=500)
     found: list[pb.ClientCertificate] = []
-    while True:
-        answer = services.access.ListCertificates(request, timeout=CALL_TIMEOUT_S)
+    for answer in pages(services.access.ListCertificates, request, timeout=CALL_TIMEOUT_S):
         found += answer.certificates
-        if not answer.next_page_token:
-            return found
-        request.page_token = answer.next_page_token
+    return found
 
 
 def _lifetime(days: int | None) -> Duration | None:

@@ -14,6 +14,7 @@ from appliance.cli.context import CALL_TIMEOUT_S, DryOption, JsonOption, YesOpti
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.secretinput import Secrets
 from appliance.model import new_id
+from earwitness import pages
 from earwitness.v1 import keys_pb2 as pb
 from earwitness.v1 import tenants_pb2
 
@@ -66,12 +67,8 @@ def show(
         else:
             names = []
             request = tenants_pb2.ListTenantsRequest(page_size=500)
-            while True:
-                page = services.tenants.ListTenants(request, timeout=CALL_TIMEOUT_S)
+            for page in pages(services.tenants.ListTenants, request, timeout=CALL_TIMEOUT_S):
                 names += [f"{one.name}/keys" for one in page.tenants]
-                if not page.next_page_token:
-                    break
-                request.page_token = page.next_page_token
         found = [
             services.keys.GetTenantKeys(pb.GetTenantKeysRequest(name=one), timeout=CALL_TIMEOUT_S).keys
             for one in names

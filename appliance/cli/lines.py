@@ -30,6 +30,7 @@ from appliance.cli.linerules import (
 )
 from appliance.cli.readingoptions import known
 from appliance.cli.tenants import GRAINS, choice
+from earwitness import pages
 from earwitness.v1 import party_pb2, tenants_pb2
 
 app = typer.Typer(
@@ -75,12 +76,8 @@ def list_lines(context: typer.Context, tenant: TenantOption = "", json: JsonOpti
     found: list[tenants_pb2.Line] = []
     request = tenants_pb2.ListLinesRequest(parent=tenant_parent(tenant), page_size=500)
     with box(context) as services:
-        while True:
-            answer = services.tenants.ListLines(request, timeout=CALL_TIMEOUT_S)
+        for answer in pages(services.tenants.ListLines, request, timeout=CALL_TIMEOUT_S):
             found += answer.lines
-            if not answer.next_page_token:
-                break
-            request.page_token = answer.next_page_token
     if json:
         output.print_json({"lines": [output.as_dict(line) for line in found]})
         return

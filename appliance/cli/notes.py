@@ -12,6 +12,7 @@ from appliance.cli import output
 from appliance.cli.connection import bare, resource
 from appliance.cli.context import CALL_TIMEOUT_S, Box, JsonOption, box
 from appliance.cli.exits import Exit, Failure
+from earwitness import pages
 from earwitness.v1 import notes_pb2
 
 app = typer.Typer(help="Notes on recordings: add, list, edit, delete.", no_args_is_help=True)
@@ -59,12 +60,8 @@ def list_notes(context: typer.Context, recording: RecordingArgument, json: JsonO
     found: list[notes_pb2.Note] = []
     request = notes_pb2.ListNotesRequest(parent=resource("recordings", recording), page_size=500)
     with box(context) as services:
-        while True:
-            answer = services.notes.ListNotes(request, timeout=CALL_TIMEOUT_S)
+        for answer in pages(services.notes.ListNotes, request, timeout=CALL_TIMEOUT_S):
             found += answer.notes
-            request.page_token = answer.next_page_token
-            if not request.page_token:
-                break
     if json:
         output.print_json({"notes": [output.as_dict(note) for note in found]})
         return

@@ -11,6 +11,7 @@ from appliance.cli.connection import bare, resource, tenant_parent
 from appliance.cli.context import CALL_TIMEOUT_S, DryOption, JsonOption, TenantOption, box
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.progress import bar
+from earwitness import pages
 from earwitness.v1 import operations_pb2 as pb
 
 app = typer.Typer(
@@ -48,12 +49,8 @@ def list_(context: typer.Context, tenant: TenantOption = "", json: JsonOption = 
     found: list[pb.Operation] = []
     request = pb.ListOperationsRequest(parent=tenant_parent(tenant), page_size=1000)
     with box(context) as services:
-        while True:
-            page = services.operations.ListOperations(request, timeout=CALL_TIMEOUT_S)
+        for page in pages(services.operations.ListOperations, request, timeout=CALL_TIMEOUT_S):
             found += page.operations
-            request.page_token = page.next_page_token
-            if not request.page_token:
-                break
     if json:
         output.print_json([output.as_dict(one) for one in found])
         return

@@ -12,6 +12,7 @@ from appliance.cli.connection import bare, resource
 from appliance.cli.context import CALL_TIMEOUT_S, LOOK_TIMEOUT_S, Box, DryOption, JsonOption, YesOption, box
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.tenants import GRAINS, choice
+from earwitness import pages
 from earwitness.v1 import retention_pb2 as pb
 from earwitness.v1 import tenants_pb2
 
@@ -59,12 +60,9 @@ def show(
 def _policies(services: Box) -> list[pb.RetentionPolicy]:
     found: list[pb.RetentionPolicy] = []
     request = pb.ListRetentionPoliciesRequest(parent="tenants/-", page_size=1000)
-    while True:
-        answer = services.retention.ListRetentionPolicies(request, timeout=CALL_TIMEOUT_S)
+    for answer in pages(services.retention.ListRetentionPolicies, request, timeout=CALL_TIMEOUT_S):
         found += answer.retention_policies
-        if not answer.next_page_token:
-            return found
-        request.page_token = answer.next_page_token
+    return found
 
 
 def set_policy(

@@ -14,6 +14,7 @@ from appliance.cli import output
 from appliance.cli.connection import bare, prompt, resource
 from appliance.cli.context import CALL_TIMEOUT_S, Box, DryOption, JsonOption, TenantOption, box
 from appliance.cli.exits import Exit, Failure
+from earwitness import pages
 from earwitness.v1 import prompts_pb2 as pb
 from earwitness.v1 import tenants_pb2
 
@@ -176,24 +177,18 @@ def delete(
 def _all(services: Box, parent: str) -> list[pb.Prompt]:
     found: list[pb.Prompt] = []
     request = pb.ListPromptsRequest(parent=parent, page_size=500)
-    while True:
-        answer = services.prompts.ListPrompts(request, timeout=CALL_TIMEOUT_S)
+    for answer in pages(services.prompts.ListPrompts, request, timeout=CALL_TIMEOUT_S):
         found += answer.prompts
-        if not answer.next_page_token:
-            return found
-        request.page_token = answer.next_page_token
+    return found
 
 
 def _tenants(services: Box) -> dict[str, str]:
     """What tenants are called, by resource name."""
     found: dict[str, str] = {}
     request = tenants_pb2.ListTenantsRequest(page_size=1000)
-    while True:
-        answer = services.tenants.ListTenants(request, timeout=CALL_TIMEOUT_S)
+    for answer in pages(services.tenants.ListTenants, request, timeout=CALL_TIMEOUT_S):
         found |= {one.name: one.display_name for one in answer.tenants}
-        if not answer.next_page_token:
-            return found
-        request.page_token = answer.next_page_token
+    return found
 
 
 def _whose(name: str, tenants: dict[str, str]) -> str:

@@ -14,6 +14,7 @@ from appliance.cli import changes, output
 from appliance.cli.connection import bare, resource
 from appliance.cli.context import CALL_TIMEOUT_S, LOOK_TIMEOUT_S, Box, DryOption, JsonOption, box
 from appliance.cli.exits import Exit, Failure
+from earwitness import pages
 from earwitness.v1 import purposes_pb2 as pb
 from earwitness.v1 import tenants_pb2
 
@@ -56,12 +57,8 @@ def list_purposes(
         request = pb.ListPurposesRequest(
             parent=tenant_of(services, tenant), page_size=1000, show_archived=archived
         )
-        while True:
-            answer = services.purposes.ListPurposes(request, timeout=CALL_TIMEOUT_S)
+        for answer in pages(services.purposes.ListPurposes, request, timeout=CALL_TIMEOUT_S):
             found += answer.purposes
-            if not answer.next_page_token:
-                break
-            request.page_token = answer.next_page_token
     if json:
         output.print_json({"purposes": [output.as_dict(one) for one in found]})
         return

@@ -24,6 +24,7 @@ from appliance.cli.downloads import FORMATS
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.progress import bar
 from appliance.cli.readingoptions import OverrideOption, PurposeOption
+from earwitness import pages
 from earwitness.v1 import retention_pb2 as pb
 
 app = typer.Typer(
@@ -200,12 +201,8 @@ def upcoming(
             return
         found: list[pb.UpcomingExpiration] = []
         request = pb.ListUpcomingExpirationsRequest(parent=parent, days=days, page_size=1000)
-        while True:
-            answer = services.retention.ListUpcomingExpirations(request, timeout=LOOK_TIMEOUT_S)
+        for answer in pages(services.retention.ListUpcomingExpirations, request, timeout=LOOK_TIMEOUT_S):
             found += answer.upcoming_expirations
-            if not answer.next_page_token:
-                break
-            request.page_token = answer.next_page_token
         if json:
             output.print_json({"upcomingExpirations": [output.as_dict(one) for one in found]})
             return
@@ -222,12 +219,9 @@ def upcoming(
 def _expiring(services: Box, parent: str, days: int) -> list[pb.ExpiringRecording]:
     found: list[pb.ExpiringRecording] = []
     request = pb.ListExpiringRecordingsRequest(parent=parent, days=days, page_size=1000)
-    while True:
-        answer = services.retention.ListExpiringRecordings(request, timeout=LOOK_TIMEOUT_S)
+    for answer in pages(services.retention.ListExpiringRecordings, request, timeout=LOOK_TIMEOUT_S):
         found += answer.expiring_recordings
-        if not answer.next_page_token:
-            return found
-        request.page_token = answer.next_page_token
+    return found
 
 
 def _tell(done: bulk.Bulk, json: bool) -> None:

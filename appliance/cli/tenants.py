@@ -11,6 +11,7 @@ from appliance.cli import changes, output
 from appliance.cli.connection import bare, resource
 from appliance.cli.context import CALL_TIMEOUT_S, DryOption, JsonOption, box
 from appliance.cli.exits import Exit, Failure
+from earwitness import pages
 from earwitness.v1 import tenants_pb2
 
 tenants = typer.Typer(
@@ -41,12 +42,8 @@ def list_tenants(context: typer.Context, json: JsonOption = False) -> None:
     found: list[tenants_pb2.Tenant] = []
     request = tenants_pb2.ListTenantsRequest(page_size=500)
     with box(context) as services:
-        while True:
-            answer = services.tenants.ListTenants(request, timeout=CALL_TIMEOUT_S)
+        for answer in pages(services.tenants.ListTenants, request, timeout=CALL_TIMEOUT_S):
             found += answer.tenants
-            if not answer.next_page_token:
-                break
-            request.page_token = answer.next_page_token
     if json:
         output.print_json({"tenants": [output.as_dict(tenant) for tenant in found]})
     else:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from appliance.cli.context import CALL_TIMEOUT_S, Box
+from earwitness import pages
 from earwitness.v1 import tenants_pb2
 
 Titles = dict[str, str]
@@ -17,12 +18,9 @@ def titles(services: Box) -> Titles:
     """Of all lines."""
     found: Titles = {}
     request = tenants_pb2.ListLinesRequest(parent="tenants/-", page_size=1000)
-    while True:
-        answer = services.tenants.ListLines(request, timeout=CALL_TIMEOUT_S)
+    for answer in pages(services.tenants.ListLines, request, timeout=CALL_TIMEOUT_S):
         found |= {line.name: line.display_name for line in answer.lines}
-        if not answer.next_page_token:
-            return found
-        request.page_token = answer.next_page_token
+    return found
 
 
 def bucket(name: str, lines: Titles) -> str:

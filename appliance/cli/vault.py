@@ -14,6 +14,7 @@ from appliance.cli.context import CALL_TIMEOUT_S, LOOK_TIMEOUT_S, JsonOption, Te
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.progress import bar
 from appliance.cli.titles import Titles, day
+from earwitness import pages
 from earwitness.v1 import box_pb2 as pb
 
 app = typer.Typer(help="The vault: status, buckets, verify, copies, quota.", no_args_is_help=True)
@@ -132,12 +133,8 @@ def buckets(
     found: list[pb.Bucket] = []
     request = pb.ListBucketsRequest(parent=tenant_parent(tenant), page_size=1000)
     with box(context) as services:
-        while True:
-            answer = services.box.ListBuckets(request, timeout=LOOK_TIMEOUT_S)
+        for answer in pages(services.box.ListBuckets, request, timeout=LOOK_TIMEOUT_S):
             found += answer.buckets
-            if not answer.next_page_token:
-                break
-            request.page_token = answer.next_page_token
         if json:
             output.print_json({"buckets": [output.as_dict(one) for one in found]})
             return
