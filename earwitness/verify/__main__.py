@@ -55,12 +55,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if (options.index is None) != (options.log is None):
         parser.error("--index and --log go together")
-    if options.audit is not None and options.keys is not None and not (options.files or options.index):
-        return verify_log(options.audit, options.keys, options.checkpoint)
-    if options.index is not None and not options.files:
-        return verify_index(options.index, options.log, as_json=options.json)
-    if not options.files or options.keys is None or options.index is not None:
+    # One thing at a time: what was asked for and is not done would count as verified.
+    if sum((bool(options.files), options.audit is not None, options.index is not None)) != 1 or (
+        options.keys is None
+    ) != (options.index is not None):
         parser.error("name FILEs and --keys, or --audit and --keys, or --index and --log")
+    if options.audit is None and options.checkpoint:
+        parser.error("--checkpoint goes with --audit")
+    if options.evidence is not None and not options.files:
+        parser.error("--evidence goes with one FILE")
+    if options.audit is not None:
+        return verify_log(options.audit, options.keys, options.checkpoint)
+    if options.index is not None:
+        return verify_index(options.index, options.log, as_json=options.json)
     if options.evidence is not None and len(options.files) > 1:
         parser.error("--evidence goes with one FILE")
     return verify_all(options.files, options.keys, options.evidence, as_json=options.json)
@@ -101,9 +108,15 @@ def verify_log(path: Path, keys_file: Path, checkpoints: Sequence[Path]) -> int:
         f"{path.name}: {report.size} entries, {report.checkpoints} checkpoints, "
         f"{'they agree' if report.whole else 'NOT as it was signed'}\n"
     )
+    if report.withheld:
+        sys.stdout.write(f"  withheld   {report.withheld} lines: only their hashes are here\n")
+    if report.uncovered:
+        sys.stdout.write(f"  unsigned   the last {report.uncovered}: no checkpoint is over them\n")
     for one in report.findings:
         place = f" (entry {one.index})" if one.index >= 0 else ""
         sys.stdout.write(f"  WRONG      {one.kind}: {one.message}{place}\n")
+    if report.more:
+        sys.stdout.write(f"  WRONG      {report.more} more\n")
     return 0 if report.whole else 1
 
 
@@ -188,10 +201,19 @@ def _gaps(verdict: Verdict) -> str:
 
 
 def _order(found: Sequence[Verdict]) -> str:
-    known = sorted((one.order, one.file) for one in found if one.order is not None)
-    if not known:
+    logs: dict[str, list[tuple[int, str]]] = {}
+    for one in found:
+        # What a damaged file's evidence says is of another file; numbers of two logs say nothing of each other.
+        if one.good and one.order is not None and one.checkpoint is not None:
+            logs.setdefault(one.checkpoint.origin, []).append((one.order, one.file))
+    if not logs:
         return "order: not known without evidence"
-    return "order: " + " < ".join(f"{name} ({number})" for number, name in known)
+    return "\n".join(
+        "order: "
+        + " < ".join(f"{name} ({number})" for number, name in sorted(known))
+        + (f", in {origin}" if len(logs) > 1 else "")
+        for origin, known in sorted(logs.items())
+    )
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ class Evidence:
             )
         except EvidenceError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError):
             raise EvidenceError("EVIDENCE_MALFORMED", "not evidence of a recording") from None
         return made
 

@@ -44,8 +44,11 @@ def last_states(lines: Iterable[bytes]) -> dict[str, Last]:
             record = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(record, dict) and record.get("what") in _STATES and "position" in record:
-            found[str(record.get("recording"))] = Last(record["what"], number)
+        if not isinstance(record, dict):
+            continue
+        recording = record.get("recording")
+        if isinstance(recording, str) and record.get("what") in _STATES and "position" in record:
+            found[recording] = Last(record["what"], number)
     return found
 
 
@@ -54,12 +57,13 @@ def check_index(recordings: Iterable[Any], log: dict[str, Last]) -> list[Finding
     findings = []
     seen: set[str] = set()
     for one in recordings:
-        named = _NAME.fullmatch(str(one.get("name"))) if isinstance(one, dict) else None
-        if named is None:
+        name, said = (one.get("name"), one.get("state", "")) if isinstance(one, dict) else (None, None)
+        named = _NAME.fullmatch(name) if isinstance(name, str) else None
+        if named is None or not isinstance(said, str):
             raise IndexUnreadableError("the list has something that is no recording")
         recording_id = named[1]
         seen.add(recording_id)
-        state = str(one.get("state", "")).removeprefix("RECORDING_STATE_").lower()
+        state = said.removeprefix("RECORDING_STATE_").lower()
         last = log.get(recording_id)
         if last is None:
             findings.append(Finding("RECORDING_UNLOGGED", f"{recording_id}: the log has no entry of it"))

@@ -80,6 +80,15 @@ def verify(path: Path, keys: Sequence[VerifierKey], kept: Sequence[Path] = ()) -
         _compare(
             report, lines, source, generations.get(generation, []), latest=generation == last, tenant=tenant
         )
+    if report.whole and (not claims or (report.uncovered and path.is_dir())):
+        first = max(report.newest, 0)
+        report.add(
+            "unsigned",
+            f"no checkpoint is over entries {first} to {report.size - 1}: nothing says that they are the box's"
+            if report.size > first
+            else "no checkpoint is there",
+            first,
+        )
     for index, line in enumerate(lines):
         if b'"broken"' in line and _what(line) == "broken":
             said = json.loads(line)
@@ -213,7 +222,7 @@ def _files(path: Path) -> tuple[list[Path], bool]:
     try:
         said = json.loads(about.read_bytes()[:MAX_LINE])
         return found, bool(said["tenant"]) or int(said["start_index"]) > 0
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, OverflowError, KeyError, TypeError, RecursionError):
         raise UnreadableError(f"{about} is not what an export has") from None
 
 
@@ -243,4 +252,4 @@ def _what(line: bytes) -> object:
 
 
 def _word(value: object) -> str:
-    return re.sub(r"[^\w.-]", "", str(value))[:64]
+    return re.sub(r"[^\w.-]", "", str(value))[:64] if isinstance(value, str | int) else "?"

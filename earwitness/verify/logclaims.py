@@ -57,6 +57,11 @@ class Report:
     more: int = 0  # findings beyond those
 
     @property
+    def uncovered(self) -> int:
+        """The newest entries, which no checkpoint that holds is over: anybody may have written them."""
+        return self.size - max(self.newest, 0)
+
+    @property
     def whole(self) -> bool:
         return not self.findings
 
@@ -155,7 +160,7 @@ def _signed(key: VerifierKey, origin: str, text: str, signatures: str) -> bool:
         if row.startswith("\u2014 ") and name == origin and raw[:4] == key.id_under(origin):
             try:
                 public.verify(raw[4:], text.encode())
-            except InvalidSignature:
+            except (InvalidSignature, UnicodeEncodeError):  # what is no UTF-8 nobody signed
                 return False
             return True
     return False

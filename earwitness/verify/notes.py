@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 MAX_NOTE: Final = 65_536
 MAX_NAME: Final = 200  # characters of a key's name
-LOG_NAME: Final = re.compile(r"(.+?/audit)(?:/([1-9]\d{0,8}))?")
+LOG_NAME: Final = re.compile(r"(.+?/audit)(?:/([1-9][0-9]{0,8}))?")
 """Name of a log, and its generation from the second on."""
 _ED25519: Final = b"\1"
 _DASH: Final = "\u2014 "
@@ -85,7 +85,10 @@ def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
         root = base64.b64decode(encoded, validate=True)
     except (IndexError, binascii.Error, ValueError):
         raise NoteError("the note is no checkpoint") from None
-    if not origin or not size.isascii() or not size.isdigit() or len(size) > 19 or len(root) != 32:
+    if origin != key.name:
+        # One key signs for all generations of a log: a signature moved under another name holds all the same.
+        raise NoteError("the note is of another log than the key, or of another generation of it")
+    if not size.isascii() or not size.isdigit() or len(size) > 19 or len(root) != 32:
         raise NoteError("the note is no checkpoint")
     return Checkpoint(origin, int(size), root)
 

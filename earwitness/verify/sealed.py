@@ -111,8 +111,8 @@ class _Walk:
         return node
 
 
-def check_sealed(file: BinaryIO, device_keys: Collection[bytes] = ()) -> SealedReport:
-    """Check a sealed recording. `device_keys`: raw Ed25519 keys of boxes that are trusted; none: whoever signed.
+def check_sealed(file: BinaryIO, device_keys: Collection[bytes] | None = None) -> SealedReport:
+    """Check a sealed recording. `device_keys`: raw Ed25519 keys of boxes that are trusted; None: whoever signed.
 
     Never raises for what is in the file: everything is a finding. OSError where it cannot be read.
     """
@@ -183,7 +183,7 @@ def _frames(walk: _Walk, chain: bytes) -> None:
         walk.report.frames = counter
 
 
-def _footer(walk: _Walk, device_keys: Collection[bytes]) -> None:
+def _footer(walk: _Walk, device_keys: Collection[bytes] | None) -> None:
     start = walk.at
     raw = walk.read(FOOTER)
     if walk.report.findings:
@@ -209,7 +209,7 @@ def _footer(walk: _Walk, device_keys: Collection[bytes]) -> None:
         walk.finding("TRAILING", "bytes stand after the footer", walk.at)
 
 
-def _signed(walk: _Walk, raw: bytes, start: int, device_keys: Collection[bytes]) -> None:
+def _signed(walk: _Walk, raw: bytes, start: int, device_keys: Collection[bytes] | None) -> None:
     report = walk.report
     if (bool(raw[12] & 1), _number(raw[16:24]), _number(raw[24:32])) != (report.ended, report.frames, start):
         walk.finding("TOTALS_MISMATCH", "the footer is of a file with other frames", start)
@@ -227,7 +227,7 @@ def _signed(walk: _Walk, raw: bytes, start: int, device_keys: Collection[bytes])
     report.signed, report.device_key = True, key
     report.signed_ns = int.from_bytes(raw[40:48], "little", signed=True)
     report.dropped = _number(raw[32:40]) if raw[12] & 2 else 0
-    if device_keys and key not in device_keys:
+    if device_keys is not None and key not in device_keys:
         walk.finding("SIGNER_UNKNOWN", "another box than those that are trusted signed it", start)
 
 

@@ -13,7 +13,7 @@ from earwitness.verify import check_sealed
 
 
 def check(data: bytes, *keys: Ed25519PrivateKey):
-    return check_sealed(io.BytesIO(data), [key.public_key().public_bytes_raw() for key in keys])
+    return check_sealed(io.BytesIO(data), [key.public_key().public_bytes_raw() for key in keys] or None)
 
 
 def codes(data: bytes, *keys: Ed25519PrivateKey) -> list[str]:
