@@ -98,8 +98,9 @@ class Checkpoints:
         files.replace(self._folder / NEWEST, signed.line())
         if keep:
             line = signed.line()
+            # What a failure left behind the end that is known would shift every line after it.
+            os.ftruncate(self._fd, self.size)
             if os.write(self._fd, line) != len(line):
-                os.ftruncate(self._fd, self.size)
                 raise OSError("short write")
             os.fdatasync(self._fd)
             self.size += len(line)

@@ -246,8 +246,12 @@ class Log:
                 self._sync()
             self.hashes.sync()
             tail = Tail(self.folder, self._tail.serial + 1)
-            closed = Closed(self._tail.serial, self._tail_first, self.size - self._tail_first, self._tail.end)
-            self.table.add(closed)
+            try:
+                count = self.size - self._tail_first
+                self.table.add(Closed(self._tail.serial, self._tail_first, count, self._tail.end))
+            except OSError:
+                tail.close()
+                raise
         except OSError as error:
             log.warning("audit segment goes on", errno=error.errno)  # tried again with the next batch
             return

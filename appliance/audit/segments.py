@@ -179,9 +179,13 @@ class Table:
         return 1, 0
 
     def add(self, one: Closed) -> None:
+        """OSError: it is not closed, and goes on."""
+        self._write([*self.closed, one])
         self.closed.append(one)
-        self.write()
 
     def write(self) -> None:
-        rows = [[one.serial, one.first, one.count, one.size] for one in self.closed]
+        self._write(self.closed)
+
+    def _write(self, closed: list[Closed]) -> None:
+        rows = [[one.serial, one.first, one.count, one.size] for one in closed]
         files.replace(self._path, json.dumps(rows).encode())

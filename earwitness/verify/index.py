@@ -32,6 +32,7 @@ class Last:
 
     state: str
     number: int  # of the entry
+    position: int  # of the vault's journal
 
 
 def last_states(lines: Iterable[bytes]) -> dict[str, Last]:
@@ -47,8 +48,12 @@ def last_states(lines: Iterable[bytes]) -> dict[str, Last]:
         if not isinstance(record, dict):
             continue
         recording = record.get("recording")
-        if isinstance(recording, str) and record.get("what") in _STATES and "position" in record:
-            found[recording] = Last(record["what"], number)
+        position = record.get("position")
+        if not (isinstance(recording, str) and isinstance(position, int) and record.get("what") in _STATES):
+            continue
+        # An entry may come late, when its gaps became known: what the vault said last counts.
+        if recording not in found or position >= found[recording].position:
+            found[recording] = Last(record["what"], number, position)
     return found
 
 

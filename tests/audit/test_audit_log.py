@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -218,3 +219,59 @@ def test_an_entry_is_read_as_far_as_it_can_be():
     assert (found.time_ns, found.who, found.roles, found.tenant) == (5, "a\u00e9\n", ("operator",), "t")
     for one in (b"", b"[]", b"{", b"{" * 5000, b"\xff", b'{"time_ns":"x","who":5,"roles":{}}'):
         assert entry.Entry.of(one) == entry.Entry()
+
+
+def idle(log) -> None:
+    """Wait until the log's thread has done with what was written; nothing can be signed now."""
+    with pytest.raises(AuditUnavailableError):
+        log.sign()
+
+
+def test_a_segment_that_cannot_be_closed_goes_on_and_is_read_all_the_same(tmp_path, monkeypatch):
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "no space")
+
+    with kit.running(tmp_path, segment=2000) as log:
+        with monkeypatch.context() as patched:
+            patched.setattr("appliance.audit.segments.files.replace", full)
+            kit.write(log, 40)
+            idle(log)
+            before = len(os.listdir("/proc/self/fd"))
+            for number in range(40, 60):
+                kit.write(log, 1, start=number)
+            idle(log)
+            assert log.table.closed == [] and len(os.listdir("/proc/self/fd")) == before
+            assert [one.index for one in Reader(log, 0).take()] == list(range(60))
+        kit.write(log, 1, start=60)
+        log.sign()
+        assert [(one.first, one.count) for one in log.table.closed] == [(0, 61)]
+        kit.write(log, 1, start=61)
+        reader = Reader(log, 0)
+        assert [one.index for one in [*reader.take(), *reader.take()]] == list(range(62))
+
+
+def test_a_checkpoint_that_could_not_be_made_durable_shifts_none_after_it(tmp_path, monkeypatch):
+    with kit.running(tmp_path) as log:
+        kit.write(log, 2)
+        with monkeypatch.context() as patched:
+            patched.setattr("appliance.audit.checkpoints.os.fdatasync", fails_for(log.checkpoints._fd))
+            with pytest.raises(AuditUnavailableError):
+                log.sign()
+        kit.write(log, 100, start=2)
+        notes = [log.sign().note]
+        rows, before = log.checkpoints.before(None, 10)
+        assert [json.loads(row)["note"] for row in rows][:1] == notes and before == 0
+        assert b"".join(row + b"\n" for row in reversed(rows)) == (
+            (tmp_path / "audit/checkpoints.jsonl").read_bytes()
+        )
+
+
+def fails_for(wanted: int):
+    sync = os.fdatasync
+
+    def fdatasync(fd: int) -> None:
+        if fd == wanted:
+            raise OSError(errno.EIO, "cannot be made durable")
+        sync(fd)
+
+    return fdatasync

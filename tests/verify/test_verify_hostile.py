@@ -220,3 +220,20 @@ def test_what_was_asked_for_and_would_not_be_done(tmp_path):
         with pytest.raises(SystemExit) as raised:
             main(arguments)
         assert raised.value.code == 2
+
+
+def test_an_entry_that_was_written_late_does_not_undo_what_came_before_it(tmp_path, capsys):
+    entries, path, recording = tmp_path / "entries", tmp_path / "list.json", "a" * 26
+    said = [("filed", 1), ("erased", 2), ("filed", 1)]
+    entries.write_text(
+        "".join(
+            json.dumps({"what": what, "recording": recording, "position": position}) + "\n"
+            for what, position in said
+        )
+    )
+    found = {}
+    for state in ("ERASED", "FILED"):
+        path.write_text(json.dumps([{"name": f"tenants/-/recordings/{recording}", "state": state}]))
+        main(["--index", str(path), "--log", str(entries), "--json"])
+        found[state] = [one["code"] for one in json.loads(capsys.readouterr().out)]
+    assert found == {"ERASED": [], "FILED": ["RECORDING_RESURRECTED"]}
