@@ -12,11 +12,12 @@ from earwitness.client import Client
 from earwitness.errors import details
 from earwitness.v1 import events_pb2 as pb
 
-# Breaks of the connection or of the box; everything else is said to the caller.
+# Breaks of the connection or of the box, and what is answered otherwise when asked anew; all else is said to the caller.
 _AGAIN: Final = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.ABORTED,  # what the caller may see has changed
 )
 FIRST_WAIT_S: Final = 0.2
 LONGEST_WAIT_S: Final = 30.0

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from appliance.model import DeniedError, ExhaustedError, InvalidError, PreconditionError, UnauthenticatedError
+from appliance.model import (
+    ConflictError,
+    DeniedError,
+    ExhaustedError,
+    InvalidError,
+    PreconditionError,
+    UnauthenticatedError,
+)
 
 
 class NoCertificateError(UnauthenticatedError):
@@ -25,6 +32,12 @@ class MethodDeniedError(DeniedError):
     """The identity's role may not call this method."""
 
     reason = "METHOD_DENIED"
+
+
+class RightsChangedError(ConflictError):
+    """Roles or tenant of the caller changed while a stream ran: begin it anew."""
+
+    reason = "RIGHTS_CHANGED"
 
 
 class RoleNeededError(DeniedError):

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.access import issued, pki, register, requested, rights
+from appliance.access import identities, issued, pki, register, requested, rights
 from appliance.access.identities import Role
 from appliance.access.issued import Certificate
 from appliance.access.refusals import IdentityReservedError, OwnCertificateNeededError
@@ -232,7 +232,7 @@ class Access(Secrets):
 
         def add(connection: sa.Connection) -> Certificate:
             if renewed_from:
-                register.get(connection, name)
+                identities.find(connection, renewed_from, now_ns)  # revoked or disabled meanwhile?
             else:
                 self._managed(connection, name)
             return issued.add(connection, name, certificate, now_ns, renewed_from)

@@ -6,8 +6,9 @@ import operator
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
+from appliance.access import policy
 from appliance.access.identities import Role
-from appliance.api import convert, names
+from appliance.api import convert, gate, names
 from appliance.api.errors import AgentRightError, CallNotFoundError
 from appliance.api.parts import Note, Parts, check_text, page_size, query_of
 from appliance.api.scope import caller
@@ -55,20 +56,25 @@ def matches(
     call: signaling_pb2.LiveCall, where: Node | None, tenant_id: str | None, numbering: Numbering
 ) -> bool:
     """Whether a live call is of the tenant and matches a filter; the same meaning as for recordings."""
-    return (
-        tenant_id in (None, call.tenant_id)
-        and _is_the_callers(call)
-        and filters.matches(where, lambda part: _compare(call, part, numbering))
-    )
+    return _in_sight(call, tenant_id) and filters.matches(where, lambda part: _compare(call, part, numbering))
+
+
+def _in_sight(call: signaling_pb2.LiveCall, tenant_id: str | None) -> bool:
+    return tenant_id in (None, call.tenant_id) and _is_the_callers(call)
 
 
 def _only_agent() -> bool:
-    return caller().roles == {Role.AGENT}
+    """Whether it is as an agent that the caller may call this, whatever else it is besides."""
+    return policy.only_as(Role.AGENT, caller(), gate.current().method)
 
 
 def _is_the_callers(call: signaling_pb2.LiveCall) -> bool:
     """An agent sees the calls in which the own number takes part."""
-    return not _only_agent() or any(values.number_of(one.aor) == caller().agent for one in call.parties)
+    if not _only_agent():
+        return True
+    # Who is an agent by the identity provider's word has no number here, and an anonymous caller has none either.
+    own = caller().agent
+    return bool(own) and any(values.number_of(one.aor) == own for one in call.parties)
 
 
 def _compare(call: signaling_pb2.LiveCall, part: Comparison, numbering: Numbering) -> bool:
@@ -159,7 +165,8 @@ class Calls(calls_pb2_grpc.CallsServiceServicer):
         first = True
         while True:
             seen = board.changed.number
-            present = {call.call_id: call for call in board.calls()}  # raises once signaling is gone
+            # Raises once signaling is gone. A call that an agent has left is over for the agent: who goes on is not told.
+            present = {call.call_id: call for call in board.calls() if _in_sight(call, tenant_id)}
             for call_id, call in present.items():
                 shown = matches(call, where, tenant_id, numbering)
                 if (shown or call_id in sent) and sent.get(call_id) != call:

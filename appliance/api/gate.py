@@ -22,6 +22,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from appliance.access import policy
+from appliance.access.errors import RightsChangedError
 from appliance.access.identities import Identity
 from appliance.api import names, scope
 from appliance.api.concerns import Concerns
@@ -241,16 +242,19 @@ class Gate(grpc.aio.ServerInterceptor):
     @asynccontextmanager
     async def _watched(self, context: Any) -> AsyncIterator[None]:
         """Ends what is within, with the error of it, when its caller may call it no more."""
-        method, task, found = _current.get().method, asyncio.current_task(), list[EarwitnessError]()
+        call, task, found = _current.get(), asyncio.current_task(), list[EarwitnessError]()
 
         async def watch() -> None:
             changed = self._entrance.roll.changed
             while not found:
                 await changed.wait(changed.number, RECHECK_S)
                 try:
-                    identity = await self._entrance.identify(context, method, time.monotonic())
+                    identity = await self._entrance.identify(context, call.method, time.monotonic())
                     if identity is not None:
-                        policy.check(identity, method)
+                        policy.check(identity, call.method)
+                    if identity != call.identity:
+                        # What the stream shows was chosen for who the caller was when it began.
+                        raise RightsChangedError("what you may see has changed: begin the stream anew")
                 except EarwitnessError as error:
                     if error.kind is not Kind.UNAVAILABLE:  # nobody can say now: it is asked again
                         found.append(error)

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from appliance.access import issued, pki
 from appliance.access.identities import Role
 from earwitness.v1 import access_pb2 as pb
 from earwitness.v1 import events_pb2, events_pb2_grpc, tenants_pb2
@@ -294,6 +295,37 @@ def test_a_silent_stream_ends_too(ground, monkeypatch):
     next(stream)
     ground.admin.RevokeCertificate(pb.RevokeCertificateRequest(name=certificate.name))
     assert reason(lambda: list(stream)) == "CERTIFICATE_REVOKED"
+
+
+def test_a_stream_that_shows_more_than_its_caller_may_see_by_now_ends(ground):
+    """Its caller may still call the method, and would see less of it."""
+    ground.make("ris", "INTEGRATION", "SUPPORT")
+    _, channel = ground.certify("ris")
+    stream = events_pb2_grpc.EventsServiceStub(channel).WatchEvents(
+        events_pb2.WatchEventsRequest(parent="tenants/-"), timeout=20
+    )
+    next(stream)
+    less = pb.Identity(name="identities/ris", roles=[pb.IDENTITY_ROLE_SUPPORT])
+    ground.admin.UpdateIdentity(pb.UpdateIdentityRequest(identity=less))
+    assert reason(lambda: list(stream)) == "RIGHTS_CHANGED"
+
+
+def test_a_certificate_that_is_revoked_meanwhile_is_not_renewed(ground, monkeypatch):
+    ground.make("ris", "INTEGRATION")
+    first, channel = ground.certify("ris")
+    key = ec.generate_private_key(ec.SECP256R1())
+    certify = pki.certify
+
+    def revoked(*args):
+        with ground.box.control.parts.store.database.write() as connection:
+            issued.revoke(connection, "ris", first.name.rpartition("/")[2], ground.box.clock())
+        return certify(*args)
+
+    monkeypatch.setattr(pki, "certify", revoked)
+    renew = pb.RenewCertificateRequest(certificate_request=request_of(key))
+    assert reason(lambda: ground.access(channel).RenewCertificate(renew)) == "CERTIFICATE_REVOKED"
+    found = ground.admin.ListCertificates(pb.ListCertificatesRequest(parent="identities/ris")).certificates
+    assert [one.name for one in found] == [first.name]
 
 
 def test_renewing(ground):

@@ -316,6 +316,58 @@ def test_an_agent_sees_the_own_calls_alone(ground):
     assert first.call.name.endswith(own)
 
 
+def begun(box, mine, line, *aors: str) -> str:
+    """A live call between these, known to control."""
+    parties = [
+        signaling_pb2.LiveParty(
+            aor=aor, name=f"Party {place}", role="agent" if place else "caller", track=place
+        )
+        for place, aor in enumerate(aors)
+    ]
+    made = box.signaling.begin(mine.tenant_id, line[-26:], parties=parties)
+    box.wait(lambda: any(one.call_id == made for one in box.control.parts.board.calls()))
+    return made
+
+
+@pytest.mark.parametrize("besides", [Role.TENANT_ADMINISTRATOR, Role.AUDITOR])
+def test_who_is_an_agent_besides_something_that_sees_no_calls_sees_the_own_ones_alone(ground, besides):
+    box, _, mine, _ = ground
+    line = next(name for name in mine.names if "/lines/" in name and not name.endswith("Policy"))
+    own = begun(box, mine, line, "sip:4711@pbx.example")
+    agent = box.enroll("agent", Role.AGENT, besides, tenant_id=mine.tenant_id, agent="4711")
+    seen = agent.calls.ListCalls(calls_pb2.ListCallsRequest(parent="tenants/-")).calls
+    assert [one.name[-26:] for one in seen] == [own]
+    other = next(name for name in mine.names if "/calls/" in name and name[-26:] in box.signaling.calls)
+    for name, reason in ((other, "CALL_NOT_FOUND"), (seen[0].name, "AGENT_RIGHT_MISSING")):
+        with pytest.raises(grpc.RpcError) as caught:
+            agent.calls.StopCall(calls_pb2.StopCallRequest(name=name))
+        assert earwitness.details(caught.value).reason == reason
+
+
+def test_an_agent_without_a_number_sees_no_call_of_anonymous_callers(ground):
+    box, _, mine, _ = ground
+    line = next(name for name in mine.names if "/lines/" in name and not name.endswith("Policy"))
+    begun(box, mine, line, "sip:anonymous@anonymous.invalid", "sip:12@pbx.example")
+    agent = box.enroll("agent", Role.AGENT, tenant_id=mine.tenant_id)
+    assert not agent.calls.ListCalls(calls_pb2.ListCallsRequest(parent="tenants/-")).calls
+
+
+def test_a_call_that_an_agent_leaves_is_over_for_the_agent(ground):
+    box, _, mine, _ = ground
+    line = next(name for name in mine.names if "/lines/" in name and not name.endswith("Policy"))
+    own = begun(box, mine, line, "sip:+447700900333@pstn.example", "sip:4711@pbx.example")
+    agent = box.enroll("agent", Role.AGENT, tenant_id=mine.tenant_id, agent="4711")
+    feed = agent.calls.WatchCalls(calls_pb2.WatchCallsRequest(parent="tenants/-"), timeout=20)
+    assert next(one for one in feed if one.HasField("call")).call.name.endswith(own)
+    after = signaling_pb2.LiveCall()
+    after.CopyFrom(box.signaling.calls[own])
+    after.parties[1].aor = "sip:4712@pbx.example"
+    box.signaling.put(after)
+    told = next(one for one in feed if one.HasField("call")).call
+    assert told.state == calls_pb2.CALL_STATE_ENDED
+    assert [one.address for one in told.parties][1] == "sip:4711@pbx.example"
+
+
 def test_events_of_a_tenant_are_its_own(ground):
     box, _, mine, other = ground
     somebody = box.enroll("somebody", Role.AUDITOR, tenant_id=mine.tenant_id)
