@@ -249,7 +249,13 @@ class AttendedKeys(KeystoreWriter):
     def drop_grant(self, grant_id: str) -> int:
         """Destroys a grant's sealed keys; how many. Errors as `shred` for the copies: they may be there still then."""
         grant = id_bytes(grant_id)
-        return self._drop(lambda item: item.grant == grant)
+        with self._writing():
+            dropped = self._drop(lambda item: item.grant == grant)
+            if not dropped:
+                # A turn before may have taken them out of sight and not yet destroyed what opens the old epoch.
+                self._finish()
+                self._refuse_missed()
+            return dropped
 
     def drop_expired(self) -> int:
         """Destroys the sealed keys whose time is over; how many. Errors as `drop_grant`."""

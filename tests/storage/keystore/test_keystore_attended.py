@@ -23,6 +23,7 @@ from appliance.storage.keystore.errors import (
     KeyModeError,
     KeyRefusedError,
     KeystoreCopyMissingError,
+    KeystoreDegradedError,
     PassphraseFormatError,
     PassphraseWrongError,
     TenantKeysFullError,
@@ -406,6 +407,24 @@ def test_keys_under_a_grant_open_for_its_holder_alone(box: Box) -> None:
     assert box.store.drop_grant(grant) == 1 and box.store.drop_grant(grant) == 0
     stored = b"".join([*box.files().values(), *plain_of(box)])
     assert box.store.granted(grant) == [] and not any(item.sealed in stored for item in sealed)
+
+
+def test_a_grant_counts_as_dropped_once_nothing_of_its_keys_is_left(box: Box) -> None:
+    box.open()
+    names, grant, public = box.fill(2), new_id(), hpke.public_key(hpke.new_private_key())
+    sealed = box.store.seal_for_grant(grant, box.tenant, names, public, 2**62)
+    # A directory in the way of the name is refused by every file system: the flip reaches one copy alone.
+    blocked = box.directories[1] / "active"
+    blocked.unlink()
+    blocked.mkdir()
+    for _ in range(2):
+        with pytest.raises(KeystoreDegradedError):
+            box.store.drop_grant(grant)
+    assert box.store.granted(grant) == []
+    blocked.rmdir()
+    assert box.store.drop_grant(grant) == 0 and box.store.degraded == []
+    stored = b"".join([*box.files().values(), *plain_of(box)])
+    assert not any(item.sealed in stored for item in sealed)
 
 
 def test_a_grants_time_ends(box: Box) -> None:
