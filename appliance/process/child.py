@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import signal
 import sys
 import threading
@@ -126,6 +127,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def start(name: str, argv: list[str] | None = None, *, numbered: bool = False) -> Child:
     """Begins a process: arguments, logs, signals, lifeline. `numbered`: the name gets the worker's number."""
+    # Keys, passphrases and speech are in the memory of these processes: no dump of it.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     arguments = _arguments(argv)
     settings = Settings.model_validate_json(arguments.settings.read_bytes())
     child = Child(f"{name}-{arguments.worker}" if numbered else name, settings, arguments.worker)

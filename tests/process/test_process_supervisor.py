@@ -107,6 +107,14 @@ def test_a_killed_process_comes_back_with_its_sockets_and_what_waits_in_them(tmp
         assert "SIGKILL" in incident.message
 
 
+def test_no_process_of_the_box_leaves_its_memory_in_a_dump(tmp_path: Path) -> None:
+    with supervised(tmp_path, "plain") as process:
+        ready(process)
+        limits = Path(f"/proc/{pid_of(tmp_path, 'plain')}/limits").read_text("ascii").splitlines()
+        (line,) = [line for line in limits if line.startswith("Max core file size")]
+        assert line.split()[4:6] == ["0", "0"]
+
+
 def test_stops_cleanly_and_says_so_to_the_next(tmp_path: Path) -> None:
     for _ in range(2):
         with supervised(tmp_path, "plain") as process:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import threading
 import time
 from collections.abc import Callable
@@ -87,7 +86,6 @@ class Follower(Protocol):
 def main(follow: Callable[[Assembly, Settings], Follower]) -> None:
     """Runs until told to stop. `follow`: makes who keeps copies elsewhere up to date."""
     process = child.start("vault")
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # keys are in this memory: no dump of it
     parts = Assembly.open(
         process.layout,
         process.status,
