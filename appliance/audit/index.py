@@ -95,13 +95,24 @@ class Index:
         """Open the database; one that knows more than the log does is of a log that was put back, and made anew."""
         engine = _open(self._path, self._log.generation)
         with engine.connect() as connection:
-            found = connection.execute(sa.select(sa.func.max(entries.c.number))).scalar()
-        if found is not None and found >= self._log.size:
+            last = connection.execute(sa.select(entries).order_by(entries.c.number.desc()).limit(1)).first()
+        if last is not None and not self._stands(last):
             engine.dispose()
             _remove(self._path)
-            engine, found = _open(self._path, self._log.generation), None
+            engine, last = _open(self._path, self._log.generation), None
         self._engine = engine
-        self.size = 0 if found is None else found + 1
+        self.size = 0 if last is None else last.number + 1
+
+    def _stands(self, row: sa.Row[Any]) -> bool:
+        """Whether a row's entry is in the log: a power cut may have taken it, and another one have its number by now."""
+        if row.number >= self._log.size:
+            return False
+        try:
+            with segments.Lines(self._log.folder) as lines:
+                self._whole(row, lines)
+        except EntryDamagedError:
+            return False
+        return True
 
     def caught_up(self, size: int, timeout_s: float = 10.0) -> None:
         """Wait until so many entries can be searched; IndexUnavailableError where that takes too long."""

@@ -12,6 +12,7 @@ import pytest
 
 from appliance.audit import entry, tree
 from appliance.audit.errors import AuditUnavailableError, EntryInvalidError
+from appliance.audit.index import Index
 from appliance.audit.log import root_at
 from appliance.audit.note import Verifier, open_note
 from appliance.audit.reader import Reader
@@ -275,3 +276,30 @@ def fails_for(wanted: int):
         sync(fd)
 
     return fdatasync
+
+
+def test_an_index_that_knows_what_a_power_cut_took_is_made_anew(tmp_path):
+    with kit.running(tmp_path) as log:
+        kit.write(log, 5)
+        log.sign()
+    with kit.running(tmp_path) as log:
+        kit.write(log, 2, start=5, durable=False)
+        index = Index(log)
+        index.caught_up(7)
+        index.close()
+        kept = (tmp_path / "audit/checkpoint").read_bytes()
+    # The last two were not on disk when the power went, nor a checkpoint over them; the index was.
+    shorter = b"".join(one + b"\n" for one in kit.lines(tmp_path)[:5])
+    kit.segment(tmp_path, 1).write_bytes(shorter)
+    (tmp_path / "audit/checkpoint").write_bytes(kept)
+    rows = (tmp_path / "audit/checkpoints.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "audit/checkpoints.jsonl").write_bytes(b"".join(rows[:2]))
+    with kit.running(tmp_path) as log:
+        assert (log.generation, log.size) == (1, 5)
+        kit.write(log, 3, start=100, who="somebody else entirely")
+        index = Index(log)
+        try:
+            index.caught_up(8)
+            assert [one.line for one in index.newest(None, 8, 10)] == kit.lines(tmp_path)[::-1]
+        finally:
+            index.close()
