@@ -78,14 +78,14 @@ def verify_all(files: Sequence[Path], keys_file: Path, evidence: Path | None, *,
     try:
         keys = BoxKeys.parse(keys_file.read_text("utf-8"))
     except (OSError, KeysError, UnicodeDecodeError) as error:
-        sys.stderr.write(f"{keys_file}: {_why(error)}\n")
+        sys.stderr.write(f"{_shown(keys_file)}: {_why(error)}\n")
         return 2
     worst, found = 0, []
     for path in files:
         try:
             verdict = verify_file(path, keys, _evidence(path, evidence))
         except (OSError, EvidenceError, UnicodeDecodeError) as error:
-            sys.stderr.write(f"{path}: {_why(error)}\n")
+            sys.stderr.write(f"{_shown(path)}: {_why(error)}\n")
             worst = 2
             continue
         found.append(verdict)
@@ -102,10 +102,10 @@ def verify_log(path: Path, keys_file: Path, checkpoints: Sequence[Path]) -> int:
         keys = BoxKeys.parse(keys_file.read_text("utf-8")).audit
         report = log.verify(path, keys, checkpoints)
     except (OSError, log.UnreadableError, UnicodeDecodeError) as error:
-        sys.stderr.write(f"{path}: {_why(error)}\n")
+        sys.stderr.write(f"{_shown(path)}: {_why(error)}\n")
         return 2
     sys.stdout.write(
-        f"{path.name}: {report.size} entries, {report.checkpoints} checkpoints, "
+        f"{_shown(path.name)}: {report.size} entries, {report.checkpoints} checkpoints, "
         f"{'they agree' if report.whole else 'NOT as it was signed'}\n"
     )
     if report.withheld:
@@ -114,7 +114,7 @@ def verify_log(path: Path, keys_file: Path, checkpoints: Sequence[Path]) -> int:
         sys.stdout.write(f"  unsigned   the last {report.uncovered}: no checkpoint is over them\n")
     for one in report.findings:
         place = f" (entry {one.index})" if one.index >= 0 else ""
-        sys.stdout.write(f"  WRONG      {one.kind}: {one.message}{place}\n")
+        sys.stdout.write(f"  WRONG      {one.kind}: {_shown(one.message)}{place}\n")
     if report.more:
         sys.stdout.write(f"  WRONG      {report.more} more\n")
     return 0 if report.whole else 1
@@ -127,13 +127,13 @@ def verify_index(index: Path, log: Path, *, as_json: bool) -> int:
         states = last_states(read_log(log))
         found = check_index(listed, states)
     except (OSError, IndexUnreadableError, UnicodeDecodeError) as error:
-        sys.stderr.write(f"{index}: {_why(error)}\n")
+        sys.stderr.write(f"{_shown(index)}: {_why(error)}\n")
         return 2
     if as_json:
         sys.stdout.write(json.dumps([asdict(one) for one in found]) + "\n")
     else:
         sys.stdout.write(
-            f"{index.name}: {len(listed)} recordings listed, {len(states)} in the log, "
+            f"{_shown(index.name)}: {len(listed)} recordings listed, {len(states)} in the log, "
             f"{'they agree' if not found else f'{len(found)} do not agree'}\n"
         )
         sys.stdout.writelines(f"  WRONG      {one.code}: {one.sentence}\n" for one in found)
@@ -152,7 +152,12 @@ def _evidence(path: Path, named: Path | None) -> Evidence | None:
 def _why(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
-    return str(error)
+    return _shown(str(error))
+
+
+def _shown(name: str | Path) -> str:
+    """A name in one line, whatever it holds: whoever made the file chose it, and nobody else is to write verdicts here."""
+    return "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in str(name))
 
 
 def _time(time_ns: int) -> str:
@@ -163,7 +168,7 @@ def _time(time_ns: int) -> str:
 
 def _text(verdict: Verdict) -> str:
     sealed = verdict.sealed
-    lines = [f"{verdict.file}: {verdict.word}"]
+    lines = [f"{_shown(verdict.file)}: {verdict.word}"]
     if sealed.recording:
         lines.append(f"  recording  {sealed.recording}, begun {_time(sealed.created_ns)}")
     whole = (
@@ -210,7 +215,7 @@ def _order(found: Sequence[Verdict]) -> str:
         return "order: not known without evidence"
     return "\n".join(
         "order: "
-        + " < ".join(f"{name} ({number})" for number, name in sorted(known))
+        + " < ".join(f"{_shown(name)} ({number})" for number, name in sorted(known))
         + (f", in {origin}" if len(logs) > 1 else "")
         for origin, known in sorted(logs.items())
     )

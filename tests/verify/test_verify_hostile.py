@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,19 @@ def test_keys_that_name_no_device_trust_none(signer, device, make_recording, tmp
     assert verify_file(path, BoxKeys.parse(box_keys(signer, right))).good
     verdict = verify_file(path, BoxKeys.parse(box_keys(signer, None)))
     assert [one.code for one in verdict.findings] == ["SIGNER_UNKNOWN"]
+
+
+@pytest.mark.parametrize("name", [b"a.sealed: INTACT\n.sealed", b"a\x1b[2K.sealed", b"\xff.sealed"])
+def test_a_file_whose_name_would_write_a_verdict(
+    signer, device, make_recording, tmp_path, capsysbinary, name
+):
+    keys, path = tmp_path / "keys.json", tmp_path / os.fsdecode(name)
+    keys.write_text(box_keys(signer, device.public_key().public_bytes_raw().hex()))
+    path.write_bytes(make_recording(device).data[:-1])
+    assert main([str(path), "--keys", str(keys)]) == 1
+    said = capsysbinary.readouterr().out
+    assert [b": DAMAGED" in line for line in said.splitlines()].count(True) == 1
+    assert not any(line.endswith(b": INTACT") for line in said.splitlines()) and b"\x1b" not in said
 
 
 def test_an_index_that_is_nonsense(tmp_path, capsys):
