@@ -93,12 +93,13 @@ class SignIns:
         SignInRefusedError, SignInSlowedError, SignInBusyError, RateLimitError.
         """
         place = self._sealing.network(network)
-        await self.check(name, passphrase, code, network)
+        checked = await self.check(name, passphrase, code, network)
         now_ns = self._clock_ns()
 
         def begin(connection: sa.Connection) -> tuple[str, Session, int]:
-            if not credentials.secrets_of(connection, name).enabled:
-                raise _refused()  # disabled while the passphrase was hashed
+            present = credentials.secrets_of(connection, name)
+            if not present.enabled or present.hash != checked.hash:
+                raise _refused()  # disabled, reset or changed meanwhile, which ended the sessions there were
             credentials.note_source(connection, name, place, now_ns)
             token, session = sessions.begin(connection, name, now_ns)
             return token, session, credentials.recovery_left(connection, name)
@@ -123,10 +124,15 @@ class SignIns:
     async def enrol(self, name: str, enrolment_code: str, passphrase: str, network: str) -> Factor:
         """A first passphrase, by the code that a reset gave; errors as in `sign_in`, PassphraseError."""
         passphrases.check_form(passphrase, name)
-        secrets, known, place = await self._admit(name, network)
         said = secondfactor.recovery_hash(enrolment_code)
-        hash_ = str(await self._strangers.run(lambda: passphrases.hashed(passphrase)))
-        if not self._enrols(secrets, said):
+        secrets, known, place = await self._look(name, network)
+        right = self._enrols(secrets, said)
+        if not right:
+            # Who has the code, which nobody guesses, is not kept out by those who guess at the name.
+            self._slow(name, place, known)
+        lane = self._known if right else self._strangers
+        hash_ = str(await lane.run(lambda: passphrases.hashed(passphrase)))
+        if not right:
             raise _refused()
 
         def check(present: Secrets) -> None:
@@ -134,7 +140,7 @@ class SignIns:
                 raise _refused()  # somebody was faster
 
         factor = await self._put(name, hash_, check)
-        self._lockout.succeeded(name, place, known)
+        self._lockout.succeeded(name, place, True)  # took nothing of the name's budget
         return factor
 
     async def replace(
@@ -181,7 +187,13 @@ class SignIns:
         return Factor(secondfactor.uri(secret, name, f"Earwitness {socket.gethostname()}"), tuple(codes))
 
     async def _admit(self, name: str, network: str) -> tuple[Secrets, bool, str]:
-        place, now_ns, now_s = self._sealing.network(network), self._clock_ns(), self._clock_s()
+        secrets, known, place = await self._look(name, network)
+        self._slow(name, place, known)
+        return secrets, known, place
+
+    async def _look(self, name: str, network: str) -> tuple[Secrets, bool, str]:
+        """What is kept of the name, whether the network is known to it, and the network's hash."""
+        place, now_ns = self._sealing.network(network), self._clock_ns()
 
         def look(connection: sa.Connection) -> tuple[Secrets, bool]:
             return (
@@ -190,11 +202,15 @@ class SignIns:
             )
 
         secrets, known = await self._store.read(look)
+        return secrets, known, place
+
+    def _slow(self, name: str, place: str, known: bool) -> None:
+        """RateLimitError, SignInSlowedError where this attempt is not looked at."""
+        now_s = self._clock_s()
         if not known:
             self._network.take(place, now_s)
             self._all.take("", now_s)
         self._lockout.admit(name, place, known, now_s)
-        return secrets, known, place
 
     def _step(self, secrets: Secrets, code: str) -> int | None:
         factor = secrets.factor or self._nobody(secrets.name)
@@ -222,7 +238,8 @@ class SignIns:
             )
 
         def use(connection: sa.Connection) -> tuple[bool, list[str]]:
-            used = credentials.use_recovery(connection, name, recovery or "", now_ns)
+            same = credentials.secrets_of(connection, name).hash == secrets.hash
+            used = same and credentials.use_recovery(connection, name, recovery or "", now_ns)
             return used, [name] if used else []
 
         return await self._roll.change(use)

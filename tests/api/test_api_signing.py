@@ -7,7 +7,9 @@ import pytest
 from access_kit import PASSPHRASE, Ground, reason, refused
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from appliance.access import passphrases
+from appliance.access import credentials, passphrases
+from appliance.access.refusals import SignInSlowedError
+from appliance.api.signing import SignIns
 from earwitness.v1 import access_pb2 as pb
 from earwitness.v1 import access_pb2_grpc, events_pb2, events_pb2_grpc, tenants_pb2, tenants_pb2_grpc
 
@@ -98,6 +100,56 @@ def test_a_recovery_code_is_used_once(ground):
     spare = device.recovery_codes[3]
     assert ground.sign_in("ada", spare.upper()).recovery_codes_left == 9
     assert reason(lambda: ground.sign_in("ada", spare)) == "SIGN_IN_REFUSED"
+
+
+def test_a_session_does_not_outlive_what_it_was_begun_with(ground, monkeypatch):
+    """Reset between the check and the session's beginning: the sessions that the reset ended are all there were."""
+    device = ground.enrol("ada")
+    check, parts = SignIns.check, ground.box.control.parts
+
+    async def reset_meanwhile(self, name, *said):
+        checked = await check(self, name, *said)
+        await parts.store.write(
+            lambda connection: credentials.reset(connection, name, "0" * 64, parts.clock_ns())
+        )
+        return checked
+
+    monkeypatch.setattr(SignIns, "check", reset_meanwhile)
+    assert reason(lambda: ground.sign_in("ada", device.later())) == "SIGN_IN_REFUSED"
+    found = ground.admin.ListSessions(pb.ListSessionsRequest(parent="identities/ada"))
+    assert not found.sessions
+
+
+def test_a_recovery_code_does_not_go_with_a_passphrase_of_before(ground, monkeypatch):
+    device = ground.enrol("ada")
+    use, parts = SignIns._use, ground.box.control.parts
+
+    async def changed_meanwhile(self, secrets, *how):
+        now_ns = parts.clock_ns()
+        await parts.store.write(
+            lambda connection: credentials.set_hash(connection, secrets.name, "another", now_ns)
+        )
+        return await use(self, secrets, *how)
+
+    monkeypatch.setattr(SignIns, "_use", changed_meanwhile)
+    assert reason(lambda: ground.sign_in("ada", device.recovery_codes[0])) == "SIGN_IN_REFUSED"
+    found = ground.admin.GetIdentity(pb.GetIdentityRequest(name="identities/ada")).identity
+    assert found.recovery_codes_left == 10
+
+
+def test_who_has_the_enrolment_code_is_not_kept_out_by_who_guesses(ground):
+    code = ground.admin.ResetPassphrase(pb.ResetPassphraseRequest(name="identities/ada")).enrolment_code
+    sign_ins = ground.box.control._entrance.sign_ins
+    with pytest.raises(SignInSlowedError):  # from everywhere
+        for number in range(100):
+            sign_ins._lockout.admit("ada", f"{number}", False, sign_ins._clock_s())
+    sign_ins._all._burst = sign_ins._all._per_second = 1e-6
+    request = pb.EnrolPassphraseRequest(
+        name="identities/ada", enrolment_code="aaaa-aaaa-aaaa-aaaa", passphrase=PASSPHRASE
+    )
+    assert reason(lambda: ground.stranger().EnrolPassphrase(request)) == "RATE_LIMITED"
+    request.enrolment_code = code
+    assert ground.stranger().EnrolPassphrase(request).totp_uri
 
 
 def test_enrolment_codes(ground):
@@ -246,7 +298,6 @@ def test_guessing_is_slowed_and_the_owner_who_is_known_still_gets_in(ground):
     ground.box.control._entrance._strangers._per_second = 1e9
     ground.sign_in("ada", device.later())  # from now on 127.0.0.1 is known to ada
     lockout, place = sign_ins._lockout, sign_ins._sealing.network("198.51.100.1")
-    from appliance.access.refusals import SignInSlowedError
 
     with pytest.raises(SignInSlowedError):  # somebody guesses from everywhere
         for number in range(100):
