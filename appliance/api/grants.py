@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -179,10 +180,14 @@ class Grants(Approval, grants_pb2_grpc.GrantsServiceServicer):
                 if not request.validate_only:
                     note(connection, grant_id)
 
-            await self._do(work, request.validate_only)
-            if not request.validate_only:
-                self.granted.stop(grant_id)
-                await self.granted.keys.drop(await self.parts.store.read(look))
+            async def end() -> None:
+                await self._do(work, request.validate_only)
+                if not request.validate_only:
+                    self.granted.stop(grant_id)
+                    await self.granted.keys.drop(await self.parts.store.read(look))
+
+            # Shielded: where who revokes goes away, what is being read breaks off all the same.
+            await asyncio.shield(end())
             return grant_id
 
         async with self.parts.locks.held(grant_id):

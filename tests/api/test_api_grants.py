@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -13,6 +14,7 @@ from grants_kit import DAY, HOUR, SECOND, Ward, every_way, get, refused, stamp, 
 import earwitness
 from appliance.access.identities import Role
 from appliance.access.policy import ALLOWED
+from appliance.catalog import grants as rows
 from appliance.model import new_id
 from appliance.storage.keystore import hpke
 from earwitness.v1 import events_pb2, tenants_pb2
@@ -306,6 +308,31 @@ def test_revoked_it_ends_while_it_streams(ward, long):
     assert {one.reason for one in every_way(ward.support, long)} == {"RECORDING_NOT_FOUND"}
     again = ward.officer.grants.RevokeGrant(pb.RevokeGrantRequest(name=grant.name)).grant
     assert (again.state, again.end_reason) == (pb.GRANT_STATE_REVOKED, "enough")
+
+
+def test_revoked_by_somebody_who_goes_away_it_ends_all_the_same(ward, long, monkeypatch):
+    grant = ward.granted(long)
+    made = stream(ward, long)
+    begun, go_on, update = threading.Event(), threading.Event(), rows.update
+
+    def slow(connection, changed) -> None:
+        begun.set()
+        assert go_on.wait(20)
+        update(connection, changed)
+
+    monkeypatch.setattr(rows, "update", slow)
+    asked = ward.officer.grants.RevokeGrant.future(pb.RevokeGrantRequest(name=grant.name))
+    assert begun.wait(20)
+    asked.cancel()
+
+    def gone() -> bool:
+        entries = [one for one in ward.box.audited() if one.get("method", "").endswith("/RevokeGrant")]
+        return entries[-1].get("outcome") == "CANCELLED"
+
+    ward.box.wait(gone)
+    go_on.set()
+    assert refused(lambda: list(made)).reason == "GRANT_ENDED"
+    assert ward.get(grant).state == pb.GRANT_STATE_REVOKED
 
 
 def test_expired_it_ends_while_it_streams_and_never_begins_again(ward, long):
