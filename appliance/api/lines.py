@@ -128,7 +128,9 @@ class Lines:
             after = linefields.read(wanted, line_id, before.tenant_id, before.create_ns)
             return before, prompts.resolved(connection, after, before)
 
-        line, changes = await self._change("UpdateLine", request, line_id, changed, forget=request.forget)
+        line, changes = await self._change(
+            "UpdateLine", request, tenant_id, line_id, changed, forget=request.forget
+        )
         return pb.UpdateLineResponse(line=line, changes=changes)
 
     async def RestoreLine(self, request: pb.RestoreLineRequest, context: Any) -> pb.RestoreLineResponse:
@@ -141,13 +143,16 @@ class Lines:
             after = linefields.read(then, line_id, before.tenant_id, before.create_ns)
             return before, prompts.resolved(connection, after, before)
 
-        line, changes = await self._change("RestoreLine", request, line_id, changed, restored=request.version)
+        line, changes = await self._change(
+            "RestoreLine", request, tenant_id, line_id, changed, restored=request.version
+        )
         return pb.RestoreLineResponse(line=line, changes=changes)
 
     async def _change(
         self,
         method: str,
         request: Any,
+        tenant_id: str | None,
         line_id: str,
         changed: Changed,
         *,
@@ -179,7 +184,7 @@ class Lines:
 
         await self.parts.once(method, request, act)
         await self.parts.routing.publish()
-        return await self._line(None, line_id), found
+        return await self._line(tenant_id, line_id), found
 
     async def ListLineVersions(
         self, request: pb.ListLineVersionsRequest, context: Any

@@ -5,11 +5,13 @@ from __future__ import annotations
 import grpc
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
 import earwitness
 from appliance.access.identities import Role
+from appliance.catalog import tables
 from appliance.media.audio.encode import wav_header
 from appliance.model import new_id
 from appliance.model.routing import AnnounceWhen, KeyCodes, Rights, RoutingTable
@@ -56,6 +58,25 @@ def inline(**fields) -> pb.InlineRules:
 
 def seconds(count: int, nanos: int = 0) -> Duration:
     return Duration(seconds=count, nanos=nanos)
+
+
+def test_who_is_of_another_tenant_by_now_gets_no_line_by_an_old_request_id(box):
+    """As somebody whose groups at the identity provider changed: the name is the same, the tenant another."""
+    tenant_id, line_id = box.default_line()
+    second = (
+        box.client()
+        .tenants.CreateTenant(pb.CreateTenantRequest(tenant=pb.Tenant(display_name="other")))
+        .tenant.name[-26:]
+    )
+    mover = box.enroll("mover", Role.TENANT_ADMINISTRATOR, tenant_id=tenant_id)
+    name, how = f"tenants/{tenant_id}/lines/{line_id}", {"request_id": "r1"}
+    assert update(mover, name, how=how, display_name="y").display_name == "y"
+    box.write(
+        lambda connection: connection.execute(
+            sa.update(tables.identities).where(tables.identities.c.name == "mover").values(tenant_id=second)
+        )
+    )
+    assert refused(lambda: update(mover, name, how=how, display_name="y")).reason == "LINE_NOT_FOUND"
 
 
 @pytest.fixture
