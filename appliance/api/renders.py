@@ -164,8 +164,8 @@ class Renders:
         if job is None:
             fraction, cancelled = [0.0], [False]
             task = asyncio.create_task(self._run(key, work, fraction, cancelled))
-            job = self._jobs[key] = Job(task, fraction, cancelled=cancelled)
-            task.add_done_callback(lambda _: self._jobs.pop(key, None))
+            made = job = self._jobs[key] = Job(task, fraction, cancelled=cancelled)
+            task.add_done_callback(lambda _: self._ended(key, made))
         job.waiting += 1
         try:
             yield job
@@ -173,9 +173,13 @@ class Renders:
             job.waiting -= 1
             if not job.waiting and not job.task.done():
                 job.cancelled[0] = True
-                self._jobs.pop(key, None)
+                self._ended(key, job)
                 # Its end is nobody's business any more; looked at so that asyncio does not complain.
                 job.task.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    def _ended(self, key: Key, job: Job) -> None:
+        if self._jobs.get(key) is job:  # else it was called off, and another one is on its way
+            del self._jobs[key]
 
     async def _run(
         self,
