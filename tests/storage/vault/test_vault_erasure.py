@@ -256,7 +256,8 @@ def test_the_steps_of_an_erasure_are_in_the_order_that_is_documented(
         "files removed",
         "certificates journalled",
     ]
-    assert [step for step in steps if step in wanted] == wanted
+    # A store may take one of them several times over, file by file.
+    assert list(dict.fromkeys(step for step in steps if step in wanted)) == wanted
 
 
 @pytest.mark.parametrize("at", range(STEPS))
