@@ -42,7 +42,7 @@ def parts(log: Log, size: int, tenant_id: str | None, start: int) -> Iterator[pb
     yield from _entries(log, size, tenant_id, start)
     for generation in range(1, log.generation):
         yield from _old_leaves(log, generation)
-    yield from _checkpoints(log)
+    yield from _checkpoints(log, size)
 
 
 def _entries(log: Log, size: int, tenant_id: str | None, start: int) -> Iterator[pb.ExportAuditResponse]:
@@ -74,8 +74,8 @@ def _old_leaves(log: Log, generation: int) -> Iterator[pb.ExportAuditResponse]:
         kept.close()
 
 
-def _checkpoints(log: Log) -> Iterator[pb.ExportAuditResponse]:
-    """In the order in which they were signed."""
+def _checkpoints(log: Log, size: int) -> Iterator[pb.ExportAuditResponse]:
+    """In the order in which they were signed; without those signed meanwhile, over entries that are not exported."""
     pages: list[int] = []
     end: int | None = None
     while end != 0:
@@ -85,6 +85,8 @@ def _checkpoints(log: Log) -> Iterator[pb.ExportAuditResponse]:
     for page in reversed(pages):
         rows, _ = log.checkpoints.before(page, _CHECKPOINTS)
         found = [checkpoints.parse(row) for row in reversed(rows)]
+        origin = log.verifier.name  # what an earlier generation signed stays: that it is longer is evidence
+        found = [one for one in found if one.checkpoint.size <= size or one.checkpoint.origin != origin]
         yield pb.ExportAuditResponse(
             checkpoints=pb.AuditExportCheckpoints(checkpoints=map(checkpoint, found))
         )
