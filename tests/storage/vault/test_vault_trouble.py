@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def test_the_quota_of_one_tenant_hurts_no_other(house: House) -> None:
     first = house.filed(1)
     # ZFS takes no quota that is used up already, and counts what it keeps of its own.
     vault.store.set_quota(greedy, vault.store.usage(greedy).used + (1 << 20))
-    waiting = house.record(payload=b"x" * 6_000_000)
+    waiting = house.record(payload=os.urandom(6 << 20))
     house.tenant = "b" * 25 + "a"
     house.public = vault.keystore.create_tenant(house.tenant)
     modest = house.record()
