@@ -81,7 +81,7 @@ def fill(client: earwitness.Client) -> tuple[list[str], list[str], dict[str, lis
                 agent_number=f"{tenant:03d}{agent:04d}",
             )
             asked = access_pb2.CreateIdentityRequest(identity=identity)
-            timed("CreateIdentity", lambda: client.access.CreateIdentity(asked))
+            timed("CreateIdentity", lambda asked=asked: client.access.CreateIdentity(asked))
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(agents, range(TENANTS)))

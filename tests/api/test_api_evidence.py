@@ -205,7 +205,7 @@ def test_an_erasure_stands_in_the_log_after_the_filing(ground):
 
 
 def test_nobody_elses_and_nothing(ground):
-    box, client, (first, _), _ = ground
+    _, client, (first, _), _ = ground
     for name in (f"tenants/-/recordings/{new_id()}", f"tenants/{new_id()}/recordings/{first.name[:26]}"):
         with pytest.raises(grpc.RpcError) as caught:
             client.evidence.GetEvidence(pb.GetEvidenceRequest(name=name))
