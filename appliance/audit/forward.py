@@ -107,17 +107,26 @@ class Forwarder:
             )  # fmt: skip
         except FileNotFoundError:
             return 0, -1
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, OverflowError, KeyError, TypeError):
             log.warning("audit cursor damaged, everything is forwarded again")
             return 0, -1
         if generation != self._log.generation or not 0 <= cursor <= self._log.size:
             # The log was broken since: the collector gets all that is left, and so sees it.
             return 0, -1
+        leaf = found.get("leaf")  # absent in what older releases wrote
+        if cursor and leaf is not None and leaf != self._leaf(cursor):
+            # A power cut took what had gone out, and others have its numbers: they have not gone out.
+            return 0, -1
         return cursor, checkpoint
+
+    def _leaf(self, cursor: int) -> str:
+        """Leaf hash of the entry before the cursor, which there is."""
+        return self._log.hashes.get(0, cursor - 1).hex()
 
     def _write_cursor(self) -> None:
         said = {
             "cursor": self._cursor, "checkpoint": self._noted_checkpoint, "generation": self._log.generation,
+            "leaf": self._leaf(self._cursor) if self._cursor else None,
         }  # fmt: skip
         files.replace(self._path, json.dumps(said).encode())
 

@@ -212,6 +212,25 @@ def test_a_cursor_that_is_damaged_loses_nothing(home, text):
     assert collector.entries() == [0, 1, 2]
 
 
+def test_what_took_the_numbers_of_entries_that_a_power_cut_took_goes_out_too(home):
+    collector = home.collector()
+    with kit.running(home.control) as log:
+        kit.write(log, 3)
+        with home.forwarding(log, collector.port) as forwarder:
+            until(lambda: forwarder.progress.cursor == 3)
+        path = Path(log.folder / "syslog.json")
+        with home.forwarding(log, collector.port) as forwarder:
+            assert forwarder.progress.cursor == 3, "what was sent stays sent"
+        said = json.loads(path.read_text())
+        # As if the third had been another one when it went out.
+        path.write_text(json.dumps(said | {"leaf": leaf_hash(b"another").hex()}))
+        collector.got.clear()
+        with home.forwarding(log, collector.port) as forwarder:
+            collector.wait(lambda: len(collector.got) >= 3)
+            until(lambda: forwarder.progress.cursor == 3)
+        assert [one.message for one in collector.got[:3]] == kit.lines(home.control)
+
+
 def test_settings_want_certificate_and_key_together():
     with pytest.raises(ValueError, match="belong together"):
         SyslogSettings(host="a", ca=Path("x"), certificate=Path("y"))
