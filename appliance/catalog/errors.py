@@ -187,6 +187,12 @@ class NoteLimitError(ExhaustedError):
     reason = "NOTE_LIMIT"
 
 
+class OperationLimitError(ExhaustedError):
+    """As much long work of the tenant waits or runs as may; `data['limit']`."""
+
+    reason = "OPERATION_LIMIT"
+
+
 class TagLimitError(ExhaustedError):
     """The recording would have more tags than it may have; `data['limit']`."""
 

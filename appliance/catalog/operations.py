@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog.errors import OperationNotFoundError
+from appliance.catalog.errors import OperationLimitError, OperationNotFoundError
 from appliance.catalog.tables import Id, metadata
 
 KEEP_NS: Final = 90 * 86400 * 10**9
+MAX_RUNNING: Final = 20  # of one tenant, that have not ended
 
 table = sa.Table(
     "operations",
@@ -70,6 +71,10 @@ class Operation:
 
 
 def add(connection: sa.Connection, operation: Operation) -> None:
+    """Begin one; OperationLimitError."""
+    mine = (table.c.tenant_id == operation.tenant_id, table.c.state == State.RUNNING.value)
+    if int(connection.execute(sa.select(sa.func.count()).where(*mine)).scalar_one()) >= MAX_RUNNING:
+        raise OperationLimitError("too much long work of this tenant waits", limit=MAX_RUNNING)
     connection.execute(sa.insert(table).values(**{**operation.__dict__, "state": operation.state.value}))
 
 
@@ -98,11 +103,17 @@ def some(
 
 
 def next_running(connection: sa.Connection) -> Operation | None:
-    """The oldest that has not ended."""
+    """The oldest that has not ended, of the tenant that had its turn the longest ago."""
+    ended = table.alias()
+    turn = (
+        sa.select(sa.func.coalesce(sa.func.max(ended.c.end_ns), 0))
+        .where(ended.c.tenant_id == table.c.tenant_id)
+        .scalar_subquery()
+    )
     row = connection.execute(
         sa.select(table)
         .where(table.c.state == State.RUNNING.value)
-        .order_by(table.c.create_ns, table.c.id)
+        .order_by(turn, table.c.create_ns, table.c.id)
         .limit(1)
     ).first()
     return None if row is None else _operation(row)

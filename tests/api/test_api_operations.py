@@ -11,7 +11,7 @@ import earwitness
 from appliance.api import worker
 from appliance.model import new_id
 from earwitness.v1 import operations_pb2 as pb
-from earwitness.v1 import recordings_pb2
+from earwitness.v1 import recordings_pb2, tenants_pb2
 
 COUNT = 7
 
@@ -171,6 +171,24 @@ def test_it_waits_for_the_vault(box, filed, monkeypatch):
     last, _ = ended(client, name)
     assert last.state == pb.OPERATION_STATE_SUCCEEDED
     assert last.verify_recordings.intact_count == COUNT
+
+
+def test_of_one_tenant_so_many_wait_and_tenants_take_turns(box, filed, monkeypatch):
+    monkeypatch.setattr("appliance.catalog.operations.MAX_RUNNING", 3)
+    parent, _ = filed
+    client = box.client()
+    tenant = tenants_pb2.CreateTenantRequest(tenant=tenants_pb2.Tenant(display_name="other"))
+    other = client.tenants.CreateTenant(tenant).tenant.name
+    gate = Gate(box, monkeypatch, 1)
+    mine = [begin(client, parent).name for _ in range(3)]
+    found = refused(lambda: begin(client, parent))
+    assert (found.code, found.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OPERATION_LIMIT")
+    theirs = begin(client, other).name
+    gate.allowed = 1000
+    gate.more.set()
+    ends = {name: ended(client, name)[0].end_time.ToNanoseconds() for name in (*mine, theirs)}
+    assert sorted(ends, key=ends.__getitem__) == [mine[0], theirs, *mine[1:]]
+    begin(client, parent)
 
 
 def test_lists_are_paged_and_stable_and_once_is_once(box, filed):
