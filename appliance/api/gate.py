@@ -24,6 +24,7 @@ from google.protobuf.message import DecodeError
 from appliance.access import policy
 from appliance.access.errors import RightsChangedError
 from appliance.access.identities import Identity
+from appliance.access.networks import network_of
 from appliance.api import names, scope
 from appliance.api.concerns import Concerns
 from appliance.api.entrance import Entrance
@@ -32,7 +33,7 @@ from appliance.api.errors import (
     UploadTooSlowError,
     wire_status,
 )
-from appliance.api.limits import RateLimit
+from appliance.api.limits import NETWORK_OPEN, STRANGERS_OPEN, OpenCalls, RateLimit
 from appliance.audit.errors import AuditUnavailableError
 from appliance.audit.refusals import Refusals
 from appliance.audit.trail import Trail
@@ -135,6 +136,8 @@ class Gate(grpc.aio.ServerInterceptor):
         self._entrance = entrance
         self._trail = trail
         self._limit = limit
+        self._open = OpenCalls()
+        self._strangers, self._networks = OpenCalls(STRANGERS_OPEN), OpenCalls(NETWORK_OPEN)
         self._concerns = concerns
         self._refusals = refusals
 
@@ -189,13 +192,15 @@ class Gate(grpc.aio.ServerInterceptor):
         _current.set(call)
         context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
         audited = not method.startswith(_UNAUDITED)
-        admitted = False
+        admitted = counted = False
         outcome = "OK"
         try:
             call.identity = await self._entrance.identify(context, method, call.started_s)
             if call.identity is not None:
                 scope.enter(call.identity)
                 self._limit.take(call.identity.name, call.started_s)
+                self._open.begin(call.identity.name)
+                counted = True
             message = request if read is None else _parse(read, request)
             _describe(call, await message.first() if isinstance(message, Upload) else message)
             if call.identity is None:
@@ -223,10 +228,20 @@ class Gate(grpc.aio.ServerInterceptor):
             _fault(call, error)
             await _abort(context, rpc.grpc_status(rpc.unexpected()), call)
         finally:
+            if counted and call.identity is not None:
+                self._open.end(call.identity.name)
             if audited and (admitted or outcome != "CANCELLED"):
                 await self._conclude(call, outcome, admitted)
 
     async def _stream(self, inner: Any, request: Any, context: Any) -> None:
+        if _current.get().identity is not None:
+            await self._answers(inner, request, context)
+            return
+        # Calls of strangers are seldom and short; streams that they leave open would come to be all there may be.
+        with self._networks.held(network_of(context.peer())), self._strangers.held(""):
+            await self._answers(inner, request, context)
+
+    async def _answers(self, inner: Any, request: Any, context: Any) -> None:
         answer = inner(request, context)
         if inspect.isawaitable(answer):  # writes by itself, as the health service does
             await answer

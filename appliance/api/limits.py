@@ -1,8 +1,10 @@
-"""A token bucket for each identity."""
+"""How much of the box one identity gets: a token bucket of calls, and a number of calls that are open."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +12,9 @@ from appliance.access.errors import RateLimitError
 
 PER_SECOND: Final = 100.0
 BURST: Final = 300.0
+OPEN: Final = 200  # streams too; a fifth of what the box has open for all
+STRANGERS_OPEN: Final = 100  # streams of all strangers together
+NETWORK_OPEN: Final = 10  # and of those from one network
 _MOST_BUCKETS: Final = 10_000
 
 
@@ -42,3 +47,32 @@ class RateLimit:
             wait = (1 - bucket.tokens) / self._per_second
             raise RateLimitError("too many calls", retry_after_s=round(wait, 3))
         bucket.tokens -= 1
+
+
+class OpenCalls:
+    """So many calls open at a time, for each identity: who opens streams without end leaves room for all others."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self._most = OPEN if most is None else most
+        self._open: Counter[str] = Counter()
+
+    def begin(self, name: str) -> None:
+        """One more, until `end`; RateLimitError."""
+        if self._open[name] >= self._most:
+            raise RateLimitError("too many calls are open", retry_after_s=1.0)
+        self._open[name] += 1
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        """One more, until this is over; RateLimitError."""
+        self.begin(name)
+        try:
+            yield
+        finally:
+            self.end(name)
+
+    def end(self, name: str) -> None:
+        """One that was begun is over."""
+        self._open[name] -= 1
+        if not self._open[name]:
+            del self._open[name]

@@ -229,3 +229,30 @@ def test_watches_end_when_the_box_stops(box):
     box.run(box.control.stop())
     assert refused(lambda: list(stream)).reason == "SHUTTING_DOWN"
     assert time.monotonic() - before < 10
+
+
+def test_one_identity_leaves_room_for_the_others(make_box, monkeypatch):
+    monkeypatch.setattr("appliance.api.limits.OPEN", 3)
+    box = make_box()
+    greedy, other = box.enroll("greedy", Role.INTEGRATION), box.enroll("other", Role.INTEGRATION)
+    watch = events_pb2.WatchEventsRequest(parent="tenants/-")
+    streams = [greedy.events.WatchEvents(watch) for _ in range(3)]
+    for one in streams:
+        next(one)
+    with pytest.raises(grpc.RpcError) as caught:
+        next(greedy.events.WatchEvents(watch))
+    found = earwitness.details(caught.value)
+    assert (found.reason, found.retry_after_s) == ("RATE_LIMITED", 1.0)
+    next(other.events.WatchEvents(watch))
+    streams[0].cancel()
+
+    def again() -> bool:
+        stream = greedy.events.WatchEvents(watch)
+        try:
+            next(stream)
+        except grpc.RpcError:
+            return False
+        stream.cancel()
+        return True
+
+    box.wait(again)

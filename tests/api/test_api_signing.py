@@ -326,6 +326,18 @@ def test_strangers_are_counted_by_their_network(ground):
     assert good.GetCaller(WHO).session.name == answer.session.name, "a good token passes all the same"
 
 
+def test_streams_that_strangers_leave_open_are_few(ground):
+    stub = health_pb2_grpc.HealthStub(ground.by_token(None))
+    streams = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(10)]
+    for one in streams:
+        next(one)
+    assert reason(lambda: next(stub.Watch(health_pb2.HealthCheckRequest()))) == "RATE_LIMITED"
+    assert reason(lambda: ground.sign_in("ada", "000000")) == "SIGN_IN_REFUSED", "they still sign in"
+    _, channel = ground.certify("ada")
+    known = health_pb2_grpc.HealthStub(channel)
+    next(known.Watch(health_pb2.HealthCheckRequest()))
+
+
 def test_sign_ins_stand_in_the_audit_without_what_was_typed(ground):
     device = ground.enrol("ada")
     signed_in(ground, device)
