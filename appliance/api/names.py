@@ -17,7 +17,9 @@ from appliance.storage.names import HOLD_LINE
 ANY: Final = "-"
 _PARENT = re.compile(r"tenants/([a-z2-7]{26}|-)")
 _KEYS = re.compile(r"tenants/([a-z2-7]{26}|-)/keys")
-_CHILD = re.compile(r"tenants/([a-z2-7]{26}|-)/(lines|recordings|calls|legalHolds|grants|operations)/([a-z2-7]{26})")
+_CHILD = re.compile(
+    r"tenants/([a-z2-7]{26}|-)/(lines|recordings|calls|legalHolds|grants|operations)/([a-z2-7]{26})"
+)
 _NOTE = re.compile(r"tenants/([a-z2-7]{26}|-)/recordings/([a-z2-7]{26})/notes/([a-z2-7]{26})")
 _PROMPT = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/)?prompts/([a-z2-7]{26})")
 _PURPOSE = re.compile(r"tenants/([a-z2-7]{26}|-)/purposes/([a-z0-9][a-z0-9-]{0,39})")
