@@ -85,6 +85,13 @@ def test_entries_put_behind_the_newest_checkpoint(signer, tmp_path, capsys):
     # Leaves of a generation that never was do not vouch for them either.
     (folder / "leaves-2").write_bytes((folder / "leaves-1").read_bytes())
     assert kinds(log.verify(folder, [signer.key()])) == ["unsigned"]
+    (folder / "leaves-2").unlink()
+    # Of a box that runs, the last seconds: said.
+    (folder / "checkpoint").write_bytes((folder / "checkpoints.jsonl").read_bytes())
+    report = log.verify(folder, [signer.key()])
+    assert report.whole and report.uncovered == 2
+    (folder / "export.json").write_text('{"tenant": "", "start_index": 0}')
+    assert kinds(log.verify(folder, [signer.key()])) == ["unsigned"]
     # One file, against what was kept elsewhere: said, and all that is signed is as it was.
     kept = tmp_path / "kept.note"
     kept.write_text(note, "utf-8")
