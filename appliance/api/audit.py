@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from appliance.api import auditexport, auditfilter, convert, names
-from appliance.api.auditexport import checkpoint
+from appliance.api.auditexport import checkpoint, kept
 from appliance.api.errors import FieldInvalidError
 from appliance.api.parts import Parts, page_size, query_of
 from appliance.api.store import Signal
-from appliance.audit import checkpoints, tree
+from appliance.audit import tree
 from appliance.audit.errors import TreeSizeError
 from appliance.audit.index import Found
 from appliance.audit.refusals import Refusals
@@ -110,7 +110,7 @@ class Audit(audit_pb2_grpc.AuditServiceServicer):
         if request.page_token:
             end = int(self._parts.tokens.read_page(request.page_token, query, now_s)[0])
         rows, before = await asyncio.to_thread(self._log.checkpoints.before, end, size)
-        answer = pb.ListCheckpointsResponse(checkpoints=[checkpoint(checkpoints.parse(row)) for row in rows])
+        answer = pb.ListCheckpointsResponse(checkpoints=map(kept, rows))
         if before > 0:
             answer.next_page_token = self._parts.tokens.page(query, [before], now_s)
         return answer

@@ -9,7 +9,7 @@ from appliance.api import convert, names
 from appliance.audit import checkpoints
 from appliance.audit.checkpoints import Signed
 from appliance.audit.entry import EVERY_TENANT, Entry
-from appliance.audit.errors import EntryDamagedError
+from appliance.audit.errors import EntryDamagedError, NoteError
 from appliance.audit.hashes import Hashes
 from appliance.audit.log import Log
 from appliance.audit.reader import Reader
@@ -19,6 +19,7 @@ BATCH_BYTES: Final = 256 * 1024
 BATCH: Final = 2000
 _LEAVES: Final = 8192
 _CHECKPOINTS: Final = 500
+_FORGED: Final = 4096  # bytes of what is no checkpoint
 
 
 def parts(log: Log, size: int, tenant_id: str | None, start: int) -> Iterator[pb.ExportAuditResponse]:
@@ -84,12 +85,17 @@ def _checkpoints(log: Log, size: int) -> Iterator[pb.ExportAuditResponse]:
         end = before
     for page in reversed(pages):
         rows, _ = log.checkpoints.before(page, _CHECKPOINTS)
-        found = [checkpoints.parse(row) for row in reversed(rows)]
         origin = log.verifier.name  # what an earlier generation signed stays: that it is longer is evidence
-        found = [one for one in found if one.checkpoint.size <= size or one.checkpoint.origin != origin]
-        yield pb.ExportAuditResponse(
-            checkpoints=pb.AuditExportCheckpoints(checkpoints=map(checkpoint, found))
-        )
+        found = [one for one in map(kept, reversed(rows)) if one.size <= size or one.origin != origin]
+        yield pb.ExportAuditResponse(checkpoints=pb.AuditExportCheckpoints(checkpoints=found))
+
+
+def kept(row: bytes) -> pb.AuditCheckpoint:
+    """A line among those that are kept. What is none goes as it is, so that whoever verifies it sees that."""
+    try:
+        return checkpoint(checkpoints.parse(row))
+    except NoteError:
+        return pb.AuditCheckpoint(note=row[:_FORGED].decode("utf-8", "replace"))
 
 
 def checkpoint(signed: Signed) -> pb.AuditCheckpoint:

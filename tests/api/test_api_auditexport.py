@@ -18,6 +18,24 @@ def grow(log: Log, count: int) -> None:
     log.sign()
 
 
+def test_what_is_no_checkpoint_keeps_no_export_from_being_made(tmp_path: Path):
+    log = Log(open_log(tmp_path))
+    try:
+        grow(log, 3)
+    finally:
+        log.close()
+    with (tmp_path / "audit/checkpoints.jsonl").open("ab") as file:
+        file.write(b"rubbish \xff\n")
+    log = Log(open_log(tmp_path))
+    try:
+        size = log.sign().checkpoint.size
+        parts = list(auditexport.parts(log, size, None, 0))
+    finally:
+        log.close()
+    notes = [one.note for part in parts for one in part.checkpoints.checkpoints]
+    assert "rubbish \ufffd" in notes and log.signed is not None and log.signed.note in notes
+
+
 def test_what_is_signed_during_an_export_is_not_of_it(tmp_path: Path):
     log = Log(open_log(tmp_path))
     folder = tmp_path / "export"
