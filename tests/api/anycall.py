@@ -26,6 +26,17 @@ KINDS: Sequence[tuple[str, Callable[[str], bool]]] = (
     ("Waveform", lambda name: "/recordings/" in name),
     ("Explain", lambda name: "/recordings/" in name),
     ("Note", lambda name: "/recordings/" in name),
+    ("Note", lambda name: "/notes/" in name),
+    ("Tags", lambda name: "/recordings/" in name),
+    ("Evidence", lambda name: "/recordings/" in name),
+    ("Purpose", lambda name: "/purposes/" in name),
+    ("Operation", lambda name: "/operations/" in name),
+    ("Grant", lambda name: "/grants/" in name),
+    *(
+        (word, lambda name: name.startswith("identities/"))
+        for word in ("Identity", "Identities", "Certificate")
+    ),
+    *((word, lambda name: name.startswith("identities/")) for word in ("Session", "Subject", "Passphrase")),
     ("Call", lambda name: "/calls/" in name),
     ("Line", lambda name: "/lines/" in name and name.count("/") == 3),
     ("RetentionPolicy", lambda name: name.endswith("/retentionPolicy")),

@@ -13,15 +13,30 @@ import time
 from dataclasses import dataclass, field
 
 import grpc
+import numpy as np
 import pytest
 from anycall import Maker, Method, Outcome, call, exchanged, found_in, methods
+from google.protobuf.timestamp_pb2 import Timestamp
 
 import earwitness
 from appliance.access.identities import TENANT_ROLES, Role
 from appliance.api.limits import RateLimit
+from appliance.media.audio.encode import wav_header
 from appliance.model import Mark, MarkKind, new_id
 from earwitness.internal.v1 import signaling_pb2
-from earwitness.v1 import calls_pb2, events_pb2, recordings_pb2, retention_pb2, tenants_pb2
+from earwitness.v1 import (
+    access_pb2,
+    calls_pb2,
+    events_pb2,
+    grants_pb2,
+    notes_pb2,
+    operations_pb2,
+    prompts_pb2,
+    purposes_pb2,
+    recordings_pb2,
+    retention_pb2,
+    tenants_pb2,
+)
 
 ROUNDS = 8
 SECOND = 10**9
@@ -103,6 +118,8 @@ def plant(box, client, sealing, tenant_id: str, word: str, number: str) -> Plant
             retention_policy=retention_pb2.RetentionPolicy(name=f"{line}/retentionPolicy", retention="3y")
         )
     )
+    made.names += added(client, parent, recordings[0], word)
+    made.signs.append(f"{word.lower()}-clerk")
     live = box.signaling.begin(
         tenant_id,
         line_id,
@@ -120,10 +137,65 @@ def plant(box, client, sealing, tenant_id: str, word: str, number: str) -> Plant
     return made
 
 
+def added(client, parent: str, recording: str, word: str) -> list[str]:
+    """What people add to a tenant: a note, tags, a purpose, an operation, a grant, a prompt, an identity; their names."""
+    note = client.notes.CreateNote(
+        notes_pb2.CreateNoteRequest(parent=recording, note=notes_pb2.Note(text=f"{word} was upset"))
+    ).note
+    client.notes.UpdateRecordingTags(
+        notes_pb2.UpdateRecordingTagsRequest(name=recording, add=[f"{word} complaint"])
+    )
+    purpose = client.purposes.CreatePurpose(
+        purposes_pb2.CreatePurposeRequest(
+            parent=parent, purpose_id="audit-of-wards", purpose=purposes_pb2.Purpose(display_name="Wards")
+        )
+    ).purpose
+    operation = client.operations.VerifyRecordings(
+        operations_pb2.VerifyRecordingsRequest(parent=parent, filter=f'party.name:"{word}"')
+    ).operation
+    grant = client.grants.CreateGrant(
+        grants_pb2.CreateGrantRequest(
+            parent=parent,
+            grant=grants_pb2.SupportGrant(
+                identities=["helper"],
+                purpose="system-operation",
+                necessity=f"{word} sounds as if under water",
+                scope=grants_pb2.GrantScope(recordings=[recording]),
+                end_time=Timestamp(seconds=int(time.time()) + 86400),
+                max_reads=3,
+            ),
+        )
+    ).grant
+    pcm = np.random.default_rng(3).standard_normal(8000) * 3000
+    said = prompts_pb2.Prompt(
+        display_name=f"{word[::-1]} greets", language="en-GB", text=f"{word[::-1]} records."
+    )
+    prompt = client.prompts.CreatePrompt(
+        iter(
+            [
+                prompts_pb2.CreatePromptRequest(
+                    parent=parent, prompt=said, audio=wav_header(8000, 1, 8000) + pcm.astype("<i2").tobytes()
+                )
+            ]
+        )
+    ).prompt
+    who = client.access.CreateIdentity(
+        access_pb2.CreateIdentityRequest(
+            identity=access_pb2.Identity(
+                name=f"identities/{word.lower()}-clerk",
+                roles=[access_pb2.IDENTITY_ROLE_SUPERVISOR],
+                tenant=parent,
+            )
+        )
+    ).identity
+    return [one.name for one in (note, purpose, operation, grant, prompt, who)]
+
+
 @pytest.fixture
 def ground(make_box, sealing):
     """A box, its administrator, and two tenants."""
     box = make_box(rate=RateLimit(100_000, 100_000))
+    box.enroll("helper", Role.SUPPORT)
     first, _ = box.default_line()
     client = box.client()
     second = client.tenants.CreateTenant(
@@ -150,6 +222,15 @@ def state_of(client, tenant_id: str) -> bytes:
         ),
         client.retention.ListRetentionPolicies(retention_pb2.ListRetentionPoliciesRequest(parent=parent)),
         client.calls.ListCalls(calls_pb2.ListCallsRequest(parent=parent)),
+        client.purposes.ListPurposes(purposes_pb2.ListPurposesRequest(parent=parent, show_archived=True)),
+        client.grants.ListGrants(grants_pb2.ListGrantsRequest(parent=parent)),
+        client.prompts.ListPrompts(prompts_pb2.ListPromptsRequest(parent=parent)),
+        client.access.ListIdentities(access_pb2.ListIdentitiesRequest(parent=parent)),
+    ]
+    answers += [
+        client.notes.ListNotes(notes_pb2.ListNotesRequest(parent=one.name))
+        for one in answers[2].recordings
+        if one.state == recordings_pb2.RECORDING_STATE_FILED
     ]
     for answer in answers[2].recordings:
         answer.ClearField("expire_time")  # follows the clock
