@@ -44,7 +44,7 @@ def parse(line: bytes) -> Signed:
     """Of a line, its signature not looked at; NoteError."""
     try:
         record = json.loads(line) if len(line) <= _MAX_LINE else None
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):
         raise NoteError("not a line of checkpoints")

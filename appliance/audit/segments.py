@@ -157,7 +157,7 @@ class Table:
         try:
             found = [Closed(*map(int, row)) for row in json.loads(self._path.read_bytes())]
             sizes = [path_of(folder, one.serial).stat().st_size for one in found]
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, OverflowError, TypeError, RecursionError):
             return False
         present = serials(folder)
         fits = [one.size for one in found] == sizes and [one.serial for one in found] == present[:-1]

@@ -303,3 +303,14 @@ def test_an_index_that_knows_what_a_power_cut_took_is_made_anew(tmp_path):
             assert [one.line for one in index.newest(None, 8, 10)] == kit.lines(tmp_path)[::-1]
         finally:
             index.close()
+
+
+@pytest.mark.parametrize("rubbish", ["[" * 4000, "[[1e999, 0, 0, 0]]", "null", "\0"])
+def test_rubbish_beside_the_entries_keeps_no_log_from_opening(tmp_path, rubbish):
+    with kit.running(tmp_path, segment=500) as log:
+        kit.write(log, 20)
+    (tmp_path / "audit/segments.json").write_text(rubbish)
+    with (tmp_path / "audit/checkpoints.jsonl").open("a") as file:
+        file.write(rubbish + "\n")
+    with kit.running(tmp_path) as log:
+        assert log.generation == 1 and log.size >= 20
