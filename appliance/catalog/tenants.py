@@ -125,12 +125,11 @@ def _check_numbers(connection: sa.Connection, line: Line) -> None:
     if not line.numbers:
         return
     # Read without making lines of them: there may be thousands.
-    others = connection.execute(
-        sa.select(_l.c.id.label("line_id"), _l.c.tenant_id, _l.c.numbers, _l.c.trunks).order_by(
-            _l.c.create_ns, _l.c.id
-        )
-    )
-    claim = claims.conflict(line, (claims.Claimant(*row) for row in others))
+    query = sa.select(_l.c.id.label("line_id"), _l.c.tenant_id, _l.c.numbers, _l.c.trunks)
+    # Closed where the first conflict ends it early: a cursor that is left open keeps SQLite's connection at the state
+    # that it read, also once it is back in the pool, and the next change on it fails.
+    with connection.execute(query.order_by(_l.c.create_ns, _l.c.id)) as others:
+        claim = claims.conflict(line, (claims.Claimant(*row) for row in others))
     if claim is None:
         return
     field = f"line.numbers[{claim.position}]"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import grpc
 import numpy as np
 import pytest
@@ -268,6 +270,23 @@ def test_a_number_is_one_lines_alone(box, home, client):
         assert (found.reason, found.data["line"]) == ("NUMBER_TAKEN", first.name)
     update(client, first.name, ["numbers"], numbers=["201"])
     assert [*update(client, second.name, ["numbers"], numbers=["200"]).numbers] == ["200"]
+
+
+def test_after_a_number_was_refused_the_catalogue_is_written_as_before(box, home, client):
+    """The look through the numbers ends early then; what it read from must not keep its connection in the past."""
+    made = create(client, home, numbers=["200", "201"])
+    create(client, home, numbers=["300"])
+    gc.disable()  # an error and what it holds would go at any time
+    try:
+        for number in range(8):
+            for how in ({}, {"validate_only": True}):
+                assert (
+                    refused(lambda how=how: create(client, home, how, numbers=["200"])).reason
+                    == "NUMBER_TAKEN"
+                )
+            update(client, made.name, display_name=f"n{number}")
+    finally:
+        gc.enable()
 
 
 def test_what_the_mask_names_is_changed_and_nothing_else(box, home, client):
