@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -15,6 +14,7 @@ from appliance.access import oidc
 from appliance.access.keyring import Keyring, Step
 from appliance.access.refusals import ProviderUnavailableError, TokenInvalidError
 from appliance.config.settings import ConfigError, OidcSettings
+from appliance.process.tls import client_context
 
 log = structlog.get_logger()
 
@@ -30,7 +30,7 @@ class Provider:
         self._clock_s = clock_s
         self._keyring = Keyring(settings.usable_s)
         try:
-            self._tls = ssl.create_default_context(cafile=settings.ca)
+            self._tls = client_context(settings.ca)
         except OSError as error:  # also of what is no certificate
             raise ConfigError(
                 f"access.oidc: the ca of {settings.name} cannot be read as certificates", key="access.oidc.ca"

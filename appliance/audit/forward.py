@@ -29,6 +29,7 @@ from appliance.audit.log import Log
 from appliance.audit.reader import Reader
 from appliance.config.settings import SyslogSettings
 from appliance.process.status import WARNING, Status
+from appliance.process.tls import client_context
 
 log = structlog.get_logger()
 
@@ -150,8 +151,7 @@ class Forwarder:
 
     def _connect(self) -> ssl.SSLSocket:
         settings = self._settings
-        context = ssl.create_default_context(cafile=str(settings.ca))
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context = client_context(settings.ca)
         if settings.certificate is not None:
             context.load_cert_chain(str(settings.certificate), str(settings.key))
         plain = socket.create_connection((settings.host, settings.port), CONNECT_S)
