@@ -22,7 +22,8 @@ from typing import Any, Final
 from appliance.access import records
 from appliance.access.records import Record
 from appliance.access.refusals import JournalError
-from appliance.access.sealing import Sealing, write_whole
+from appliance.access.sealing import Sealing
+from appliance.process.wholefile import write_whole
 
 MAX_BYTES: Final = 512 << 20
 _SPARE_LINES: Final = 1000  # old lines before the file is written anew

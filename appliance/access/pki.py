@@ -32,9 +32,9 @@ from appliance.access import certificates
 from appliance.access.certificates import Pair
 from appliance.access.errors import AuthorityError, IdentityError
 from appliance.access.requested import PublicKey
-from appliance.access.sealing import write_whole
 from appliance.config.layout import Layout
 from appliance.config.settings import Settings
+from appliance.process.wholefile import write_whole
 
 ADMIN: Final = "admin"
 _CLIENT_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")

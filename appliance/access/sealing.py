@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from appliance.access.refusals import IdentityKeyError
+from appliance.process.wholefile import write_whole
 
 SIZE: Final = 32
 _NONCE: Final = 12
@@ -64,19 +64,3 @@ class Sealing:
 
     def _derived(self, what: bytes) -> bytes:
         return hmac.digest(self.key, b"earwitness identities " + what, hashlib.sha256)
-
-
-def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """The file with this content, or as it was: on disk before this returns."""
-    scratch = path.with_name(f".{path.name}.new")
-    scratch.unlink(missing_ok=True)
-    with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(scratch, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

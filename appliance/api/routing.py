@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -16,6 +15,7 @@ from appliance.catalog import tenants
 from appliance.catalog.routingtext import RoutingText
 from appliance.model import CorruptError, new_id
 from appliance.model.routing import Line, RoutingTable, Tenant
+from appliance.process.wholefile import write_whole
 
 log = structlog.get_logger()
 
@@ -93,15 +93,4 @@ def _read(path: Path) -> RoutingTable | None:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.new")
-    scratch.unlink(missing_ok=True)
-    with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640), "wb") as file:
-        file.write(text.encode())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(scratch, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_whole(path, text.encode(), 0o640)

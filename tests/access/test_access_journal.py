@@ -225,7 +225,7 @@ def test_a_full_disk_is_an_error_and_the_copy_is_mended(ground, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("appliance.access.journal.os.fsync", full)
-        patch.setattr("appliance.access.sealing.os.fsync", full)
+        patch.setattr("appliance.process.wholefile.os.fsync", full)
         with pytest.raises(JournalError) as caught:
             ground.revoke("ris", "a")
         assert caught.value.data["errno"] == 28
