@@ -51,12 +51,14 @@ from appliance.api.renders import Renders
 from appliance.api.retention import Retention
 from appliance.api.routing import Routing
 from appliance.api.samples import Samples
+from appliance.api.services import SERVICES
 from appliance.api.store import ShuttingDownError, Store
 from appliance.api.taking import Taker
 from appliance.api.tenants import Tenants
 from appliance.api.vault import Vault, VaultReader
 from appliance.api.vaultkeys import VaultKeys
 from appliance.api.vaultretention import VaultRetention
+from appliance.api.verification import Verification
 from appliance.api.witness import Witness
 from appliance.api.worker import Worker
 from appliance.audit.refusals import Refusals
@@ -67,43 +69,9 @@ from appliance.catalog.paging import Tokens
 from appliance.config.settings import Settings
 from appliance.model import EarwitnessError, Kind
 from appliance.process.status import WARNING, Status
-from earwitness.v1 import (
-    access_pb2_grpc,
-    audit_pb2_grpc,
-    box_pb2_grpc,
-    calls_pb2_grpc,
-    events_pb2_grpc,
-    evidence_pb2_grpc,
-    grants_pb2_grpc,
-    keys_pb2_grpc,
-    notes_pb2_grpc,
-    operations_pb2_grpc,
-    prompts_pb2_grpc,
-    purposes_pb2_grpc,
-    recordings_pb2_grpc,
-    retention_pb2_grpc,
-    tenants_pb2_grpc,
-)
 
 log = structlog.get_logger()
 
-SERVICES: Final = {
-    "earwitness.v1.AccessService": access_pb2_grpc.add_AccessServiceServicer_to_server,
-    "earwitness.v1.CallsService": calls_pb2_grpc.add_CallsServiceServicer_to_server,
-    "earwitness.v1.RecordingsService": recordings_pb2_grpc.add_RecordingsServiceServicer_to_server,
-    "earwitness.v1.RetentionService": retention_pb2_grpc.add_RetentionServiceServicer_to_server,
-    "earwitness.v1.TenantsService": tenants_pb2_grpc.add_TenantsServiceServicer_to_server,
-    "earwitness.v1.NotesService": notes_pb2_grpc.add_NotesServiceServicer_to_server,
-    "earwitness.v1.PromptsService": prompts_pb2_grpc.add_PromptsServiceServicer_to_server,
-    "earwitness.v1.PurposesService": purposes_pb2_grpc.add_PurposesServiceServicer_to_server,
-    "earwitness.v1.EvidenceService": evidence_pb2_grpc.add_EvidenceServiceServicer_to_server,
-    "earwitness.v1.GrantsService": grants_pb2_grpc.add_GrantsServiceServicer_to_server,
-    "earwitness.v1.OperationsService": operations_pb2_grpc.add_OperationsServiceServicer_to_server,
-    "earwitness.v1.EventsService": events_pb2_grpc.add_EventsServiceServicer_to_server,
-    "earwitness.v1.BoxService": box_pb2_grpc.add_BoxServiceServicer_to_server,
-    "earwitness.v1.AuditService": audit_pb2_grpc.add_AuditServiceServicer_to_server,
-    "earwitness.v1.KeysService": keys_pb2_grpc.add_KeysServiceServicer_to_server,
-}
 MAX_CALLS: Final = 1000  # at once, over all clients
 PROVISION_S: Final = 20.0  # how long the first start waits for the vault before it says that it is ready
 STOP_GRACE_S: Final = 5.0
@@ -156,7 +124,7 @@ class Control:
         )
         self._exit.callback(trail.close)
         self.parts = await self._assemble(store)
-        self._worker = Worker(store, self.parts.reader, trail, self._clock_ns)
+        self._worker = Worker(store, trail, [Verification(store, self.parts.reader)], self._clock_ns)
         self.granted = Granted(store, trail, self._clock_ns, GrantKeys(store, self.parts.vault_keys))
         self._acts = Acts(layout, store, trail, self._status)
         self._exit.push_async_callback(self._acts.close)

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from appliance.api import convert, names
 from appliance.api.parts import Note, Parts, page_size, query_of
 from appliance.api.scope import caller
-from appliance.api.worker import VERIFY, Worker
+from appliance.api.verification import VERIFY
+from appliance.api.worker import Worker
 from appliance.catalog import filters, operations, recordings, tenants
 from appliance.catalog.errors import PageTokenError
 from appliance.catalog.operations import Operation, State

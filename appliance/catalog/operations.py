@@ -6,6 +6,7 @@ Opaque ids and stable words, and a filter that may hold a number or a name: it i
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -102,17 +103,17 @@ def some(
     return [_operation(row) for row in connection.execute(query)]
 
 
-def next_running(connection: sa.Connection) -> Operation | None:
-    """The oldest that has not ended, of the tenant that had its turn the longest ago."""
+def next_running(connection: sa.Connection, kind: str, waiting: Sequence[str] = ()) -> Operation | None:
+    """The oldest of a kind that has not ended, of the tenant that had its turn the longest ago; none of `waiting`."""
     ended = table.alias()
     turn = (
         sa.select(sa.func.coalesce(sa.func.max(ended.c.end_ns), 0))
-        .where(ended.c.tenant_id == table.c.tenant_id)
+        .where(ended.c.tenant_id == table.c.tenant_id, ended.c.kind == kind)
         .scalar_subquery()
     )
     row = connection.execute(
         sa.select(table)
-        .where(table.c.state == State.RUNNING.value)
+        .where(table.c.state == State.RUNNING.value, table.c.kind == kind, table.c.id.not_in(waiting))
         .order_by(turn, table.c.create_ns, table.c.id)
         .limit(1)
     ).first()

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 import earwitness
-from appliance.api import worker
+from appliance.api import verification, worker
 from appliance.model import new_id
 from earwitness.v1 import operations_pb2 as pb
 from earwitness.v1 import recordings_pb2, tenants_pb2
@@ -52,7 +52,7 @@ class Gate:
         self.looked: list[str] = []
         self.allowed = allowed
         self.more = threading.Event()
-        look = worker.Worker._look
+        look = verification.Verification._look
 
         def held(this, recording_id: str) -> tuple[str, str]:
             if len(self.looked) >= self.allowed:
@@ -60,8 +60,8 @@ class Gate:
             self.looked.append(recording_id)
             return look(this, recording_id)
 
-        monkeypatch.setattr(worker.Worker, "_look", held)
-        monkeypatch.setattr(worker, "KEEP_EVERY_S", 0.0)
+        monkeypatch.setattr(verification.Verification, "_look", held)
+        monkeypatch.setattr(verification, "KEEP_EVERY_S", 0.0)
 
 
 def test_all_is_verified_and_told(box, filed):
@@ -171,6 +171,24 @@ def test_it_waits_for_the_vault(box, filed, monkeypatch):
     last, _ = ended(client, name)
     assert last.state == pb.OPERATION_STATE_SUCCEEDED
     assert last.verify_recordings.intact_count == COUNT
+
+
+def test_a_fault_ends_what_it_is_in_and_nothing_else(box, filed, monkeypatch):
+    parent, _ = filed
+    looks = iter([ZeroDivisionError])
+    look = verification.Verification._look
+
+    def faulty(this, recording_id: str) -> tuple[str, str]:
+        for error in looks:
+            raise error
+        return look(this, recording_id)
+
+    monkeypatch.setattr(verification.Verification, "_look", faulty)
+    client = box.client()
+    first, second = begin(client, parent).name, begin(client, parent).name
+    last, _ = ended(client, first)
+    assert (last.state, last.failure) == (pb.OPERATION_STATE_FAILED, "INTERNAL")
+    assert ended(client, second)[0].state == pb.OPERATION_STATE_SUCCEEDED
 
 
 def test_of_one_tenant_so_many_wait_and_tenants_take_turns(box, filed, monkeypatch):
