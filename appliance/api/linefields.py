@@ -25,6 +25,7 @@ from appliance.model.routing import (
     InlineRules,
     KeyCodes,
     Line,
+    Listening,
     PromptRef,
     Rights,
     Target,
@@ -73,6 +74,7 @@ def read(asked: pb.Line, line_id: str, tenant_id: str, create_ns: int) -> Line:
         auto_resume_s=_seconds(asked, "auto_resume_delay", "line", 10, 3600, 0),
         reminder_s=_seconds(asked, "reminder_interval", "line", 5, 3600, _DEFAULT.reminder_s),
         purposes=_purposes(asked.purposes),
+        listening=_listening(asked.listening),
     )
 
 
@@ -101,6 +103,7 @@ def message(row: Line, effective: retention_pb2.EffectivePolicy | None, samples:
         auto_resume_delay=duration_pb2.Duration(seconds=row.auto_resume_s),
         reminder_interval=duration_pb2.Duration(seconds=row.reminder_s),
         purposes=row.purposes,
+        listening=pb.Listening.Value(f"LISTENING_{row.listening.name}"),
     )
     if row.inline is not None:
         made.inline.CopyFrom(_rules(row.inline, row.tenant_id, samples))
@@ -223,6 +226,15 @@ def _rights(value: int, field: str, unsaid: Rights | None) -> Rights:
         return Rights[pb.Rights.Name(value).removeprefix("RIGHTS_")]  # type: ignore[arg-type]
     except (ValueError, KeyError):
         raise FieldInvalidError("should be NONE, PAUSE or END", field=field) from None
+
+
+def _listening(value: int) -> Listening:
+    if value == pb.LISTENING_UNSPECIFIED:
+        return Listening.NONE
+    try:
+        return Listening[pb.Listening.Name(value).removeprefix("LISTENING_")]  # type: ignore[arg-type]
+    except (ValueError, KeyError):
+        raise FieldInvalidError("should be NONE, ALLOWED or SHOWN", field="line.listening") from None
 
 
 def _agents(asked: Sequence[pb.AgentRights]) -> tuple[AgentRights, ...]:

@@ -35,6 +35,7 @@ FIELDS: Final = (
     "agents",
     "auto_resume_delay",
     "reminder_interval",
+    "listening",
 )
 _ELSEWHERE: Final = dict.fromkeys(("grain", "grace_days"), "is changed by UpdateRetentionPolicy")
 

@@ -22,7 +22,9 @@ from appliance.model.routing import Line, RoutingTable, Tenant
 _t = tables.tenants
 _l = tables.lines
 VERSION: Final = "routing-version"
-_RULES = frozenset({"inline", "keys", "rights", "agents", "auto_resume_s", "reminder_s", "purposes"})
+_RULES = frozenset(
+    {"inline", "keys", "rights", "agents", "auto_resume_s", "reminder_s", "purposes", "listening"}
+)
 
 
 def add_tenant(connection: sa.Connection, tenant: Tenant, author: Author | None = None) -> None:

@@ -14,6 +14,11 @@ from earwitness.v1 import tenants_pb2 as pb
 
 _SRTP: Final = "+srtp"
 RIGHTS: Final = {"none": pb.RIGHTS_NONE, "pause": pb.RIGHTS_PAUSE, "end": pb.RIGHTS_END}
+LISTENING: Final = {
+    "none": pb.LISTENING_NONE,
+    "allowed": pb.LISTENING_ALLOWED,
+    "shown": pb.LISTENING_SHOWN,
+}
 WHEN: Final = {"before": pb.ANNOUNCE_WHEN_BEFORE_ANSWER, "after": pb.ANNOUNCE_WHEN_AFTER_ANSWER}
 CLEARED: Final = {
     "inline": "inline",
@@ -64,6 +69,13 @@ ToneOption = Annotated[
 RightsOption = Annotated[
     str, typer.Option("--rights", help="What agents may do to a recording: none, pause, end.")
 ]
+ListeningOption = Annotated[
+    str,
+    typer.Option(
+        "--listening",
+        help="Whether live calls may be listened to: none, allowed, or shown (agents see when).",
+    ),
+]
 AgentOption = Annotated[
     list[str] | None,
     typer.Option("--agent", help="What one agent may do: NUMBER=none, NUMBER=pause, NUMBER=end."),
@@ -95,6 +107,7 @@ def said(
     whisper: str,
     tone: int | None,
     rights: str,
+    listening: str,
     agents: Sequence[str] | None,
     auto_resume: int | None,
     reminder: int | None,
@@ -132,6 +145,9 @@ def said(
     if rights:
         line.rights = choice("--rights", rights, RIGHTS)
         mask.append("rights")
+    if listening:
+        line.listening = choice("--listening", listening, LISTENING)
+        mask.append("listening")
     if agents:
         line.agents.extend(map(_agent, agents))
         mask.append("agents")

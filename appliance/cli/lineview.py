@@ -17,6 +17,11 @@ _MAY = {
     pb.RIGHTS_PAUSE: "pause and resume",
     pb.RIGHTS_END: "pause, resume and end",
 }
+_LISTENING = {
+    pb.LISTENING_NONE: "not allowed",
+    pb.LISTENING_ALLOWED: "allowed",
+    pb.LISTENING_SHOWN: "allowed; agents see when",
+}
 _SHOWN_AGENTS = 20
 
 
@@ -34,6 +39,7 @@ def facts(line: pb.Line, services: Box) -> Iterator[tuple[str, str]]:
     yield "Records", ", ".join(output.enum_word(party_pb2.Direction, one) for one in line.directions)
     yield "Never records", ", ".join(line.do_not_record)
     yield "Callers are told", ", ".join(line.purposes)
+    yield "Listening in", _LISTENING.get(line.listening, "not allowed")
     yield "Bucket", output.enum_word(pb.Grain, line.grain)
     if line.HasField("grace_days"):
         yield "Grace", output.count(line.grace_days, "day")

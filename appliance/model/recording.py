@@ -99,6 +99,7 @@ class MarkKind(enum.StrEnum):
     ANNOUNCED = "announced"
     WHISPERED = "whispered"
     NOTE = "note"
+    LISTENED = "listened"  # somebody listened: data has `purpose`, `listener`, `phase` (began, ended); then `since_ns`
 
 
 class Mark(_Frozen):

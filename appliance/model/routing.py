@@ -62,6 +62,14 @@ class Rights(enum.StrEnum):
     END = "end"
 
 
+class Listening(enum.StrEnum):
+    """Whether calls may be listened to while they last. `SHOWN`: and agents see when."""
+
+    NONE = "none"
+    ALLOWED = "allowed"
+    SHOWN = "shown"
+
+
 class AgentRights(_Frozen):
     """Rights of the agents whose number fits: digits with an optional leading +; a trailing * matches any rest."""
 
@@ -119,6 +127,7 @@ class Line(_Frozen):
     auto_resume_s: int = 0  # a pause ends by itself; 0: it does not
     reminder_s: int = 30  # a tone to the agent while paused, this often; 0: never
     purposes: tuple[str, ...] = ()  # what callers are told by other means than an announcement
+    listening: Listening = Listening.NONE
 
 
 class RoutingTable(_Frozen):

@@ -92,6 +92,8 @@ class _MarkKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MarkKind.Val
     """A whisper was played."""
     MARK_KIND_NOTE: _MarkKind.ValueType  # 15
     """A note."""
+    MARK_KIND_LISTENED: _MarkKind.ValueType  # 16
+    """Somebody listened to the call: actor says who, data the purpose, and whether it began or ended (phase)."""
 
 class MarkKind(_MarkKind, metaclass=_MarkKindEnumTypeWrapper):
     """What an entry on the timeline says."""
@@ -128,6 +130,8 @@ MARK_KIND_WHISPERED: MarkKind.ValueType  # 14
 """A whisper was played."""
 MARK_KIND_NOTE: MarkKind.ValueType  # 15
 """A note."""
+MARK_KIND_LISTENED: MarkKind.ValueType  # 16
+"""Somebody listened to the call: actor says who, data the purpose, and whether it began or ended (phase)."""
 Global___MarkKind: _TypeAlias = MarkKind  # noqa: Y015
 
 class _PurposeSource:

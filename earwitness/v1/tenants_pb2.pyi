@@ -51,6 +51,34 @@ GRAIN_MONTH: Grain.ValueType  # 3
 """A month."""
 Global___Grain: _TypeAlias = Grain  # noqa: Y015
 
+class _Listening:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ListeningEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Listening.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LISTENING_UNSPECIFIED: _Listening.ValueType  # 0
+    """Not said."""
+    LISTENING_NONE: _Listening.ValueType  # 1
+    """They may not."""
+    LISTENING_ALLOWED: _Listening.ValueType  # 2
+    """They may; agents are not told when."""
+    LISTENING_SHOWN: _Listening.ValueType  # 3
+    """They may, and agents see on the call that somebody listens."""
+
+class Listening(_Listening, metaclass=_ListeningEnumTypeWrapper):
+    """Whether calls may be listened to while they last."""
+
+LISTENING_UNSPECIFIED: Listening.ValueType  # 0
+"""Not said."""
+LISTENING_NONE: Listening.ValueType  # 1
+"""They may not."""
+LISTENING_ALLOWED: Listening.ValueType  # 2
+"""They may; agents are not told when."""
+LISTENING_SHOWN: Listening.ValueType  # 3
+"""They may, and agents see on the call that somebody listens."""
+Global___Listening: _TypeAlias = Listening  # noqa: Y015
+
 class _Rights:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -442,6 +470,7 @@ class Line(_message.Message):
     AUTO_RESUME_DELAY_FIELD_NUMBER: _builtins.int
     REMINDER_INTERVAL_FIELD_NUMBER: _builtins.int
     PURPOSES_FIELD_NUMBER: _builtins.int
+    LISTENING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/lines/{line}; the box chooses it."""
     display_name: _builtins.str
@@ -458,6 +487,8 @@ class Line(_message.Message):
     """Changes with everything that can change here."""
     rights: Global___Rights.ValueType
     """What agents may do whom `agents` does not name; not said: nothing."""
+    listening: Global___Listening.ValueType
+    """Whether its calls may be listened to while they last; not said: not."""
     @_builtins.property
     def numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Its numbers: digits with an optional leading plus sign; a trailing * stands for any rest. A number is one line's alone,
@@ -527,10 +558,11 @@ class Line(_message.Message):
         auto_resume_delay: _duration_pb2.Duration | None = ...,
         reminder_interval: _duration_pb2.Duration | None = ...,
         purposes: _abc.Iterable[_builtins.str] | None = ...,
+        listening: Global___Listening.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_grace_days", b"_grace_days", "auto_resume_delay", b"auto_resume_delay", "create_time", b"create_time", "grace_days", b"grace_days", "inline", b"inline", "keys", b"keys", "reminder_interval", b"reminder_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_grace_days", b"_grace_days", "agents", b"agents", "auto_resume_delay", b"auto_resume_delay", "catch_all", b"catch_all", "create_time", b"create_time", "directions", b"directions", "display_name", b"display_name", "do_not_record", b"do_not_record", "etag", b"etag", "grace_days", b"grace_days", "grain", b"grain", "inline", b"inline", "keys", b"keys", "name", b"name", "numbers", b"numbers", "purposes", b"purposes", "reminder_interval", b"reminder_interval", "rights", b"rights", "trunks", b"trunks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_grace_days", b"_grace_days", "agents", b"agents", "auto_resume_delay", b"auto_resume_delay", "catch_all", b"catch_all", "create_time", b"create_time", "directions", b"directions", "display_name", b"display_name", "do_not_record", b"do_not_record", "etag", b"etag", "grace_days", b"grace_days", "grain", b"grain", "inline", b"inline", "keys", b"keys", "listening", b"listening", "name", b"name", "numbers", b"numbers", "purposes", b"purposes", "reminder_interval", b"reminder_interval", "rights", b"rights", "trunks", b"trunks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__grace_days: _TypeAlias = _typing.Literal["grace_days"]  # noqa: Y015
     _WhichOneofArgType__grace_days: _TypeAlias = _typing.Literal["_grace_days", b"_grace_days"]  # noqa: Y015

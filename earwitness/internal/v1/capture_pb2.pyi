@@ -1088,3 +1088,247 @@ class PlayEnded(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PlayEnded: _TypeAlias = PlayEnded  # noqa: Y015
+
+@_typing.final
+class GetSessionRequest(_message.Message):
+    """Asks for one session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The recording's id."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSessionRequest: _TypeAlias = GetSessionRequest  # noqa: Y015
+
+@_typing.final
+class GetSessionResponse(_message.Message):
+    """One session that is recorded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INFO_JSON_FIELD_NUMBER: _builtins.int
+    ANNOUNCED_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    info_json: _builtins.bytes
+    """The present appliance.model.RecordingInfo in JSON."""
+    paused: _builtins.bool
+    """True while paused."""
+    @_builtins.property
+    def announced(self) -> _containers.RepeatedCompositeFieldContainer[Global___MarkJson]:
+        """Marks that say what was announced so far."""
+
+    def __init__(
+        self,
+        *,
+        info_json: _builtins.bytes = ...,
+        announced: _abc.Iterable[Global___MarkJson] | None = ...,
+        paused: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["announced", b"announced", "info_json", b"info_json", "paused", b"paused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSessionResponse: _TypeAlias = GetSessionResponse  # noqa: Y015
+
+@_typing.final
+class MonitorRequest(_message.Message):
+    """Listens to a session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    LISTENER_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The recording's id."""
+    actor: _builtins.str
+    """Who listens: an identity's name, at most 256 characters. Goes on the timeline."""
+    purpose: _builtins.str
+    """What for: id of a purpose, at most 64 characters. Goes on the timeline."""
+    listener_id: _builtins.str
+    """Tells the mark of the end which beginning it belongs to."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        purpose: _builtins.str = ...,
+        listener_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "listener_id", b"listener_id", "purpose", b"purpose", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MonitorRequest: _TypeAlias = MonitorRequest  # noqa: Y015
+
+@_typing.final
+class MonitorResponse(_message.Message):
+    """What comes in one tick, or what happened."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PACKETS_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    lost: _builtins.int
+    """Packets that were not copied since the last message, because this caller did not take them in time."""
+    @_builtins.property
+    def packets(self) -> _containers.RepeatedCompositeFieldContainer[Global___MonitorPacket]:
+        """What has been copied, in order of arrival for each track."""
+
+    @_builtins.property
+    def event(self) -> Global___MonitorEvent:
+        """What happened after these packets."""
+
+    def __init__(
+        self,
+        *,
+        packets: _abc.Iterable[Global___MonitorPacket] | None = ...,
+        lost: _builtins.int = ...,
+        event: Global___MonitorEvent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "lost", b"lost", "packets", b"packets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MonitorResponse: _TypeAlias = MonitorResponse  # noqa: Y015
+
+@_typing.final
+class MonitorPacket(_message.Message):
+    """One RTP packet of a track."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRACK_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    SSRC_FIELD_NUMBER: _builtins.int
+    PAYLOAD_TYPE_FIELD_NUMBER: _builtins.int
+    ARRIVAL_NS_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    track: _builtins.int
+    """Number of the track."""
+    sequence: _builtins.int
+    """RTP sequence number."""
+    timestamp: _builtins.int
+    """RTP timestamp."""
+    ssrc: _builtins.int
+    """RTP synchronisation source."""
+    payload_type: _builtins.int
+    """RTP payload type."""
+    arrival_ns: _builtins.int
+    """Kernel receive time, nanoseconds since the Unix epoch."""
+    payload: _builtins.bytes
+    """The payload, decrypted."""
+    def __init__(
+        self,
+        *,
+        track: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+        timestamp: _builtins.int = ...,
+        ssrc: _builtins.int = ...,
+        payload_type: _builtins.int = ...,
+        arrival_ns: _builtins.int = ...,
+        payload: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrival_ns", b"arrival_ns", "payload", b"payload", "payload_type", b"payload_type", "sequence", b"sequence", "ssrc", b"ssrc", "timestamp", b"timestamp", "track", b"track"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MonitorPacket: _TypeAlias = MonitorPacket  # noqa: Y015
+
+@_typing.final
+class MonitorEvent(_message.Message):
+    """What happens to a monitored session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_NS_FIELD_NUMBER: _builtins.int
+    BEGUN_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    UNHELD_FIELD_NUMBER: _builtins.int
+    INFO_JSON_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    at_ns: _builtins.int
+    """Since when, nanoseconds since the Unix epoch. Whatever arrived from then on is not to be heard, with paused and held."""
+    paused: _builtins.bool
+    """Paused (true) or resumed (false)."""
+    held: _builtins.int
+    """A track is on hold."""
+    unheld: _builtins.int
+    """A track is no longer on hold."""
+    info_json: _builtins.bytes
+    """A new RecordingInfo in JSON: tracks or parties are others."""
+    ended: _builtins.str
+    """The recording has ended, for this reason."""
+    @_builtins.property
+    def begun(self) -> Global___MonitorBegun:
+        """It begins: what is recorded, and how it stands."""
+
+    def __init__(
+        self,
+        *,
+        at_ns: _builtins.int = ...,
+        begun: Global___MonitorBegun | None = ...,
+        paused: _builtins.bool = ...,
+        held: _builtins.int = ...,
+        unheld: _builtins.int = ...,
+        info_json: _builtins.bytes = ...,
+        ended: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "ended", b"ended", "held", b"held", "info_json", b"info_json", "paused", b"paused", "unheld", b"unheld", "what", b"what"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ns", b"at_ns", "begun", b"begun", "ended", b"ended", "held", b"held", "info_json", b"info_json", "paused", b"paused", "unheld", b"unheld", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["begun", "paused", "held", "unheld", "info_json", "ended"]  # noqa: Y015
+    _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
+
+Global___MonitorEvent: _TypeAlias = MonitorEvent  # noqa: Y015
+
+@_typing.final
+class MonitorBegun(_message.Message):
+    """How a monitored session stands at the beginning."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INFO_JSON_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    info_json: _builtins.bytes
+    """appliance.model.RecordingInfo in JSON."""
+    paused: _builtins.bool
+    """True while paused."""
+    def __init__(
+        self,
+        *,
+        info_json: _builtins.bytes = ...,
+        paused: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["info_json", b"info_json", "paused", b"paused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MonitorBegun: _TypeAlias = MonitorBegun  # noqa: Y015

@@ -86,6 +86,16 @@ class CaptureServiceStub:
                 request_serializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.WatchMediaRequest.SerializeToString,
                 response_deserializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.WatchMediaResponse.FromString,
                 _registered_method=True)
+        self.GetSession = channel.unary_unary(
+                '/earwitness.internal.v1.CaptureService/GetSession',
+                request_serializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.GetSessionRequest.SerializeToString,
+                response_deserializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.GetSessionResponse.FromString,
+                _registered_method=True)
+        self.Monitor = channel.unary_stream(
+                '/earwitness.internal.v1.CaptureService/Monitor',
+                request_serializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.MonitorRequest.SerializeToString,
+                response_deserializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.MonitorResponse.FromString,
+                _registered_method=True)
 
 
 class CaptureServiceServicer:
@@ -164,6 +174,22 @@ class CaptureServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSession(self, request, context):
+        """What is known of one session that is recorded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Monitor(self, request, context):
+        """Copies what is recorded of a session, as it comes, to somebody who listens: their mark is on the timeline before the
+        first packet. Ends with the recording, or when the caller goes. Nothing of a pause or a hold is copied, nor any
+        telephone-event. A caller that is slow loses packets and is told how many.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CaptureServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -216,6 +242,16 @@ def add_CaptureServiceServicer_to_server(servicer, server):
                     servicer.WatchMedia,
                     request_deserializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.WatchMediaRequest.FromString,
                     response_serializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.WatchMediaResponse.SerializeToString,
+            ),
+            'GetSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSession,
+                    request_deserializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.GetSessionRequest.FromString,
+                    response_serializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.GetSessionResponse.SerializeToString,
+            ),
+            'Monitor': grpc.unary_stream_rpc_method_handler(
+                    servicer.Monitor,
+                    request_deserializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.MonitorRequest.FromString,
+                    response_serializer=earwitness_dot_internal_dot_v1_dot_capture__pb2.MonitorResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -490,6 +526,60 @@ class CaptureService:
             '/earwitness.internal.v1.CaptureService/WatchMedia',
             earwitness_dot_internal_dot_v1_dot_capture__pb2.WatchMediaRequest.SerializeToString,
             earwitness_dot_internal_dot_v1_dot_capture__pb2.WatchMediaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/earwitness.internal.v1.CaptureService/GetSession',
+            earwitness_dot_internal_dot_v1_dot_capture__pb2.GetSessionRequest.SerializeToString,
+            earwitness_dot_internal_dot_v1_dot_capture__pb2.GetSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Monitor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/earwitness.internal.v1.CaptureService/Monitor',
+            earwitness_dot_internal_dot_v1_dot_capture__pb2.MonitorRequest.SerializeToString,
+            earwitness_dot_internal_dot_v1_dot_capture__pb2.MonitorResponse.FromString,
             options,
             channel_credentials,
             insecure,

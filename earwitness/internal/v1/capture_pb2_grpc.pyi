@@ -57,6 +57,13 @@ class CaptureServiceStub:
     """Ends something that plays, as if it had come to its end."""
     WatchMedia: _grpc.UnaryStreamMultiCallable[_capture_pb2.WatchMediaRequest, _capture_pb2.WatchMediaResponse]
     """What happens in the media of all sessions, from now on, until the caller goes."""
+    GetSession: _grpc.UnaryUnaryMultiCallable[_capture_pb2.GetSessionRequest, _capture_pb2.GetSessionResponse]
+    """What is known of one session that is recorded."""
+    Monitor: _grpc.UnaryStreamMultiCallable[_capture_pb2.MonitorRequest, _capture_pb2.MonitorResponse]
+    """Copies what is recorded of a session, as it comes, to somebody who listens: their mark is on the timeline before the
+    first packet. Ends with the recording, or when the caller goes. Nothing of a pause or a hold is copied, nor any
+    telephone-event. A caller that is slow loses packets and is told how many.
+    """
 
 @_typing.type_check_only
 class CaptureServiceAsyncStub(CaptureServiceStub):
@@ -87,6 +94,13 @@ class CaptureServiceAsyncStub(CaptureServiceStub):
     """Ends something that plays, as if it had come to its end."""
     WatchMedia: _aio.UnaryStreamMultiCallable[_capture_pb2.WatchMediaRequest, _capture_pb2.WatchMediaResponse]  # type: ignore[assignment]
     """What happens in the media of all sessions, from now on, until the caller goes."""
+    GetSession: _aio.UnaryUnaryMultiCallable[_capture_pb2.GetSessionRequest, _capture_pb2.GetSessionResponse]  # type: ignore[assignment]
+    """What is known of one session that is recorded."""
+    Monitor: _aio.UnaryStreamMultiCallable[_capture_pb2.MonitorRequest, _capture_pb2.MonitorResponse]  # type: ignore[assignment]
+    """Copies what is recorded of a session, as it comes, to somebody who listens: their mark is on the timeline before the
+    first packet. Ends with the recording, or when the caller goes. Nothing of a pause or a hold is copied, nor any
+    telephone-event. A caller that is slow loses packets and is told how many.
+    """
 
 class CaptureServiceServicer(metaclass=_abc_1.ABCMeta):
     """A capture worker: sockets in, sealed frames out. Served on capture-<n>.sock; called by signaling.
@@ -174,5 +188,24 @@ class CaptureServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_capture_pb2.WatchMediaResponse], _abc.AsyncIterator[_capture_pb2.WatchMediaResponse]]:
         """What happens in the media of all sessions, from now on, until the caller goes."""
+
+    @_abc_1.abstractmethod
+    def GetSession(
+        self,
+        request: _capture_pb2.GetSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_capture_pb2.GetSessionResponse, _abc.Awaitable[_capture_pb2.GetSessionResponse]]:
+        """What is known of one session that is recorded."""
+
+    @_abc_1.abstractmethod
+    def Monitor(
+        self,
+        request: _capture_pb2.MonitorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_capture_pb2.MonitorResponse], _abc.AsyncIterator[_capture_pb2.MonitorResponse]]:
+        """Copies what is recorded of a session, as it comes, to somebody who listens: their mark is on the timeline before the
+        first packet. Ends with the recording, or when the caller goes. Nothing of a pause or a hold is copied, nor any
+        telephone-event. A caller that is slow loses packets and is told how many.
+        """
 
 def add_CaptureServiceServicer_to_server(servicer: CaptureServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
