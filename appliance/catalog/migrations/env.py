@@ -5,6 +5,7 @@ from __future__ import annotations
 from alembic import context
 
 from appliance.catalog import (  # noqa: F401 - their tables belong to the metadata
+    alarmtables,
     contracttables,
     granttables,
     operations,

@@ -1,0 +1,117 @@
+"""Kinds of alarms about the catalogue and about access: conditions by their types."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from appliance.alarms.kind import Kind, critical, warning
+from appliance.alarms.severity import Severity
+
+_CATALOGUE: Final = (
+    critical(
+        "CatalogueUnwritable",
+        "The catalogue cannot be written; recording goes on",
+        "Make space, look at the disk, or at the database's server.",
+    ),
+    warning(
+        "CatalogueRebuilt",
+        "The catalogue was lost and made anew from the recordings",
+        "Look through what the box says it could not save (docs/catalogue.md), then clear this.",
+        by_hand=True,
+    ),
+    warning(
+        "SearchIndexIncomplete",
+        "The search index is made anew",
+        "Filters may not find everything until it is done; nothing to do.",
+    ),
+)
+
+_ACCESS: Final = (
+    critical(
+        "AuditUnwritable",
+        "The audit log cannot be written, so calls of the API are refused",
+        "Make space on the disk of the data directory.",
+    ),
+    critical(
+        "AuditRolledBack",
+        "The audit log is not what was written or signed",
+        "Find out who had the disk in hand; verify the log against checkpoints kept elsewhere (docs/audit.md). Clear this"
+        " when you have.",
+        by_hand=True,
+    ),
+    warning(
+        "AuditForwardingFailing",
+        "The audit log cannot be forwarded",
+        "See that the collector of syslog answers and takes the box's certificate; entries are kept until then.",
+    ),
+    warning(
+        "AuditForwardingBehind",
+        "Entries of the audit log wait for the collector",
+        "Is the collector too slow?",
+    ),
+    critical(
+        "IdentitiesCopyUnwritable",
+        "The copy of identities beside the catalogue cannot be written",
+        "Make space: a lost catalogue would take the newest changes with it.",
+    ),
+    warning(
+        "IdentitiesRestored",
+        "Identities and their credentials came back from the copy beside the catalogue",
+        "Look through them with `earwitness identities list`, then clear this.",
+        by_hand=True,
+    ),
+    critical(
+        "CatalogueOlder",
+        "The catalogue was older than the copy of identities",
+        "What changed since holds again. Was an old catalogue put back? Clear this when you know.",
+        by_hand=True,
+    ),
+    warning(
+        "IdentitiesCopyOlder",
+        "The copy of identities was older than the catalogue",
+        "It was written anew. Was an old copy put back? Clear this when you know.",
+        by_hand=True,
+    ),
+    critical(
+        "IdentitiesCopyAltered",
+        "Lines of the copy of identities are torn, altered, or of another box",
+        "It was written anew from the catalogue. Find out who had the disk in hand, then clear this.",
+        by_hand=True,
+    ),
+    critical(
+        "IdentitiesRolledBack",
+        "Catalogue and copy of identities are both older than they were",
+        "Revocations may be lost: look through the audit for RevokeCertificate and DisableIdentity, do them again, then"
+        " clear this.",
+        by_hand=True,
+    ),
+    critical(
+        "CertificatesRevokedAgain",
+        "The catalogue had certificates in use that were revoked before",
+        "They are revoked again. Was an old catalogue put back? Clear this when you know.",
+        by_hand=True,
+    ),
+    warning(
+        "CertificateExpiring",
+        "Certificates of the box end within 30 days",
+        "Issue new ones (docs/site.md).",
+    ),
+    warning(
+        "ClientCertificateExpiring",
+        "Client certificates end soon and have no younger one",
+        "Renew them; `earwitness identities list --expiring` names them.",
+    ),
+    warning(
+        "IdentityProviderSilent",
+        "An identity provider does not give its keys",
+        "See that it answers: tokens are checked with the last keys until those are too old.",
+    ),
+    Kind(
+        "ClockStepped",
+        Severity.NOTICE,
+        "The wall clock was set while calls were recorded",
+        "Look at time synchronisation. Recordings keep true intervals; their times of day may differ by the step.",
+    ),
+)
+
+KINDS: Final = (*_CATALOGUE, *_ACCESS)
