@@ -232,7 +232,8 @@ class BucketStore(ABC):
 
     @abstractmethod
     def set_quota(self, tenant_id: str, quota: int) -> None:
-        """Bytes that a tenant's buckets may take up; 0: no limit. Beyond it `write` raises QuotaExceededError."""
+        """Bytes that a tenant's buckets may take up; 0: no limit. Beyond it `write` raises QuotaExceededError, and so does
+        this where more than the new quota is used already: the old one stays."""
 
     @abstractmethod
     def health(self) -> list[Ailment]:

@@ -122,7 +122,7 @@ class StoreFullError(ExhaustedError):
 
 
 class QuotaExceededError(ExhaustedError):
-    """The tenant has used up its quota; others are not touched. `data['tenant_id']`."""
+    """The tenant has used up its quota, or more than a new one allows; others are not touched. `data['tenant_id']`."""
 
     reason = "QUOTA_EXCEEDED"
 

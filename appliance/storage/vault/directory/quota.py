@@ -37,8 +37,10 @@ class Quotas:
             return 0
 
     def set(self, tenant_id: str, quota: int) -> None:
-        """Durably."""
+        """Durably; QuotaExceededError where more than that is used already."""
         _check(tenant_id)
+        if quota and self.usage(tenant_id).used > quota:
+            raise QuotaExceededError("the tenant has used up more than that", tenant_id=tenant_id)
         make_directory(self._root / "quotas")
         write_durably(self._root / "quotas" / tenant_id, str(quota).encode())
 

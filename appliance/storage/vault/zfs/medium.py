@@ -135,6 +135,6 @@ class Medium:
         return Usage(int(values["used"]), int(values["quota"]))
 
     def set_quota(self, tenant_id: str, quota: int) -> None:
-        """In bytes; 0: none. One below what is used stops writing and nothing else."""
+        """In bytes; 0: none. EDQUOT where more than that is used."""
         name = self._datasets.make_tenant(tenant_id)
         self._commands.run("zfs", "set", f"quota={quota or 'none'}", name)

@@ -66,6 +66,11 @@ def test_the_quota_of_one_tenant_never_hurts_another(store: BucketStore, tmp_pat
     assert 3 <= len(written) <= 9
     put(store, modest, tmp_path, os.urandom(1 << 20))
     assert names(store, greedy) == sorted([*found, *written])
+    with pytest.raises(QuotaExceededError):
+        store.set_quota(greedy.tenant_id, 1 << 20)
+    assert store.usage(greedy.tenant_id).quota == 8 << 20, (
+        "a quota below what is used is refused, the old one stays"
+    )
     store.set_quota(greedy.tenant_id, 0)
     store.write(greedy, new_id(), source)
     with pytest.raises(BucketNameError):
