@@ -65,6 +65,7 @@ class Exchange:
         self._making: dict[int, Leg] = {}
         self._pending: set[int] = set()
         self._fast: set[int] = set()
+        self._monitored: set[int] = set()
         self.version = 0
         """Changes with `fast`."""
 
@@ -126,6 +127,11 @@ class Exchange:
             if (watch := self._watches.get(opened.slot)) is not None:
                 watch.forget_held(from_ns)
 
+    def monitor(self, slot: int, heard: bool) -> None:
+        """Somebody listens to what is recorded of a track, or nobody does any more."""
+        (self._monitored.add if heard else self._monitored.discard)(slot)
+        self._pace(slot)
+
     @property
     def fast(self) -> set[int]:
         """Slots whose sockets want to be drained each tick of 10 ms."""
@@ -144,6 +150,7 @@ class Exchange:
             or slot in self._playing
             or slot in self._making
             or slot in self._pending
+            or slot in self._monitored
         )
         if wanted != (slot in self._fast):
             self.version += 1

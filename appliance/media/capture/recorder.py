@@ -25,6 +25,7 @@ from appliance.media.capture.exchange import Exchange
 from appliance.media.capture.feed import MediaFeed
 from appliance.media.capture.figures import ports, track_figures
 from appliance.media.capture.intake import Intake
+from appliance.media.capture.monitors import Monitors
 from appliance.media.capture.outbox import VoiceCompressor
 from appliance.media.capture.playing import Playing
 from appliance.media.capture.receiving import Receiving
@@ -76,6 +77,7 @@ class Recorder:
         self.receiving = Receiving(
             self.intake, pool, clock, rollovers, self.exchange, self.commits.spill, self._clock_was_set
         )
+        self.monitors = Monitors(self.intake, self.exchange, clock)
         self.commits.receiving = self.receiving
         self.commits.breathe = self.receiving.breathe = self.breathe
         self.clock_steps = 0
@@ -129,6 +131,7 @@ class Recorder:
             "payload_bytes": commits.payload_bytes,
             "clock_steps": self.clock_steps,
             "sessions_open": self.open_sessions,
+            "listeners": self.monitors.open,
         }
 
     # commands
@@ -164,6 +167,10 @@ class Recorder:
         if not isinstance(entry, Entry):
             raise RelayOnlyError("nothing is recorded in this session")
         return entry
+
+    def recorded(self, session_id: str) -> Session:
+        """A session that is recorded. SessionNotFoundError, RelayOnlyError."""
+        return self._entry(session_id).session
 
     def open(self, command: Open) -> list[Ports]:
         """Opens a session. Nothing is left behind where it fails."""
@@ -233,6 +240,7 @@ class Recorder:
                 opened.track.hold.open_from(at)
             else:
                 opened.track.hold.shut_from(at)
+            self.monitors.held(session, opened, session.wall_time(at))
             receiver = receivers[request.number]
             if receiver is None and opened.receiver is not None:
                 opened.receiver.close()
@@ -244,6 +252,7 @@ class Recorder:
             self.exchange.relay.change(session, opened)
             self.exchange.changed(opened)
         self.exchange.wire(session)
+        self.monitors.rewire(session)
         return ports(session)
 
     def _receiver(self, opened: OpenTrack | None, request: TrackRequest) -> SrtpReceiver | None:
@@ -268,6 +277,7 @@ class Recorder:
         for voice in session.voices.values():
             voice.gate.shut_from(at)
         session.paused = True
+        self.monitors.paused(session, session.wall_time(at), True)
         return session.wall_time(max(at, session.gathered_ns + 1))
 
     def resume(self, session_id: str, at_ns: int = 0, mark: bytes = b"") -> int:
@@ -284,6 +294,7 @@ class Recorder:
         for voice in session.voices.values():
             voice.gate.open_from(at)
         session.paused = False
+        self.monitors.paused(session, session.wall_time(at), False)
         return session.wall_time(at)
 
     def annotate(self, command: Update) -> None:
@@ -337,6 +348,7 @@ class Recorder:
         self.receiving.settle(session)
         at_wall = min(command.at_ns or self._clock.wall(), self._clock.wall())
         at = session.own_time(at_wall)
+        self.monitors.ended(session, at_wall, command.reason)
         session.last_mark(command.reason, marks, at_wall)
         for opened in session.tracks.values():
             opened.track.ended.shut_from(at)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Protocol, TypeVar
 
 import grpc
@@ -15,6 +14,7 @@ from appliance.media.audio.tones import Tone
 from appliance.media.capture import prompts
 from appliance.media.capture.commands import Close, Closed, Open, Play, Ports, SessionFigures, Update
 from appliance.media.capture.feed import MediaEvent
+from appliance.media.capture.monitoring import Monitoring
 from appliance.media.capture.prompts import PlayFormatError, PromptShelf
 from appliance.media.capture.recorder import Recorder
 from appliance.media.capture.session import (
@@ -24,15 +24,14 @@ from appliance.media.capture.session import (
     SessionError,
     TrackRequest,
 )
+from appliance.media.capture.waiting import CaptureBusyError, awaited
 from appliance.media.rtp.keypad import check_codes
-from appliance.model import UnavailableError
 from appliance.storage.keystore import hpke
 from earwitness.internal.v1 import capture_pb2 as pb
 from earwitness.internal.v1 import capture_pb2_grpc
 
 T = TypeVar("T")
 MAX_LIST = 4096  # marks or evidence in one request
-WAIT_S = 10.0
 WATCH_S = 5.0  # how long a watcher's thread sleeps at most
 MAX_PLAY_ID = 64
 CLOSERS = 8  # threads that may wait for a recording's end; half of the server's
@@ -44,12 +43,6 @@ _TONES = {
     pb.TONE_REMINDER: Tone.REMINDER,
     pb.TONE_RECORDING: Tone.RECORDING,
 }
-
-
-class CaptureBusyError(UnavailableError):
-    """The worker, or its disk, takes too long; what was asked is carried out all the same."""
-
-    reason = "CAPTURE_BUSY"
 
 
 class Loop(Protocol):
@@ -151,18 +144,7 @@ def _event(event: MediaEvent) -> pb.WatchMediaResponse:
     return message
 
 
-def _awaited(future: Future[T], context: grpc.ServicerContext) -> T:
-    """The loop's answer, as long as its caller waits for it; CaptureBusyError then: the command is carried out."""
-    left = context.time_remaining()
-    try:
-        return future.result(WAIT_S if left is None else min(left, WAIT_S))
-    except FutureTimeoutError:
-        raise CaptureBusyError(
-            "the worker has not answered in time; it goes on with what was asked"
-        ) from None
-
-
-class CaptureServicer(capture_pb2_grpc.CaptureServiceServicer):
+class CaptureServicer(Monitoring, capture_pb2_grpc.CaptureServiceServicer):
     """Each call is one command in the loop's thread; its thread here waits for the answer."""
 
     def __init__(self, loop: Loop, recorder: Recorder, shelf: PromptShelf) -> None:
@@ -193,7 +175,7 @@ class CaptureServicer(capture_pb2_grpc.CaptureServiceServicer):
             keep_from_ns=request.keep_from_ns,
             relay_only=request.relay_only,
         )
-        opened = _awaited(self._loop.open(command), context)
+        opened = awaited(self._loop.open(command), context)
         return pb.OpenSessionResponse(ports=_ports(opened))
 
     def UpdateSession(
@@ -209,14 +191,14 @@ class CaptureServicer(capture_pb2_grpc.CaptureServiceServicer):
             marks=_marks(request.marks),
             evidence=_evidence(request.evidence),
         )
-        ports = _awaited(self._loop.call(lambda: self._recorder.update(command)), context)
+        ports = awaited(self._loop.call(lambda: self._recorder.update(command)), context)
         return pb.UpdateSessionResponse(ports=_ports(ports))
 
     def PauseSession(
         self, request: pb.PauseSessionRequest, context: grpc.ServicerContext
     ) -> pb.PauseSessionResponse:
         """See capture.proto."""
-        since = _awaited(
+        since = awaited(
             self._loop.call(
                 lambda: self._recorder.pause(request.session_id, request.at_ns, request.mark.json)
             ),
@@ -228,7 +210,7 @@ class CaptureServicer(capture_pb2_grpc.CaptureServiceServicer):
         self, request: pb.ResumeSessionRequest, context: grpc.ServicerContext
     ) -> pb.ResumeSessionResponse:
         """See capture.proto."""
-        since = _awaited(
+        since = awaited(
             self._loop.call(
                 lambda: self._recorder.resume(request.session_id, request.at_ns, request.mark.json)
             ),
@@ -246,7 +228,7 @@ class CaptureServicer(capture_pb2_grpc.CaptureServiceServicer):
             marks=_marks(request.marks),
             evidence=_evidence(request.evidence),
         )
-        _awaited(self._loop.call(lambda: self._recorder.annotate(command)), context)
+        awaited(self._loop.call(lambda: self._recorder.annotate(command)), context)
         return pb.AnnotateSessionResponse()
 
     def CloseSession(
@@ -267,7 +249,7 @@ class CaptureServicer(capture_pb2_grpc.CaptureServiceServicer):
         if not self._closers.acquire(blocking=False):
             raise CaptureBusyError("the recording ends when the disk takes it")
         try:
-            closed = _awaited(closing, context)
+            closed = awaited(closing, context)
         finally:
             self._closers.release()
         return pb.CloseSessionResponse(packets=closed.packets, bytes=closed.bytes)
@@ -276,7 +258,7 @@ class CaptureServicer(capture_pb2_grpc.CaptureServiceServicer):
         self, request: pb.ListSessionsRequest, context: grpc.ServicerContext
     ) -> pb.ListSessionsResponse:
         """See capture.proto."""
-        figures = _awaited(self._loop.call(lambda: self._recorder.figures(request.brief)), context)
+        figures = awaited(self._loop.call(lambda: self._recorder.figures(request.brief)), context)
         return pb.ListSessionsResponse(sessions=[_state(item) for item in figures])
 
     def Play(self, request: pb.PlayRequest, context: grpc.ServicerContext) -> pb.PlayResponse:
@@ -303,14 +285,14 @@ class CaptureServicer(capture_pb2_grpc.CaptureServiceServicer):
             record_track=request.record_track if request.HasField("record_track") else None,
             interruptible=request.interruptible,
         )
-        plays = _awaited(self._loop.call(lambda: self._recorder.play(command)), context)
+        plays = awaited(self._loop.call(lambda: self._recorder.play(command)), context)
         return pb.PlayResponse(at_ns=plays.at_ns, duration_ms=plays.duration_ms)
 
     def StopPlaying(
         self, request: pb.StopPlayingRequest, context: grpc.ServicerContext
     ) -> pb.StopPlayingResponse:
         """See capture.proto."""
-        _awaited(
+        awaited(
             self._loop.call(lambda: self._recorder.stop_playing(request.session_id, request.play_id)), context
         )
         return pb.StopPlayingResponse()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from appliance.media.capture.kept import BoxVoice, Kept, pack
+from appliance.media.capture.monitors import Happened, Monitor, copy_kept
 from appliance.media.capture.outbox import Outbox
 from appliance.media.capture.track import Track
 from appliance.media.rtp.ports import PortPair
@@ -32,6 +34,7 @@ MAX_EVIDENCE = 1 << 20
 MAX_WAITING_EVIDENCE = 8 << 20  # bytes that wait for the disk
 MAX_MARK = 1 << 16
 MAX_INFO = 1 << 20
+MAX_ANNOUNCED = 64  # marks of announcements that are remembered
 MAX_KEPT = 1024  # packets of the box's own that wait outside of the outbox
 MAX_REPORTS = 256  # sender reports kept between two commits; a voice sends one in five seconds
 EVENT_ENCODING = "TELEPHONE-EVENT"
@@ -120,6 +123,8 @@ class MediaSession:
         self.address = ""
         self.shift_ns = 0
         self.paused = False
+        self.monitors: list[Monitor] = []
+        """Who listens to what is recorded."""
 
     def own_time(self, wall_ns: int) -> int:
         """A time of the wall clock, by the session's clock."""
@@ -181,10 +186,14 @@ class Session(MediaSession):
         )
         self.reports: list[tuple[int, ...]] = []
         self._kept: list[tuple[int, Kept]] = []
+        self.info_json = b""
+        self.announced: list[Mark] = []
+        """What was announced so far, by its marks."""
 
     def keep(self, track: int, packet: Kept) -> None:
         """A packet of the box's own making, or one that was held back: it goes into the next frame."""
         self._kept.append((track, packet))
+        copy_kept(self, track, packet)
         if len(self._kept) >= MAX_KEPT:
             self.flush_kept()
 
@@ -222,6 +231,8 @@ class Session(MediaSession):
         for mark in read:
             moved = mark.model_copy(update={"at_ns": self.own_time(mark.at_ns)}) if self.shift_ns else mark
             blocks.append(pack_mark(moved))
+            if mark.kind is MarkKind.ANNOUNCED and len(self.announced) < MAX_ANNOUNCED:
+                self.announced.append(mark)
         self.outbox.put(blocks)
         return read
 
@@ -246,6 +257,9 @@ class Session(MediaSession):
         except ValidationError:
             raise SessionError("the info is not a RecordingInfo in JSON", field="info_json") from None
         self.outbox.put([pack_info(info_json)])
+        self.info_json = info_json
+        for monitor in self.monitors:
+            monitor.tell(Happened(time.time_ns(), "info_json", info_json))
 
     def report(self, track: int, report: SenderReport, arrival_ns: int) -> None:
         """Keeps a sender report: it ties RTP time to the sender's clock."""

@@ -21,6 +21,7 @@ from appliance.media.capture.clock import StepClock
 from appliance.media.capture.deposits import SpoolDeposits
 from appliance.media.capture.disk import Disk, PartFile
 from appliance.media.capture.loop import CaptureLoop
+from appliance.media.capture.monitors import MAX_OF_WORKER
 from appliance.media.capture.prompts import PromptShelf, warm
 from appliance.media.capture.recorder import Recorder
 from appliance.media.capture.service import CaptureServicer
@@ -149,7 +150,7 @@ def main() -> None:
             CaptureServicer(loop, recorder, PromptShelf(layout.prompts)), server
         )
 
-    server = process.serve(register, threads=16)
+    server = process.serve(register, threads=16 + MAX_OF_WORKER)
     process.on_stop(loop.stop)
     process.ready()
     loop.run()
