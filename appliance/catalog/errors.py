@@ -209,3 +209,27 @@ class GrantNotFoundError(NotFoundError):
     """There is no such support grant, or it is another tenant's, or another support person's."""
 
     reason = "GRANT_NOT_FOUND"
+
+
+class ClosingNotFoundError(NotFoundError):
+    """The tenant or line is not being closed."""
+
+    reason = "CLOSING_NOT_FOUND"
+
+
+class ClosingStateError(PreconditionError):
+    """The tenant or line is not in a state for this; `data['state']` says which it is in."""
+
+    reason = "CLOSING_STATE"
+
+
+class TenantClosedError(PreconditionError):
+    """The tenant is closed, so that nothing new is recorded for it."""
+
+    reason = "TENANT_CLOSED"
+
+
+class ExitPackNotFoundError(NotFoundError):
+    """There is no such exit pack, or it is another tenant's."""
+
+    reason = "EXIT_PACK_NOT_FOUND"

@@ -8,7 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import BaseModel
 
-from appliance.catalog import purposes, state, tables, tenants
+from appliance.catalog import closing, closingtables, purposes, state, tables, tenants
+from appliance.model.routing import Line
 
 
 class RoutingText:
@@ -27,6 +28,12 @@ class RoutingText:
 
         lines, people = tables.lines, tables.tenants
         version = state.get_int(connection, tenants.VERSION)
+        closed = closing.closed_lines(connection)
+        ends = closingtables.closings
+
+        def line_of(row: Any) -> Line:
+            return tenants.line_of(row).model_copy(update={"closed": _is_closed(row, closed)})
+
         texts = (
             some(
                 sa.select(people).order_by(people.c.create_ns, people.c.id),
@@ -35,19 +42,23 @@ class RoutingText:
             ),
             some(
                 sa.select(lines).order_by(lines.c.create_ns, lines.c.id),
-                lambda row: ("line", row.id),
-                tenants.line_of,
+                lambda row: ("line", row.id, *(("closed",) if _is_closed(row, closed) else ())),
+                line_of,
             ),
             some(
                 sa.select(purposes.table).order_by(purposes.table.c.tenant_id, purposes.table.c.ordinal),
                 lambda row: ("purpose", row.tenant_id, row.id),
                 purposes.purpose_of,
             ),
+            some(
+                sa.select(ends).order_by(ends.c.tenant_id, ends.c.line_id),
+                lambda row: ("closing", row.tenant_id, row.line_id),
+                closing.of,
+            ),
         )
-        return (
-            version,
-            f'{{"version":{version},"tenants":[{texts[0]}],"lines":[{texts[1]}],"purposes":[{texts[2]}]}}',
-        )
+        names = ("tenants", "lines", "purposes", "closings")
+        parts = ",".join(f'"{name}":[{text}]' for name, text in zip(names, texts, strict=True))
+        return version, f'{{"version":{version},{parts}}}'
 
     def _parts(
         self,
@@ -63,3 +74,7 @@ class RoutingText:
                 known = (content, make(row).model_dump_json())
             self._kept[name] = known
             yield known[1]
+
+
+def _is_closed(row: Any, closed: set[tuple[str, str]]) -> bool:
+    return (row.tenant_id, "") in closed or (row.tenant_id, row.id) in closed

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import claims, purposes, state, tables, versions
+from appliance.catalog import claims, closing, purposes, state, tables, versions
 from appliance.catalog.errors import (
     CatchAllTakenError,
     EtagMismatchError,
@@ -109,6 +109,7 @@ def check_update(connection: sa.Connection, line: Line, etag: str = "") -> None:
 def check_line(connection: sa.Connection, line: Line) -> None:
     """What `add_line` would refuse, without adding."""
     get_tenant(connection, line.tenant_id)
+    closing.refuse_closed(connection, line.tenant_id)
     if line.catch_all:
         _check_catch_all(connection, line.tenant_id)
     purposes.check_stated(connection, line.tenant_id, line.purposes, "line.purposes")
@@ -207,6 +208,7 @@ def restore(connection: sa.Connection, table: RoutingTable) -> None:
         _insert(connection, line)  # as they were: what would be refused today was in force
         for purpose_id in stated_by(line):
             _put_stated(connection, line, purpose_id)
+    closing.put(connection, (one for one in table.closings if one.tenant_id in known))
     state.put_int(connection, VERSION, max(table.version, state.get_int(connection, VERSION)))
 
 

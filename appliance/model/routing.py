@@ -127,7 +127,34 @@ class Line(_Frozen):
     auto_resume_s: int = 0  # a pause ends by itself; 0: it does not
     reminder_s: int = 30  # a tone to the agent while paused, this often; 0: never
     purposes: tuple[str, ...] = ()  # what callers are told by other means than an announcement
+    closed: bool = (
+        False  # in the routing table: it, or its tenant, is closed, so that no call of it is recorded
+    )
     listening: Listening = Listening.NONE
+
+
+class ServiceState(enum.StrEnum):
+    """Where a tenant or a line is in its life (terms 2, 6)."""
+
+    ACTIVE = "active"
+    CLOSING = "closing"  # to be closed at a date that was given notice of
+    CLOSED = "closed"  # no call is recorded any more; what there is is kept, and read, as ever
+    EMPTY = "empty"  # closed, and the last recording is gone
+
+
+class Closing(_Frozen):
+    """That a tenant or a line is being closed, or is closed. Times are nanoseconds since the Unix epoch."""
+
+    tenant_id: str
+    line_id: str = ""  # empty: the tenant, with all its lines
+    state: ServiceState
+    reason: str = ""
+    who: str = ""
+    begin_ns: int = 0
+    notice_ns: int = 0  # when it closes, or closed by
+    close_ns: int | None = None
+    empty_ns: int | None = None
+    reminded_days: int = 0  # the last reminder was of so many days before; 0: none yet
 
 
 class RoutingTable(_Frozen):
@@ -137,3 +164,4 @@ class RoutingTable(_Frozen):
     tenants: tuple[Tenant, ...] = ()
     lines: tuple[Line, ...] = ()
     purposes: tuple[Purpose, ...] = ()  # for a catalogue that was lost; signaling does not ask
+    closings: tuple[Closing, ...] = ()  # the same

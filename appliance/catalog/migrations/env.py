@@ -6,6 +6,7 @@ from alembic import context
 
 from appliance.catalog import (  # noqa: F401 - their tables belong to the metadata
     alarmtables,
+    closingtables,
     contracttables,
     granttables,
     operations,

@@ -243,7 +243,7 @@ class Reception:
         if leg.withheld in (routing.NO_LINE, routing.NO_TENANT):
             self.desk.note_without_line(leg)
             return
-        if leg.withheld in (routing.NOT_CONTRACTED, "stopped"):
+        if leg.withheld in (routing.NOT_CONTRACTED, routing.LINE_CLOSED, "stopped"):
             self.desk.status.count(f"calls_not_recorded_{leg.withheld.replace('-', '_')}")
             return
         if leg.withheld:

@@ -14,6 +14,7 @@ NO_LINE = "no-line"
 NO_TENANT = "no-tenant"
 DO_NOT_RECORD = "do-not-record"
 NOT_CONTRACTED = "direction-not-contracted"
+LINE_CLOSED = "line-closed"
 AMBIGUOUS = "line-ambiguous"  # several lines fit equally well; the first of the table was taken
 
 
@@ -133,6 +134,8 @@ def _decided(table: RoutingTable, lines: Sequence[Line]) -> Decision:
 
 def withheld(line: Line, numbers: Iterable[str], direction: Direction) -> str:
     """Why a call of this line is not recorded; "" where it is."""
+    if line.closed:
+        return LINE_CLOSED
     if any(matches(line.do_not_record, number) for number in numbers):
         return DO_NOT_RECORD
     return "" if direction in line.directions else NOT_CONTRACTED
