@@ -42,7 +42,8 @@ def wav_header(rate: int, channels: int, samples: int) -> bytes:
     )
 
 
-def _frame(piece: I16, rate: int, at: int) -> av.AudioFrame:
+def audio_frame(piece: I16, rate: int, at: int) -> av.AudioFrame:
+    """Samples (n, channels) as a frame of libavcodec, `at` samples after the beginning."""
     channels = piece.shape[1]
     frame = av.AudioFrame.from_ndarray(
         np.ascontiguousarray(piece).reshape(1, -1), format="s16", layout=_LAYOUTS[channels]
@@ -68,7 +69,9 @@ def packets(codec: str, samples: I16, rate: int, ms: int, *, opus_bit_rate: int 
     step = rate * ms // 1000
     made: list[bytes] = []
     for at in range(0, len(samples), step):
-        made += [bytes(packet) for packet in context.encode(_frame(samples[at : at + step, None], rate, at))]
+        made += [
+            bytes(packet) for packet in context.encode(audio_frame(samples[at : at + step, None], rate, at))
+        ]
     return made + [bytes(packet) for packet in context.encode(None)]
 
 
@@ -89,7 +92,7 @@ def flac(pieces: Iterable[I16], rate: int, channels: int, samples: int, md5: byt
     yield b"fLaC\x80\x00\x00\x22" + bytes(info)
     at = 0
     for piece in _cut(pieces, block):
-        for packet in context.encode(_frame(piece, rate, at)):
+        for packet in context.encode(audio_frame(piece, rate, at)):
             yield bytes(packet)
         at += len(piece)
     for packet in context.encode(None):
@@ -147,7 +150,7 @@ def ogg_opus(pieces: Iterable[I16], rate: int, channels: int, bit_rate: int) -> 
         context.bit_rate = bit_rate * channels
         at = 0
         for piece in _cut(pieces, rate // 50):
-            container.mux(stream.encode(_frame(piece, rate, at)))
+            container.mux(stream.encode(audio_frame(piece, rate, at)))
             at += len(piece)
             if data := sink.drain():
                 yield data

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from typing import Protocol, TypeVar
+from collections.abc import Iterator
 
 import grpc
 
 from appliance.media.capture.monitors import Happened, Monitor, Taken
 from appliance.media.capture.recorder import Recorder
-from appliance.media.capture.waiting import awaited
+from appliance.media.capture.waiting import Loop, awaited
 from earwitness.internal.v1 import capture_pb2 as pb
 
-T = TypeVar("T")
 LOOK_S = 5.0  # how long a listener's thread sleeps at most
-
-
-class Runs(Protocol):
-    """Runs something in the loop's thread."""
-
-    def call(self, function: Callable[[], T]) -> Future[T]: ...
 
 
 class Monitoring:
     """See capture.proto."""
 
-    _loop: Runs
+    _loop: Loop
     _recorder: Recorder
 
     def GetSession(

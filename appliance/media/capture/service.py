@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
-from typing import Protocol, TypeVar
+from collections.abc import Iterable, Iterator
 
 import grpc
 
 from appliance.media.audio.formats import MAX_CLOCK
 from appliance.media.audio.tones import Tone
 from appliance.media.capture import prompts
-from appliance.media.capture.commands import Close, Closed, Open, Play, Ports, SessionFigures, Update
+from appliance.media.capture.commands import Close, Open, Play, Ports, SessionFigures, Update
 from appliance.media.capture.feed import MediaEvent
 from appliance.media.capture.monitoring import Monitoring
 from appliance.media.capture.prompts import PlayFormatError, PromptShelf
@@ -24,13 +22,12 @@ from appliance.media.capture.session import (
     SessionError,
     TrackRequest,
 )
-from appliance.media.capture.waiting import CaptureBusyError, awaited
+from appliance.media.capture.waiting import CaptureBusyError, Loop, awaited
 from appliance.media.rtp.keypad import check_codes
 from appliance.storage.keystore import hpke
 from earwitness.internal.v1 import capture_pb2 as pb
 from earwitness.internal.v1 import capture_pb2_grpc
 
-T = TypeVar("T")
 MAX_LIST = 4096  # marks or evidence in one request
 WATCH_S = 5.0  # how long a watcher's thread sleeps at most
 MAX_PLAY_ID = 64
@@ -43,16 +40,6 @@ _TONES = {
     pb.TONE_REMINDER: Tone.REMINDER,
     pb.TONE_RECORDING: Tone.RECORDING,
 }
-
-
-class Loop(Protocol):
-    """What the service needs of the loop."""
-
-    def call(self, function: Callable[[], T]) -> Future[T]: ...
-
-    def open(self, command: Open) -> Future[list[Ports]]: ...
-
-    def close(self, command: Close) -> Future[Closed]: ...
 
 
 def _remote(remote: pb.Remote) -> RemoteRequest:

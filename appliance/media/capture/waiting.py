@@ -1,13 +1,15 @@
-"""Waiting for the loop, in a thread of the service."""
+"""What the service needs of the loop, and waiting for it in a thread."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import grpc
 
+from appliance.media.capture.commands import Close, Closed, Open, Ports
 from appliance.model import UnavailableError
 
 T = TypeVar("T")
@@ -18,6 +20,16 @@ class CaptureBusyError(UnavailableError):
     """The worker, or its disk, takes too long; what was asked is carried out all the same."""
 
     reason = "CAPTURE_BUSY"
+
+
+class Loop(Protocol):
+    """Runs things in the thread that owns all recordings."""
+
+    def call(self, function: Callable[[], T]) -> Future[T]: ...
+
+    def open(self, command: Open) -> Future[list[Ports]]: ...
+
+    def close(self, command: Close) -> Future[Closed]: ...
 
 
 def awaited(future: Future[T], context: grpc.ServicerContext) -> T:
