@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -21,6 +23,7 @@ from appliance.audit.scrub import Scrub
 from appliance.config.settings import SyslogSettings
 from appliance.process.status import ALARM, WARNING, Status
 
+_SIGNED_KIND: Final = re.compile(r"[a-z][a-z0-9-]{0,59}")
 UNWRITABLE: Final = "AuditUnwritable"
 ROLLED_BACK: Final = "AuditRolledBack"
 _WHY: Final = {
@@ -131,6 +134,16 @@ class Trail:
         if self._waiters is None or self._waiters.loop is not loop:
             self._waiters = _Waiters(loop)
         return await self._waiters.wait(self.log.submit(entry.pack(record), durable=durable))
+
+    def sign(self, kind: str, data: bytes) -> str:
+        """A signed note over something that goes outside, to be laid beside it.
+
+        `kind`: what it is, such as completeness-report: its first line, so that no signature can be moved to a thing of
+        another kind, or to a checkpoint. Its second line is the SHA-256 of `data`. By the key of the log, under its name.
+        """
+        if not _SIGNED_KIND.fullmatch(kind):
+            raise ValueError("a kind of signed things has lower-case letters, digits and dashes")
+        return self.log.signer.sign(f"earwitness.example/{kind}/v1\n{hashlib.sha256(data).hexdigest()}\n")
 
     async def tell(self, refusals: Refusals) -> None:
         """Write down how many refused calls were counted and not written one by one."""

@@ -21,7 +21,9 @@ _EXITS = {0: Exit.OK, 1: Exit.NOT_INTACT, 2: Exit.USAGE}
 
 
 def verify(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Sealed recordings.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Sealed recordings, signed reports.")
+    ],
     keys: Annotated[
         Path, typer.Option("--keys", help="The box's public keys, from `earwitness evidence keys`.")
     ] = Path("box-keys.json"),
@@ -34,6 +36,8 @@ def verify(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a file.")] = False,
 ) -> None:
     """Check sealed recordings offline: whole, untouched, by this box, in this order, with these gaps.
+
+    A report, document or manifest is held against the signature beside it, FILE.note.
 
     Needs no box and no secret. The same on any machine: pip install "earwitness[verify]", python -m earwitness.verify
 

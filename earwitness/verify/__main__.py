@@ -20,13 +20,16 @@ from earwitness.verify.index import (
     read_log,
 )
 from earwitness.verify.keys import BoxKeys, KeysError
+from earwitness.verify.notes import UnreadableError
 from earwitness.verify.report import Verdict, verify_file
+from earwitness.verify.signed import Signed, note_of, verify_signed
 
 EVIDENCE_SUFFIX = ".evidence.json"
 _EPILOG = """
 Exit code: 0 all is whole and untouched, 1 something is not, 2 it could not be checked.
 Keys come from `earwitness box keys` on the box itself, once, by a way that you trust. Evidence lies beside the recording as
 FILE.evidence.json, or is named; without it the order among recordings, and gaps, cannot be told.
+A FILE with FILE.note beside it is a report, document or manifest that the box signed as it is: it is held against its note.
 """
 
 
@@ -38,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="sealed recordings")
+    parser.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="sealed recordings, signed reports"
+    )
     parser.add_argument("--keys", type=Path, help="the box's public keys (JSON)")
     parser.add_argument("--evidence", type=Path, help="evidence of the one FILE; else FILE.evidence.json")
     parser.add_argument("--json", action="store_true", help="one JSON object a file")
@@ -82,6 +87,9 @@ def verify_all(files: Sequence[Path], keys_file: Path, evidence: Path | None, *,
         return 2
     worst, found = 0, []
     for path in files:
+        if note_of(path).exists():
+            worst = max(worst, _verify_signed(path, keys, as_json=as_json))
+            continue
         try:
             verdict = verify_file(path, keys, _evidence(path, evidence))
         except (OSError, EvidenceError, UnicodeDecodeError) as error:
@@ -94,6 +102,18 @@ def verify_all(files: Sequence[Path], keys_file: Path, evidence: Path | None, *,
     if len(found) > 1 and not as_json:
         sys.stdout.write(_order(found) + "\n")
     return worst
+
+
+def _verify_signed(path: Path, keys: BoxKeys, *, as_json: bool) -> int:
+    try:
+        found = verify_signed(path, keys.audit)
+    except (OSError, UnreadableError) as error:
+        sys.stderr.write(f"{_shown(path)}: {_why(error)}\n")
+        return 2
+    sys.stdout.write(
+        (json.dumps({**asdict(found), "good": found.good}) if as_json else _signed(found)) + "\n"
+    )
+    return 0 if found.good else 1
 
 
 def verify_log(path: Path, keys_file: Path, checkpoints: Sequence[Path]) -> int:
@@ -191,6 +211,15 @@ def _text(verdict: Verdict) -> str:
         place = f" (byte {one.offset})" if one.offset >= 0 else ""
         lines.append(f"  WRONG      {one.code}: {one.sentence}{place}")
     return "\n".join(lines)
+
+
+def _signed(found: Signed) -> str:
+    if not found.good:
+        return f"{_shown(found.file)}: NOT as it was signed\n  WRONG      {found.problem}"
+    return (
+        f"{_shown(found.file)}: as it was signed\n  kind       {found.kind}\n  signed     by {_shown(found.key)}\n"
+        f"  sha256     {found.sha256}"
+    )
 
 
 def _gaps(verdict: Verdict) -> str:

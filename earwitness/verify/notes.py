@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -69,14 +70,28 @@ class Checkpoint:
     root: bytes
 
 
-def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
-    """The checkpoint in a note that this key signed; NoteError."""
+def _parted(note: str) -> tuple[str, str]:
+    """Text and signature lines of a note; NoteError."""
     if len(note) > MAX_NOTE:
         raise NoteError("too long for a note")
     text, blank, signatures = note.rpartition("\n\n")
     if not blank:
         raise NoteError("a note has an empty line before its signatures")
-    text += "\n"
+    return text + "\n", signatures
+
+
+def open_note(note: str, keys: Sequence[VerifierKey]) -> tuple[str, str | None]:
+    """The text of a note, and the name of the key among these that signed it; None: none did. NoteError."""
+    text, signatures = _parted(note)
+    for key in keys:
+        if any(_signs(line, text, key) for line in signatures.splitlines()):
+            return text, key.name
+    return text, None
+
+
+def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
+    """The checkpoint in a note that this key signed; NoteError."""
+    text, signatures = _parted(note)
     if not any(_signs(line, text, key) for line in signatures.splitlines()):
         raise NoteError("the key did not sign this note")
     lines = text.split("\n")
