@@ -1,4 +1,8 @@
-"""Making and reading certificates: EC P-256, no personal data in them beyond the name an operator gives."""
+"""Making and reading certificates: EC P-256, no personal data in them beyond the name an operator gives.
+
+A client of a tenant has the tenant's id as organizational unit: for people who look at it. Whom a certificate stands for
+says its fingerprint alone.
+"""
 
 from __future__ import annotations
 
@@ -90,10 +94,12 @@ def certify(
     key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
     now: datetime,
     lifetime: timedelta,
+    unit: str = "",
 ) -> x509.Certificate:
-    """A client certificate for a key whose private half is elsewhere."""
+    """A client certificate for a key whose private half is elsewhere. `unit`: a tenant's id."""
     usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
-    return _end_builder(authority, name, key, usages, lifetime, now).sign(authority.key, hashes.SHA256())
+    builder = _end_builder(authority, _name(name, unit), key, usages, lifetime, now)
+    return builder.sign(authority.key, hashes.SHA256())
 
 
 def alternatives_of(certificate: x509.Certificate) -> set[str]:
@@ -114,7 +120,7 @@ def _make_end(
     now: datetime,
 ) -> Pair:
     key = ec.generate_private_key(ec.SECP256R1())
-    builder = _end_builder(authority, name, key.public_key(), usages, lifetime, now)
+    builder = _end_builder(authority, _name(name), key.public_key(), usages, lifetime, now)
     if alternatives is not None:
         builder = builder.add_extension(alternatives, critical=False)
     return Pair(builder.sign(authority.key, hashes.SHA256()), key)
@@ -122,7 +128,7 @@ def _make_end(
 
 def _end_builder(
     authority: Pair,
-    name: str,
+    name: x509.Name,
     key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
     usages: list[x509.ObjectIdentifier],
     lifetime: timedelta,
@@ -131,7 +137,7 @@ def _end_builder(
     # An end certificate that outlives its authority would fail all the same, only less clearly.
     until = min(now + lifetime, authority.certificate.not_valid_after_utc)
     return (
-        _builder(_name(name), authority.certificate.subject, key, now, until)
+        _builder(name, authority.certificate.subject, key, now, until)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(sign_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
@@ -160,10 +166,11 @@ def _builder(
     )
 
 
-def _name(common_name: str) -> x509.Name:
+def _name(common_name: str, unit: str = "") -> x509.Name:
     return x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Earwitness"),
+            *([x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit)] if unit else []),
             x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64]),
         ]
     )

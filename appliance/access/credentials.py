@@ -1,4 +1,7 @@
-"""Passphrases with their second factor, and subjects of an identity provider, in the catalogue."""
+"""Passphrases with their second factor, and subjects of an identity provider, in the catalogue.
+
+A `name` is an identity's key (`naming`).
+"""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from appliance.access import naming
 from appliance.access.errors import IdentityError, RevokedCertificateError, UnknownCertificateError
 from appliance.access.pki import Issued
 from appliance.access.refusals import ExpiredCertificateError, IdentityDisabledError
@@ -42,7 +43,7 @@ SITE_ROLES: Final = frozenset({Role.OPERATOR, Role.TENANT_ADMINISTRATOR, Role.RE
 class Identity:
     """Who is calling."""
 
-    name: str
+    name: str  # its key (`naming`)
     roles: frozenset[Role]
     tenant_id: str = ""  # whom it sees; empty: of the box
     fingerprint: str = ""  # of the certificate; empty: another credential
@@ -58,25 +59,26 @@ def enroll(
     tenant_id: str = "",
     agent: str = "",
 ) -> bool:
-    """Let a certificate stand for its name with these roles; False where the certificate is known already.
+    """Let a certificate stand for its name in a tenant, or of the box; False where the certificate is known already.
 
     A name is one identity, however many certificates; IdentityError where it is known with other roles.
     """
+    key = naming.key(tenant_id, issued.name)
     if _certificate(connection, issued.fingerprint) is not None:
         return False
     wanted = sorted(role.value for role in roles)
-    known = connection.execute(sa.select(identities).where(identities.c.name == issued.name)).first()
+    known = connection.execute(sa.select(identities).where(identities.c.name == key)).first()
     if known is None:
         connection.execute(
             sa.insert(identities).values(
-                name=issued.name, roles=wanted, tenant_id=tenant_id, agent=agent, create_ns=now_ns
+                name=key, roles=wanted, tenant_id=tenant_id, agent=agent, create_ns=now_ns
             )
         )
     elif (sorted(known.roles), known.tenant_id, known.agent) != (wanted, tenant_id, agent):
         raise IdentityError("this name is known with other roles", field="roles")
     connection.execute(
         sa.insert(certificates).values(
-            fingerprint=issued.fingerprint, name=issued.name, create_ns=now_ns, expire_ns=issued.expire_ns
+            fingerprint=issued.fingerprint, name=key, create_ns=now_ns, expire_ns=issued.expire_ns
         )
     )
     return True
@@ -92,7 +94,7 @@ def settle(connection: sa.Connection, name: str, roles: Iterable[Role]) -> None:
 
 
 def revoke(connection: sa.Connection, name: str, now_ns: int) -> int:
-    """Take every certificate of a name out of use; gives how many were in use."""
+    """Take every certificate of an identity (its key) out of use; gives how many were in use."""
     return connection.execute(
         sa.update(certificates)
         .where(certificates.c.name == name, certificates.c.revoke_ns.is_(None))

@@ -23,7 +23,7 @@ class Certificate:
     """A certificate of an identity. `der` is empty where only its fingerprint is known."""
 
     fingerprint: str
-    name: str
+    name: str  # the key of whose it is (`naming`)
     create_ns: int
     expire_ns: int
     revoke_ns: int | None

@@ -2,11 +2,12 @@
 
     {"serial":7,"name":"ris","record":{…},"tie":"…"}
 
-`serial` counts changes of identities on this box, `record` is the identity after the change (`records`), `tie` is an HMAC
-over the line before and this one under `control/identities.key`. The newest line of a name counts; every revocation that
-any line tells counts for good. A line is on disk before the change is answered. When many lines are old the file is
-written anew, whole. `pki/identities.serial` holds the newest serial a second time, in another directory: both the
-catalogue and this file being older than it is noticed.
+`name` is the identity's key (`naming`; an older release wrote bare names), `serial` counts changes of identities on this
+box, `record` is the identity after the change (`records`), `tie` is an HMAC over the line before and this one under
+`control/identities.key`. The newest line of a name counts; every revocation that any line tells counts for good. A line is
+on disk before the change is answered. When many lines are old the file is written anew, whole. `pki/identities.serial`
+holds the newest serial a second time, in another directory: both the catalogue and this file being older than it is
+noticed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from appliance.access import records
+from appliance.access import naming, records
 from appliance.access.records import Record
 from appliance.access.refusals import JournalError
 from appliance.access.sealing import Sealing
@@ -34,7 +35,7 @@ class Content:
     """What the copy says."""
 
     serial: int = 0
-    records: dict[str, tuple[int, Record]] = field(default_factory=dict)  # serial and record by name
+    records: dict[str, tuple[int, Record]] = field(default_factory=dict)  # serial and record by key
     revoked: set[str] = field(default_factory=set)  # fingerprints
     whole: bool = True  # False: lines at the end are torn, altered, or not of this box
     lines: int = 0
@@ -47,7 +48,7 @@ class Journal:
     def __init__(self, path: Path, anchor: Path, sealing: Sealing) -> None:
         self._path = path
         self._anchor = anchor
-        self._sealing = sealing
+        self.sealing = sealing
         self._content = Content()
 
     def read(self) -> Content:
@@ -58,6 +59,7 @@ class Journal:
                 if not self._take(raw, found) or file.tell() > MAX_BYTES:
                     found.whole = False
                     break
+        _carry_creators(found)
         self._content = found
         return found
 
@@ -126,14 +128,14 @@ class Journal:
 
     def _line(self, serial: int, name: str, record: Record, before: str) -> tuple[bytes, str]:
         body = {"serial": serial, "name": name, "record": record}
-        tie = self._sealing.line(before, _bytes(body))
+        tie = self.sealing.line(before, _bytes(body))
         return _bytes({**body, "tie": tie}) + b"\n", tie
 
     def _take(self, raw: bytes, found: Content) -> bool:
         try:
             line: dict[str, Any] = json.loads(raw)
             tie = line.pop("tie")
-            if tie != self._sealing.line(found.tie, _bytes(line)) or line["serial"] < found.serial:
+            if tie != self.sealing.line(found.tie, _bytes(line)) or line["serial"] < found.serial:
                 return False
             serial, name, record = line["serial"], line["name"], line["record"]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -142,8 +144,16 @@ class Journal:
         found.lines += 1
         found.revoked |= records.revoked([record])
         if name:
-            found.records[name] = (serial, record)
+            found.records[naming.carried(name, record["tenant_id"])] = (serial, record)
         return True
+
+
+def _carry_creators(found: Content) -> None:
+    """An older release wrote bare names of creators, which were unique on the box then."""
+    keys = {bare: key for key in found.records for tenant_id, bare in [naming.parts(key)] if tenant_id}
+    for _, record in found.records.values():
+        if (creator := record["creator"]) and creator not in found.records and creator in keys:
+            record["creator"] = keys[creator]
 
 
 def _bytes(value: object) -> bytes:

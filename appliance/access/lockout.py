@@ -7,7 +7,8 @@ Two counts, both forgetting with time:
 - per name over all networks: who guesses from many places uses up the name's budget. Then only networks that signed in to
   this name before are still listened to; the name's owner, at the usual desk, does not notice.
 
-Names are counted whether they exist or not, so that no answer tells. Time is a number of seconds that does not jump.
+Names (with their tenant) are counted whether they exist or not, so that no answer tells. Time is a number of seconds that
+does not jump.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from appliance.access import certificates
+from appliance.access import certificates, naming
 from appliance.access.certificates import Pair
 from appliance.access.errors import AuthorityError, IdentityError
 from appliance.access.requested import PublicKey
@@ -103,14 +103,15 @@ def issue(
 
 
 def certify(
-    layout: Layout, name: str, key: PublicKey, lifetime: timedelta, now: datetime
+    layout: Layout, identity: str, key: PublicKey, lifetime: timedelta, now: datetime
 ) -> x509.Certificate:
-    """A client certificate for a key that stays with its client. AuthorityError."""
+    """A client certificate for a key that stays with its client. `identity`: the key of whose it is. AuthorityError."""
+    tenant_id, name = naming.parts(identity)
     with _locked(layout.pki):
         authority = _load(layout.pki, "ca")
     if authority is None:
         raise AuthorityError("the certificate authority is not there yet: start the box once")
-    return certificates.certify(authority, name, key, now, lifetime)
+    return certificates.certify(authority, name, key, now, lifetime, tenant_id)
 
 
 def present(layout: Layout) -> dict[str, x509.Certificate]:

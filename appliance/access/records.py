@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from appliance.access import naming
+from appliance.access.sealing import Sealing
 from appliance.catalog import state
 from appliance.catalog.tables import (
     certificates,
@@ -22,6 +24,7 @@ from appliance.catalog.tables import (
 )
 
 SERIAL: Final = "access-serial"  # of the newest change, in the catalogue
+RESEALED: Final = "access-resealed"  # second factors are sealed for keys, not for bare names
 _CERTIFICATE: Final = ("fingerprint", "create_ns", "expire_ns", "revoke_ns", "renewed_from")
 _IDENTITY: Final = ("roles", "tenant_id", "agent", "create_ns", "creator", "disable_ns")
 
@@ -75,7 +78,7 @@ def read(connection: sa.Connection, name: str) -> Record:
 
 
 def names(connection: sa.Connection) -> list[str]:
-    """Everybody."""
+    """The keys of everybody."""
     return list(connection.execute(sa.select(identities.c.name).order_by(identities.c.name)).scalars())
 
 
@@ -104,6 +107,19 @@ def restore(connection: sa.Connection, name: str, record: Record) -> None:
         connection.execute(sa.insert(passphrases).values(name=name, used_step=0, **values))
     for hash_, use_ns in record["recovery"]:
         connection.execute(sa.insert(recovery_codes).values(name=name, hash=hash_, use_ns=use_ns))
+
+
+def reseal(connection: sa.Connection, sealing: Sealing, *, again: bool) -> None:
+    """Seal second factors that an older release sealed for a bare name for the identity's key. Once, or `again`."""
+    if state.get_int(connection, RESEALED) and not again:
+        return
+    query = sa.select(passphrases.c.name, passphrases.c.factor).where(
+        passphrases.c.name.contains(naming.BETWEEN), passphrases.c.factor.is_not(None)
+    )
+    for name, factor in connection.execute(query).all():
+        if (anew := sealing.resealed(factor, name, naming.parts(name)[1])) is not None:
+            connection.execute(sa.update(passphrases).where(passphrases.c.name == name).values(factor=anew))
+    state.put_int(connection, RESEALED, 1)
 
 
 def revoked(records: Iterable[Record]) -> set[str]:

@@ -88,7 +88,7 @@ class IdentityNotFoundError(NotFoundError):
 
 
 class IdentityTakenError(ExistsError):
-    """The name cannot be had: names are one space for the whole box."""
+    """The tenant, or the box, has an identity of this name already."""
 
     reason = "IDENTITY_NAME_TAKEN"
 

@@ -29,7 +29,7 @@ MOST: Final = 50_000  # identities on one box
 class Entry:
     """An identity as the register has it."""
 
-    name: str
+    name: str  # its key (`naming`)
     roles: frozenset[Role]
     tenant_id: str
     agent: str
@@ -84,7 +84,7 @@ def target(connection: sa.Connection, entry: Entry) -> Target:
 def list_entries(
     connection: sa.Connection, limit: int, after: str, tenants: Collection[str] | None
 ) -> list[Entry]:
-    """In the order of their names; `tenants`: ids, empty for the box; None: all."""
+    """In the order of their keys; `tenants`: ids, empty for the box; None: all."""
     query = sa.select(identities).where(identities.c.name > after).order_by(identities.c.name).limit(limit)
     if tenants is not None:
         query = query.where(identities.c.tenant_id.in_(tenants))

@@ -24,7 +24,7 @@ _AGENT = re.compile(r"\+?[0-9*#]{1,32}")
 class Target:
     """An identity that somebody wants to see or manage. `fresh`: an operator made it, and it has no credential yet."""
 
-    name: str
+    name: str  # its key (`naming`)
     tenant_id: str
     roles: frozenset[Role]
     fresh: bool = False

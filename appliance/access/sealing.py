@@ -43,7 +43,7 @@ class Sealing:
         return cls(key)
 
     def seal(self, secret: bytes, name: str) -> bytes:
-        """AES-256-GCM, bound to the identity it belongs to."""
+        """AES-256-GCM, bound to the identity it belongs to (its key, `naming`)."""
         nonce = secrets.token_bytes(_NONCE)
         return nonce + AESGCM(self._derived(b"factor")).encrypt(nonce, secret, name.encode())
 
@@ -53,6 +53,20 @@ class Sealing:
             return AESGCM(self._derived(b"factor")).decrypt(sealed[:_NONCE], sealed[_NONCE:], name.encode())
         except (InvalidTag, ValueError):
             raise IdentityKeyError("a second factor cannot be read: it is to be enrolled again") from None
+
+    def resealed(self, sealed: bytes, name: str, bare: str) -> bytes | None:
+        """What an older release sealed for a bare name, sealed for the identity's key; None: it needs or can not be."""
+        try:
+            self.open(sealed, name)
+        except IdentityKeyError:
+            pass
+        else:
+            return None
+        try:
+            secret = self.open(sealed, bare)
+        except IdentityKeyError:
+            return None  # under another key: said when somebody signs in with it
+        return self.seal(secret, name)
 
     def network(self, network: str) -> str:
         """What is kept of a network: 128 bits of a keyed hash, hexadecimal."""

@@ -26,7 +26,7 @@ class Session:
     """A session that stands."""
 
     id: str
-    name: str
+    name: str  # the key of whose it is (`naming`)
     create_ns: int
     seen_ns: int
     expire_ns: int

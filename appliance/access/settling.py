@@ -55,8 +55,10 @@ def settle(connection: sa.Connection, journal: Journal, now_ns: int) -> Settled:
         for name, record in newer.items():
             records.restore(connection, name, record)
         count = len(newer)
+        records.reseal(connection, journal.sealing, again=True)
     elif own > content.serial and (content.lines or anchor):
         findings.add(Finding.COPY_OLDER)
+    records.reseal(connection, journal.sealing, again=False)
     if records.revoke(connection, content.revoked, now_ns):
         findings.add(Finding.REVOKED_AGAIN)
     newest = max(own, content.serial)

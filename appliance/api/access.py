@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.access import identities, issued, pki, register, requested, rights
+from appliance.access import identities, issued, naming, pki, register, requested, rights
 from appliance.access.identities import Role
 from appliance.access.issued import Certificate
 from appliance.access.refusals import IdentityReservedError, OwnCertificateNeededError
@@ -33,10 +33,11 @@ class Access(Secrets):
         self, request: pb.CreateIdentityRequest, context: Any
     ) -> pb.CreateIdentityResponse:
         asked, who = request.identity, caller()
-        name = identitynames.read(asked.name, "identity.name")
-        tenant_id = names.one_tenant(asked.tenant, "identity.tenant") if asked.tenant else ""
-        roles = accessview.roles(asked.roles)
-        rights.check_form(name, tenant_id, roles, asked.agent_number)
+        tenant_id, bare = identitynames.read_new(
+            asked.name, names.one_tenant(asked.tenant, "identity.tenant") if asked.tenant else ""
+        )
+        name, roles = naming.key(tenant_id, bare), accessview.roles(asked.roles)
+        rights.check_form(bare, tenant_id, roles, asked.agent_number)
         entry = Entry(name, roles, tenant_id, asked.agent_number, self._parts.clock_ns(), who.name)
 
         def add(connection: sa.Connection) -> Entry:
@@ -94,7 +95,7 @@ class Access(Secrets):
             if name == rights.ADMIN:
                 raise IdentityReservedError("what admin may do stands in the site file (access.run_by)")
             after = accessview.merged(request, before)
-            rights.check_form(name, before.tenant_id, after.roles, after.agent)
+            rights.check_form(naming.parts(name)[1], before.tenant_id, after.roles, after.agent)
             # Nobody gives what they could not manage: also what it will be must be theirs.
             rights.check_manages(caller(), replace(before.target, roles=after.roles))
             register.change(connection, before, after, request.identity.etag, self._parts.clock_ns())

@@ -80,7 +80,7 @@ class Secrets(AccessBase):
     async def EnrolPassphrase(
         self, request: pb.EnrolPassphraseRequest, context: Any
     ) -> pb.EnrolPassphraseResponse:
-        name = identitynames.read(request.name)
+        name = identitynames.read_stranger(request.name)
         code = _typed(request.enrolment_code, "enrolment_code")
         factor = await self._sign_ins.enrol(
             name, code, _typed(request.passphrase, "passphrase"), network_of(context.peer())
@@ -106,7 +106,7 @@ class Secrets(AccessBase):
         return pb.ChangePassphraseResponse(totp_uri=factor.uri, recovery_codes=factor.recovery_codes)
 
     async def SignIn(self, request: pb.SignInRequest, context: Any) -> pb.SignInResponse:
-        name = identitynames.read(request.name)
+        name = identitynames.read_stranger(request.name)
         token, session, left = await self._sign_ins.sign_in(
             name,
             _typed(request.passphrase, "passphrase"),

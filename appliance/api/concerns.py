@@ -7,6 +7,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from appliance.access import naming
 from appliance.access.identities import Identity
 from appliance.api import identitynames
 from appliance.api.board import Board
@@ -41,8 +42,10 @@ class Concerns:
         knocked.
         """
         owner = identitynames.owner(subject)
-        if owner is not None and (identity is None or not identity.tenant_id):
-            who = tables.identities
+        if owner is not None and identity is not None and not identity.tenant_id:
+            return naming.parts(owner)[0]
+        if owner is not None and identity is None:
+            who = tables.identities  # what strangers say may name anything: only who is there counts
             return await self._look(sa.select(who.c.tenant_id).where(who.c.name == owner))
         if identity is None:
             return ""

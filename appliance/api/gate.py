@@ -25,7 +25,7 @@ from appliance.access import policy
 from appliance.access.errors import RightsChangedError
 from appliance.access.identities import Identity
 from appliance.access.networks import network_of
-from appliance.api import names, scope
+from appliance.api import identitynames, names, scope
 from appliance.api.concerns import Concerns
 from appliance.api.entrance import Entrance
 from appliance.api.errors import (
@@ -342,6 +342,10 @@ def _describe(call: Call, request: Any) -> None:
     for text in (*(getattr(one, "name", "") for one in said), getattr(request, "parent", "")):
         if isinstance(text, str) and text:
             call.subject = text if names.is_name(text) else "malformed"
+    made = getattr(getattr(request, "identity", None), "tenant", "")
+    below = made.removeprefix("tenants/") if isinstance(made, str) else ""
+    own = call.identity.tenant_id if call.identity else ""
+    call.subject = identitynames.full(call.subject, own or (below if is_id(below) else ""))
     if is_id(getattr(request, "copy_id", "")):
         call.subject = request.copy_id
     purpose = getattr(request, "purpose", "")

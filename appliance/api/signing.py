@@ -13,7 +13,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from appliance.access import credentials, passphrases, secondfactor, sessions
+from appliance.access import credentials, naming, passphrases, secondfactor, sessions
 from appliance.access.credentials import Secrets
 from appliance.access.lockout import Lockout
 from appliance.access.refusals import IdentityKeyError, SignInBusyError, SignInRefusedError
@@ -59,7 +59,7 @@ class _Lane:
 
 
 class SignIns:
-    """Checks and changes what people sign in with."""
+    """Checks and changes what people sign in with. A `name` is an identity's key (`naming`), of somebody or nobody."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class SignIns:
 
     async def enrol(self, name: str, enrolment_code: str, passphrase: str, network: str) -> Factor:
         """A first passphrase, by the code that a reset gave; errors as in `sign_in`, PassphraseError."""
-        passphrases.check_form(passphrase, name)
+        passphrases.check_form(passphrase, naming.parts(name)[1])
         said = secondfactor.recovery_hash(enrolment_code)
         secrets, known, place = await self._look(name, network)
         right = self._enrols(secrets, said)
@@ -148,7 +148,7 @@ class SignIns:
     ) -> Factor | None:
         """Another passphrase, another second factor, or both, for who has the present ones; the sessions end."""
         if new_passphrase:
-            passphrases.check_form(new_passphrase, name, "new_passphrase")
+            passphrases.check_form(new_passphrase, naming.parts(name)[1], "new_passphrase")
         before = await self.check(name, passphrase, code, network)
         hash_ = before.hash
         if new_passphrase:

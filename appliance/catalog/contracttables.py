@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from appliance.catalog.tables import Id, Serial, metadata
+from appliance.catalog.tables import Id, Serial, Who, metadata
 
 purposes = sa.Table(
     "purposes",
@@ -31,7 +31,7 @@ versions = sa.Table(
     sa.Column("subject", sa.String(40), primary_key=True),  # id of it
     sa.Column("version", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("at_ns", sa.BigInteger, nullable=False),
-    sa.Column("who", sa.String(64), nullable=False),  # empty: the box
+    sa.Column("who", Who, nullable=False),  # empty: the box
     sa.Column("request", sa.String(64), nullable=False),
     sa.Column("restored", sa.BigInteger, nullable=False),  # whose content it took; 0: none's
     sa.Column("redacted", sa.Boolean, nullable=False),
@@ -48,7 +48,7 @@ reads = sa.Table(
     sa.Column("purpose", sa.String(40), nullable=False),  # empty: none of the tenant's
     sa.Column("source", sa.String(16), nullable=False),  # announced, line, not_announced
     sa.Column("kind", sa.String(16), nullable=False),  # download, picture, ...
-    sa.Column("identity", sa.String(64), nullable=False),
+    sa.Column("identity", Who, nullable=False),
     sa.Column("roles", sa.JSON, nullable=False),
     sa.Column("resumed", sa.Boolean, nullable=False),
     sa.Column("refused", sa.String(40), nullable=False),  # reason; empty: admitted

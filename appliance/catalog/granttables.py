@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from appliance.catalog.tables import Id, metadata
+from appliance.catalog.tables import Id, Who, metadata
 
 grants = sa.Table(
     "grants",
@@ -14,7 +14,7 @@ grants = sa.Table(
     sa.Column("tenant_id", Id, nullable=False),
     sa.Column("state", sa.String(10), nullable=False),  # as it is latched: see grants.Latched
     sa.Column("identities", sa.JSON, nullable=False),  # who may read
-    sa.Column("requester", sa.String(64), nullable=False),
+    sa.Column("requester", Who, nullable=False),
     sa.Column("request_ns", sa.BigInteger, nullable=False),
     sa.Column("purpose", sa.String(200), nullable=False),
     sa.Column("necessity", sa.String(1000), nullable=False),
@@ -24,9 +24,9 @@ grants = sa.Table(
     sa.Column("max_reads", sa.Integer, nullable=False),
     sa.Column("include_parties", sa.Boolean, nullable=False),
     sa.Column("public_key", sa.LargeBinary, nullable=False),  # empty: none
-    sa.Column("approver", sa.String(64), nullable=False),
+    sa.Column("approver", Who, nullable=False),
     sa.Column("approve_ns", sa.BigInteger),
-    sa.Column("ender", sa.String(64), nullable=False),
+    sa.Column("ender", Who, nullable=False),
     sa.Column("end_reason", sa.String(200), nullable=False),
     sa.Column("ended_ns", sa.BigInteger),
     sa.Column("reads", sa.Integer, nullable=False),
@@ -53,7 +53,7 @@ grant_uses = sa.Table(
     metadata,
     sa.Column("id", Id, primary_key=True),
     sa.Column("grant_id", Id, sa.ForeignKey("grants.id"), nullable=False),
-    sa.Column("identity", sa.String(64), nullable=False),
+    sa.Column("identity", Who, nullable=False),
     sa.Column("recording_id", Id, nullable=False),
     sa.Column("kind", sa.String(10), nullable=False),  # download, verify, waveform
     sa.Column("format", sa.String(10), nullable=False),

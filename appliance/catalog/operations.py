@@ -13,7 +13,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from appliance.catalog.errors import OperationLimitError, OperationNotFoundError
-from appliance.catalog.tables import Id, metadata
+from appliance.catalog.tables import Id, Who, metadata
 
 KEEP_NS: Final = 90 * 86400 * 10**9
 MAX_RUNNING: Final = 20  # of one tenant, that have not ended
@@ -30,7 +30,7 @@ table = sa.Table(
     sa.Column("done", sa.BigInteger, nullable=False),
     sa.Column("total", sa.BigInteger, nullable=False),
     sa.Column("result", sa.JSON, nullable=False),
-    sa.Column("creator", sa.String(64), nullable=False),
+    sa.Column("creator", Who, nullable=False),
     sa.Column("cancelling", sa.Boolean, nullable=False),
     sa.Column("failure", sa.String(64), nullable=False),
     sa.Column("create_ns", sa.BigInteger, nullable=False),

@@ -110,7 +110,7 @@ def _note(row: dict[str, Any]) -> dict[str, Any] | None:
     if not (_id(row.get("id")) and _id(row.get("recording_id")) and _text(row.get("text"), MAX_NOTE)):
         return None
     offset = row.get("offset_ns")
-    if not (_text(row.get("author"), 64) and _text(row.get("editor"), 64) and _ns(row.get("create_ns"))):
+    if not (_text(row.get("author"), 100) and _text(row.get("editor"), 100) and _ns(row.get("create_ns"))):
         return None
     if not _ns(row.get("update_ns")) or not (offset is None or _ns(offset)):
         return None
@@ -119,7 +119,7 @@ def _note(row: dict[str, Any]) -> dict[str, Any] | None:
 
 def _tag(row: dict[str, Any]) -> dict[str, Any] | None:
     tag = row.get("tag")
-    if not (_id(row.get("recording_id")) and _text(tag, 40) and _text(row.get("author"), 64)):
+    if not (_id(row.get("recording_id")) and _text(tag, 40) and _text(row.get("author"), 100)):
         return None
     if not _ns(row.get("create_ns")):
         return None

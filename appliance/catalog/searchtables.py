@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from appliance.catalog.tables import Id, metadata
+from appliance.catalog.tables import Id, Who, metadata
 
 search_tenants = sa.Table(
     "search_tenants",
@@ -50,9 +50,9 @@ notes = sa.Table(
     sa.Column("recording_id", Id, nullable=False),
     sa.Column("text", sa.String(4000), nullable=False),
     sa.Column("offset_ns", sa.BigInteger),  # on the timeline; NULL: of the whole
-    sa.Column("author", sa.String(64), nullable=False),
+    sa.Column("author", Who, nullable=False),
     sa.Column("create_ns", sa.BigInteger, nullable=False),
-    sa.Column("editor", sa.String(64), nullable=False),  # who changed it last
+    sa.Column("editor", Who, nullable=False),  # who changed it last
     sa.Column("update_ns", sa.BigInteger, nullable=False),
     sa.Index("ix_notes_recording_id", "recording_id", "create_ns", "id"),
 )
@@ -63,6 +63,6 @@ recording_tags = sa.Table(
     sa.Column("recording_id", Id, primary_key=True),
     sa.Column("folded", sa.String(120), primary_key=True),  # case and accents do not matter
     sa.Column("tag", sa.String(40), nullable=False),  # as it was written first
-    sa.Column("author", sa.String(64), nullable=False),
+    sa.Column("author", Who, nullable=False),
     sa.Column("create_ns", sa.BigInteger, nullable=False),
 )

@@ -18,6 +18,8 @@ metadata = sa.MetaData(
 )
 
 Id = sa.String(26)
+# Key of an identity: {tenant}/{name}. SQLite holds to no length, and its tables are not made anew for one.
+Who = sa.String(64).with_variant(sa.String(100), "postgresql")
 # SQLite numbers rows by itself in INTEGER columns only.
 Serial = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
@@ -71,7 +73,7 @@ line_policies = sa.Table(
     sa.Column("tenant_id", Id, nullable=False),
     sa.Column("grain", sa.String(8), nullable=False),  # empty: not said
     sa.Column("grace_days", sa.Integer),
-    sa.Column("who", sa.String(64), nullable=False),
+    sa.Column("who", Who, nullable=False),
 )
 
 # Tenant and line of a recording are no foreign keys: the sealed file is the truth, and may name what a lost
@@ -202,13 +204,13 @@ events = sa.Table(
 identities = sa.Table(
     "identities",
     metadata,
-    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("name", Who, primary_key=True),
     sa.Column("roles", sa.JSON, nullable=False),
     sa.Column("tenant_id", sa.String(26), nullable=False),  # empty: of the box
     sa.Column("agent", sa.String(33), nullable=False),  # an agent's own number
     sa.Column("create_ns", sa.BigInteger, nullable=False),
     # Defaults, as the box itself enrolls its admin and says none of it.
-    sa.Column("creator", sa.String(64), nullable=False, server_default=""),
+    sa.Column("creator", Who, nullable=False, server_default=""),
     sa.Column("disable_ns", sa.BigInteger),
 )
 
@@ -218,7 +220,7 @@ certificates = sa.Table(
     sa.Column(
         "fingerprint", sa.String(64), primary_key=True
     ),  # SHA-256 of the certificate, lower-case hexadecimal
-    sa.Column("name", sa.String(64), sa.ForeignKey("identities.name"), nullable=False, index=True),
+    sa.Column("name", Who, sa.ForeignKey("identities.name"), nullable=False, index=True),
     sa.Column("create_ns", sa.BigInteger, nullable=False),
     sa.Column("expire_ns", sa.BigInteger, nullable=False),
     sa.Column("revoke_ns", sa.BigInteger),
@@ -229,7 +231,7 @@ certificates = sa.Table(
 
 
 def _of_identity() -> sa.Column[str]:
-    return sa.Column("name", sa.String(64), sa.ForeignKey("identities.name"), primary_key=True)
+    return sa.Column("name", Who, sa.ForeignKey("identities.name"), primary_key=True)
 
 
 subjects = sa.Table(  # of the hospital's identity provider
@@ -237,7 +239,7 @@ subjects = sa.Table(  # of the hospital's identity provider
     metadata,
     sa.Column("issuer", sa.String(500), primary_key=True),
     sa.Column("subject", sa.String(255), primary_key=True),
-    sa.Column("name", sa.String(64), sa.ForeignKey("identities.name"), nullable=False, index=True),
+    sa.Column("name", Who, sa.ForeignKey("identities.name"), nullable=False, index=True),
     sa.Column("create_ns", sa.BigInteger, nullable=False),
 )
 
@@ -274,7 +276,7 @@ sessions = sa.Table(
     metadata,
     sa.Column("id", Id, primary_key=True),
     sa.Column("hash", sa.String(64), nullable=False, unique=True),  # SHA-256 of the token
-    sa.Column("name", sa.String(64), sa.ForeignKey("identities.name"), nullable=False, index=True),
+    sa.Column("name", Who, sa.ForeignKey("identities.name"), nullable=False, index=True),
     sa.Column("create_ns", sa.BigInteger, nullable=False),
     sa.Column("seen_ns", sa.BigInteger, nullable=False),
     sa.Column("expire_ns", sa.BigInteger, nullable=False, index=True),
@@ -301,10 +303,10 @@ conditions = sa.Table(
 requests = sa.Table(
     "requests",
     metadata,
-    sa.Column("identity", sa.String(64), primary_key=True),
+    sa.Column("identity", Who, primary_key=True),
     sa.Column("request_id", sa.String(64), primary_key=True),
     sa.Column("digest", sa.String(64), nullable=False),  # SHA-256 of method and request
-    sa.Column("subject", sa.String(64), nullable=False),  # id of what it was about
+    sa.Column("subject", Who, nullable=False),  # id of what it was about
     sa.Column("at_ns", sa.BigInteger, nullable=False, index=True),
 )
 

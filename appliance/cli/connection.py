@@ -127,8 +127,16 @@ def resource(kind: str, text: str) -> str:
 
 
 def identity(text: str) -> str:
-    """The full name of an identity that was given as a name or by its last part."""
-    return text if text.startswith("identities/") else f"identities/{text}"
+    """The full name of an identity that was given so, as TENANT/NAME, or as NAME: of the box, or of one's own tenant."""
+    if text.startswith(("identities/", "tenants/")):
+        return text
+    tenant_id, _, name = text.rpartition("/")
+    return f"tenants/{tenant_id}/identities/{name}" if tenant_id else f"identities/{name}"
+
+
+def typed_identity(name: str) -> str:
+    """What people type for an identity wherever they are: NAME of the box, TENANT/NAME of a tenant."""
+    return name.removeprefix("tenants/").replace("/identities/", "/").removeprefix("identities/")
 
 
 def prompt(text: str) -> str:

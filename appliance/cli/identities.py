@@ -9,7 +9,7 @@ import typer
 
 from appliance.cli import output
 from appliance.cli.confirm import confirm
-from appliance.cli.connection import bare, identity, resource
+from appliance.cli.connection import bare, identity, resource, typed_identity
 from appliance.cli.context import CALL_TIMEOUT_S, Box, DryOption, JsonOption, TenantOption, YesOption, box
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.identitycertificates import NameArgument, certificates_of, issue, renew, revoke
@@ -100,7 +100,7 @@ def show(context: typer.Context, name: NameArgument, json: JsonOption = False) -
             ("Roles", _roles(found)),
             ("Of", bare(found.tenant) or "the box"),
             ("Number", found.agent_number),
-            ("Made", f"{output.when(found.create_time)} by {bare(found.creator) or 'the box'}"),
+            ("Made", f"{output.when(found.create_time)} by {typed_identity(found.creator) or 'the box'}"),
             ("Disabled", output.when(found.disable_time)),
             ("Passphrase", passphrase if found.passphrase_enrolled else ""),
             *(("Subject", f"{one.subject} at {one.issuer}") for one in found.subjects),
@@ -203,8 +203,12 @@ def passphrase(
             answer = services.access.ResetPassphrase(
                 pb.ResetPassphraseRequest(name=identity(name)), timeout=CALL_TIMEOUT_S
             )
+            who = services.access.GetIdentity(
+                pb.GetIdentityRequest(name=identity(name)), timeout=CALL_TIMEOUT_S
+            ).identity.name
             output.errors.print(
-                f"Enrolment code, good once until {output.when(answer.expire_time)}; then: earwitness login --enrol {name}",
+                f"Enrolment code, good once until {output.when(answer.expire_time)}; then:"
+                f" earwitness login --enrol {typed_identity(who)}",
                 markup=False,
             )
             output.console.print(answer.enrolment_code, markup=False)

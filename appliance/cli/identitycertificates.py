@@ -18,7 +18,7 @@ from appliance.cli.exits import Exit, Failure
 from earwitness import pages
 from earwitness.v1 import access_pb2 as pb
 
-NameArgument = Annotated[str, typer.Argument(help="Name of the identity.")]
+NameArgument = Annotated[str, typer.Argument(help="NAME of the box or of your own tenant, or TENANT/NAME.")]
 DaysOption = Annotated[int | None, typer.Option("--days", min=1, max=825, help="How long it shall hold.")]
 
 

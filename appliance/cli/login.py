@@ -9,7 +9,7 @@ import grpc
 import typer
 
 from appliance.cli import logins, output
-from appliance.cli.connection import Connection, bare, identity
+from appliance.cli.connection import Connection, identity, typed_identity
 from appliance.cli.context import CALL_TIMEOUT_S, JsonOption
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.secretinput import Secrets
@@ -24,7 +24,7 @@ FdOption = Annotated[
 
 def login(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Your identity.")],
+    name: Annotated[str, typer.Argument(help="Your identity: NAME of the box, TENANT/NAME of a tenant.")],
     passphrase_fd: FdOption = None,
     enrol: Annotated[
         bool, typer.Option("--enrol", help="The first time: with the enrolment code you were given.")
@@ -49,7 +49,11 @@ def login(
             pb.SignInRequest(name=identity(name), passphrase=passphrase, code=code), timeout=CALL_TIMEOUT_S
         )
     kept = logins.Login(
-        server, bare(identity(name)), answer.token, authority.decode(), answer.session.expire_time.seconds
+        server,
+        typed_identity(identity(name)),
+        answer.token,
+        authority.decode(),
+        answer.session.expire_time.seconds,
     )
     logins.keep(kept)
     if json:

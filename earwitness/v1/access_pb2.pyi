@@ -88,11 +88,12 @@ class Identity(_message.Message):
     PASSPHRASE_ENROLLED_FIELD_NUMBER: _builtins.int
     RECOVERY_CODES_LEFT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """identities/{identity}; 1 to 64 of a-z, 0-9, dot, dash, underscore, chosen by who makes it. Names are one space for the
-    whole box. Of an identity that a provider's groups stand for: identities/{provider}:{name}.
+    """tenants/{tenant}/identities/{identity} of a tenant, identities/{identity} of the box; 1 to 64 of a-z, 0-9, dot, dash,
+    underscore, chosen by who makes it, unique in its tenant or among the box's own. In requests a caller of a tenant may
+    leave that tenant out. Of an identity that a provider's groups stand for: identities/{provider}:{name}.
     """
     tenant: _builtins.str
-    """tenants/{tenant}; empty: of the box. It is never changed."""
+    """tenants/{tenant}; empty: of the box, or the tenant that the name is below. It is never changed."""
     agent_number: _builtins.str
     """With the role agent, and only then: the agent's own number, digits, * and #, maybe a leading +."""
     creator: _builtins.str
@@ -181,7 +182,7 @@ class ClientCertificate(_message.Message):
     PEM_FIELD_NUMBER: _builtins.int
     RENEWED_FROM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """identities/{identity}/certificates/{fingerprint}: SHA-256 of the certificate, lower-case hexadecimal."""
+    """The identity's name and /certificates/{fingerprint}: SHA-256 of the certificate, lower-case hexadecimal."""
     pem: _builtins.str
     """The certificate (PEM). Empty where it came back from the copy of identities."""
     renewed_from: _builtins.str
@@ -227,7 +228,7 @@ class Session(_message.Message):
     USE_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """identities/{identity}/sessions/{session}."""
+    """The identity's name and /sessions/{session}."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it began."""
@@ -322,7 +323,7 @@ class GetIdentityRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """identities/{identity}."""
+    """Name of the identity, as in Identity."""
     def __init__(
         self,
         *,
@@ -493,7 +494,7 @@ class DisableIdentityRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """identities/{identity}."""
+    """Name of the identity, as in Identity."""
     etag: _builtins.str
     """As in UpdateIdentityRequest."""
     request_id: _builtins.str
@@ -551,7 +552,7 @@ class EnableIdentityRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """identities/{identity}."""
+    """Name of the identity, as in Identity."""
     etag: _builtins.str
     """As in UpdateIdentityRequest."""
     request_id: _builtins.str
@@ -661,7 +662,7 @@ class IssueCertificateRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """identities/{identity}: whose it shall be."""
+    """Name of the identity whose it shall be."""
     certificate_request: _builtins.bytes
     """A certificate request (PKCS #10, PEM), signed by its own key: on P-256 or P-384, or RSA of 2048 to 4096 bits. What name
     stands in it does not matter.
@@ -785,7 +786,7 @@ class RevokeCertificateRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """identities/{identity}/certificates/{fingerprint}."""
+    """Name of the certificate."""
     request_id: _builtins.str
     """As in CreateIdentityRequest."""
     validate_only: _builtins.bool
@@ -839,7 +840,7 @@ class ListCertificatesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """identities/{identity}."""
+    """Name of the identity, as in Identity."""
     page_size: _builtins.int
     """At most so many; 0: 50. More than 1000 is 1000."""
     page_token: _builtins.str
@@ -898,7 +899,7 @@ class AddSubjectRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """identities/{identity}."""
+    """Name of the identity, as in Identity."""
     request_id: _builtins.str
     """As in CreateIdentityRequest."""
     validate_only: _builtins.bool
@@ -958,7 +959,7 @@ class RemoveSubjectRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """identities/{identity}."""
+    """Name of the identity, as in Identity."""
     request_id: _builtins.str
     """As in CreateIdentityRequest."""
     validate_only: _builtins.bool
@@ -1017,7 +1018,7 @@ class ResetPassphraseRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """identities/{identity}."""
+    """Name of the identity, as in Identity."""
     etag: _builtins.str
     """As in UpdateIdentityRequest."""
     validate_only: _builtins.bool
@@ -1075,7 +1076,7 @@ class EnrolPassphraseRequest(_message.Message):
     ENROLMENT_CODE_FIELD_NUMBER: _builtins.int
     PASSPHRASE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """identities/{identity}."""
+    """Name of the identity, with its tenant, as in SignInRequest."""
     enrolment_code: _builtins.str
     """The code that ResetPassphrase gave."""
     passphrase: _builtins.str
@@ -1195,7 +1196,7 @@ class SignInRequest(_message.Message):
     PASSPHRASE_FIELD_NUMBER: _builtins.int
     CODE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """identities/{identity}."""
+    """Name of the identity, with its tenant: tenants/{tenant}/identities/{identity}, or identities/{identity} of the box."""
     passphrase: _builtins.str
     """The passphrase."""
     code: _builtins.str
@@ -1291,7 +1292,7 @@ class ListSessionsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """identities/{identity}."""
+    """Name of the identity, as in Identity."""
     page_size: _builtins.int
     """At most so many; 0: 50. There are at most 20."""
     page_token: _builtins.str
@@ -1347,7 +1348,7 @@ class RevokeSessionRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """identities/{identity}/sessions/{session}."""
+    """Name of the session."""
     def __init__(
         self,
         *,

@@ -42,6 +42,12 @@ def pem_of(key) -> bytes:
     )
 
 
+def named(text: str) -> str:
+    """A resource name: `ris` of the box, `{tenant id}/reception` of a tenant."""
+    tenant_id, _, name = text.rpartition("/")
+    return f"tenants/{tenant_id}/identities/{name}" if tenant_id else f"identities/{name}"
+
+
 class Ground:
     """A box that also takes tokens, and whoever comes to it."""
 
@@ -57,6 +63,7 @@ class Ground:
         self.tenant_id, _ = box.default_line()
         self.admin = access_pb2_grpc.AccessServiceStub(box.client().channel)
         self._channels: list[grpc.Channel] = []
+        self._made: dict[str, str] = {}
 
     def by_certificate(self, certificate: str, key) -> grpc.Channel:
         credentials = grpc.ssl_channel_credentials(self.ca, pem_of(key), certificate.encode())
@@ -78,7 +85,7 @@ class Ground:
         return self.access(self.by_token(None))
 
     def make(self, name: str, *roles: str, tenant_id: str = "", by=None, **more: str) -> pb.Identity:
-        return (
+        made = (
             (by or self.admin)
             .CreateIdentity(
                 pb.CreateIdentityRequest(
@@ -92,6 +99,12 @@ class Ground:
             )
             .identity
         )
+        self._made[name] = made.name
+        return made
+
+    def full(self, name: str) -> str:
+        """The resource name: of what was made last by this name, or as `named` says."""
+        return name if "identities/" in name else self._made.get(name) or named(name)
 
     def certify(self, name: str, by=None, **more: object) -> tuple[pb.ClientCertificate, grpc.Channel]:
         """A certificate for an identity, and a channel that uses it."""
@@ -100,7 +113,7 @@ class Ground:
             (by or self.admin)
             .IssueCertificate(
                 pb.IssueCertificateRequest(
-                    parent=f"identities/{name}", certificate_request=request_of(key), **more
+                    parent=self.full(name), certificate_request=request_of(key), **more
                 )
             )
             .certificate
@@ -109,18 +122,16 @@ class Ground:
 
     def enrol(self, name: str, passphrase: str = PASSPHRASE, by=None) -> Authenticator:
         code = (
-            (by or self.admin)
-            .ResetPassphrase(pb.ResetPassphraseRequest(name=f"identities/{name}"))
-            .enrolment_code
+            (by or self.admin).ResetPassphrase(pb.ResetPassphraseRequest(name=self.full(name))).enrolment_code
         )
         answer = self.stranger().EnrolPassphrase(
-            pb.EnrolPassphraseRequest(name=f"identities/{name}", enrolment_code=code, passphrase=passphrase)
+            pb.EnrolPassphraseRequest(name=self.full(name), enrolment_code=code, passphrase=passphrase)
         )
         return Authenticator(self.box, answer.totp_uri, list(answer.recovery_codes))
 
     def sign_in(self, name: str, code: str, passphrase: str = PASSPHRASE, at=None) -> pb.SignInResponse:
         return (at or self.stranger()).SignIn(
-            pb.SignInRequest(name=f"identities/{name}", passphrase=passphrase, code=code)
+            pb.SignInRequest(name=self.full(name), passphrase=passphrase, code=code)
         )
 
     def close(self) -> None:

@@ -32,11 +32,8 @@ KINDS: Sequence[tuple[str, Callable[[str], bool]]] = (
     ("Purpose", lambda name: "/purposes/" in name),
     ("Operation", lambda name: "/operations/" in name),
     ("Grant", lambda name: "/grants/" in name),
-    *(
-        (word, lambda name: name.startswith("identities/"))
-        for word in ("Identity", "Identities", "Certificate")
-    ),
-    *((word, lambda name: name.startswith("identities/")) for word in ("Session", "Subject", "Passphrase")),
+    *((word, lambda name: "identities/" in name) for word in ("Identity", "Identities", "Certificate")),
+    *((word, lambda name: "identities/" in name) for word in ("Session", "Subject", "Passphrase")),
     ("Call", lambda name: "/calls/" in name),
     ("Line", lambda name: "/lines/" in name and name.count("/") == 3),
     ("RetentionPolicy", lambda name: name.endswith("/retentionPolicy")),

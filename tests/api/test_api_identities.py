@@ -7,7 +7,7 @@ import json
 
 import grpc
 import pytest
-from access_kit import Ground, reason, refused, request_of
+from access_kit import Ground, named, reason, refused, request_of
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -45,12 +45,12 @@ def as_(ground, name, role, tenant_id=""):
 
 
 def one(name) -> pb.GetIdentityRequest:
-    return pb.GetIdentityRequest(name=f"identities/{name}")
+    return pb.GetIdentityRequest(name=named(name))
 
 
 def names(stub, parent) -> list[str]:
     found = stub.ListIdentities(pb.ListIdentitiesRequest(parent=parent, page_size=1000)).identities
-    return [identity.name.removeprefix("identities/") for identity in found]
+    return [identity.name.rpartition("/")[2] for identity in found]
 
 
 def test_an_identity_comes_in_once_it_has_a_certificate(ground):
@@ -101,12 +101,58 @@ def test_a_name_is_had_once(ground):
     assert reason(lambda: ground.make("admin", "OPERATOR")) == "IDENTITY_NAME_TAKEN"
 
 
+def test_two_tenants_have_people_of_one_name_who_are_never_mixed_up(ground, other):
+    """Rights, credentials, signing in, request ids, and what is written down of them: each its own."""
+    ids = (ground.tenant_id, other)
+    made = [ground.make("reception", "TENANT_ADMINISTRATOR", tenant_id=one) for one in ids]
+    made.append(ground.make("reception", "SUPPORT"))
+    assert [one.name for one in made] == [named(f"{ids[0]}/reception"), named(f"{ids[1]}/reception")] + [
+        "identities/reception"
+    ]
+    below = pb.Identity(name=named(f"{other}/reception"), roles=[AUDITOR])
+    assert reason(lambda: ground.admin.CreateIdentity(pb.CreateIdentityRequest(identity=below))) == (
+        "IDENTITY_NAME_TAKEN"
+    )
+    below.tenant = f"tenants/{ids[0]}"
+    assert "identity.name" in (
+        refused(lambda: ground.admin.CreateIdentity(pb.CreateIdentityRequest(identity=below))).fields
+    )
+    certificate, first_channel = ground.certify(f"{ids[0]}/reception")
+    _, second_channel = ground.certify(f"{ids[1]}/reception")
+    first, second = ground.access(first_channel), ground.access(second_channel)
+    subject = x509.load_pem_x509_certificate(certificate.pem.encode()).subject.rfc4514_string()
+    assert subject == f"CN=reception,OU={ids[0]},O=Earwitness"
+    for stub, tenant_id in ((first, ids[0]), (second, ids[1])):
+        who = stub.GetCaller(pb.GetCallerRequest()).identity
+        assert (who.name, who.tenant) == (named(f"{tenant_id}/reception"), f"tenants/{tenant_id}")
+        assert stub.GetIdentity(one("reception")).identity.name == who.name
+        request = pb.CreateIdentityRequest(
+            identity=pb.Identity(name="identities/ada", roles=[AUDITOR]), request_id="the-same"
+        )
+        ada = stub.CreateIdentity(request).identity
+        assert (ada.name, ada.creator) == (named(f"{tenant_id}/ada"), who.name)
+    device = ground.enrol(f"{ids[0]}/reception")
+    assert reason(lambda: ground.sign_in(f"{ids[1]}/reception", device.later())) == "SIGN_IN_REFUSED"
+    assert reason(lambda: ground.sign_in("identities/reception", device.code())) == "SIGN_IN_REFUSED"
+    session = ground.sign_in(f"{ids[0]}/reception", device.code())
+    assert session.session.name.startswith(made[0].name + "/sessions/")
+    ground.admin.DisableIdentity(pb.DisableIdentityRequest(name=made[1].name))
+    assert reason(lambda: second.GetCaller(pb.GetCallerRequest())) == "IDENTITY_DISABLED"
+    assert first.GetCaller(pb.GetCallerRequest()).identity.name == made[0].name
+    entries = [one for one in ground.box.audited() if one.get("method", "").endswith("CreateIdentity")]
+    done = {one["who"]: one for one in entries if one["what"] == "done" and one["outcome"] == "OK"}
+    for tenant_id in ids:
+        entry = done[f"{tenant_id}/reception"]
+        assert (entry["tenant"], entry["subject"]) == (tenant_id, named(f"{tenant_id}/ada"))
+
+
 def test_a_tenants_administrator_manages_its_own_people_alone(ground, other):
     mine = as_(ground, "boss", Role.TENANT_ADMINISTRATOR, ground.tenant_id)
     ground.make("theirs", "AUDITOR", tenant_id=other)
+    ground.make("ada", "AUDITOR", tenant_id=other)
     ground.make("op", "OPERATOR")
     made = ground.make("ada", "AGENT", tenant_id=ground.tenant_id, by=mine, agent_number="200")
-    assert made.agent_number == "200" and made.creator == "identities/boss"
+    assert made.agent_number == "200" and made.creator == f"tenants/{ground.tenant_id}/identities/boss"
     assert names(mine, "tenants/-") == ["ada", "boss"] == names(mine, f"tenants/{ground.tenant_id}")
     assert names(mine, "") == [] == names(mine, f"tenants/{other}")
     # What is another's is as what is not there, in every word.
@@ -124,7 +170,7 @@ def test_a_tenants_administrator_manages_its_own_people_alone(ground, other):
         assert {(found.code, found.reason, found.message) for found in answers} == {
             (grpc.StatusCode.NOT_FOUND, "IDENTITY_NOT_FOUND", "no such identity")
         }
-    assert reason(lambda: ground.make("x", "OPERATOR", by=mine)) == "MANAGE_DENIED"
+    assert reason(lambda: ground.make("x", "OPERATOR", by=mine)) == "IDENTITY_INVALID", "of its own tenant"
     assert reason(lambda: ground.make("x", "AUDITOR", tenant_id=other, by=mine)) == "TENANT_NOT_FOUND"
 
 
@@ -140,7 +186,7 @@ def test_an_auditor_sees_and_changes_nothing(ground):
 
 def test_an_agent_sees_itself_alone(ground):
     agent = as_(ground, "ada", Role.AGENT, ground.tenant_id)
-    assert agent.GetIdentity(one("ada")).identity.name == "identities/ada"
+    assert agent.GetIdentity(one("ada")).identity.name == f"tenants/{ground.tenant_id}/identities/ada"
     assert len(agent.ListCertificates(pb.ListCertificatesRequest(parent="identities/ada")).certificates) == 1
     assert reason(lambda: agent.GetIdentity(one("admin"))) == "IDENTITY_NOT_FOUND"
 
@@ -155,9 +201,9 @@ def test_an_operator_makes_the_first_administrator_of_a_tenant_and_then_sees_it_
         reason(lambda: ground.make("second", "TENANT_ADMINISTRATOR", tenant_id=other, by=op))
         == "MANAGE_DENIED"
     )
-    assert op.GetIdentity(one("first")).identity.tenant == f"tenants/{other}"
+    assert op.GetIdentity(one(f"{other}/first")).identity.tenant == f"tenants/{other}"
     _, channel = ground.certify("first", by=op)
-    assert reason(lambda: op.GetIdentity(one("first"))) == "IDENTITY_NOT_FOUND"
+    assert reason(lambda: op.GetIdentity(one(f"{other}/first"))) == "IDENTITY_NOT_FOUND"
     assert reason(lambda: ground.certify("first", by=op)) == "IDENTITY_NOT_FOUND", (
         "no second key to the tenant's door"
     )
@@ -169,7 +215,11 @@ def test_an_operator_makes_the_first_administrator_of_a_tenant_and_then_sees_it_
         for line in path.read_text().splitlines()
         if "CreateIdentity" in line
     ]
-    mine = [line for line in entries if line.get("subject") == "identities/first" and line["what"] == "done"]
+    mine = [
+        line
+        for line in entries
+        if line.get("subject") == f"tenants/{other}/identities/first" and line["what"] == "done"
+    ]
     assert [line["tenant"] for line in mine if line["outcome"] == "OK"] == [other], (
         "stands in the tenant's audit"
     )
@@ -224,7 +274,7 @@ def test_the_last_administrator_of_a_tenant_stays(make_box):
     ground = Ground(box)  # which starts it again
     ground.make("boss", "TENANT_ADMINISTRATOR", tenant_id=ground.tenant_id)
     boss = ground.access(ground.certify("boss")[1])
-    disable = pb.DisableIdentityRequest(name="identities/boss")
+    disable = pb.DisableIdentityRequest(name=ground.full("boss"))
     assert reason(lambda: boss.DisableIdentity(disable)) == "LAST_TENANT_ADMINISTRATOR"
     ground.make("deputy", "TENANT_ADMINISTRATOR", tenant_id=ground.tenant_id, by=boss)
     assert reason(lambda: boss.DisableIdentity(disable)) == "LAST_TENANT_ADMINISTRATOR", (
@@ -237,16 +287,16 @@ def test_the_last_administrator_of_a_tenant_stays(make_box):
 
 def test_roles_change_at_once_and_etags_hold(ground):
     before = ground.make("ada", "SUPERVISOR", tenant_id=ground.tenant_id)
+    same = one(f"{ground.tenant_id}/ada")
     _, channel = ground.certify("ada")
     ada = ground.access(channel)
     assert reason(lambda: ada.ListIdentities(pb.ListIdentitiesRequest(parent="tenants/-"))) == "METHOD_DENIED"
-    wanted = pb.Identity(name="identities/ada", roles=[AUDITOR], etag=before.etag)
+    wanted = pb.Identity(name=before.name, roles=[AUDITOR], etag=before.etag)
     request = pb.UpdateIdentityRequest(
         identity=wanted, update_mask=FieldMask(paths=["roles"]), validate_only=True
     )
     assert ground.admin.UpdateIdentity(request).identity.roles == [AUDITOR]
-    assert ground.admin.GetIdentity(one("ada")).identity == ground.admin.GetIdentity(one("ada")).identity
-    assert ground.admin.GetIdentity(one("ada")).identity.etag == before.etag, "only tried"
+    assert ground.admin.GetIdentity(same).identity.etag == before.etag, "only tried"
     request.validate_only = False
     after = ground.admin.UpdateIdentity(request).identity
     assert after.etag != before.etag

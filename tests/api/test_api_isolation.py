@@ -11,11 +11,14 @@ import random
 import re
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+from access_kit import request_of
 from anycall import Maker, Method, Outcome, call, exchanged, found_in, methods
+from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.timestamp_pb2 import Timestamp
 
 import earwitness
@@ -308,6 +311,64 @@ def test_a_question_about_another_tenant_is_answered_as_one_about_nothing(ground
                 differences.append((method.path, str(request), there, (code, reason, raw)))
     assert not differences
     assert compared > 100
+
+
+def about(name: str) -> list[tuple[str, Any]]:
+    """What may be asked about an identity: making, changing, disabling it, its certificates, passphrase, sessions."""
+    csr = request_of(ec.generate_private_key(ec.SECP256R1()))
+    subject = access_pb2.ProviderSubject(issuer="https://id.example", subject="1")
+    typed = {"passphrase": "correct horse battery"}
+    return [
+        ("GetIdentity", access_pb2.GetIdentityRequest(name=name)),
+        ("DisableIdentity", access_pb2.DisableIdentityRequest(name=name)),
+        ("EnableIdentity", access_pb2.EnableIdentityRequest(name=name)),
+        (
+            "UpdateIdentity",
+            access_pb2.UpdateIdentityRequest(
+                identity=access_pb2.Identity(name=name, roles=[access_pb2.IDENTITY_ROLE_AUDITOR])
+            ),
+        ),
+        ("IssueCertificate", access_pb2.IssueCertificateRequest(parent=name, certificate_request=csr)),
+        ("ListCertificates", access_pb2.ListCertificatesRequest(parent=name)),
+        (
+            "RevokeCertificate",
+            access_pb2.RevokeCertificateRequest(name=f"{name}/certificates/{'a' * 64}"),
+        ),
+        ("AddSubject", access_pb2.AddSubjectRequest(name=name, subject=subject)),
+        ("RemoveSubject", access_pb2.RemoveSubjectRequest(name=name, subject=subject)),
+        ("ResetPassphrase", access_pb2.ResetPassphraseRequest(name=name)),
+        ("SignIn", access_pb2.SignInRequest(name=name, code="000000", **typed)),
+        ("EnrolPassphrase", access_pb2.EnrolPassphraseRequest(name=name, enrolment_code="a", **typed)),
+        ("ListSessions", access_pb2.ListSessionsRequest(parent=name)),
+        ("RevokeSession", access_pb2.RevokeSessionRequest(name=f"{name}/sessions/{'b' * 26}")),
+    ]
+
+
+def test_a_name_of_another_tenants_identity_is_as_one_that_nobody_has(ground):
+    box, admin, mine, other = ground
+    boss = box.enroll("boss", Role.TENANT_ADMINISTRATOR, tenant_id=mine.tenant_id)
+    known, unknown = "quokka-clerk", "quokka-clown"  # one that the other tenant has, and one that nobody has
+    before = state_of(admin, other.tenant_id)
+    paths = {method.path.rpartition("/")[2]: method for method in methods() if "Access" in method.path}
+    for below in ("", f"tenants/{mine.tenant_id}/", f"tenants/{other.tenant_id}/"):
+        asked = zip(about(f"{below}identities/{known}"), about(f"{below}identities/{unknown}"), strict=True)
+        for (name, there), (_, nowhere) in asked:
+            found, twin = (told(call(boss.channel, paths[name], one)) for one in (there, nowhere))
+            assert found == twin and found[0] != "OK", (name, below, found, twin)
+    made = [
+        boss.access.CreateIdentity(
+            access_pb2.CreateIdentityRequest(
+                identity=access_pb2.Identity(
+                    name=f"identities/{name}",
+                    roles=[access_pb2.IDENTITY_ROLE_AUDITOR],
+                    tenant=f"tenants/{mine.tenant_id}",
+                )
+            )
+        ).identity.name
+        for name in (known, unknown)
+    ]
+    assert made == [f"tenants/{mine.tenant_id}/identities/{name}" for name in (known, unknown)]
+    assert state_of(admin, other.tenant_id) == before
 
 
 def test_the_providers_staff_see_no_name_and_no_number(ground):
