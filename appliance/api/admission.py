@@ -17,7 +17,7 @@ from appliance.api import gate, grantview
 from appliance.api.errors import FieldInvalidError
 from appliance.api.parts import Parts, check_text
 from appliance.api.scope import caller
-from appliance.catalog import purposes, reads
+from appliance.catalog import purposes, reads, restrictions
 from appliance.catalog.reads import Read
 from appliance.catalog.records import Recording, State
 from appliance.model import EarwitnessError
@@ -53,20 +53,22 @@ class Admitted:
         return _SOURCES[self.stated.source]
 
 
-async def admit(parts: Parts, row: Recording, request: Any) -> Admitted:
+async def admit(parts: Parts, row: Recording, request: Any, *, restricted_for: str = "") -> Admitted:
     """Let a request (one of KINDS, with fields purpose and override_reason) read a recording, or refuse it.
 
-    FieldInvalidError, PurposeNeededError, PurposeUnknownError, PurposeNotStatedError; AuditUnavailableError or
+    `restricted_for`: why it is read although it is restricted (UK GDPR Art. 18(2)), as a stable word; empty: then it is not.
+    FieldInvalidError, PurposeNeededError, PurposeUnknownError, PurposeNotStatedError, RecordingRestrictedError; AuditUnavailableError or
     CatalogueUnavailableError where it cannot be written down.
     """
     reason = _override_reason(request.override_reason)
     named = request.purpose
 
-    def look(connection: sa.Connection) -> tuple[Purpose | None, rules.Stated]:
+    def look(connection: sa.Connection) -> tuple[Purpose | None, rules.Stated, tuple[str, ...]]:
         known = purposes.find(connection, row.tenant_id, named) if FORM.fullmatch(named) else None
-        return known, rules.stated(connection, row)
+        restricted = restrictions.of(connection, [row.recording_id]).get(row.recording_id, ())
+        return known, rules.stated(connection, row), restricted
 
-    known, stated = await parts.store.read(look)
+    known, stated, restricted = await parts.store.read(look)
     read = Read(
         at_ns=parts.clock_ns(),
         tenant_id=row.tenant_id,
@@ -78,6 +80,8 @@ async def admit(parts: Parts, row: Recording, request: Any) -> Admitted:
         roles=tuple(sorted(role.value for role in caller().roles & policy.ALLOWED[gate.current().method])),
     )
     try:
+        if restricted and not restricted_for:
+            raise restrictions.refusal(row.recording_id, restricted)
         overridden = rules.judge(named, known, stated, caller().roles, reason)
     except EarwitnessError as error:
         refused = replace(read, refused=error.reason)
@@ -94,6 +98,7 @@ async def admit(parts: Parts, row: Recording, request: Any) -> Admitted:
         stated=read.source,
         **({"override_reason": reason} if overridden else {}),
         **({"grant": grant_id} if grant_id else {}),
+        **({"restricted_for": restricted_for} if restricted else {}),
     )
 
     def note(connection: sa.Connection) -> None:

@@ -131,6 +131,8 @@ def recording(row: Recording, *, full: bool, kept: Kept) -> recordings_pb2.Recor
     made.whole = row.whole
     made.direction = direction(row.direction)
     made.flags.extend(row.flags)
+    if row.restricted:
+        made.flags.append("restricted")
     if not row.described and row.state is State.FILED:
         made.flags.append("undescribed")  # as while its tenant's keys are locked
     made.source = row.source
@@ -243,6 +245,8 @@ def event(row: Event, resume_token: str) -> events_pb2.Event:
         subject = ""
     elif row.type.value.startswith("grant-"):
         subject = names.grant(row.tenant_id, row.subject)
+    elif row.type.value.startswith("alarm-"):
+        subject = names.alarm(row.tenant_id, row.subject)
     elif row.type in _OF_CALLS:
         subject = names.call(row.tenant_id, row.subject)
     elif row.type in (EventType.CONDITION_RAISED, EventType.CONDITION_CLEARED):

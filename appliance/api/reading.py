@@ -16,7 +16,7 @@ from appliance.api.errors import FieldInvalidError, NotReadableError, OffsetErro
 from appliance.api.parts import Parts
 from appliance.api.renders import MemoryFile, Progress, Rendered
 from appliance.api.scope import caller
-from appliance.catalog import recordings
+from appliance.catalog import recordings, restrictions
 from appliance.catalog.errors import EtagMismatchError
 from appliance.catalog.records import Recording, State
 from appliance.model import EarwitnessError, ErasedError, Kind
@@ -144,6 +144,8 @@ class Reading:
     async def _still_readable(self, recording_id: str) -> bool:
         row = await self.find(None, recording_id)
         self.parts.key_states.refuse_locked(row.tenant_id)
+        if row.restricted:  # since it was begun
+            await self.parts.store.read(lambda connection: restrictions.check(connection, recording_id))
         return row.state is State.FILED
 
     async def VerifyRecording(

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from appliance.catalog import tables
+from appliance.catalog import restrictions, tables
 from appliance.catalog.among import among
 from appliance.catalog.records import Certificate, MarkRow, PartyRow, Recording, State, TrackRow
 from appliance.catalog.searchtables import recording_tags
@@ -33,6 +33,7 @@ def build(connection: sa.Connection, rows: Sequence[sa.Row[Any]], *, full: bool)
     some_identifiers = of(tables.identifiers, tables.identifiers.c.ordinal)
     some_flags = of(tables.flags, tables.flags.c.flag)
     some_tags = of(recording_tags, recording_tags.c.folded)
+    some_restricted = restrictions.of(connection, ids)
     erased = any(row.state == State.ERASED.value for row in rows)
     stones = of(tables.tombstones) if erased else {}
     return [
@@ -71,6 +72,7 @@ def build(connection: sa.Connection, rows: Sequence[sa.Row[Any]], *, full: bool)
             flags=tuple(f.flag for f in some_flags.get(row.id, ())),
             tags=tuple(t.tag for t in some_tags.get(row.id, ())),
             certificate=_certificate(stones.get(row.id, ())),
+            restricted=row.id in some_restricted,
         )
         for row in rows
     ]

@@ -38,6 +38,8 @@ PERSONAL = (
     "recording_tags",
     "reads",
     "versions",
+    "subject_requests",
+    "subject_choices",
 )
 """Tables that an erasure takes personal data from."""
 

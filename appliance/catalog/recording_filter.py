@@ -23,6 +23,7 @@ from appliance.catalog.lookup import (
 )
 from appliance.catalog.numbering import Asked, asked
 from appliance.catalog.records import State
+from appliance.catalog.restrictions import restricted_clause
 from appliance.model import Direction, MarkKind, Role
 
 FIELDS: Final[Mapping[str, Field]] = {
@@ -48,6 +49,7 @@ FIELDS: Final[Mapping[str, Field]] = {
     "agent": Field(values.EQUAL_OR_HAS, values.number_or_words),
     "tags": Field(values.HAS, values.tag),
     "notes": Field(values.HAS, values.text_words),
+    "restricted": Field(values.EQUAL_OR_HAS, values.boolean),
 }
 
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
@@ -116,6 +118,9 @@ def _of_content(part: Comparison, lookup: Lookup) -> Found:
             return lookup.terms([of_word(terms.TAG, value)])
         case "notes":
             return lookup.terms(of_word(terms.NOTE, word) for word in value)
+        case "restricted":
+            held = restricted_clause()
+            return Found(held if value else sa.not_(held))
         case "party.role":
             return lookup.party_role(value)
         case "party.address":

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import reads, tables, terms
+from appliance.catalog import reads, restrictions, subjectpacks, subjectrequests, tables, terms
 from appliance.catalog.building import build
 from appliance.catalog.database import erasing, numbering_of
 from appliance.catalog.errors import OrderError, RecordingNotFoundError
@@ -112,6 +112,9 @@ def take(
     if erased:
         _forget_additions(connection, held.recording_id)
         reads.forget(connection, held.recording_id)
+        restrictions.forget(connection, held.recording_id)
+        subjectrequests.forget_recording(connection, held.recording_id)
+        subjectpacks.forget_recording(connection, held.recording_id)
         erasing(connection)
     known = {**(dict(row._mapping) if row is not None else {}), **fields}
     fields["etag"] = _etag(connection, held.recording_id, known)
@@ -126,6 +129,7 @@ def take(
         _replace_content(connection, held.recording_id, content)
         found = terms.of_content(content, numbering_of(connection))
         terms.put(connection, seq, held.tenant_id, found | terms.of_additions(connection, held.recording_id))
+        restrictions.meet(connection, held.recording_id, held.tenant_id, content)
     elif row is not None and row.tenant_id != held.tenant_id:
         terms.move(connection, seq, held.tenant_id)
     if erased and held.certificate is not None:

@@ -233,6 +233,7 @@ class Recording:
     flags: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     certificate: Certificate | None = None
+    restricted: bool = False  # kept, and not read
 
 
 def etag_of(*parts: object) -> str:

@@ -11,6 +11,7 @@ from appliance.catalog import (  # noqa: F401 - their tables belong to the metad
     granttables,
     operations,
     searchtables,
+    subjecttables,
     witnessed,
 )
 from appliance.catalog.tables import metadata
