@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.media.audio.codecs import Decode, Stateful, Stateless
+from appliance.media.audio.muting import Mute, of_track, silence
 from appliance.media.audio.recording import Recording, Track
 from appliance.media.audio.resample import CONTEXT, resample
 from appliance.model import InvalidError, Role
@@ -66,7 +67,9 @@ def channels_of(tracks: list[Track], layout: str) -> list[list[Track]]:
 class _Lane:
     """The packets of one voice (one source, one codec) of one track, decoded as they are needed."""
 
-    def __init__(self, track: Track, codec_number: int, mine: I64, failures: Failures) -> None:
+    def __init__(
+        self, track: Track, codec_number: int, mine: I64, failures: Failures, mutes: tuple[Mute, ...]
+    ) -> None:
         codec = track.codecs[codec_number]
         self.rate = codec.rate
         place = track.placement
@@ -84,6 +87,7 @@ class _Lane:
         self._decode: Decode | None = codec.decoder() if isinstance(codec, Stateful) else None
         self._failures = failures
         self._track = track.number
+        self.mutes = mutes
         ends = self._begin + self._samples
         self.first = int(self._begin[0])
         self.last = int(ends.max())
@@ -100,7 +104,7 @@ class _Lane:
             self._read_stateless(self._codec, start, stop, out)
         else:
             self._read_stateful(start, stop, out)
-        return out
+        return silence(out, start, self.rate, self.mutes)
 
     def _read_stateless(self, codec: Stateless, start: int, stop: int, out: I16) -> None:
         # Packets are sorted by where they begin; `_reach` finds the first that is not over yet.
@@ -175,11 +179,13 @@ class Mixer:
         start_ns: int = 0,
         end_ns: int | None = None,
         tracks: Iterable[int] | None = None,
+        mutes: Iterable[Mute] = (),
     ) -> None:
         stop_ns = recording.duration_ns if end_ns is None else min(end_ns, recording.duration_ns)
         if start_ns < 0 or (end_ns is not None and end_ns < start_ns):
             raise InvalidError("the end of a part is not before its start", field="start")
         wanted = None if tracks is None else set(tracks)
+        muted = tuple(mutes)
         # The layout is that of the whole recording: a muted party leaves its side silent.
         groups = channels_of(recording.tracks, layout)
         self.rate = output_rate(recording.tracks)
@@ -193,7 +199,7 @@ class Mixer:
                 lane
                 for track in group
                 if wanted is None or track.number in wanted
-                for lane in _lanes(track, self.failures)
+                for lane in _lanes(track, self.failures, of_track(muted, track.number))
             ]
             for group in groups
         ]
@@ -230,14 +236,15 @@ class Mixer:
     def _read(self, lane: _Lane, start: int, stop: int) -> I16:
         if lane.rate == self.rate:
             return lane.read(start, stop)
-        return resample(lane.read, lane.rate, self.rate, start, stop)
+        found = resample(lane.read, lane.rate, self.rate, start, stop)
+        return silence(found, start, self.rate, lane.mutes)
 
 
-def _lanes(track: Track, failures: Failures) -> Iterator[_Lane]:
+def _lanes(track: Track, failures: Failures, mutes: tuple[Mute, ...]) -> Iterator[_Lane]:
     heard = np.flatnonzero(track.samples > 0)
     pair = track.placement.source[heard] << 8 | track.codec[heard]  # payload types number 128 at most
     order = np.argsort(pair, kind="stable")
     cuts = np.flatnonzero(np.diff(pair[order])) + 1
     for part in np.split(heard[order], cuts):
         if len(part):
-            yield _Lane(track, int(track.codec[part[0]]), part, failures)
+            yield _Lane(track, int(track.codec[part[0]]), part, failures, mutes)

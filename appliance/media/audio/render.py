@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from appliance.media.audio.encode import digest, flac, ogg_opus, wav_header
 from appliance.media.audio.mix import Mixer
+from appliance.media.audio.muting import Mute
 from appliance.media.audio.recording import Recording, load
 from appliance.model import InvalidError, PreconditionError
 from appliance.storage.sealed import SealedReader
@@ -31,7 +32,8 @@ class RenderOptions:
     """What to render.
 
     `layout`: `sides` (caller left, agent right), `mono`, or `tracks` (a channel each). Times count in nanoseconds from
-    the start of the recording. `tracks`: only these are heard, the others are silent; None: all.
+    the start of the recording. `tracks`: only these are heard, the others are silent; None: all. `mutes`: what is digital
+    silence, sample by sample.
     """
 
     format: str = "wav"
@@ -39,6 +41,7 @@ class RenderOptions:
     start_ns: int = 0
     end_ns: int | None = None
     tracks: tuple[int, ...] | None = None
+    mutes: tuple[Mute, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ class Rendering:
             start_ns=options.start_ns,
             end_ns=options.end_ns,
             tracks=options.tracks,
+            mutes=options.mutes,
         )
 
     def report(self) -> RenderReport:
