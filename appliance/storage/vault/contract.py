@@ -10,6 +10,7 @@ The vault says what shall be so, in ids and states; a backend makes it so on its
 - A bucket is born with the snapshot `guard`, held by `GUARD_TAG`, so that no stray command destroys it whole.
 - A hold on a snapshot means that nothing destroys it: not `destroy_snapshots`, not `destroy`. Each tag has an owner.
 - A locked bucket's files cannot be read by anybody who has only the medium; it can be destroyed without its key.
+- A recording may have a **sidecar**, a second file that grows: it goes where its recording goes, and away with it.
 - Methods that change take many recordings of one bucket, because a backend may pay for each step by the bucket (a
   snapshot, a mount), not by the recording.
 - A call may block for as long as the backend's deadline says; then it raises StoreUnavailableError, or
@@ -137,12 +138,29 @@ class BucketStore(ABC):
         """
 
     @abstractmethod
+    def write_sidecar(self, bucket: BucketId, recording_id: str, source: Path) -> None:
+        """Puts a file in the place of a recording's sidecar, whole or not at all. `source` is gone afterwards.
+
+        What was there before stays in the snapshots that have it. Whether the recording is there is not asked.
+        """
+
+    @abstractmethod
+    def read_sidecar(self, bucket: BucketId, recording_id: str, *, snapshot: str = "") -> BinaryIO:
+        """The sidecar as `read` gives the recording. StoredFileMissingError where it has none."""
+
+    @abstractmethod
+    def sidecars(self, bucket: BucketId, *, snapshot: str = "") -> Iterator[Stored]:
+        """Every sidecar of an open bucket as it is now, or as it was in a snapshot."""
+
+    @abstractmethod
     def remove(self, bucket: BucketId, recording_ids: Sequence[str]) -> None:
-        """Unlinks files. Snapshots that have them keep them; elsewhere the space comes back."""
+        """Unlinks files with their sidecars. Snapshots that have them keep them; elsewhere the space comes back."""
 
     @abstractmethod
     def restore(self, bucket: BucketId, snapshot: str, recording_ids: Sequence[str]) -> None:
-        """Copies files back from a snapshot, byte for byte, each compared before it gets its name.
+        """Copies files and their sidecars back from a snapshot, byte for byte, each compared before it gets its name.
+
+        A sidecar that is there stays, as it may have grown since; it comes back before its recording does.
 
         A file that is there with the same bytes stays; with others StoredFileExistsError. StoredFileMissingError where the
         snapshot has no such file; nothing is changed then.
@@ -150,7 +168,7 @@ class BucketStore(ABC):
 
     @abstractmethod
     def files(self, bucket: BucketId, *, snapshot: str = "") -> Iterator[Stored]:
-        """Every file of an open bucket as it is now, or as it was in a snapshot."""
+        """Every file of an open bucket but sidecars, as it is now, or as it was in a snapshot."""
 
     @abstractmethod
     def find(self, bucket: BucketId, recording_id: str, *, snapshot: str = "") -> Stored | None:

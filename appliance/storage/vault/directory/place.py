@@ -3,6 +3,7 @@
 ```
 buckets/<tenant>/<line>/<slice>/bucket               the key's check
                                 files/<id>.ewr       encrypted under the bucket's key
+                                files/<id>.ewn       its sidecar, likewise; another file in its place where it grew
                                 snapshots/<name>/    hard links, and `.about`: properties, time, order
                                 holds/<name>@<tag>   an empty file for each hold
 ```
@@ -28,6 +29,7 @@ from appliance.storage.names import BucketId, BucketNameError, check_properties,
 from appliance.storage.vault.errors import BucketKeyError, BucketMissingError, StoredFileCorruptError
 
 SUFFIX: Final = ".ewr"
+SIDECAR: Final = ".ewn"
 ABOUT: Final = ".about"
 _CHECK = struct.Struct("<8s16s12s16s")
 CHECK_BYTES: Final = _CHECK.size
@@ -98,6 +100,10 @@ class Place:
             raise BucketNameError("a file in a bucket is named by a recording id", field="recording_id")
         return (self.snapshot(snapshot) if snapshot else self.files) / f"{recording_id}{SUFFIX}"
 
+    def sidecar(self, recording_id: str, snapshot: str = "") -> Path:
+        """As `file`, of the recording's sidecar."""
+        return self.file(recording_id, snapshot).with_suffix(SIDECAR)
+
     def snapshot(self, name: str) -> Path:
         """A snapshot's folder."""
         check_snapshot_name(name)
@@ -138,10 +144,27 @@ def check_about(raw: bytes) -> None:
     check_properties(_ABOUT.validate_json(raw).properties)
 
 
-def listing(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Recording ids and paths of the files in a folder."""
+def listing(folder: Path, suffix: str = SUFFIX) -> Iterator[tuple[str, Path]]:
+    """Recording ids and paths of the files in a folder, or of their sidecars."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            name = entry.name.removesuffix(SUFFIX)
+            name = entry.name.removesuffix(suffix)
             if name != entry.name and is_id(name) and entry.is_file(follow_symlinks=False):
                 yield name, Path(entry.path)
+
+
+def objects(folder: Path) -> Iterator[tuple[str, Path]]:
+    """All files of recordings, by the name of `object_file`: an id, and for a sidecar `<id>.ewn`."""
+    yield from listing(folder)
+    for name, path in listing(folder, SIDECAR):
+        yield f"{name}{SIDECAR}", path
+
+
+def object_file(name: str) -> str:
+    """The file name of what `objects` and streams name so."""
+    return name if name.endswith(SIDECAR) else f"{name}{SUFFIX}"
+
+
+def is_object(name: str) -> bool:
+    """Whether `objects` may name something so."""
+    return is_id(name.removesuffix(SIDECAR))

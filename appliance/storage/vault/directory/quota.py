@@ -8,7 +8,7 @@ from pathlib import Path
 from appliance.model import is_id
 from appliance.storage.keystore.files import make_directory, write_durably
 from appliance.storage.names import BucketNameError
-from appliance.storage.vault.directory.place import SUFFIX
+from appliance.storage.vault.directory.place import SIDECAR, SUFFIX
 from appliance.storage.vault.errors import QuotaExceededError
 from appliance.storage.vault.stored import Usage
 
@@ -25,7 +25,7 @@ class Quotas:
         sizes: dict[int, int] = {}
         for folder, _, names in os.walk(self._root / "buckets" / tenant_id):
             for name in names:
-                if name.endswith(SUFFIX):
+                if name.endswith((SUFFIX, SIDECAR)):
                     about = os.lstat(os.path.join(folder, name))
                     sizes[about.st_ino] = about.st_size
         return Usage(sum(sizes.values()), self._quota(tenant_id))

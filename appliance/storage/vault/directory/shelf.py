@@ -47,9 +47,28 @@ def bring(source: Path, target: Path, key: bytes, recording_id: str, fault: Faul
     sync_directory(target.parent)
 
 
-def find(place: Place, recording_id: str, snapshot: str) -> Path:
+def replace(source: Path, target: Path, key: bytes, recording_id: str, fault: Fault) -> None:
+    """As `bring`, in the place of what has that name."""
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(source, "rb") as reading, open(aside, "xb") as writing:
+            encrypt(reading, writing, key, recording_id)
+            writing.flush()
+            os.fsync(writing.fileno())
+        if not has(aside, key, recording_id, source):
+            raise StoredFileCorruptError(
+                "a copy into the bucket came out otherwise", recording_id=recording_id, offset=0
+            )
+        fault("sidecar copied")
+        os.rename(aside, target)
+    finally:
+        aside.unlink(missing_ok=True)
+    sync_directory(target.parent)
+
+
+def find(place: Place, recording_id: str, snapshot: str, *, sidecar: bool = False) -> Path:
     """Where it is now, or in a snapshot. SnapshotMissingError, StoredFileMissingError."""
-    path = place.file(recording_id, snapshot)
+    path = place.sidecar(recording_id, snapshot) if sidecar else place.file(recording_id, snapshot)
     if snapshot and not path.parent.is_dir():
         raise SnapshotMissingError(
             "there is no such snapshot", snapshots=[said(SnapshotId(place.bucket, snapshot))]
@@ -64,6 +83,12 @@ def restore(place: Place, key: bytes, snapshot: str, recording_ids: Sequence[str
     pairs = []
     for recording_id in recording_ids:
         source, target = find(place, recording_id, snapshot), place.file(recording_id)
+        beside = place.sidecar(recording_id, snapshot), place.sidecar(recording_id)
+        if beside[0].exists() and not beside[1].exists():
+            with open_plain(beside[0], key, recording_id) as plain:
+                while plain.read(1 << 20):
+                    pass
+            pairs.append(beside)
         with open_plain(source, key, recording_id) as plain:
             if target.exists():
                 with open_plain(target, key, recording_id) as there:

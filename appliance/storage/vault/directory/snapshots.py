@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from appliance.storage.keystore.files import remove_durably, sync_directory, write_durably
 from appliance.storage.names import BucketId, SnapshotId
 from appliance.storage.vault.directory.medium import Fault, dispose
-from appliance.storage.vault.directory.place import ABOUT, About, Place, listing, pack_about
+from appliance.storage.vault.directory.place import ABOUT, About, Place, objects, pack_about
 from appliance.storage.vault.errors import SnapshotHeldError, SnapshotMissingError, StoredFileCorruptError
 
 _ASIDE: Final = ".aside-"
@@ -68,7 +68,7 @@ class Snapshots:
         if aside.exists():
             shutil.rmtree(aside)  # of a crash before the instant
         aside.mkdir(mode=0o700)
-        for _, path in listing(place.files):
+        for _, path in objects(place.files):
             os.link(path, aside / path.name)
         orders = [place.about(item).order for item in place.snapshot_names()]
         write_durably(

@@ -7,91 +7,41 @@ can read the files from the medium alone.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import BinaryIO
 
-from appliance.storage.keystore.files import make_directory, sync_directory
+from appliance.storage.keystore.files import make_directory
 from appliance.storage.names import (
     GUARD,
     GUARD_TAG,
     BucketId,
-    BucketNameError,
     SnapshotId,
     SnapshotNameError,
     check_properties,
     check_snapshot_name,
     check_tag,
 )
-from appliance.storage.vault.contract import BucketStore
-from appliance.storage.vault.directory import shelf, streams
-from appliance.storage.vault.directory.cipherfile import open_plain, plain_size
-from appliance.storage.vault.directory.doors import Doors
-from appliance.storage.vault.directory.medium import Fault, dispose, sweep, told
-from appliance.storage.vault.directory.place import Place, listing
-from appliance.storage.vault.directory.quota import Quotas
-from appliance.storage.vault.directory.snapshots import Snapshots, said
+from appliance.storage.vault.directory import streams
+from appliance.storage.vault.directory.medium import dispose, told
+from appliance.storage.vault.directory.place import Place
+from appliance.storage.vault.directory.snapshots import said
+from appliance.storage.vault.directory.storedfiles import StoredFiles
 from appliance.storage.vault.directory.strangers import strangers
 from appliance.storage.vault.errors import (
     SnapshotHeldError,
     SnapshotMissingError,
     SnapshotsRemainError,
-    StoredFileExistsError,
-    StoredFileMissingError,
     StoreFullError,
     StoreUnavailableError,
 )
-from appliance.storage.vault.stored import Ailment, BucketState, Snapshot, Space, Stored, Stream, Usage
+from appliance.storage.vault.stored import Ailment, BucketState, Snapshot, Space, Stream, Usage
 
 MAX_DESTROYED = 500
 
 
-class DirectoryStore(BucketStore):
+class DirectoryStore(StoredFiles):
     """See the module. `root` is Layout.vault, or another directory that is wholly the store's."""
 
     backend = "directory"
-
-    def __init__(self, root: Path, *, fault: Fault = lambda step: None) -> None:
-        self._root = root
-        self._fault = fault
-        self._doors = Doors()
-        self._quotas = Quotas(root)
-        self._snapshots = Snapshots(root, fault)
-        self._grave = root / "removed"
-        self._recovering = threading.Lock()
-        self._recovered = False
-
-    @contextmanager
-    def _hand_on(self, *buckets: BucketId) -> Iterator[None]:
-        """The locks of these buckets; errors of the medium become errors of the contract."""
-        with told(), self._doors.hand_on(*buckets):
-            self._recover()
-            yield
-
-    def _recover(self) -> None:
-        """Completes, once, what a crash left."""
-        with self._recovering:
-            if self._recovered or not self._root.is_dir():
-                return
-            buckets = list(self._listed())
-            self._snapshots.recover(buckets)
-            for bucket in buckets:
-                files = Place(self._root, bucket).files
-                for path in files.glob(".*.tmp") if files.is_dir() else ():
-                    path.unlink(missing_ok=True)
-            sweep(self._grave)
-            self._recovered = True
-
-    def _place(self, bucket: BucketId) -> Place:
-        place = Place(self._root, bucket)
-        place.require()
-        return place
-
-    def _key(self, bucket: BucketId) -> bytes:
-        self._place(bucket)
-        return self._doors.key(bucket)
 
     def state(self, bucket: BucketId) -> BucketState:
         """See BucketStore."""
@@ -135,15 +85,6 @@ class DirectoryStore(BucketStore):
             self._doors.refuse_busy(bucket)
             self._doors.close(bucket)
 
-    def _listed(self) -> Iterator[BucketId]:
-        for path in (self._root / "buckets").glob("*/*/*"):
-            try:
-                bucket = BucketId(*path.parts[-3:])
-            except BucketNameError:
-                continue  # `strangers` tells
-            if Place(self._root, bucket).exists():
-                yield bucket
-
     def buckets(self) -> Iterator[BucketId]:
         """See BucketStore."""
         with told():
@@ -173,77 +114,6 @@ class DirectoryStore(BucketStore):
             dispose(place.folder, self._grave)
             self._fault("bucket destroyed")
             self._doors.close(bucket)
-
-    # Files.
-
-    def write(self, bucket: BucketId, recording_id: str, source: Path) -> int:
-        """See BucketStore."""
-        with self._hand_on(bucket):
-            key = self._key(bucket)
-            target = self._place(bucket).file(recording_id)
-            if target.exists():
-                if source.exists() and not shelf.has(target, key, recording_id, source):
-                    raise StoredFileExistsError(
-                        "the bucket has another file of this recording", recording_id=recording_id
-                    )
-                sync_directory(target.parent)
-            else:
-                self._quotas.refuse_over(bucket.tenant_id, source.stat().st_size)
-                shelf.bring(source, target, key, recording_id, self._fault)
-            self._fault("file in its bucket")
-            source.unlink(missing_ok=True)
-            sync_directory(source.parent)
-            return plain_size(target.stat().st_size)
-
-    def read(self, bucket: BucketId, recording_id: str, *, snapshot: str = "") -> BinaryIO:
-        """See BucketStore."""
-        with self._hand_on(bucket):
-            key = self._key(bucket)
-            path = shelf.find(self._place(bucket), recording_id, snapshot)
-            self._doors.enter(bucket)
-            try:
-                return open_plain(path, key, recording_id, lambda: self._doors.leave(bucket))
-            except BaseException:
-                self._doors.leave(bucket)
-                raise
-
-    def remove(self, bucket: BucketId, recording_ids: Sequence[str]) -> None:
-        """See BucketStore."""
-        with self._hand_on(bucket):
-            self._key(bucket)
-            place = self._place(bucket)
-            for recording_id in recording_ids:
-                place.file(recording_id).unlink(missing_ok=True)
-                self._fault("file removed")
-            sync_directory(place.files)
-
-    def restore(self, bucket: BucketId, snapshot: str, recording_ids: Sequence[str]) -> None:
-        """See BucketStore."""
-        with self._hand_on(bucket):
-            shelf.restore(self._place(bucket), self._key(bucket), snapshot, recording_ids, self._fault)
-
-    def files(self, bucket: BucketId, *, snapshot: str = "") -> Iterator[Stored]:
-        """See BucketStore."""
-        with self._hand_on(bucket):
-            self._key(bucket)
-            place = self._place(bucket)
-            folder = place.snapshot(snapshot) if snapshot else place.files
-            if not folder.is_dir():
-                raise SnapshotMissingError(
-                    "there is no such snapshot", snapshots=[said(SnapshotId(bucket, snapshot))]
-                )
-            found = [Stored(bucket, name, plain_size(path.stat().st_size)) for name, path in listing(folder)]
-        yield from found
-
-    def find(self, bucket: BucketId, recording_id: str, *, snapshot: str = "") -> Stored | None:
-        """See BucketStore."""
-        with self._hand_on(bucket):
-            self._key(bucket)
-            try:
-                path = shelf.find(self._place(bucket), recording_id, snapshot)
-            except StoredFileMissingError:
-                return None
-            return Stored(bucket, recording_id, plain_size(path.stat().st_size))
 
     # Snapshots.
 

@@ -16,9 +16,9 @@ from appliance.storage.names import (
     check_snapshot_name,
     check_tag,
 )
-from appliance.storage.vault.directory.place import ABOUT, SUFFIX
+from appliance.storage.vault.directory.place import ABOUT, SIDECAR, SUFFIX
 
-_COMING = re.compile(r"\.[a-z2-7]{26}\.ewr\.[0-9a-f]{8}\.tmp")  # a file on its way in
+_COMING = re.compile(r"\.[a-z2-7]{26}\.ew[rn]\.[0-9a-f]{8}\.tmp")  # a file on its way in
 _CHECK_COMING = re.compile(r"\.bucket\.[0-9]+\.tmp")
 _PARTS = frozenset({"bucket", "files", "snapshots", "holds"})
 
@@ -74,7 +74,7 @@ def _bucket(parts: tuple[str, ...]) -> bool:
 
 
 def _recording(name: str) -> bool:
-    return name.endswith(SUFFIX) and is_id(name.removesuffix(SUFFIX))
+    return name.endswith((SUFFIX, SIDECAR)) and is_id(name[: -len(SUFFIX)])
 
 
 def _snapshot(name: str) -> bool:

@@ -1,8 +1,9 @@
 """A bucket as a stream to another directory: ciphertext as it lies, so that who receives it cannot read it.
 
 Frames: length of a JSON head (4, big-endian) ‖ head. First `begin` (the bucket's check, snapshot, base, the list of all its
-files), then `file` for each that is new since the base, followed by its bytes and the SHA-256 of head and bytes, then `end`
-with the SHA-256 of all before. What is not whole, or not what was sent, is never kept for going on.
+files), then `file` for each that is new since the base, or another file by now (a sidecar that grew), followed by its bytes
+and the SHA-256 of head and bytes, then `end` with the SHA-256 of all before. What is not whole, or not what was sent, is
+never kept for going on.
 """
 
 from __future__ import annotations
@@ -16,11 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from appliance.model import is_id
 from appliance.storage.keystore.files import make_directory, remove_durably, sync_directory, write_durably
 from appliance.storage.names import SnapshotNameError, check_snapshot_name
 from appliance.storage.vault.directory.medium import Fault, dispose, sync_tree
-from appliance.storage.vault.directory.place import ABOUT, CHECK_BYTES, SUFFIX, Place, check_about, listing
+from appliance.storage.vault.directory.place import (
+    ABOUT,
+    CHECK_BYTES,
+    SIDECAR,
+    Place,
+    check_about,
+    is_object,
+    object_file,
+    objects,
+)
 from appliance.storage.vault.errors import ReplicaDivergedError
 
 PIECE: Final = 1 << 20
@@ -38,9 +47,10 @@ def send(place: Place, snapshot: str, base: str, resume: str) -> Iterator[bytes]
     """The pieces. `resume` names files that the other side has already. ReplicaDivergedError: it is another stream's."""
     have = _had(place, snapshot, base, resume) if resume else set()
     folder = place.snapshot(snapshot)
-    names = sorted(name for name, _ in listing(folder))
-    before = {name for name, _ in listing(place.snapshot(base))} if base else set()
-    return _pieces(place, snapshot, base, names, sorted(set(names) - before - have))
+    there = {name: path.stat().st_ino for name, path in objects(folder)}
+    before = {name: path.stat().st_ino for name, path in objects(place.snapshot(base))} if base else {}
+    fresh = sorted(name for name, inode in there.items() if before.get(name) != inode and name not in have)
+    return _pieces(place, snapshot, base, sorted(there), fresh)
 
 
 def _had(place: Place, snapshot: str, base: str, resume: str) -> set[str]:
@@ -69,7 +79,7 @@ def _pieces(place: Place, snapshot: str, base: str, names: list[str], fresh: lis
     whole.update(begin)
     yield begin
     for name in fresh:
-        with open(folder / f"{name}{SUFFIX}", "rb") as file:
+        with open(folder / object_file(name), "rb") as file:
             head = _frame({"kind": "file", "name": name, "size": os.fstat(file.fileno()).st_size})
             own = hashlib.sha256(head)
             yield head
@@ -147,7 +157,7 @@ def _begin(pull: _Pull) -> _Begin:
             check_snapshot_name(name)
     except (KeyError, ValueError, TypeError, SnapshotNameError) as error:
         raise pull.diverged("its beginning says too little") from error
-    if len(found.check) != CHECK_BYTES or not found.snapshot or not all(map(is_id, found.names)):
+    if len(found.check) != CHECK_BYTES or not found.snapshot or not all(map(is_object, found.names)):
         raise pull.diverged("its beginning says too little")
     return found
 
@@ -184,7 +194,7 @@ def _begin_token(incoming: Path, snapshot: str, base: str) -> None:
     token = json.dumps({"snapshot": snapshot, "base": base}).encode()
     path = incoming / _TOKEN
     if not path.exists() or path.read_bytes() != token:
-        for _, file in listing(incoming):
+        for _, file in objects(incoming):
             file.unlink()
         write_durably(path, token)
 
@@ -194,7 +204,7 @@ def _take_file(pull: _Pull, frame: tuple[bytes, dict[str, Any]], incoming: Path,
     name, left = head.get("name"), head.get("size")
     if name not in wanted or not isinstance(left, int) or left < 0:
         raise pull.diverged("a file is not in the list")
-    target = incoming / f"{name}{SUFFIX}"
+    target = incoming / object_file(name)
     aside = target.with_name(f".{target.name}.tmp")
     own = hashlib.sha256(raw)
     with open(aside, "wb") as file:
@@ -215,14 +225,14 @@ def _complete(place: Place, incoming: Path, begin: _Begin, fault: Fault) -> None
     names = begin.names
     before = place.snapshot(begin.base) if begin.base else None
     for name in names:
-        target = incoming / f"{name}{SUFFIX}"
+        target = incoming / object_file(name)
         if not target.exists():
             source = before / target.name if before is not None else target
             if not source.exists():
                 raise ReplicaDivergedError("a file of the list did not come", bucket=place.bucket.path)
             os.link(source, target)
     wanted = set(names)
-    for name, path in list(listing(incoming)):
+    for name, path in list(objects(incoming)):
         if name not in wanted:
             path.unlink()
     for path in incoming.glob(".*.tmp"):
@@ -231,11 +241,11 @@ def _complete(place: Place, incoming: Path, begin: _Begin, fault: Fault) -> None
     remove_durably(incoming / _TOKEN)
     sync_tree(incoming)
     fault("snapshot received")
-    for name, path in list(listing(place.files)):
-        if name not in wanted:
+    for name, path in list(objects(place.files)):
+        if name not in wanted or (name.endswith(SIDECAR) and not path.samefile(incoming / path.name)):
             path.unlink()
     for name in names:
-        target = place.files / f"{name}{SUFFIX}"
+        target = place.files / object_file(name)
         if not target.exists():
             os.link(incoming / target.name, target)
     sync_directory(place.files)
@@ -253,5 +263,5 @@ def resume_token(place: Place) -> str:
     if not path.exists():
         return ""
     token = json.loads(path.read_bytes())
-    token["have"] = sorted(name for name, _ in listing(incoming))
+    token["have"] = sorted(name for name, _ in objects(incoming))
     return base64.b64encode(json.dumps(token).encode()).decode()

@@ -59,6 +59,8 @@ def operations() -> dict[str, Operation]:
         "stamp": files.stamp,
         "sweep": files.sweep,
         "copy_in": files.copy_in,
+        "copy_aside": files.copy_aside,
+        "replace": files.replace,
         "bring_back": files.bring_back,
         "give_name": files.give_name,
         "drop": files.drop,

@@ -98,6 +98,12 @@ def copy_in(place: dict[str, Any], source: str, name: str, aside: str) -> dict[s
             return {"there": True, "same": True, "size": size}  # moved before
 
 
+def copy_aside(place: dict[str, Any], source: str, aside: str) -> int:
+    """Copies a file in under the name `aside`; its size."""
+    with _inside(place) as folder, open(source, "rb") as reading:
+        return _copy(reading, folder, aside)
+
+
 def bring_back(place: dict[str, Any], snapshot: dict[str, Any], name: str, aside: str) -> int:
     """Copies a file of a snapshot under the name `aside`; its size."""
     with _inside(place) as folder, _inside(snapshot) as before, _open(before, name) as reading:
@@ -137,6 +143,13 @@ def give_name(place: dict[str, Any], aside: str, name: str) -> None:
             os.link(aside, name, src_dir_fd=folder, dst_dir_fd=folder)
         finally:
             os.unlink(aside, dir_fd=folder)
+        os.fsync(folder)
+
+
+def replace(place: dict[str, Any], aside: str, name: str) -> None:
+    """What was copied gets its name, in the place of what had it."""
+    with _inside(place) as folder:
+        os.rename(aside, name, src_dir_fd=folder, dst_dir_fd=folder)
         os.fsync(folder)
 
 

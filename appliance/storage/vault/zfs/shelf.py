@@ -32,6 +32,7 @@ from appliance.storage.vault.zfs.trouble import ASTRAY, Trouble
 from appliance.storage.vault.zfs.worker import Worker
 
 SUFFIX: Final = ".ewr"
+SIDECAR: Final = ".ewn"
 SLOWEST: Final = 4 << 20  # bytes a second: what a copy may take beyond the deadline
 
 log = structlog.get_logger()
@@ -141,9 +142,22 @@ class Shelf:
         self._worker.call("drop", on_pool=False, path=path)
         return int(found["size"])
 
-    def read(self, bucket: BucketId, recording_id: str, snapshot: str) -> BinaryIO:
+    def write_sidecar(self, bucket: BucketId, recording_id: str, source: Path) -> None:
+        """Copies it under a name of its own, puts it in the place of what was there, then lets `source` go."""
+        name, aside = _file(recording_id, SIDECAR), _aside(recording_id, SIDECAR)
+        path = os.path.abspath(source)
+        try:
+            self._do("copy_aside", bucket, write=True, source=path, aside=aside)
+        except Trouble as trouble:
+            raise _copy_error(trouble, recording_id) from trouble
+        self._fault("sidecar copied")
+        self._do("replace", bucket, write=True, aside=aside, name=name)
+        self._fault("sidecar in its bucket")
+        self._worker.call("drop", on_pool=False, path=path)
+
+    def read(self, bucket: BucketId, recording_id: str, snapshot: str, *, sidecar: bool = False) -> BinaryIO:
         """Open at its beginning; counted until it is closed."""
-        name = _file(recording_id)
+        name = _file(recording_id, SIDECAR if sidecar else SUFFIX)
 
         def work() -> tuple[Mount, dict[str, int]]:
             mount = self._place(bucket, snapshot)
@@ -168,8 +182,8 @@ class Shelf:
             self._mounts.closed(mount)
 
     def remove(self, bucket: BucketId, recording_ids: Sequence[str]) -> None:
-        """Unlinks them."""
-        names = [_file(recording_id) for recording_id in recording_ids]
+        """Unlinks them, each sidecar after its recording: what is found without one is looked for in snapshots."""
+        names = [_file(one, suffix) for one in recording_ids for suffix in (SUFFIX, SIDECAR)]
         self._do("remove", bucket, write=True, names=names)
         self._fault("files removed")
 
@@ -186,14 +200,17 @@ class Shelf:
             raise StoredFileExistsError(
                 "the bucket has another file of this recording", recording_id=names[name]
             )
-        for name, recording_id in names.items():
-            if name not in found["same"]:
+        beside = {_file(one, SIDECAR): one for one in recording_ids}
+        known = self._both("compare", bucket, snapshot, names=list(beside), deadline_s=long)
+        here = {*known["missing"], *known["same"], *known["other"]}
+        for name, recording_id in {**beside, **names}.items():
+            if name not in (here if name in beside else found["same"]):
                 self._bring_back(bucket, snapshot, name, recording_id, long)
 
     def _bring_back(
         self, bucket: BucketId, snapshot: str, name: str, recording_id: str, deadline_s: float
     ) -> None:
-        aside = _aside(recording_id)
+        aside = _aside(recording_id, name[-len(SUFFIX) :])
         try:
             self._both("bring_back", bucket, snapshot, name=name, aside=aside, deadline_s=deadline_s)
         except Trouble as trouble:
@@ -211,10 +228,10 @@ class Shelf:
 
         return self._steady(bucket, work)
 
-    def files(self, bucket: BucketId, snapshot: str) -> list[Stored]:
+    def files(self, bucket: BucketId, snapshot: str, suffix: str = SUFFIX) -> list[Stored]:
         """In no order."""
         found = self._do("listing", bucket, snapshot)
-        return [Stored(bucket, id_, size) for name, size in found if (id_ := _recording(name, size))]
+        return [Stored(bucket, id_, size) for name, size in found if (id_ := _recording(name, size, suffix))]
 
     def strange(self, mount: Mount) -> list[str]:
         """Names in a mounted bucket that are not ours; none where it was unmounted meanwhile."""
@@ -224,7 +241,9 @@ class Shelf:
             if trouble.kind != ASTRAY:
                 raise
             return []
-        return [name for name, size in found if not _recording(name, size)]
+        return [
+            name for name, size in found if not (_recording(name, size) or _recording(name, size, SIDECAR))
+        ]
 
     def find(self, bucket: BucketId, recording_id: str, snapshot: str) -> Stored | None:
         """None where there is none."""
@@ -232,20 +251,20 @@ class Shelf:
         return Stored(bucket, recording_id, size) if size >= 0 else None
 
 
-def _file(recording_id: str) -> str:
+def _file(recording_id: str, suffix: str = SUFFIX) -> str:
     if not is_id(recording_id):
         raise BucketNameError("a file in a bucket is named by a recording id", field="recording_id")
-    return f"{recording_id}{SUFFIX}"
+    return f"{recording_id}{suffix}"
 
 
-def _recording(name: str, size: int) -> str:
-    """The id of the recording that a file is; empty where it is none."""
-    id_ = name.removesuffix(SUFFIX)
+def _recording(name: str, size: int, suffix: str = SUFFIX) -> str:
+    """The id of the recording that a file, or a sidecar, is of; empty where it is none."""
+    id_ = name.removesuffix(suffix)
     return id_ if size >= 0 and id_ != name and is_id(id_) else ""
 
 
-def _aside(recording_id: str) -> str:
-    return f".{recording_id}{SUFFIX}.{secrets.token_hex(4)}{ASIDE}"
+def _aside(recording_id: str, suffix: str = SUFFIX) -> str:
+    return f".{recording_id}{suffix}.{secrets.token_hex(4)}{ASIDE}"
 
 
 def _missing(trouble: Trouble, recording_id: str) -> Exception:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -24,14 +24,13 @@ from appliance.storage.names import (
     check_snapshot_name,
     check_tag,
 )
-from appliance.storage.vault.contract import BucketStore
 from appliance.storage.vault.errors import (
     SnapshotsRemainError,
     StoreRefusedError,
     StoreSuspendedError,
     StoreUnavailableError,
 )
-from appliance.storage.vault.stored import Ailment, BucketState, Snapshot, Space, Stored, Stream, Usage
+from appliance.storage.vault.stored import Ailment, BucketState, Snapshot, Space, Stream, Usage
 from appliance.storage.vault.zfs import gate
 from appliance.storage.vault.zfs.commands import Commands
 from appliance.storage.vault.zfs.datasets import Datasets, Fault, Tree, state_of
@@ -45,6 +44,7 @@ from appliance.storage.vault.zfs.programs import Facts
 from appliance.storage.vault.zfs.send import Copies
 from appliance.storage.vault.zfs.shelf import Shelf
 from appliance.storage.vault.zfs.snapshots import Snapshots, described
+from appliance.storage.vault.zfs.storedfiles import StoredFiles
 from appliance.storage.vault.zfs.strangers import strangers
 from appliance.storage.vault.zfs.trouble import Trouble, told
 from appliance.storage.vault.zfs.worker import Worker
@@ -55,7 +55,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 
-class ZfsStore(BucketStore):
+class ZfsStore(StoredFiles):
     """See the module. `root`: a dataset; `mounts`: a private directory that is not on the pool; see `open_store`."""
 
     backend = "zfs"
@@ -227,40 +227,6 @@ class ZfsStore(BucketStore):
         self._datasets.destroy(facts.name)
         self._fault("bucket destroyed")
         self._shelf.forget(bucket)
-
-    # Files.
-
-    def write(self, bucket: BucketId, recording_id: str, source: Path) -> int:
-        """See BucketStore."""
-        with self._at(bucket):
-            return self._shelf.write(bucket, recording_id, source)
-
-    def read(self, bucket: BucketId, recording_id: str, *, snapshot: str = "") -> BinaryIO:
-        """See BucketStore."""
-        with self._at(bucket):
-            return self._shelf.read(bucket, recording_id, snapshot)
-
-    def remove(self, bucket: BucketId, recording_ids: Sequence[str]) -> None:
-        """See BucketStore."""
-        with self._at(bucket):
-            self._shelf.remove(bucket, recording_ids)
-
-    def restore(self, bucket: BucketId, snapshot: str, recording_ids: Sequence[str]) -> None:
-        """See BucketStore."""
-        check_snapshot_name(snapshot)
-        with self._at(bucket):
-            self._shelf.restore(bucket, snapshot, recording_ids)
-
-    def files(self, bucket: BucketId, *, snapshot: str = "") -> Iterator[Stored]:
-        """See BucketStore."""
-        with self._at(bucket):
-            found = self._shelf.files(bucket, snapshot)
-        yield from found
-
-    def find(self, bucket: BucketId, recording_id: str, *, snapshot: str = "") -> Stored | None:
-        """See BucketStore."""
-        with self._at(bucket):
-            return self._shelf.find(bucket, recording_id, snapshot)
 
     # Snapshots.
 

@@ -25,6 +25,7 @@ class Case:
         self.raw = {name: content(store, self.made, name) for name in self.found}
         self.fresh = BucketId(self.made.tenant_id, new_id(), "2026-W48")
         self.extra = new_id()
+        self.note(store, b"first")
         store.snapshot([self.made, self.second], "g-1")
         store.hold([SnapshotId(self.made, "g-1")], TAG)
         store.remove(self.made, self.found[:1])
@@ -32,6 +33,11 @@ class Case:
     def unlock(self, store: BucketStore) -> None:
         for item in (self.made, self.second):
             store.unlock(item, KEY)
+
+    def note(self, store: BucketStore, raw: bytes) -> None:
+        source = self.folder / "note"
+        source.write_bytes(raw)
+        store.write_sidecar(self.made, self.found[0], source)
 
     def source(self) -> Path:
         path = self.folder / "extra"
@@ -51,14 +57,22 @@ def write(store: BucketStore, case: Case) -> None:
     assert content(store, case.made, case.extra) == b"one more" * 20_000
 
 
+def write_sidecar(store: BucketStore, case: Case) -> None:
+    case.note(store, b"second")
+    with store.read_sidecar(case.made, case.found[0]) as file:
+        assert file.read() == b"second"
+
+
 def remove(store: BucketStore, case: Case) -> None:
     store.remove(case.made, case.found[1:])
-    assert names(store, case.made) == []
+    assert names(store, case.made) == [] and not list(store.sidecars(case.made))
 
 
 def restore(store: BucketStore, case: Case) -> None:
     store.restore(case.made, "g-1", case.found[:1])
     assert {name: content(store, case.made, name) for name in names(store, case.made)} == case.raw
+    with store.read_sidecar(case.made, case.found[0]) as file:
+        assert file.read() == b"first"
 
 
 def snapshot(store: BucketStore, case: Case) -> None:
@@ -96,6 +110,7 @@ def destroy(store: BucketStore, case: Case) -> None:
 ACTIONS: list[Callable[[BucketStore, Case], None]] = [
     create,
     write,
+    write_sidecar,
     remove,
     restore,
     snapshot,

@@ -179,3 +179,16 @@ def test_lines_of_mountinfo() -> None:
     }
     assert system.parse_mount("29 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw")["kind"] == "ext4"
     assert system.parse_mount("412 29 0:57 / /m ro,nosuid - zfs tank/rec/a rw")["readonly"]
+
+
+def test_a_file_takes_the_place_of_another_whole(place: dict[str, Any], tmp_path: Path) -> None:
+    place, source = stamped(place), tmp_path / "source"
+    for raw in (b"one", os.urandom(2_000_000)):
+        source.write_bytes(raw)
+        assert files.copy_aside(place, str(source), ".a.ewn.tmp") == len(raw)
+        files.replace(place, ".a.ewn.tmp", "a.ewn")
+        assert (Path(place["path"]) / "a.ewn").read_bytes() == raw
+    assert sorted(os.listdir(place["path"])) == [".bucket", "a.ewn"]
+    with pytest.raises(FileNotFoundError):
+        files.replace(place, ".b.ewn.tmp", "a.ewn")
+    assert (Path(place["path"]) / "a.ewn").read_bytes() == raw
