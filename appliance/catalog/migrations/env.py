@@ -7,6 +7,7 @@ from alembic import context
 from appliance.catalog import (  # noqa: F401 - their tables belong to the metadata
     alarmtables,
     closingtables,
+    completenesstables,
     contracttables,
     granttables,
     operations,
