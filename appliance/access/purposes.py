@@ -43,7 +43,10 @@ class Stated:
 
 
 def stated(connection: sa.Connection, recording: Recording) -> Stated:
-    """What the caller was told: by the announcement heard, else as the line said then, else what every tenant has."""
+    """What the caller was told: by the announcement heard, else as the line said then, else what every tenant has.
+
+    Of a call that lasts the announcements so far come with it, as its marks.
+    """
     return stated_of(connection, [recording])[0]
 
 
@@ -54,7 +57,8 @@ def stated_of(connection: sa.Connection, some: Sequence[Recording]) -> list[Stat
     every: dict[str, tuple[str, ...]] = {}
     found = []
     for one in some:
-        announced = heard_in(heard[one.recording_id])
+        with_it = [mark.data for mark in one.marks if mark.kind is MarkKind.ANNOUNCED]
+        announced = heard_in([*heard[one.recording_id], *with_it])
         if announced:
             found.append(Stated(announced, Source.ANNOUNCED))
             continue

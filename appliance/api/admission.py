@@ -22,11 +22,13 @@ from appliance.catalog.reads import Read
 from appliance.catalog.records import Recording, State
 from appliance.model import EarwitnessError
 from appliance.model.purpose import FORM, Purpose
+from earwitness.v1 import calls_pb2
 from earwitness.v1 import recordings_pb2 as pb
 
 KINDS: Final = {
     pb.DownloadRecordingRequest.DESCRIPTOR.full_name: "download",
     pb.GetWaveformRequest.DESCRIPTOR.full_name: "picture",
+    calls_pb2.ListenCallRequest.DESCRIPTOR.full_name: "listen",
 }
 """How each request that reads is called in audit and report."""
 MIN_OVERRIDE: Final = 10

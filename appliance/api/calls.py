@@ -10,6 +10,7 @@ from appliance.access import policy
 from appliance.access.identities import Role
 from appliance.api import convert, gate, names
 from appliance.api.errors import AgentRightError, CallNotFoundError
+from appliance.api.listening import ListenCalls
 from appliance.api.parts import Note, Parts, check_text, page_size, query_of
 from appliance.api.scope import caller
 from appliance.catalog import filters, tenants, values
@@ -101,12 +102,18 @@ def _compare(call: signaling_pb2.LiveCall, part: Comparison, numbering: Numberin
             return _COMPARE[part.operator](present, value)
 
 
-class Calls(calls_pb2_grpc.CallsServiceServicer):
+class Calls(ListenCalls, calls_pb2_grpc.CallsServiceServicer):
     """See calls.proto."""
 
     def __init__(self, parts: Parts, heartbeat_s: float = HEARTBEAT_S) -> None:
         self._parts = parts
         self._heartbeat_s = heartbeat_s
+
+    def _shown(self, live: signaling_pb2.LiveCall) -> pb.Call:
+        """A call as the caller may see it."""
+        made = convert.call(live)
+        made.listeners = self._parts.listening.count(live.call_id, to_agent=_only_agent())
+        return made
 
     async def ListCalls(self, request: pb.ListCallsRequest, context: Any) -> pb.ListCallsResponse:
         tenant_id = names.parent(request.parent)
@@ -127,14 +134,14 @@ class Calls(calls_pb2_grpc.CallsServiceServicer):
             for call in self._parts.board.calls()
             if (call.started_ns, call.call_id) > after and matches(call, where, tenant_id, numbering)
         ]
-        answer = pb.ListCallsResponse(calls=[convert.call(call) for call in found[:size]])
+        answer = pb.ListCallsResponse(calls=[self._shown(call) for call in found[:size]])
         if len(found) > size:
             position: list[int | str] = [found[size - 1].started_ns, found[size - 1].call_id]
             answer.next_page_token = self._parts.tokens.page(query, position, now_s)
         return answer
 
     async def GetCall(self, request: pb.GetCallRequest, context: Any) -> pb.GetCallResponse:
-        return pb.GetCallResponse(call=convert.call(self._call(*names.child(request.name, "calls"))))
+        return pb.GetCallResponse(call=self._shown(self._call(*names.child(request.name, "calls"))))
 
     def _call(self, tenant_id: str | None, call_id: str) -> signaling_pb2.LiveCall:
         """CallNotFoundError, also for what is no call of the agent who asks."""
@@ -161,7 +168,7 @@ class Calls(calls_pb2_grpc.CallsServiceServicer):
         where = filters.parse(request.filter, FIELDS)
         numbering = self._parts.store.database.numbering
         board = self._parts.board
-        sent: dict[str, signaling_pb2.LiveCall] = {}
+        sent: dict[str, pb.Call] = {}
         first = True
         while True:
             seen = board.changed.number
@@ -169,15 +176,15 @@ class Calls(calls_pb2_grpc.CallsServiceServicer):
             present = {call.call_id: call for call in board.calls() if _in_sight(call, tenant_id)}
             for call_id, call in present.items():
                 shown = matches(call, where, tenant_id, numbering)
-                if (shown or call_id in sent) and sent.get(call_id) != call:
-                    yield self._answer(call=convert.call(call))
+                made = self._shown(call)
+                if (shown or call_id in sent) and sent.get(call_id) != made:
+                    yield self._answer(call=made)
                 if shown:
-                    sent[call_id] = call
+                    sent[call_id] = made
                 else:
                     sent.pop(call_id, None)
             for call_id in [call_id for call_id in sent if call_id not in present]:
-                ended = sent.pop(call_id)
-                last = convert.call(ended)
+                last = sent.pop(call_id)
                 last.state = pb.CALL_STATE_ENDED
                 last.state_time.CopyFrom(convert.timestamp(self._parts.clock_ns()))
                 yield self._answer(call=last)
@@ -211,7 +218,7 @@ class Calls(calls_pb2_grpc.CallsServiceServicer):
         live = self._call(tenant_id, call_id)
         await self._check_right(live, action)
         if request.validate_only:
-            return convert.call(live)
+            return self._shown(live)
         after: signaling_pb2.LiveCall | None = None
 
         async def act(note: Note) -> str:
@@ -221,7 +228,7 @@ class Calls(calls_pb2_grpc.CallsServiceServicer):
             return call_id
 
         await self._parts.once(method, request, act)
-        return convert.call(after if after is not None else board.call(tenant_id, call_id))
+        return self._shown(after if after is not None else board.call(tenant_id, call_id))
 
     def _answer(self, call: pb.Call | None = None, in_sync: bool = False) -> pb.WatchCallsResponse:
         return pb.WatchCallsResponse(

@@ -20,6 +20,8 @@ from grpc_reflection.v1alpha import reflection
 from appliance.access import pki
 from appliance.api.access import Access
 from appliance.api.acts import Acts
+from appliance.api.alarmpost import Post
+from appliance.api.alarms import Alarms
 from appliance.api.audit import Audit
 from appliance.api.board import Board
 from appliance.api.box import Box
@@ -40,6 +42,7 @@ from appliance.api.keystates import KeyStates
 from appliance.api.limits import RateLimit
 from appliance.api.linepolicies import LinePolicies
 from appliance.api.listeners import OPTIONS, Certificates, listen
+from appliance.api.listenpost import ListenPost
 from appliance.api.notes import Notes
 from appliance.api.operations import Operations
 from appliance.api.parts import Parts
@@ -63,7 +66,7 @@ from appliance.api.witness import Witness
 from appliance.api.worker import Worker
 from appliance.audit.refusals import Refusals
 from appliance.audit.trail import Trail
-from appliance.catalog import events, operations, reads, requests
+from appliance.catalog import alarms, events, operations, reads, requests
 from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.catalog.paging import Tokens
 from appliance.config.settings import Settings
@@ -126,6 +129,7 @@ class Control:
         self.parts = await self._assemble(store)
         self._worker = Worker(store, trail, [Verification(store, self.parts.reader)], self._clock_ns)
         self.granted = Granted(store, trail, self._clock_ns, GrantKeys(store, self.parts.vault_keys))
+        self._post = await Post.open(store, layout.control / "identities.key", self._clock_ns)
         self._acts = Acts(layout, store, trail, self._status)
         self._exit.push_async_callback(self._acts.close)
         self._samples = Samples(store, self.parts.prompts, self._status, self._clock_ns)
@@ -160,6 +164,8 @@ class Control:
         self._exit.callback(readers.shutdown, wait=False, cancel_futures=True)
         board = Board(layout, store, self._status)
         self._exit.push_async_callback(board.close)
+        listening = ListenPost(settings, board.changed)
+        self._exit.push_async_callback(listening.close)
         processes = Processes(settings, store, self._status)
         self._exit.push_async_callback(processes.close)
         renders = Renders()
@@ -186,6 +192,7 @@ class Control:
             prompts=PromptStore(layout.prompts),
             vault_keys=vault_keys,
             key_states=KeyStates(store, vault_keys, follower, renders, routing, clock_ns=self._clock_ns),
+            listening=listening,
             clock_ns=self._clock_ns,
         )
 
@@ -195,6 +202,7 @@ class Control:
         entrance = self._entrance
         servicers: dict[str, Any] = {
             "earwitness.v1.AccessService": Access(parts, entrance.roll, entrance.sign_ins),
+            "earwitness.v1.AlarmsService": Alarms(parts, self._post),
             "earwitness.v1.CallsService": Calls(parts, self._heartbeat_s),
             "earwitness.v1.RecordingsService": GrantedRecordings(parts, self.granted),
             "earwitness.v1.RetentionService": Retention(parts),
@@ -225,6 +233,7 @@ class Control:
             "board": parts.board.run(),
             "keys": parts.key_states.run(),
             "acts": self._acts.run(),
+            "alarms": self._post.run(),
             "grants": self.granted.run(),
             "processes": parts.processes.run(),
             "provision": self._provision(),
@@ -278,6 +287,7 @@ class Control:
                 requests.prune(connection, now_ns)
                 reads.prune(connection, now_ns)
                 operations.prune(connection, now_ns)
+                alarms.prune(connection, now_ns)
 
             try:
                 await self.parts.store.write(work)

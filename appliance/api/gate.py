@@ -53,7 +53,7 @@ _UNAUDITED: Final = (
     "/grpc.",  # health and reflection: asked every few seconds, and they say nothing of calls
     "/earwitness.v1.BoxService/GetBoxStatus",  # counts and conditions; it must say that the disk is full when it is
 )
-_LISTS = re.compile(r".*/(List|Watch|Get(?!Waveform))[A-Za-z]*")
+_LISTS = re.compile(r".*/(List(?!en)|Watch|Get(?!Waveform))[A-Za-z]*")
 
 
 @dataclass
@@ -337,7 +337,7 @@ def _request_id(context: Any) -> str:
 
 def _describe(call: Call, request: Any) -> None:
     """What the call is about. A text that is no resource name may be anything, so it is not repeated."""
-    parts = ("retention_policy", "line", "tenant", "purpose", "identity", "note")
+    parts = ("retention_policy", "line", "tenant", "purpose", "identity", "note", "alarm_channel")
     said = (request, *(getattr(request, part, None) for part in parts))
     for text in (*(getattr(one, "name", "") for one in said), getattr(request, "parent", "")):
         if isinstance(text, str) and text:

@@ -20,6 +20,7 @@ from appliance.api.errors import FieldInvalidError
 from appliance.api.follow import Follower
 from appliance.api.keystates import KeyStates
 from appliance.api.linepolicies import LinePolicies
+from appliance.api.listenpost import ListenPost
 from appliance.api.processes import Processes
 from appliance.api.promptstore import PromptStore
 from appliance.api.renders import Renders
@@ -80,6 +81,7 @@ class Parts:
     prompts: PromptStore
     vault_keys: VaultKeys
     key_states: KeyStates
+    listening: ListenPost
     clock_ns: Callable[[], int] = time.time_ns
     locks: Locks = field(default_factory=Locks)
 

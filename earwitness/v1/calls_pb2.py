@@ -23,44 +23,63 @@ _sym_db = _symbol_database.Default()
 
 
 from earwitness.v1 import party_pb2 as earwitness_dot_v1_dot_party__pb2
+from earwitness.v1 import recordings_pb2 as earwitness_dot_v1_dot_recordings__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x65\x61rwitness/v1/calls.proto\x12\rearwitness.v1\x1a\x19\x65\x61rwitness/v1/party.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9d\x02\n\x04\x43\x61ll\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\t\x12\x12\n\nrecordings\x18\x03 \x03(\t\x12\'\n\x05state\x18\x04 \x01(\x0e\x32\x18.earwitness.v1.CallState\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x07parties\x18\x07 \x03(\x0b\x32\x14.earwitness.v1.Party\x12\x0e\n\x06\x64\x65tail\x18\x08 \x01(\t\x12\x15\n\rsilent_tracks\x18\t \x03(\x05\x12\x0e\n\x06source\x18\n \x01(\t\"Y\n\x10ListCallsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"P\n\x11ListCallsResponse\x12\"\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x13.earwitness.v1.Call\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x0eGetCallRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"4\n\x0fGetCallResponse\x12!\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x13.earwitness.v1.Call\"3\n\x11WatchCallsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\"r\n\x12WatchCallsResponse\x12!\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x13.earwitness.v1.Call\x12\x0f\n\x07in_sync\x18\x02 \x01(\x08\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"[\n\x10PauseCallRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"6\n\x11PauseCallResponse\x12!\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x13.earwitness.v1.Call\"\\\n\x11ResumeCallRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"7\n\x12ResumeCallResponse\x12!\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x13.earwitness.v1.Call\"Z\n\x0fStopCallRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"5\n\x10StopCallResponse\x12!\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x13.earwitness.v1.Call*\xee\x01\n\tCallState\x12\x1a\n\x16\x43\x41LL_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43\x41LL_STATE_RECORDING\x10\x01\x12\x15\n\x11\x43\x41LL_STATE_PAUSED\x10\x02\x12\x13\n\x0f\x43\x41LL_STATE_HELD\x10\x03\x12\x1b\n\x17\x43\x41LL_STATE_NOT_RECORDED\x10\x04\x12\x14\n\x10\x43\x41LL_STATE_ENDED\x10\x05\x12\x19\n\x15\x43\x41LL_STATE_ANNOUNCING\x10\x06\x12\x16\n\x12\x43\x41LL_STATE_RINGING\x10\x07\x12\x19\n\x15\x43\x41LL_STATE_WHISPERING\x10\x08\x32\xed\x03\n\x0c\x43\x61llsService\x12N\n\tListCalls\x12\x1f.earwitness.v1.ListCallsRequest\x1a .earwitness.v1.ListCallsResponse\x12H\n\x07GetCall\x12\x1d.earwitness.v1.GetCallRequest\x1a\x1e.earwitness.v1.GetCallResponse\x12S\n\nWatchCalls\x12 .earwitness.v1.WatchCallsRequest\x1a!.earwitness.v1.WatchCallsResponse0\x01\x12N\n\tPauseCall\x12\x1f.earwitness.v1.PauseCallRequest\x1a .earwitness.v1.PauseCallResponse\x12Q\n\nResumeCall\x12 .earwitness.v1.ResumeCallRequest\x1a!.earwitness.v1.ResumeCallResponse\x12K\n\x08StopCall\x12\x1e.earwitness.v1.StopCallRequest\x1a\x1f.earwitness.v1.StopCallResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x65\x61rwitness/v1/calls.proto\x12\rearwitness.v1\x1a\x19\x65\x61rwitness/v1/party.proto\x1a\x1e\x65\x61rwitness/v1/recordings.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb0\x02\n\x04\x43\x61ll\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\t\x12\x12\n\nrecordings\x18\x03 \x03(\t\x12\'\n\x05state\x18\x04 \x01(\x0e\x32\x18.earwitness.v1.CallState\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x07parties\x18\x07 \x03(\x0b\x32\x14.earwitness.v1.Party\x12\x0e\n\x06\x64\x65tail\x18\x08 \x01(\t\x12\x15\n\rsilent_tracks\x18\t \x03(\x05\x12\x0e\n\x06source\x18\n \x01(\t\x12\x11\n\tlisteners\x18\x0b \x01(\x05\"Y\n\x10ListCallsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"P\n\x11ListCallsResponse\x12\"\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x13.earwitness.v1.Call\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x0eGetCallRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"4\n\x0fGetCallResponse\x12!\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x13.earwitness.v1.Call\"3\n\x11WatchCallsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\"r\n\x12WatchCallsResponse\x12!\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x13.earwitness.v1.Call\x12\x0f\n\x07in_sync\x18\x02 \x01(\x08\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"[\n\x10PauseCallRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"6\n\x11PauseCallResponse\x12!\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x13.earwitness.v1.Call\"\\\n\x11ResumeCallRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"7\n\x12ResumeCallResponse\x12!\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x13.earwitness.v1.Call\"Z\n\x0fStopCallRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"5\n\x10StopCallResponse\x12!\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x13.earwitness.v1.Call\"\x87\x01\n\x11ListenCallRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x17\n\x0foverride_reason\x18\x03 \x01(\t\x12+\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x1b.earwitness.v1.ListenFormat\x12\r\n\x05mixed\x18\x05 \x01(\x08\"\xa8\x01\n\x12ListenCallResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1b.earwitness.v1.ListenHeaderH\x00\x12+\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1a.earwitness.v1.ListenChunkH\x00\x12+\n\x05\x65vent\x18\x03 \x01(\x0b\x32\x1a.earwitness.v1.ListenEventH\x00\x42\t\n\x07\x63ontent\"\xd2\x01\n\x0cListenHeader\x12\x11\n\trecording\x18\x01 \x01(\t\x12*\n\x06tracks\x18\x02 \x03(\x0b\x32\x1a.earwitness.v1.ListenTrack\x12\x13\n\x0bsample_rate\x18\x03 \x01(\x05\x12\x0e\n\x06paused\x18\x04 \x01(\x08\x12\x34\n\x0epurpose_source\x18\x05 \x01(\x0e\x32\x1c.earwitness.v1.PurposeSource\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"}\n\x0bListenTrack\x12\r\n\x05track\x18\x01 \x01(\x05\x12&\n\x04role\x18\x02 \x01(\x0e\x32\x18.earwitness.v1.PartyRole\x12\x37\n\rpayload_types\x18\x03 \x03(\x0b\x32 .earwitness.v1.ListenPayloadType\"i\n\x11ListenPayloadType\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x10\n\x08\x65ncoding\x18\x02 \x01(\t\x12\x12\n\nclock_rate\x18\x03 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x04 \x01(\x05\x12\x0c\n\x04\x66mtp\x18\x05 \x01(\t\"\x9b\x01\n\x0bListenChunk\x12\r\n\x05track\x18\x01 \x01(\x05\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x30\n\x0c\x63\x61pture_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x14\n\x0cpayload_type\x18\x05 \x01(\x05\x12\x15\n\rrtp_timestamp\x18\x06 \x01(\r\"\x82\x01\n\x0bListenEvent\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.earwitness.v1.ListenEventKind\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05track\x18\x03 \x01(\x05\x12\x0c\n\x04lost\x18\x04 \x01(\x03*w\n\x0cListenFormat\x12\x1d\n\x19LISTEN_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12LISTEN_FORMAT_OPUS\x10\x01\x12\x15\n\x11LISTEN_FORMAT_PCM\x10\x02\x12\x19\n\x15LISTEN_FORMAT_PAYLOAD\x10\x03*\xe4\x01\n\x0fListenEventKind\x12!\n\x1dLISTEN_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18LISTEN_EVENT_KIND_PAUSED\x10\x01\x12\x1d\n\x19LISTEN_EVENT_KIND_RESUMED\x10\x02\x12\x1a\n\x16LISTEN_EVENT_KIND_HELD\x10\x03\x12\x1c\n\x18LISTEN_EVENT_KIND_UNHELD\x10\x04\x12\x1b\n\x17LISTEN_EVENT_KIND_ENDED\x10\x05\x12\x1a\n\x16LISTEN_EVENT_KIND_LOST\x10\x06*\xee\x01\n\tCallState\x12\x1a\n\x16\x43\x41LL_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43\x41LL_STATE_RECORDING\x10\x01\x12\x15\n\x11\x43\x41LL_STATE_PAUSED\x10\x02\x12\x13\n\x0f\x43\x41LL_STATE_HELD\x10\x03\x12\x1b\n\x17\x43\x41LL_STATE_NOT_RECORDED\x10\x04\x12\x14\n\x10\x43\x41LL_STATE_ENDED\x10\x05\x12\x19\n\x15\x43\x41LL_STATE_ANNOUNCING\x10\x06\x12\x16\n\x12\x43\x41LL_STATE_RINGING\x10\x07\x12\x19\n\x15\x43\x41LL_STATE_WHISPERING\x10\x08\x32\xc2\x04\n\x0c\x43\x61llsService\x12N\n\tListCalls\x12\x1f.earwitness.v1.ListCallsRequest\x1a .earwitness.v1.ListCallsResponse\x12H\n\x07GetCall\x12\x1d.earwitness.v1.GetCallRequest\x1a\x1e.earwitness.v1.GetCallResponse\x12S\n\nWatchCalls\x12 .earwitness.v1.WatchCallsRequest\x1a!.earwitness.v1.WatchCallsResponse0\x01\x12N\n\tPauseCall\x12\x1f.earwitness.v1.PauseCallRequest\x1a .earwitness.v1.PauseCallResponse\x12Q\n\nResumeCall\x12 .earwitness.v1.ResumeCallRequest\x1a!.earwitness.v1.ResumeCallResponse\x12K\n\x08StopCall\x12\x1e.earwitness.v1.StopCallRequest\x1a\x1f.earwitness.v1.StopCallResponse\x12S\n\nListenCall\x12 .earwitness.v1.ListenCallRequest\x1a!.earwitness.v1.ListenCallResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'earwitness.v1.calls_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CALLSTATE']._serialized_start=1268
-  _globals['_CALLSTATE']._serialized_end=1506
-  _globals['_CALL']._serialized_start=105
-  _globals['_CALL']._serialized_end=390
-  _globals['_LISTCALLSREQUEST']._serialized_start=392
-  _globals['_LISTCALLSREQUEST']._serialized_end=481
-  _globals['_LISTCALLSRESPONSE']._serialized_start=483
-  _globals['_LISTCALLSRESPONSE']._serialized_end=563
-  _globals['_GETCALLREQUEST']._serialized_start=565
-  _globals['_GETCALLREQUEST']._serialized_end=595
-  _globals['_GETCALLRESPONSE']._serialized_start=597
-  _globals['_GETCALLRESPONSE']._serialized_end=649
-  _globals['_WATCHCALLSREQUEST']._serialized_start=651
-  _globals['_WATCHCALLSREQUEST']._serialized_end=702
-  _globals['_WATCHCALLSRESPONSE']._serialized_start=704
-  _globals['_WATCHCALLSRESPONSE']._serialized_end=818
-  _globals['_PAUSECALLREQUEST']._serialized_start=820
-  _globals['_PAUSECALLREQUEST']._serialized_end=911
-  _globals['_PAUSECALLRESPONSE']._serialized_start=913
-  _globals['_PAUSECALLRESPONSE']._serialized_end=967
-  _globals['_RESUMECALLREQUEST']._serialized_start=969
-  _globals['_RESUMECALLREQUEST']._serialized_end=1061
-  _globals['_RESUMECALLRESPONSE']._serialized_start=1063
-  _globals['_RESUMECALLRESPONSE']._serialized_end=1118
-  _globals['_STOPCALLREQUEST']._serialized_start=1120
-  _globals['_STOPCALLREQUEST']._serialized_end=1210
-  _globals['_STOPCALLRESPONSE']._serialized_start=1212
-  _globals['_STOPCALLRESPONSE']._serialized_end=1265
-  _globals['_CALLSSERVICE']._serialized_start=1509
-  _globals['_CALLSSERVICE']._serialized_end=2002
+  _globals['_LISTENFORMAT']._serialized_start=2365
+  _globals['_LISTENFORMAT']._serialized_end=2484
+  _globals['_LISTENEVENTKIND']._serialized_start=2487
+  _globals['_LISTENEVENTKIND']._serialized_end=2715
+  _globals['_CALLSTATE']._serialized_start=2718
+  _globals['_CALLSTATE']._serialized_end=2956
+  _globals['_CALL']._serialized_start=137
+  _globals['_CALL']._serialized_end=441
+  _globals['_LISTCALLSREQUEST']._serialized_start=443
+  _globals['_LISTCALLSREQUEST']._serialized_end=532
+  _globals['_LISTCALLSRESPONSE']._serialized_start=534
+  _globals['_LISTCALLSRESPONSE']._serialized_end=614
+  _globals['_GETCALLREQUEST']._serialized_start=616
+  _globals['_GETCALLREQUEST']._serialized_end=646
+  _globals['_GETCALLRESPONSE']._serialized_start=648
+  _globals['_GETCALLRESPONSE']._serialized_end=700
+  _globals['_WATCHCALLSREQUEST']._serialized_start=702
+  _globals['_WATCHCALLSREQUEST']._serialized_end=753
+  _globals['_WATCHCALLSRESPONSE']._serialized_start=755
+  _globals['_WATCHCALLSRESPONSE']._serialized_end=869
+  _globals['_PAUSECALLREQUEST']._serialized_start=871
+  _globals['_PAUSECALLREQUEST']._serialized_end=962
+  _globals['_PAUSECALLRESPONSE']._serialized_start=964
+  _globals['_PAUSECALLRESPONSE']._serialized_end=1018
+  _globals['_RESUMECALLREQUEST']._serialized_start=1020
+  _globals['_RESUMECALLREQUEST']._serialized_end=1112
+  _globals['_RESUMECALLRESPONSE']._serialized_start=1114
+  _globals['_RESUMECALLRESPONSE']._serialized_end=1169
+  _globals['_STOPCALLREQUEST']._serialized_start=1171
+  _globals['_STOPCALLREQUEST']._serialized_end=1261
+  _globals['_STOPCALLRESPONSE']._serialized_start=1263
+  _globals['_STOPCALLRESPONSE']._serialized_end=1316
+  _globals['_LISTENCALLREQUEST']._serialized_start=1319
+  _globals['_LISTENCALLREQUEST']._serialized_end=1454
+  _globals['_LISTENCALLRESPONSE']._serialized_start=1457
+  _globals['_LISTENCALLRESPONSE']._serialized_end=1625
+  _globals['_LISTENHEADER']._serialized_start=1628
+  _globals['_LISTENHEADER']._serialized_end=1838
+  _globals['_LISTENTRACK']._serialized_start=1840
+  _globals['_LISTENTRACK']._serialized_end=1965
+  _globals['_LISTENPAYLOADTYPE']._serialized_start=1967
+  _globals['_LISTENPAYLOADTYPE']._serialized_end=2072
+  _globals['_LISTENCHUNK']._serialized_start=2075
+  _globals['_LISTENCHUNK']._serialized_end=2230
+  _globals['_LISTENEVENT']._serialized_start=2233
+  _globals['_LISTENEVENT']._serialized_end=2363
+  _globals['_CALLSSERVICE']._serialized_start=2959
+  _globals['_CALLSSERVICE']._serialized_end=3537
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from earwitness.v1 import party_pb2 as _party_pb2
+from earwitness.v1 import recordings_pb2 as _recordings_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -20,6 +21,78 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ListenFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ListenFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ListenFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LISTEN_FORMAT_UNSPECIFIED: _ListenFormat.ValueType  # 0
+    """Not said."""
+    LISTEN_FORMAT_OPUS: _ListenFormat.ValueType  # 1
+    """Opus packets of 20 ms (RFC 6716), 16 kHz, one channel each."""
+    LISTEN_FORMAT_PCM: _ListenFormat.ValueType  # 2
+    """16-bit samples, little-endian, 16 kHz, one channel each, 20 ms in a chunk."""
+    LISTEN_FORMAT_PAYLOAD: _ListenFormat.ValueType  # 3
+    """RTP payloads as they were received, each track for itself; what they are the track says."""
+
+class ListenFormat(_ListenFormat, metaclass=_ListenFormatEnumTypeWrapper):
+    """How sound is sent."""
+
+LISTEN_FORMAT_UNSPECIFIED: ListenFormat.ValueType  # 0
+"""Not said."""
+LISTEN_FORMAT_OPUS: ListenFormat.ValueType  # 1
+"""Opus packets of 20 ms (RFC 6716), 16 kHz, one channel each."""
+LISTEN_FORMAT_PCM: ListenFormat.ValueType  # 2
+"""16-bit samples, little-endian, 16 kHz, one channel each, 20 ms in a chunk."""
+LISTEN_FORMAT_PAYLOAD: ListenFormat.ValueType  # 3
+"""RTP payloads as they were received, each track for itself; what they are the track says."""
+Global___ListenFormat: _TypeAlias = ListenFormat  # noqa: Y015
+
+class _ListenEventKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ListenEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ListenEventKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LISTEN_EVENT_KIND_UNSPECIFIED: _ListenEventKind.ValueType  # 0
+    """Not said."""
+    LISTEN_EVENT_KIND_PAUSED: _ListenEventKind.ValueType  # 1
+    """The recording is paused: nothing is heard until it is resumed."""
+    LISTEN_EVENT_KIND_RESUMED: _ListenEventKind.ValueType  # 2
+    """The pause is over."""
+    LISTEN_EVENT_KIND_HELD: _ListenEventKind.ValueType  # 3
+    """A track is on hold."""
+    LISTEN_EVENT_KIND_UNHELD: _ListenEventKind.ValueType  # 4
+    """A hold is over."""
+    LISTEN_EVENT_KIND_ENDED: _ListenEventKind.ValueType  # 5
+    """The recording has ended. Nothing comes after it, but another header where the call goes on in another recording."""
+    LISTEN_EVENT_KIND_LOST: _ListenEventKind.ValueType  # 6
+    """Sound was lost on the way to this listener, who did not take it as fast as it came; `lost` says how much. The recording
+    has all of it.
+    """
+
+class ListenEventKind(_ListenEventKind, metaclass=_ListenEventKindEnumTypeWrapper):
+    """What happens to a call while somebody listens."""
+
+LISTEN_EVENT_KIND_UNSPECIFIED: ListenEventKind.ValueType  # 0
+"""Not said."""
+LISTEN_EVENT_KIND_PAUSED: ListenEventKind.ValueType  # 1
+"""The recording is paused: nothing is heard until it is resumed."""
+LISTEN_EVENT_KIND_RESUMED: ListenEventKind.ValueType  # 2
+"""The pause is over."""
+LISTEN_EVENT_KIND_HELD: ListenEventKind.ValueType  # 3
+"""A track is on hold."""
+LISTEN_EVENT_KIND_UNHELD: ListenEventKind.ValueType  # 4
+"""A hold is over."""
+LISTEN_EVENT_KIND_ENDED: ListenEventKind.ValueType  # 5
+"""The recording has ended. Nothing comes after it, but another header where the call goes on in another recording."""
+LISTEN_EVENT_KIND_LOST: ListenEventKind.ValueType  # 6
+"""Sound was lost on the way to this listener, who did not take it as fast as it came; `lost` says how much. The recording
+has all of it.
+"""
+Global___ListenEventKind: _TypeAlias = ListenEventKind  # noqa: Y015
 
 class _CallState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -85,6 +158,7 @@ class Call(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     SILENT_TRACKS_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    LISTENERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/calls/{call}."""
     line: _builtins.str
@@ -95,6 +169,8 @@ class Call(_message.Message):
     """Who paused, or why the call is not recorded."""
     source: _builtins.str
     """How the call reached the box: siprec, inline or webrtc."""
+    listeners: _builtins.int
+    """How many listen to it now. An agent is told where the line says so."""
     @_builtins.property
     def recordings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The recordings of this call so far, oldest first: tenants/{tenant}/recordings/{recording}. More than one only
@@ -130,10 +206,11 @@ class Call(_message.Message):
         detail: _builtins.str = ...,
         silent_tracks: _abc.Iterable[_builtins.int] | None = ...,
         source: _builtins.str = ...,
+        listeners: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time", "state_time", b"state_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "line", b"line", "name", b"name", "parties", b"parties", "recordings", b"recordings", "silent_tracks", b"silent_tracks", "source", b"source", "start_time", b"start_time", "state", b"state", "state_time", b"state_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "line", b"line", "listeners", b"listeners", "name", b"name", "parties", b"parties", "recordings", b"recordings", "silent_tracks", b"silent_tracks", "source", b"source", "start_time", b"start_time", "state", b"state", "state_time", b"state_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -482,3 +559,275 @@ class StopCallResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StopCallResponse: _TypeAlias = StopCallResponse  # noqa: Y015
+
+@_typing.final
+class ListenCallRequest(_message.Message):
+    """Listens to a call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    OVERRIDE_REASON_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    MIXED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """tenants/{tenant}/calls/{call}; the tenant may be "-"."""
+    purpose: _builtins.str
+    """What for: id of a purpose of the tenant, such as training."""
+    override_reason: _builtins.str
+    """Where callers were not told of this purpose: why it is all the same, 10 to 200 characters. For records officers."""
+    format: Global___ListenFormat.ValueType
+    """How sound is sent."""
+    mixed: _builtins.bool
+    """All parties in one, as track -1, instead of a stream for each. Not with PAYLOAD."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        purpose: _builtins.str = ...,
+        override_reason: _builtins.str = ...,
+        format: Global___ListenFormat.ValueType = ...,
+        mixed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "mixed", b"mixed", "name", b"name", "override_reason", b"override_reason", "purpose", b"purpose"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListenCallRequest: _TypeAlias = ListenCallRequest  # noqa: Y015
+
+@_typing.final
+class ListenCallResponse(_message.Message):
+    """A header, then sound and what happens."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def header(self) -> Global___ListenHeader:
+        """What is heard from here on."""
+
+    @_builtins.property
+    def chunk(self) -> Global___ListenChunk:
+        """Some sound."""
+
+    @_builtins.property
+    def event(self) -> Global___ListenEvent:
+        """Something that happened."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___ListenHeader | None = ...,
+        chunk: Global___ListenChunk | None = ...,
+        event: Global___ListenEvent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "content", b"content", "event", b"event", "header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "content", b"content", "event", b"event", "header", b"header"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["header", "chunk", "event"]  # noqa: Y015
+    _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
+
+Global___ListenCallResponse: _TypeAlias = ListenCallResponse  # noqa: Y015
+
+@_typing.final
+class ListenHeader(_message.Message):
+    """What is heard. Comes first, and again when tracks are added or the call goes on in another recording."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDING_FIELD_NUMBER: _builtins.int
+    TRACKS_FIELD_NUMBER: _builtins.int
+    SAMPLE_RATE_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    PURPOSE_SOURCE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    recording: _builtins.str
+    """tenants/{tenant}/recordings/{recording}: on its timeline it stands that somebody listens."""
+    sample_rate: _builtins.int
+    """Samples a second; 0 with PAYLOAD."""
+    paused: _builtins.bool
+    """Nothing is heard now: the recording is paused."""
+    purpose_source: _recordings_pb2.PurposeSource.ValueType
+    """How callers were told of the purpose."""
+    @_builtins.property
+    def tracks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListenTrack]:
+        """The tracks."""
+
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """The box's time."""
+
+    def __init__(
+        self,
+        *,
+        recording: _builtins.str = ...,
+        tracks: _abc.Iterable[Global___ListenTrack] | None = ...,
+        sample_rate: _builtins.int = ...,
+        paused: _builtins.bool = ...,
+        purpose_source: _recordings_pb2.PurposeSource.ValueType = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["paused", b"paused", "purpose_source", b"purpose_source", "recording", b"recording", "sample_rate", b"sample_rate", "time", b"time", "tracks", b"tracks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListenHeader: _TypeAlias = ListenHeader  # noqa: Y015
+
+@_typing.final
+class ListenTrack(_message.Message):
+    """One direction of media from one participant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRACK_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    PAYLOAD_TYPES_FIELD_NUMBER: _builtins.int
+    track: _builtins.int
+    """Its number in the recording, from 0."""
+    role: _party_pb2.PartyRole.ValueType
+    """Which side: the caller is played left, the agent and the box right."""
+    @_builtins.property
+    def payload_types(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListenPayloadType]:
+        """With PAYLOAD: what its payload types stand for."""
+
+    def __init__(
+        self,
+        *,
+        track: _builtins.int = ...,
+        role: _party_pb2.PartyRole.ValueType = ...,
+        payload_types: _abc.Iterable[Global___ListenPayloadType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payload_types", b"payload_types", "role", b"role", "track", b"track"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListenTrack: _TypeAlias = ListenTrack  # noqa: Y015
+
+@_typing.final
+class ListenPayloadType(_message.Message):
+    """What an RTP payload type stands for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
+    CLOCK_RATE_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    FMTP_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """0 to 127."""
+    encoding: _builtins.str
+    """Encoding name: PCMU, OPUS."""
+    clock_rate: _builtins.int
+    """RTP clock rate in Hz."""
+    channels: _builtins.int
+    """Channels."""
+    fmtp: _builtins.str
+    """Parameters, as the sender stated them."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        encoding: _builtins.str = ...,
+        clock_rate: _builtins.int = ...,
+        channels: _builtins.int = ...,
+        fmtp: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "clock_rate", b"clock_rate", "encoding", b"encoding", "fmtp", b"fmtp", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListenPayloadType: _TypeAlias = ListenPayloadType  # noqa: Y015
+
+@_typing.final
+class ListenChunk(_message.Message):
+    """Some sound of one track."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRACK_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    CAPTURE_TIME_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    PAYLOAD_TYPE_FIELD_NUMBER: _builtins.int
+    RTP_TIMESTAMP_FIELD_NUMBER: _builtins.int
+    track: _builtins.int
+    """Number of the track; -1: all of them, mixed."""
+    sequence: _builtins.int
+    """Counts the chunks of this track, from 0; with PAYLOAD the RTP sequence number. What is missing was lost."""
+    data: _builtins.bytes
+    """The sound."""
+    payload_type: _builtins.int
+    """With PAYLOAD: the payload type."""
+    rtp_timestamp: _builtins.int
+    """With PAYLOAD: the RTP timestamp."""
+    @_builtins.property
+    def capture_time(self) -> _timestamp_pb2.Timestamp:
+        """When the box received what begins this chunk."""
+
+    def __init__(
+        self,
+        *,
+        track: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+        capture_time: _timestamp_pb2.Timestamp | None = ...,
+        data: _builtins.bytes = ...,
+        payload_type: _builtins.int = ...,
+        rtp_timestamp: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capture_time", b"capture_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture_time", b"capture_time", "data", b"data", "payload_type", b"payload_type", "rtp_timestamp", b"rtp_timestamp", "sequence", b"sequence", "track", b"track"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListenChunk: _TypeAlias = ListenChunk  # noqa: Y015
+
+@_typing.final
+class ListenEvent(_message.Message):
+    """Something that happened."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    TRACK_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    kind: Global___ListenEventKind.ValueType
+    """What."""
+    track: _builtins.int
+    """The track it concerns; -1: all."""
+    lost: _builtins.int
+    """With LOST: chunks that were lost since the last time."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___ListenEventKind.ValueType = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        track: _builtins.int = ...,
+        lost: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "lost", b"lost", "time", b"time", "track", b"track"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListenEvent: _TypeAlias = ListenEvent  # noqa: Y015

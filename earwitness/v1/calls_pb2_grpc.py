@@ -67,6 +67,11 @@ class CallsServiceStub:
                 request_serializer=earwitness_dot_v1_dot_calls__pb2.StopCallRequest.SerializeToString,
                 response_deserializer=earwitness_dot_v1_dot_calls__pb2.StopCallResponse.FromString,
                 _registered_method=True)
+        self.ListenCall = channel.unary_stream(
+                '/earwitness.v1.CallsService/ListenCall',
+                request_serializer=earwitness_dot_v1_dot_calls__pb2.ListenCallRequest.SerializeToString,
+                response_deserializer=earwitness_dot_v1_dot_calls__pb2.ListenCallResponse.FromString,
+                _registered_method=True)
 
 
 class CallsServiceServicer:
@@ -118,6 +123,16 @@ class CallsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListenCall(self, request, context):
+        """Listens to a call while it is recorded: what is said, as it is said, less than 300 ms behind. The line has to allow it
+        (PERMISSION_DENIED, reason LISTENING_NOT_ALLOWED), and the purpose has to be one that callers were told of, as for
+        reading a recording. It is written on the recording's timeline, in the audit log, and among the reads, before the first
+        sound. While the recording is paused nothing is heard. It ends with the call (OK), or when it may go on no longer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CallsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -150,6 +165,11 @@ def add_CallsServiceServicer_to_server(servicer, server):
                     servicer.StopCall,
                     request_deserializer=earwitness_dot_v1_dot_calls__pb2.StopCallRequest.FromString,
                     response_serializer=earwitness_dot_v1_dot_calls__pb2.StopCallResponse.SerializeToString,
+            ),
+            'ListenCall': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListenCall,
+                    request_deserializer=earwitness_dot_v1_dot_calls__pb2.ListenCallRequest.FromString,
+                    response_serializer=earwitness_dot_v1_dot_calls__pb2.ListenCallResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -317,6 +337,33 @@ class CallsService:
             '/earwitness.v1.CallsService/StopCall',
             earwitness_dot_v1_dot_calls__pb2.StopCallRequest.SerializeToString,
             earwitness_dot_v1_dot_calls__pb2.StopCallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListenCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/earwitness.v1.CallsService/ListenCall',
+            earwitness_dot_v1_dot_calls__pb2.ListenCallRequest.SerializeToString,
+            earwitness_dot_v1_dot_calls__pb2.ListenCallResponse.FromString,
             options,
             channel_credentials,
             insecure,

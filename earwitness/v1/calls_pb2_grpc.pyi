@@ -50,6 +50,12 @@ class CallsServiceStub:
     """Ends a pause. Resuming what is not paused is success."""
     StopCall: _grpc.UnaryUnaryMultiCallable[_calls_pb2.StopCallRequest, _calls_pb2.StopCallResponse]
     """Ends the recording of a call; the call itself goes on. Final for this call."""
+    ListenCall: _grpc.UnaryStreamMultiCallable[_calls_pb2.ListenCallRequest, _calls_pb2.ListenCallResponse]
+    """Listens to a call while it is recorded: what is said, as it is said, less than 300 ms behind. The line has to allow it
+    (PERMISSION_DENIED, reason LISTENING_NOT_ALLOWED), and the purpose has to be one that callers were told of, as for
+    reading a recording. It is written on the recording's timeline, in the audit log, and among the reads, before the first
+    sound. While the recording is paused nothing is heard. It ends with the call (OK), or when it may go on no longer.
+    """
 
 @_typing.type_check_only
 class CallsServiceAsyncStub(CallsServiceStub):
@@ -73,6 +79,12 @@ class CallsServiceAsyncStub(CallsServiceStub):
     """Ends a pause. Resuming what is not paused is success."""
     StopCall: _aio.UnaryUnaryMultiCallable[_calls_pb2.StopCallRequest, _calls_pb2.StopCallResponse]  # type: ignore[assignment]
     """Ends the recording of a call; the call itself goes on. Final for this call."""
+    ListenCall: _aio.UnaryStreamMultiCallable[_calls_pb2.ListenCallRequest, _calls_pb2.ListenCallResponse]  # type: ignore[assignment]
+    """Listens to a call while it is recorded: what is said, as it is said, less than 300 ms behind. The line has to allow it
+    (PERMISSION_DENIED, reason LISTENING_NOT_ALLOWED), and the purpose has to be one that callers were told of, as for
+    reading a recording. It is written on the recording's timeline, in the audit log, and among the reads, before the first
+    sound. While the recording is paused nothing is heard. It ends with the call (OK), or when it may go on no longer.
+    """
 
 class CallsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Live calls: what is being recorded now. What is over is found among the recordings.
@@ -129,5 +141,17 @@ class CallsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_calls_pb2.StopCallResponse, _abc.Awaitable[_calls_pb2.StopCallResponse]]:
         """Ends the recording of a call; the call itself goes on. Final for this call."""
+
+    @_abc_1.abstractmethod
+    def ListenCall(
+        self,
+        request: _calls_pb2.ListenCallRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_calls_pb2.ListenCallResponse], _abc.AsyncIterator[_calls_pb2.ListenCallResponse]]:
+        """Listens to a call while it is recorded: what is said, as it is said, less than 300 ms behind. The line has to allow it
+        (PERMISSION_DENIED, reason LISTENING_NOT_ALLOWED), and the purpose has to be one that callers were told of, as for
+        reading a recording. It is written on the recording's timeline, in the audit log, and among the reads, before the first
+        sound. While the recording is paused nothing is heard. It ends with the call (OK), or when it may go on no longer.
+        """
 
 def add_CallsServiceServicer_to_server(servicer: CallsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

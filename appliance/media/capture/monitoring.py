@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import grpc
 
-from appliance.media.capture.monitors import Happened, Monitor, Taken
+from appliance.media.capture.monitor import Happened, Monitor, Taken
 from appliance.media.capture.recorder import Recorder
 from appliance.media.capture.waiting import Loop, awaited
 from earwitness.internal.v1 import capture_pb2 as pb

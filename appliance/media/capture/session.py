@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from appliance.media.capture.kept import BoxVoice, Kept, pack
-from appliance.media.capture.monitors import Happened, Monitor, copy_kept
+from appliance.media.capture.monitor import Happened, Monitor, copy_kept
 from appliance.media.capture.outbox import Outbox
 from appliance.media.capture.track import Track
 from appliance.media.rtp.ports import PortPair
@@ -193,7 +193,7 @@ class Session(MediaSession):
     def keep(self, track: int, packet: Kept) -> None:
         """A packet of the box's own making, or one that was held back: it goes into the next frame."""
         self._kept.append((track, packet))
-        copy_kept(self, track, packet)
+        copy_kept(self.monitors, track, packet, self.wall_time(packet.arrival_ns))
         if len(self._kept) >= MAX_KEPT:
             self.flush_kept()
 

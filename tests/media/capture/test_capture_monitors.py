@@ -8,17 +8,16 @@ import pytest
 from capture_kit import EVENT, Box, rtp, tone
 
 from appliance.media.capture.commands import SessionNotFoundError, Update
-from appliance.media.capture.monitors import (
+from appliance.media.capture.monitor import (
     MAX_EVENTS,
-    MAX_OF_SESSION,
     MAX_WAITING,
     Happened,
     Heard,
     ListenerError,
     ListenerTooSlowError,
     Monitor,
-    TooManyListenersError,
 )
+from appliance.media.capture.monitors import MAX_OF_SESSION, TooManyListenersError
 from appliance.media.capture.session import RelayOnlyError, TrackRequest
 from appliance.model import MarkKind
 
