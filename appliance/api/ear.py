@@ -121,6 +121,7 @@ class Ear:
         loop = asyncio.get_running_loop()
         next_s = loop.time()
         while True:
+            self._post.changed.check()  # the box's API stops: streams end at once
             if self.error is not None:
                 raise self.error
             over, inbox, self._inbox = self._over, self._inbox, []

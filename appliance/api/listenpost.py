@@ -51,7 +51,7 @@ class ListenPost:
         self._stubs: list[capture_pb2_grpc.CaptureServiceAsyncStub] = [
             capture_pb2_grpc.CaptureServiceStub(channel) for channel in self._channels
         ]
-        self._changed = changed
+        self.changed = changed
         self._all: Counter[str] = Counter()
         self._shown: Counter[str] = Counter()
         self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="listening")
@@ -69,7 +69,7 @@ class ListenPost:
         counters = (self._all, self._shown) if shown else (self._all,)
         for counter in counters:
             counter[call_id] += 1
-        self._changed.notify()
+        self.changed.notify()
         try:
             yield
         finally:
@@ -77,7 +77,7 @@ class ListenPost:
                 counter[call_id] -= 1
                 if not counter[call_id]:
                     del counter[call_id]
-            self._changed.notify()
+            self.changed.notify()
 
     async def find(self, recording_ids: Sequence[str]) -> Found | None:
         """The newest of these recordings that is being made; None: none is. CaptureUnavailableError."""
@@ -104,7 +104,9 @@ class ListenPost:
         except grpc.RpcError as error:
             raise _capture_error(error) from error
 
-    async def monitor(self, worker: int, request: pb.MonitorRequest) -> AsyncGenerator[pb.MonitorResponse, None]:
+    async def monitor(
+        self, worker: int, request: pb.MonitorRequest
+    ) -> AsyncGenerator[pb.MonitorResponse, None]:
         """What is recorded, as it comes. Errors as `session`; who ends early ends it in capture."""
         stream = self._stubs[worker].Monitor(request)
         try:

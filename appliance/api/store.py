@@ -45,11 +45,15 @@ class Signal:
         self._closed = True
         self.notify()
 
+    def check(self) -> None:
+        """ShuttingDownError where it is closed."""
+        if self._closed:
+            raise ShuttingDownError("the box's API is about to stop")
+
     async def wait(self, seen: int, timeout_s: float) -> bool:
         """Wait until the number is other than `seen`; False where that took too long. ShuttingDownError."""
         woken = await self._wait(seen, timeout_s)
-        if self._closed:
-            raise ShuttingDownError("the box's API is about to stop")
+        self.check()
         return woken
 
     async def _wait(self, seen: int, timeout_s: float) -> bool:

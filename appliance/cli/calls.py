@@ -9,10 +9,12 @@ import typer
 from appliance.cli import callview, output
 from appliance.cli.connection import bare, resource, tenant_parent
 from appliance.cli.context import CALL_TIMEOUT_S, JsonOption, TenantOption, box
+from appliance.cli.listen import listen
 from earwitness import pages
 from earwitness.v1 import calls_pb2
 
-app = typer.Typer(help="Live calls: list, watch, pause, resume, stop.", no_args_is_help=True)
+app = typer.Typer(help="Live calls: list, watch, listen, pause, resume, stop.", no_args_is_help=True)
+app.command()(listen)
 
 NameArgument = Annotated[str, typer.Argument(help="Name or id of the call.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept as a mark on the timeline.")]
