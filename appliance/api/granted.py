@@ -26,7 +26,7 @@ from appliance.api.scope import caller
 from appliance.api.store import Store
 from appliance.audit.errors import AuditUnavailableError
 from appliance.audit.trail import Trail
-from appliance.catalog import events
+from appliance.catalog import alarms, events
 from appliance.catalog import grants as rows
 from appliance.catalog.errors import CatalogueUnavailableError, RecordingNotFoundError
 from appliance.catalog.events import Event, EventType
@@ -47,7 +47,19 @@ GRANTS: Final = (
     EventType.GRANT_REVOKED,
     EventType.GRANT_EXPIRED,
 )
-_OF_THE_BOX: Final = (EventType.CONDITION_RAISED, EventType.CONDITION_CLEARED)
+_OF_THE_BOX: Final = (
+    EventType.CONDITION_RAISED,
+    EventType.CONDITION_CLEARED,
+    EventType.ALARM_RAISED,
+    EventType.ALARM_ACKNOWLEDGED,
+    EventType.ALARM_CLEARED,
+)
+_ANSWERED: Final = (
+    EventType.GRANT_APPROVED,
+    EventType.GRANT_DENIED,
+    EventType.GRANT_REVOKED,
+    EventType.GRANT_EXPIRED,
+)
 
 
 def boot_ns() -> int:
@@ -139,7 +151,7 @@ class Granted:
         own, covered = await self._store.read(work)
         return [
             one
-            if one.type in _OF_THE_BOX or one.subject in (own if one.type in GRANTS else covered)
+            if _of_the_box(one) or one.subject in (own if one.type in GRANTS else covered)
             else replace(one, subject="", line_id="", state="", message="")
             for one in found
         ]
@@ -314,6 +326,12 @@ def tell(
         connection,
         Event(kind, at_ns, grant.grant_id, tenant_id=grant.tenant_id, state=word, message=message),
     )
+    if kind in _ANSWERED:
+        alarms.clear_alarm(connection, "GrantRequested", grant.grant_id, at_ns)
+
+
+def _of_the_box(event: Event) -> bool:
+    return event.type in _OF_THE_BOX and not event.tenant_id
 
 
 def _is_due(grant: Grant, now_ns: int) -> bool:

@@ -16,6 +16,7 @@ from appliance.api.grantapproval import Approval, check_etag, unmade
 from appliance.api.granted import Granted, by_grant_alone, is_own, tell
 from appliance.api.parts import Note, Parts, check_text, page_size, query_of
 from appliance.api.scope import caller
+from appliance.catalog import alarms
 from appliance.catalog import grants as rows
 from appliance.catalog.errors import PageTokenError
 from appliance.catalog.events import EventType
@@ -47,6 +48,7 @@ class Grants(Approval, grants_pb2_grpc.GrantsServiceServicer):
                     return
                 rows.insert(connection, grant)
                 tell(connection, EventType.GRANT_REQUESTED, grant, grant.request_ns)
+                alarms.raise_alarm(connection, "GrantRequested", grant.grant_id, tenant_id, grant.request_ns)
                 note(connection, grant.grant_id)
 
             await self._do(work, request.validate_only)

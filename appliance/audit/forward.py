@@ -141,7 +141,7 @@ class Forwarder:
                     self._serve(connection)
             except (OSError, EntryDamagedError) as error:
                 if not self._stop.is_set():
-                    self._fail(_reason(error))
+                    self._fail(failure_word(error))
             finally:
                 self._live = None
             if self._cursor > before:
@@ -196,7 +196,7 @@ class Forwarder:
     def _settle(self, connection: ssl.SSLSocket, sent: deque[tuple[int, int, int, float]]) -> int:
         """Move the cursor over what was acknowledged long enough ago; gives how many bytes that was."""
         now_s = time.monotonic()
-        if sent and sent[-1][3] == float("inf") and _unacknowledged(connection) == 0:
+        if sent and sent[-1][3] == float("inf") and unacknowledged(connection) == 0:
             for place, (index, checkpoint, size, at_s) in enumerate(sent):
                 sent[place] = (index, checkpoint, size, min(at_s, now_s))
         settled = 0
@@ -205,14 +205,14 @@ class Forwarder:
             *reached, size, _ = sent.popleft()
             settled += size
         if reached is not None:
-            _check_alive(connection)  # before the cursor moves: what a dead connection took is sent again
+            check_alive(connection)  # before the cursor moves: what a dead connection took is sent again
             self._delivered_ns = self._clock_ns()
             self._cursor, self._noted_checkpoint = reached
             self._write_cursor()
         return settled
 
     def _pause(self, connection: ssl.SSLSocket, index: int, unsettled: bool) -> None:
-        _check_alive(connection)
+        check_alive(connection)
         wait_s = min(0.2, self._settle_s / 2) if unsettled else 1.0
         with self._log.grown:
             if self._log.size <= index and not self._stop.is_set():
@@ -240,13 +240,13 @@ class Forwarder:
             self._status.clear_condition(BEHIND)
 
 
-def _unacknowledged(connection: ssl.SSLSocket) -> int:
+def unacknowledged(connection: ssl.SSLSocket) -> int:
     """Bytes that the peer's system has not acknowledged (tcp(7), SIOCOUTQ)."""
     raw = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0" * 4)
     return int(struct.unpack("i", raw)[0])
 
 
-def _check_alive(connection: ssl.SSLSocket) -> None:
+def check_alive(connection: ssl.SSLSocket) -> None:
     """OSError where the peer has closed. It has nothing to say; what it says is not looked at."""
     connection.settimeout(0.0)
     try:
@@ -257,7 +257,8 @@ def _check_alive(connection: ssl.SSLSocket) -> None:
         connection.settimeout(SEND_S)
 
 
-def _reason(error: Exception) -> str:
+def failure_word(error: BaseException) -> str:
+    """Why a connection failed, as a stable word."""
     match error:
         case EntryDamagedError():
             return "entry-damaged"

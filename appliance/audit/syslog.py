@@ -40,20 +40,31 @@ def entry(line: bytes, index: int, host: str) -> bytes:
         "subject": found.subject,
         "outcome": found.outcome,
     }
-    return _framed(severity, found.time_ns, host, found.what, data, line)
+    return framed(severity, found.time_ns, host, found.what, data, line)
 
 
 def checkpoint(signed: Signed, host: str) -> bytes:
     """The framed message of a checkpoint; MSG is its line in checkpoints.jsonl."""
     data = {"size": str(signed.checkpoint.size), "origin": signed.checkpoint.origin}
-    return _framed(INFORMATIONAL, signed.time_ns, host, "checkpoint", data, signed.line().rstrip(b"\n"))
+    return framed(INFORMATIONAL, signed.time_ns, host, "checkpoint", data, signed.line().rstrip(b"\n"))
 
 
-def _framed(severity: int, time_ns: int, host: str, kind: str, data: dict[str, str], message: bytes) -> bytes:
+def framed(
+    severity: int,
+    time_ns: int,
+    host: str,
+    kind: str,
+    data: dict[str, str],
+    message: bytes,
+    *,
+    facility: int = FACILITY,
+    sd_id: str = SD_ID,
+) -> bytes:
+    """A message of RFC 5424 in the frame of RFC 5425. `kind`: its MSGID; `data`: its structured data; `message`: UTF-8."""
     moment = datetime.fromtimestamp(time_ns / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     kind = _NAME.sub("", kind)[:32] or "-"
     said = "".join(f' {name}="{_value(value)}"' for name, value in data.items() if value)
-    header = f"<{FACILITY * 8 + severity}>1 {moment} {host} {APP} - {kind} [{SD_ID}{said}] "
+    header = f"<{facility * 8 + severity}>1 {moment} {host} {APP} - {kind} [{sd_id}{said}] "
     whole = header.encode() + message
     return b"%d %s" % (len(whole), whole)
 

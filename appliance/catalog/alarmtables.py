@@ -23,10 +23,10 @@ alarms = sa.Table(
     sa.Column("seen_ns", sa.BigInteger, nullable=False),  # when it was last raised
     sa.Column("count", sa.BigInteger, nullable=False),  # how often it was raised
     sa.Column("ack_ns", sa.BigInteger),
-    sa.Column("ack_by", sa.String(64), nullable=False),
+    sa.Column("ack_by", sa.String(100), nullable=False),
     sa.Column("ack_note", sa.String(500), nullable=False),
     sa.Column("clear_ns", sa.BigInteger),
-    sa.Column("clear_by", sa.String(64), nullable=False),  # empty: its cause is gone
+    sa.Column("clear_by", sa.String(100), nullable=False),  # empty: its cause is gone
     sa.Column(
         "stands", sa.Boolean, nullable=False
     ),  # the cause, as far as is known, whoever cleared the alarm
@@ -34,6 +34,7 @@ alarms = sa.Table(
     sa.Index("ix_alarms_raise_ns", "raise_ns", "id"),
     sa.Index("ix_alarms_tenant_id_raise_ns", "tenant_id", "raise_ns", "id"),
     sa.Index("ix_alarms_clear_ns", "clear_ns"),
+    sa.Index("ix_alarms_stands", "stands"),
 )
 
 alarm_channels = sa.Table(

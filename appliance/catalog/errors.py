@@ -233,3 +233,51 @@ class ExitPackNotFoundError(NotFoundError):
     """There is no such exit pack, or it is another tenant's."""
 
     reason = "EXIT_PACK_NOT_FOUND"
+
+
+class AlarmNotFoundError(NotFoundError):
+    """There is no such alarm, or it is another tenant's."""
+
+    reason = "ALARM_NOT_FOUND"
+
+
+class AlarmClearedError(PreconditionError):
+    """The alarm is over: there is nothing to look after."""
+
+    reason = "ALARM_CLEARED"
+
+
+class AlarmClearsItselfError(PreconditionError):
+    """The alarm clears by itself when its cause is gone, and not by hand."""
+
+    reason = "ALARM_CLEARS_ITSELF"
+
+
+class AlarmChannelNotFoundError(NotFoundError):
+    """There is no such channel for alarms, or it is another tenant's."""
+
+    reason = "ALARM_CHANNEL_NOT_FOUND"
+
+
+class AlarmChannelLimitError(ExhaustedError):
+    """There are as many channels for alarms as may be; `data['limit']`."""
+
+    reason = "ALARM_CHANNEL_LIMIT"
+
+
+class CallRecordSourceNotFoundError(NotFoundError):
+    """There is no such source of call records, or it is another tenant's."""
+
+    reason = "CALL_RECORD_SOURCE_NOT_FOUND"
+
+
+class CallRecordSourceLimitError(ExhaustedError):
+    """The tenant has as many sources of call records as it may have; `data['limit']`."""
+
+    reason = "CALL_RECORD_SOURCE_LIMIT"
+
+
+class CompletenessDayNotFoundError(NotFoundError):
+    """Of that day no call records came, and no report was made."""
+
+    reason = "COMPLETENESS_DAY_NOT_FOUND"

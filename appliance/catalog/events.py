@@ -39,6 +39,15 @@ class EventType(enum.StrEnum):
     GRANT_REVOKED = "grant-revoked"
     GRANT_EXPIRED = "grant-expired"
     CERTIFICATE_EXPIRING = "certificate-expiring"
+    ALARM_RAISED = "alarm-raised"
+    ALARM_ACKNOWLEDGED = "alarm-acknowledged"
+    ALARM_CLEARED = "alarm-cleared"
+    CLOSING_BEGUN = "closing-begun"
+    CLOSING_CANCELLED = "closing-cancelled"
+    SERVICE_CLOSED = "service-closed"
+    SERVICE_EMPTY = "service-empty"
+    SERVICE_REOPENED = "service-reopened"
+    EXIT_PACK_MADE = "exit-pack-made"
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,10 @@ def upgrade() -> None:
         sa.Column("seen_ns", sa.BigInteger(), nullable=False),
         sa.Column("count", sa.BigInteger(), nullable=False),
         sa.Column("ack_ns", sa.BigInteger(), nullable=True),
-        sa.Column("ack_by", sa.String(length=64), nullable=False),
+        sa.Column("ack_by", sa.String(length=100), nullable=False),
         sa.Column("ack_note", sa.String(length=500), nullable=False),
         sa.Column("clear_ns", sa.BigInteger(), nullable=True),
-        sa.Column("clear_by", sa.String(length=64), nullable=False),
+        sa.Column("clear_by", sa.String(length=100), nullable=False),
         sa.Column("stands", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_alarms")),
     )
@@ -40,6 +40,7 @@ def upgrade() -> None:
         batch_op.create_index("ix_alarms_raise_ns", ["raise_ns", "id"], unique=False)
         batch_op.create_index("ix_alarms_tenant_id_raise_ns", ["tenant_id", "raise_ns", "id"], unique=False)
         batch_op.create_index("ix_alarms_clear_ns", ["clear_ns"], unique=False)
+        batch_op.create_index("ix_alarms_stands", ["stands"], unique=False)
     op.create_table(
         "alarm_channels",
         sa.Column("id", sa.String(length=26), nullable=False),

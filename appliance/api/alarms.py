@@ -1,0 +1,148 @@
+"""AlarmsService: what somebody has to know and act on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from appliance.alarms.alarm import Alarm
+from appliance.alarms.kinds import KINDS
+from appliance.api import alarmconvert, names
+from appliance.api.alarmchannels import Channels
+from appliance.api.parts import Note, check_text, page_size, query_of
+from appliance.api.scope import caller
+from appliance.catalog import alarmlist
+from appliance.catalog import alarms as rows
+from appliance.catalog.alarmlist import Counts
+from appliance.catalog.errors import PageTokenError
+from earwitness.v1 import alarms_pb2 as pb
+
+MAX_NOTE: Final = 500
+
+
+class Alarms(Channels):
+    """See alarms.proto."""
+
+    async def ListAlarms(self, request: pb.ListAlarmsRequest, context: Any) -> pb.ListAlarmsResponse:
+        tenant_id = names.parent(request.parent)
+        where = alarmlist.clause(request.filter)
+        size = page_size(request.page_size)
+        query, now_s = query_of("ListAlarms", request), self._parts.clock_ns() / 1e9
+        after: tuple[int, str] | None = None
+        if request.page_token:
+            after = alarmconvert.position(self._parts.tokens.read_page(request.page_token, query, now_s))
+        found = await self._parts.store.read(
+            lambda connection: alarmlist.some(connection, tenant_id, where, size + 1, after)
+        )
+        answer = pb.ListAlarmsResponse(alarms=[alarmconvert.alarm(one) for one in found[:size]])
+        if len(found) > size:
+            last = found[size - 1]
+            answer.next_page_token = self._parts.tokens.page(query, [last.raise_ns, last.id], now_s)
+        return answer
+
+    async def GetAlarm(self, request: pb.GetAlarmRequest, context: Any) -> pb.GetAlarmResponse:
+        return pb.GetAlarmResponse(alarm=await self._alarm(request.name))
+
+    async def CountAlarms(self, request: pb.CountAlarmsRequest, context: Any) -> pb.CountAlarmsResponse:
+        tenant_id = names.parent(request.parent)
+        of_box = not caller().tenant_id
+
+        def work(connection: sa.Connection) -> tuple[Counts, Counts]:
+            return (
+                alarmlist.of_tenants(connection, tenant_id),
+                alarmlist.of_box(connection, all_of_them=of_box),
+            )
+
+        tenant, box = await self._parts.store.read(work)
+        return pb.CountAlarmsResponse(tenant=alarmconvert.counts(tenant), box=alarmconvert.counts(box))
+
+    async def AcknowledgeAlarm(
+        self, request: pb.AcknowledgeAlarmRequest, context: Any
+    ) -> pb.AcknowledgeAlarmResponse:
+        note = check_text(request.note, "note", MAX_NOTE)
+        who, now_ns = caller().name, self._parts.clock_ns()
+        made = await self._change(
+            "AcknowledgeAlarm",
+            request,
+            rows.check_open,
+            lambda connection, alarm: rows.acknowledge(connection, alarm, who, note, now_ns),
+        )
+        return pb.AcknowledgeAlarmResponse(alarm=made)
+
+    async def UnacknowledgeAlarm(
+        self, request: pb.UnacknowledgeAlarmRequest, context: Any
+    ) -> pb.UnacknowledgeAlarmResponse:
+        now_ns = self._parts.clock_ns()
+        made = await self._change(
+            "UnacknowledgeAlarm",
+            request,
+            lambda alarm: None,
+            lambda connection, alarm: rows.unacknowledge(connection, alarm, now_ns),
+        )
+        return pb.UnacknowledgeAlarmResponse(alarm=made)
+
+    async def ClearAlarm(self, request: pb.ClearAlarmRequest, context: Any) -> pb.ClearAlarmResponse:
+        who, now_ns = caller().name, self._parts.clock_ns()
+        made = await self._change(
+            "ClearAlarm",
+            request,
+            rows.check_clearable,
+            lambda connection, alarm: rows.clear_by_hand(connection, alarm, who, now_ns),
+        )
+        return pb.ClearAlarmResponse(alarm=made)
+
+    async def ListAlarmKinds(
+        self, request: pb.ListAlarmKindsRequest, context: Any
+    ) -> pb.ListAlarmKindsResponse:
+        size = page_size(request.page_size)
+        query, now_s = query_of("ListAlarmKinds", request), self._parts.clock_ns() / 1e9
+        after = ""
+        if request.page_token:
+            match self._parts.tokens.read_page(request.page_token, query, now_s):
+                case [str(after)]:
+                    pass
+                case _:
+                    raise PageTokenError("not a page token of this query", field="page_token")
+        rest = sorted(name for name in KINDS if name > after)
+        answer = pb.ListAlarmKindsResponse(
+            alarm_kinds=[alarmconvert.alarm_kind(KINDS[name]) for name in rest[:size]]
+        )
+        if len(rest) > size:
+            answer.next_page_token = self._parts.tokens.page(query, [rest[size - 1]], now_s)
+        return answer
+
+    async def _change(
+        self,
+        method: str,
+        request: Any,
+        check: Callable[[Alarm], None],
+        change: Callable[[sa.Connection, Alarm], Alarm],
+    ) -> pb.Alarm:
+        tenant_id, alarm_id = names.alarm_or_channel(request.name, "alarms")
+
+        def look(connection: sa.Connection) -> Alarm:
+            found = rows.get(connection, tenant_id, alarm_id, request.etag)
+            check(found)
+            return found
+
+        if request.validate_only:
+            return alarmconvert.alarm(await self._parts.store.read(look))
+
+        async def act(note: Note) -> str:
+            def work(connection: sa.Connection) -> None:
+                change(connection, look(connection))
+                note(connection, alarm_id)
+
+            await self._parts.store.write(work)
+            return alarm_id
+
+        await self._parts.once(method, request, act)
+        return await self._alarm(request.name)
+
+    async def _alarm(self, name: str) -> pb.Alarm:
+        tenant_id, alarm_id = names.alarm_or_channel(name, "alarms")
+        return alarmconvert.alarm(
+            await self._parts.store.read(lambda connection: rows.get(connection, tenant_id, alarm_id))
+        )
