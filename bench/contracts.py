@@ -75,9 +75,8 @@ def fill(client: earwitness.Client) -> tuple[list[str], list[str], dict[str, lis
     def agents(tenant: int) -> None:
         for agent in range(LINES * AGENTS):
             identity = access_pb2.Identity(
-                name=f"identities/agent-{tenant}-{agent}",
+                name=f"{tenants[tenant]}/identities/agent-{agent}",
                 roles=[access_pb2.IDENTITY_ROLE_AGENT],
-                tenant=tenants[tenant],
                 agent_number=f"{tenant:03d}{agent:04d}",
             )
             asked = access_pb2.CreateIdentityRequest(identity=identity)
@@ -139,11 +138,13 @@ def calls(
             access_pb2.ListIdentitiesRequest(parent="tenants/-", page_size=PAGE)
         ),
         "get an identity": lambda rng: client.access.GetIdentity(
-            access_pb2.GetIdentityRequest(
-                name=f"identities/agent-{rng.randrange(TENANTS)}-{rng.randrange(100)}"
-            )
+            access_pb2.GetIdentityRequest(name=_somebody(rng, tenants))
         ),
     }
+
+
+def _somebody(rng: random.Random, tenants: list[str]) -> str:
+    return f"{rng.choice(tenants)}/identities/agent-{rng.randrange(LINES * AGENTS)}"
 
 
 def run() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from google.protobuf import duration_pb2
 from appliance.api import convert, names
 from appliance.api.errors import FieldInvalidError
 from appliance.api.parts import check_text
+from appliance.catalog import linerows
 from appliance.catalog.errors import PromptNotFoundError
 from appliance.catalog.tenants import line_etag
 from appliance.media.sip.errors import SipParseError
@@ -48,6 +49,11 @@ _CODE = re.compile(r"[0-9*#A-D]{1,8}")
 _TRANSPORTS: Final = ("udp", "tcp", "tls")
 _DEFAULT: Final = Line(line_id="", tenant_id="", display_name="")
 _NO_RULES: Final = InlineRules()
+# By name each time takes longer than all else of a line.
+_RIGHTS: Final = {one: pb.Rights.Value(f"RIGHTS_{one.name}") for one in Rights}
+_LISTENING: Final = {one: pb.Listening.Value(f"LISTENING_{one.name}") for one in Listening}
+_DIRECTIONS: Final = {one: convert.direction(one) for one in Direction}
+_shown: dict[str, tuple[Line, retention_pb2.EffectivePolicy | None, Collection[str], pb.Line]] = {}
 
 
 def read(asked: pb.Line, line_id: str, tenant_id: str, create_ns: int) -> Line:
@@ -78,6 +84,20 @@ def read(asked: pb.Line, line_id: str, tenant_id: str, create_ns: int) -> Line:
     )
 
 
+def shown(row: Line, effective: retention_pb2.EffectivePolicy | None, samples: Collection[str]) -> pb.Line:
+    """As `message`, made anew only where something changed: for long lists. It is not to be altered."""
+    known = _shown.get(row.line_id)
+    # Rows that did not change are the same object (`catalog.linerows`).
+    if known is not None and known[0] is row and (known[1], known[2]) == (effective, samples):
+        return known[3]
+    made = message(row, effective, samples)
+    if len(_shown) >= linerows.MOST:
+        _shown.clear()
+    if linerows.remembers(row):
+        _shown[row.line_id] = (row, effective, samples, made)
+    return made
+
+
 def message(row: Line, effective: retention_pb2.EffectivePolicy | None, samples: Collection[str]) -> pb.Line:
     """The public message.
 
@@ -91,19 +111,19 @@ def message(row: Line, effective: retention_pb2.EffectivePolicy | None, samples:
         numbers=row.numbers,
         trunks=row.trunks,
         catch_all=row.catch_all,
-        directions=map(convert.direction, row.directions),
+        directions=[_DIRECTIONS[one] for one in row.directions],
         do_not_record=row.do_not_record,
         grain=pb.Grain.Value(unit.replace("SLICE_UNIT", "GRAIN")),
         grace_days=effective.grace_days if effective is not None else None,
         create_time=convert.timestamp(row.create_ns),
         etag=line_etag(row),
         keys=pb.KeyCodes(pause=row.keys.pause, resume=row.keys.resume, end=row.keys.end),
-        rights=_right(row.rights),
-        agents=[pb.AgentRights(number=one.number, may=_right(one.may)) for one in row.agents],
+        rights=_RIGHTS[row.rights],
+        agents=[pb.AgentRights(number=one.number, may=_RIGHTS[one.may]) for one in row.agents],
         auto_resume_delay=duration_pb2.Duration(seconds=row.auto_resume_s),
         reminder_interval=duration_pb2.Duration(seconds=row.reminder_s),
         purposes=row.purposes,
-        listening=pb.Listening.Value(f"LISTENING_{row.listening.name}"),
+        listening=_LISTENING[row.listening],
     )
     if row.inline is not None:
         made.inline.CopyFrom(_rules(row.inline, row.tenant_id, samples))
@@ -126,10 +146,6 @@ def _rules(rules: InlineRules, tenant_id: str, samples: Collection[str]) -> pb.I
         made.announcement.when = pb.AnnounceWhen.Value(f"ANNOUNCE_WHEN_{announcement.when.name}")
         made.announcement.interruptible = announcement.interruptible
     return made
-
-
-def _right(value: Rights) -> pb.Rights.ValueType:
-    return pb.Rights.Value(f"RIGHTS_{value.name}")
 
 
 def _inline(asked: pb.InlineRules, tenant_id: str) -> InlineRules:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from appliance.model.routing import Line
 
 _NATIONAL = 6  # digits that a number without its prefix has at least
 _COUNTRY_CODE = 3
+_FEW = 32  # numbers of a line that are looked for in others' texts one by one
 
 
 class Claimant(NamedTuple):
@@ -29,6 +31,16 @@ class Claim:
 
     position: int
     other: Line | Claimant
+
+
+def claimants(line: Line, rows: Iterable[Sequence[Any]]) -> Iterator[Claimant]:
+    """Of rows (id, tenant's id, numbers and trunks as JSON) those that may have a number of the line's."""
+    digits = [_bin(_normal(number)).strip("+*") for number in line.numbers]
+    few = len(digits) <= _FEW
+    for line_id, tenant_id, numbers, trunks in rows:
+        # Numbers are written in ASCII, and what two that are the same have in common stands in both.
+        if not few or any(one in numbers for one in digits):
+            yield Claimant(line_id, tenant_id, json.loads(numbers), json.loads(trunks))
 
 
 def conflict(line: Line, others: Iterable[Line | Claimant]) -> Claim | None:

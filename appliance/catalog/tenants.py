@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import claims, closing, purposes, state, tables, versions
+from appliance.catalog import claims, closing, linerows, purposes, state, tables, versions
 from appliance.catalog.errors import (
     CatchAllTakenError,
     EtagMismatchError,
@@ -22,9 +23,6 @@ from appliance.model.routing import Line, RoutingTable, Tenant
 _t = tables.tenants
 _l = tables.lines
 VERSION: Final = "routing-version"
-_RULES = frozenset(
-    {"inline", "keys", "rights", "agents", "auto_resume_s", "reminder_s", "purposes", "listening"}
-)
 
 
 def add_tenant(connection: sa.Connection, tenant: Tenant, author: Author | None = None) -> None:
@@ -67,7 +65,7 @@ def add_line(connection: sa.Connection, line: Line, author: Author | None = None
 
 
 def _insert(connection: sa.Connection, line: Line, author: Author | None = None) -> None:
-    connection.execute(sa.insert(_l).values(id=line.line_id, **_columns(line)))
+    connection.execute(sa.insert(_l).values(id=line.line_id, **linerows.columns_of(line)))
     _line_changed(connection, line, author or Author(line.create_ns))
 
 
@@ -84,7 +82,7 @@ def update_line(
     `forget`: do-not-record numbers that the line does not have any more are taken out of its older versions.
     """
     check_update(connection, line, etag)
-    connection.execute(sa.update(_l).where(_l.c.id == line.line_id).values(**_columns(line)))
+    connection.execute(sa.update(_l).where(_l.c.id == line.line_id).values(**linerows.columns_of(line)))
     _line_changed(connection, line, author or Author(line.create_ns))
     if forget:
         versions.redact(connection, line.tenant_id, line.line_id, line.do_not_record)
@@ -127,12 +125,13 @@ def _check_catch_all(connection: sa.Connection, tenant_id: str) -> None:
 def _check_numbers(connection: sa.Connection, line: Line) -> None:
     if not line.numbers:
         return
-    # Read without making lines of them: there may be thousands.
-    query = sa.select(_l.c.id.label("line_id"), _l.c.tenant_id, _l.c.numbers, _l.c.trunks)
+    # Read without making lines of them, and as texts: there may be thousands, of which nearly none is looked at.
+    texts = (sa.cast(column, sa.Text) for column in (_l.c.numbers, _l.c.trunks))
+    query = sa.select(_l.c.id, _l.c.tenant_id, *texts)
     # Closed where the first conflict ends it early: a cursor that is left open keeps SQLite's connection at the state
     # that it read, also once it is back in the pool, and the next change on it fails.
     with connection.execute(query.order_by(_l.c.create_ns, _l.c.id)) as others:
-        claim = claims.conflict(line, (claims.Claimant(*row) for row in others))
+        claim = claims.conflict(line, claims.claimants(line, others))
     if claim is None:
         return
     field = f"line.numbers[{claim.position}]"
@@ -155,20 +154,20 @@ def get_tenant(connection: sa.Connection, tenant_id: str) -> Tenant:
 
 def get_line(connection: sa.Connection, line_id: str, tenant_id: str | None = None) -> Line:
     """LineNotFoundError."""
-    query = sa.select(_l).where(_l.c.id == line_id)
+    query = sa.select(*linerows.COLUMNS).where(_l.c.id == line_id)
     if tenant_id is not None:
         query = query.where(_l.c.tenant_id == tenant_id)
     row = connection.execute(query).first()
     if row is None:
         raise LineNotFoundError("no such line", line=line_id)
-    return line_of(row)
+    return linerows.line_of(row)
 
 
 def list_tenants(
     connection: sa.Connection, limit: int | None = None, after: tuple[int, str] | None = None
 ) -> list[Tenant]:
     """Oldest first, after the (create_ns, id) of the last one of the page before."""
-    return [tenant_of(row) for row in connection.execute(_page(_t, limit, after))]
+    return [tenant_of(row) for row in connection.execute(_page(_t, _t.c, limit, after))]
 
 
 def list_lines(
@@ -178,10 +177,10 @@ def list_lines(
     tenant_id: str | None = None,
 ) -> list[Line]:
     """Oldest first, after the (create_ns, id) of the last one of the page before."""
-    query = _page(_l, limit, after)
+    query = _page(_l, linerows.COLUMNS, limit, after)
     if tenant_id is not None:
         query = query.where(_l.c.tenant_id == tenant_id)
-    return [line_of(row) for row in connection.execute(query)]
+    return [linerows.line_of(row) for row in connection.execute(query)]
 
 
 def routing(connection: sa.Connection) -> RoutingTable:
@@ -250,8 +249,10 @@ def changed(connection: sa.Connection) -> None:
     state.put_int(connection, VERSION, state.get_int(connection, VERSION) + 1)
 
 
-def _page(table: sa.Table, limit: int | None, after: tuple[int, str] | None) -> sa.Select[Any]:
-    query = sa.select(table).order_by(table.c.create_ns, table.c.id).limit(limit)
+def _page(
+    table: sa.Table, columns: Iterable[Any], limit: int | None, after: tuple[int, str] | None
+) -> sa.Select[Any]:
+    query = sa.select(*columns).order_by(table.c.create_ns, table.c.id).limit(limit)
     if after is not None:
         there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
         query = query.where(sa.tuple_(table.c.create_ns, table.c.id) > there)
@@ -279,35 +280,3 @@ def _tenant_columns(tenant: Tenant) -> dict[str, Any]:
         "language": tenant.language,
         "time_zone": tenant.time_zone,
     }
-
-
-def _columns(line: Line) -> dict[str, Any]:
-    return {
-        "tenant_id": line.tenant_id,
-        "display_name": line.display_name,
-        "numbers": list(line.numbers),
-        "trunks": list(line.trunks),
-        "catch_all": line.catch_all,
-        "directions": [direction.value for direction in line.directions],
-        "do_not_record": list(line.do_not_record),
-        "create_ns": line.create_ns,
-        "rules": line.model_dump(mode="json", include=set(_RULES), exclude_defaults=True),
-    }
-
-
-def line_of(row: sa.Row[Any]) -> Line:
-    """A row of the table of lines."""
-    return Line.model_validate(
-        {
-            **{name: value for name, value in row.rules.items() if name in _RULES},
-            "line_id": row.id,
-            "tenant_id": row.tenant_id,
-            "display_name": row.display_name,
-            "numbers": row.numbers,
-            "trunks": row.trunks,
-            "catch_all": row.catch_all,
-            "directions": row.directions,
-            "do_not_record": row.do_not_record,
-            "create_ns": row.create_ns,
-        }
-    )

@@ -75,7 +75,9 @@ def test_who_is_of_another_tenant_by_now_gets_no_line_by_an_old_request_id(box):
     assert update(mover, name, how=how, display_name="y").display_name == "y"
     box.write(
         lambda connection: connection.execute(
-            sa.update(tables.identities).where(tables.identities.c.name == "mover").values(tenant_id=second)
+            sa.update(tables.identities)
+            .where(tables.identities.c.name == f"{tenant_id}/mover")
+            .values(tenant_id=second)
         )
     )
     assert refused(lambda: update(mover, name, how=how, display_name="y")).reason == "LINE_NOT_FOUND"

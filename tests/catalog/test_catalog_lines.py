@@ -340,3 +340,35 @@ def test_the_routing_table_is_written_as_it_is_read(two):
         with two.write() as connection:
             change(connection)
         same()
+
+
+def test_a_line_is_made_anew_where_its_row_changed_and_nowhere_else(two):
+    with two.write() as connection:
+        for number in ("200", "201"):
+            tenants.add_line(connection, line(numbers=(number,)))
+        first = tenants.list_lines(connection)
+        assert all(one is other for one, other in zip(first, tenants.list_lines(connection), strict=True))
+        changed = first[0].model_copy(update={"do_not_record": ("+441632960999",)})
+        tenants.update_line(connection, changed)
+        after = tenants.list_lines(connection)
+        assert after[0] == changed and after[0] is not first[0] and after[1:] == first[1:]
+        assert tenants.get_line(connection, changed.line_id) is after[0]
+
+
+def test_numbers_of_many_are_looked_for_as_those_of_few(two):
+    """Few numbers are looked for in the texts of other lines; what is found must be the same."""
+    taken = [("+441632960100", "01632960100"), ("00441632961*", "+441632961*"), ("+*", "+*")]
+    with two.write() as connection:
+        tenants.add_line(connection, line(numbers=("200",)))
+    for theirs, mine in taken:
+        with two.write() as connection:
+            one = tenants.list_lines(connection)[0]
+            tenants.update_line(connection, one.model_copy(update={"numbers": (theirs,)}))
+            for many in (0, 100):
+                spare = tuple(f"+4999{number:08d}" for number in range(many))
+                wanted = Line(
+                    line_id="z" * 26, tenant_id=one.tenant_id, display_name="z", numbers=(*spare, mine)
+                )
+                with pytest.raises(NumberTakenError) as caught:
+                    tenants.check_line(connection, wanted)
+                assert caught.value.data["field"] == f"line.numbers[{many}]"
