@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import audit, contracts, downloads, inline, keystore, rendering, search
+from bench import audit, contracts, downloads, inline, keystore, listening, rendering, search
 from bench.capture import CaptureResult, measure
 from bench.machine import describe
 
@@ -186,6 +186,20 @@ def searching(arguments: argparse.Namespace, console: Console) -> object:
     return found
 
 
+def listened(arguments: argparse.Namespace, console: Console) -> object:
+    """Listening in: from the packet to the listener."""
+    with console.status(f"a call is listened to for {listening.SECONDS:.0f} s"):
+        found = listening.run()
+    for who, label in (
+        ("heard", "a listener has it (jitter buffer 80 ms)"),
+        ("bare", "a bare receive has it"),
+    ):
+        figures = ", ".join(f"{name} {found[f'{who}_{name}_ms']:.1f} ms" for name in ("p50", "p95", "most"))
+        console.print(f"Listening in, after a packet is sent {label}: {figures}")
+    console.print(f"The tone came {found['onsets']} times and was heard {found['heard']} times.")
+    return found
+
+
 SECTIONS: dict[str, Callable[[argparse.Namespace, Console], object]] = {
     "capture": capture,
     "inline": bridged,
@@ -195,6 +209,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace, Console], object]] = {
     "audit": audited,
     "downloads": download,
     "contracts": contracted,
+    "listening": listened,
 }
 """Each prints its figures and returns what goes into the results file under its name."""
 
