@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from appliance.access import certificates, pki
-from appliance.api import convert
+from appliance.api import alarmconvert, convert
 from appliance.api.errors import FieldInvalidError, SignalingUnavailableError
 from appliance.api.parts import MAX_PAGE
 from appliance.api.processes import Seen
 from appliance.api.vaultview import VaultView
+from appliance.catalog import alarmlist
+from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.model import EarwitnessError
 from appliance.process import incidents
 from earwitness.internal.v1 import vault_pb2
@@ -84,6 +86,11 @@ class Box(VaultView, box_pb2_grpc.BoxServiceServicer):
             answer.capture_counters[name] = value
         if vault is not None:
             answer.vault.CopyFrom(_vault(vault, self.parts.follower.cursor))
+        try:
+            standing = await self.parts.store.read(alarmlist.of_everybody)
+            answer.alarms.CopyFrom(alarmconvert.counts(standing))
+        except CatalogueUnavailableError:
+            pass  # absent says so, and a condition does
         try:
             answer.live_call_count = len(self.parts.board.calls())
         except SignalingUnavailableError:

@@ -15,7 +15,7 @@ from appliance.api.errors import CallNotFoundError, SignalingUnavailableError
 from appliance.api.store import Store
 from appliance.api.vaultretention import VaultRetention
 from appliance.audit.entry import EVERY_TENANT
-from appliance.catalog import granttables, tables
+from appliance.catalog import alarmtables, granttables, subjecttables, tables
 from appliance.model import EarwitnessError, Kind
 
 _OF_TENANT = re.compile(r"tenants/([a-z2-7]{26}|-)(?:/([A-Za-z]+)/([a-z2-7]{26}))?(?:/.*)?")
@@ -24,6 +24,11 @@ _KEPT: Final = {
     "lines": tables.lines,
     "prompts": tables.prompts,
     "grants": granttables.grants,
+    "subjectRequests": subjecttables.subject_requests,
+    "subjectPacks": subjecttables.subject_packs,
+    "restrictions": subjecttables.restrictions,
+    "alarms": alarmtables.alarms,
+    "alarmChannels": alarmtables.alarm_channels,
 }
 
 

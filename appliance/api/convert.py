@@ -19,6 +19,13 @@ from earwitness.internal.v1 import retention_pb2, signaling_pb2, vault_pb2
 from earwitness.v1 import calls_pb2, events_pb2, party_pb2, recordings_pb2, tenants_pb2
 
 _OF_CALLS = (EventType.CALL_STARTED, EventType.CALL_CHANGED, EventType.CALL_ENDED, EventType.CALL_ACTION)
+_OF_SERVICES = (
+    EventType.CLOSING_BEGUN,
+    EventType.CLOSING_CANCELLED,
+    EventType.SERVICE_CLOSED,
+    EventType.SERVICE_EMPTY,
+    EventType.SERVICE_REOPENED,
+)
 
 
 def timestamp(ns: int) -> timestamp_pb2.Timestamp:
@@ -251,6 +258,10 @@ def event(row: Event, resume_token: str) -> events_pb2.Event:
         subject = names.call(row.tenant_id, row.subject)
     elif row.type in (EventType.CONDITION_RAISED, EventType.CONDITION_CLEARED):
         subject = f"processes/{row.subject}"
+    elif row.type in _OF_SERVICES:
+        subject = names.line(row.tenant_id, row.line_id) or names.tenant(row.tenant_id)
+    elif row.type is EventType.EXIT_PACK_MADE:
+        subject = names.exit_pack(row.tenant_id, row.subject)
     elif row.type is EventType.CERTIFICATE_EXPIRING:
         subject = identitynames.identity(row.subject)
     else:

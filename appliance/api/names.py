@@ -18,11 +18,14 @@ ANY: Final = "-"
 _PARENT = re.compile(r"tenants/([a-z2-7]{26}|-)")
 _KEYS = re.compile(r"tenants/([a-z2-7]{26}|-)/keys")
 _CHILD = re.compile(
-    r"tenants/([a-z2-7]{26}|-)/(lines|recordings|calls|legalHolds|grants|operations)/([a-z2-7]{26})"
+    r"tenants/([a-z2-7]{26}|-)/(lines|recordings|calls|legalHolds|grants|subjectRequests|subjectPacks|restrictions|operations|exitPacks|callRecordSources|callRecordImports"
+    r"|callRecords)/([a-z2-7]{26})"
 )
 _NOTE = re.compile(r"tenants/([a-z2-7]{26}|-)/recordings/([a-z2-7]{26})/notes/([a-z2-7]{26})")
 _PROMPT = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/)?prompts/([a-z2-7]{26})")
+_DAY = re.compile(r"tenants/([a-z2-7]{26}|-)/completenessDays/([0-9]{4}-[0-9]{2}-[0-9]{2})")
 _PURPOSE = re.compile(r"tenants/([a-z2-7]{26}|-)/purposes/([a-z0-9][a-z0-9-]{0,39})")
+_ALARM = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/)?(alarms|alarmChannels)/([a-z2-7]{26})")
 _POLICY = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/(?:lines/([a-z2-7]{26})/)?)?retentionPolicy")
 
 
@@ -32,6 +35,11 @@ def parent(text: str, field: str = "parent") -> str | None:
     if found is None or not _known(found[1]):
         raise NameInvalidError("should be tenants/{tenant}, or tenants/- for all", field=field)
     return confine(None if found[1] == ANY else found[1])
+
+
+def is_tenant(text: str) -> bool:
+    """Whether a text names tenants, one or all."""
+    return _PARENT.fullmatch(text) is not None
 
 
 def one_tenant(text: str, field: str = "name") -> str:
@@ -101,6 +109,21 @@ def prompt(text: str, field: str = "name") -> tuple[str | None, str]:
     return (confine(None if found[1] == ANY else found[1]) if found[1] else ""), found[2]
 
 
+def alarm_or_channel(text: str, collection: str, field: str = "name") -> tuple[str | None, str]:
+    """Whose alarm or channel of alarms is named: the tenant's id (empty: the box's; None: anybody's), and its id."""
+    found = _ALARM.fullmatch(text)
+    if (
+        found is None
+        or found[2] != collection
+        or not is_id(found[3])
+        or not (found[1] is None or _known(found[1]))
+    ):
+        raise NameInvalidError(
+            f"should be tenants/{{tenant}}/{collection}/{{id}} or {collection}/{{id}}", field=field
+        )
+    return confine("" if found[1] is None else None if found[1] == ANY else found[1]), found[3]
+
+
 def purpose(text: str, field: str = "name") -> tuple[str, str]:
     """The tenant's id and the id of a purpose of it."""
     found = _PURPOSE.fullmatch(text)
@@ -109,9 +132,17 @@ def purpose(text: str, field: str = "name") -> tuple[str, str]:
     return one_tenant(f"tenants/{found[1]}", field), found[2]
 
 
+def completeness_day(text: str, field: str = "name") -> tuple[str, str]:
+    """The tenant's id and a day, which may be none of the calendar."""
+    found = _DAY.fullmatch(text)
+    if found is None:
+        raise NameInvalidError("should be tenants/{tenant}/completenessDays/{day}", field=field)
+    return one_tenant(f"tenants/{found[1]}", field), found[2]
+
+
 def is_name(text: str) -> bool:
     """Whether this is a resource name, and so holds no personal data."""
-    forms = (_PARENT, _KEYS, _CHILD, _NOTE, _PROMPT, _PURPOSE, _POLICY)
+    forms = (_PARENT, _KEYS, _CHILD, _NOTE, _PROMPT, _PURPOSE, _POLICY, _ALARM, _DAY)
     return identitynames.owner(text) is not None or any(form.fullmatch(text) for form in forms)
 
 
@@ -132,8 +163,28 @@ def recording(tenant_id: str, recording_id: str) -> str:
     return f"tenants/{tenant_id or ANY}/recordings/{recording_id}"
 
 
+def record_source(tenant_id: str, source_id: str) -> str:
+    return f"tenants/{tenant_id}/callRecordSources/{source_id}"
+
+
+def subject_request(tenant_id: str, request_id: str) -> str:
+    return f"tenants/{tenant_id}/subjectRequests/{request_id}"
+
+
+def subject_pack(tenant_id: str, pack_id: str) -> str:
+    return f"tenants/{tenant_id}/subjectPacks/{pack_id}"
+
+
+def restriction(tenant_id: str, restriction_id: str) -> str:
+    return f"tenants/{tenant_id}/restrictions/{restriction_id}"
+
+
 def operation(tenant_id: str, operation_id: str) -> str:
     return f"tenants/{tenant_id}/operations/{operation_id}"
+
+
+def exit_pack(tenant_id: str, pack_id: str) -> str:
+    return f"tenants/{tenant_id}/exitPacks/{pack_id}"
 
 
 def note_name(tenant_id: str, recording_id: str, note_id: str) -> str:
@@ -147,6 +198,16 @@ def call(tenant_id: str, call_id: str) -> str:
 def prompt_name(tenant_id: str, prompt_id: str) -> str:
     """Without a tenant: a sample of the box."""
     return f"tenants/{tenant_id}/prompts/{prompt_id}" if tenant_id else f"prompts/{prompt_id}"
+
+
+def alarm(tenant_id: str, alarm_id: str) -> str:
+    """Without a tenant: of the box."""
+    return f"tenants/{tenant_id}/alarms/{alarm_id}" if tenant_id else f"alarms/{alarm_id}"
+
+
+def alarm_channel(tenant_id: str, channel_id: str) -> str:
+    """Without a tenant: of the box."""
+    return f"tenants/{tenant_id}/alarmChannels/{channel_id}" if tenant_id else f"alarmChannels/{channel_id}"
 
 
 def purpose_name(tenant_id: str, purpose_id: str) -> str:

@@ -11,18 +11,23 @@ from typing import Final
 import grpc
 import grpc.aio
 
+from appliance.alarms.severity import Severity
 from appliance.api.store import Store
-from appliance.catalog import told
+from appliance.catalog import alarmsync, told
 from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.config.settings import Settings
 from appliance.process import rpc
-from appliance.process.status import ALARM, ProcessServicer, Status
+from appliance.process.status import ALARM, WARNING, ProcessServicer, Status
 from earwitness.internal.v1 import process_pb2, process_pb2_grpc
 
 EVERY_S: Final = 3.0
 SILENCE_S: Final = 8.0  # before a process is said to be down: a start and a restart take a moment
 _ASK_S: Final = 2.0
 DOWN: Final = "ProcessDown"
+_ALARMS: Final = {
+    ALARM: Severity.CRITICAL,
+    WARNING: Severity.WARNING,
+}  # conditions that are alarms while they stand
 
 
 @dataclass
@@ -94,11 +99,19 @@ class Processes:
             for seen in everybody
             for condition in seen.conditions()
         }
+        weights = {
+            (seen.process, condition.type): _ALARMS[condition.severity]
+            for seen in everybody
+            for condition in seen.conditions()
+            if condition.severity in _ALARMS
+        }
         # Of who is silent for a moment nothing new is known.
         asked = [seen.process for seen in everybody if seen.known]
         now_ns = time.time_ns()
         if await self._store.read(lambda connection: told.differ(connection, present, asked)):
             await self._store.write(lambda connection: told.conditions(connection, present, asked, now_ns))
+        if await self._store.read(lambda connection: alarmsync.differ(connection, weights, asked)):
+            await self._store.write(lambda connection: alarmsync.sync(connection, weights, asked, now_ns))
         return everybody
 
     async def _ask(self, seen: Seen) -> None:

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from earwitness.v1 import alarms_pb2 as _alarms_pb2
 from earwitness.v1 import retention_pb2 as _retention_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -405,6 +406,7 @@ class GetBoxStatusResponse(_message.Message):
     CAPTURE_COUNTERS_FIELD_NUMBER: _builtins.int
     LIVE_CALL_COUNT_FIELD_NUMBER: _builtins.int
     CERTIFICATES_FIELD_NUMBER: _builtins.int
+    ALARMS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of the software."""
     live_call_count: _builtins.int
@@ -441,6 +443,10 @@ class GetBoxStatusResponse(_message.Message):
     def certificates(self) -> _containers.RepeatedCompositeFieldContainer[Global___CertificateStatus]:
         """The box's certificates."""
 
+    @_builtins.property
+    def alarms(self) -> _alarms_pb2.AlarmCounts:
+        """Alarms that stand, of the box and of all tenants; see AlarmsService. Absent while the catalogue does not answer."""
+
     def __init__(
         self,
         *,
@@ -454,10 +460,11 @@ class GetBoxStatusResponse(_message.Message):
         capture_counters: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         live_call_count: _builtins.int | None = ...,
         certificates: _abc.Iterable[Global___CertificateStatus] | None = ...,
+        alarms: _alarms_pb2.AlarmCounts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_live_call_count", b"_live_call_count", "live_call_count", b"live_call_count", "time", b"time", "vault", b"vault"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_live_call_count", b"_live_call_count", "alarms", b"alarms", "live_call_count", b"live_call_count", "time", b"time", "vault", b"vault"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_live_call_count", b"_live_call_count", "capture_counters", b"capture_counters", "certificates", b"certificates", "conditions", b"conditions", "incidents", b"incidents", "library_versions", b"library_versions", "live_call_count", b"live_call_count", "processes", b"processes", "time", b"time", "vault", b"vault", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_live_call_count", b"_live_call_count", "alarms", b"alarms", "capture_counters", b"capture_counters", "certificates", b"certificates", "conditions", b"conditions", "incidents", b"incidents", "library_versions", b"library_versions", "live_call_count", b"live_call_count", "processes", b"processes", "time", b"time", "vault", b"vault", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__live_call_count: _TypeAlias = _typing.Literal["live_call_count"]  # noqa: Y015
     _WhichOneofArgType__live_call_count: _TypeAlias = _typing.Literal["_live_call_count", b"_live_call_count"]  # noqa: Y015

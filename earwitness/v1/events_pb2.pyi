@@ -68,6 +68,24 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """A support grant was revoked, or a request taken back."""
     EVENT_TYPE_GRANT_EXPIRED: _EventType.ValueType  # 26
     """The time of a support grant is over, or a request was forgotten as nobody answered it."""
+    EVENT_TYPE_ALARM_RAISED: _EventType.ValueType  # 30
+    """An alarm was raised, came back, or became more severe."""
+    EVENT_TYPE_ALARM_ACKNOWLEDGED: _EventType.ValueType  # 31
+    """Somebody said to look after an alarm, or took it back."""
+    EVENT_TYPE_ALARM_CLEARED: _EventType.ValueType  # 32
+    """An alarm is over."""
+    EVENT_TYPE_CLOSING_BEGUN: _EventType.ValueType  # 40
+    """Notice was given that a tenant or a line closes."""
+    EVENT_TYPE_CLOSING_CANCELLED: _EventType.ValueType  # 41
+    """That notice was taken back."""
+    EVENT_TYPE_SERVICE_CLOSED: _EventType.ValueType  # 42
+    """A tenant or a line is closed: no call of it is recorded any more."""
+    EVENT_TYPE_SERVICE_EMPTY: _EventType.ValueType  # 43
+    """The last recording of a closed tenant or line is gone."""
+    EVENT_TYPE_SERVICE_REOPENED: _EventType.ValueType  # 44
+    """A closed line records again."""
+    EVENT_TYPE_EXIT_PACK_MADE: _EventType.ValueType  # 45
+    """An exit pack was made whole."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """What happened."""
@@ -114,6 +132,24 @@ EVENT_TYPE_GRANT_REVOKED: EventType.ValueType  # 25
 """A support grant was revoked, or a request taken back."""
 EVENT_TYPE_GRANT_EXPIRED: EventType.ValueType  # 26
 """The time of a support grant is over, or a request was forgotten as nobody answered it."""
+EVENT_TYPE_ALARM_RAISED: EventType.ValueType  # 30
+"""An alarm was raised, came back, or became more severe."""
+EVENT_TYPE_ALARM_ACKNOWLEDGED: EventType.ValueType  # 31
+"""Somebody said to look after an alarm, or took it back."""
+EVENT_TYPE_ALARM_CLEARED: EventType.ValueType  # 32
+"""An alarm is over."""
+EVENT_TYPE_CLOSING_BEGUN: EventType.ValueType  # 40
+"""Notice was given that a tenant or a line closes."""
+EVENT_TYPE_CLOSING_CANCELLED: EventType.ValueType  # 41
+"""That notice was taken back."""
+EVENT_TYPE_SERVICE_CLOSED: EventType.ValueType  # 42
+"""A tenant or a line is closed: no call of it is recorded any more."""
+EVENT_TYPE_SERVICE_EMPTY: EventType.ValueType  # 43
+"""The last recording of a closed tenant or line is gone."""
+EVENT_TYPE_SERVICE_REOPENED: EventType.ValueType  # 44
+"""A closed line records again."""
+EVENT_TYPE_EXIT_PACK_MADE: EventType.ValueType  # 45
+"""An exit pack was made whole."""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 @_typing.final
@@ -132,17 +168,18 @@ class Event(_message.Message):
     type: Global___EventType.ValueType
     """What happened."""
     subject: _builtins.str
-    """What it happened to: a call, a recording, a support grant, or a process for conditions (processes/{process}). Empty for
-    support, where it is of a tenant and under no grant: then line and message are empty, too.
+    """What it happened to: a call, a recording, a support grant, an alarm, a tenant or a line that closes, an exit pack, or a
+    process for conditions (processes/{process}).
+    Empty for support, where it is of a tenant and under no grant: then line and message are empty, too.
     """
     line: _builtins.str
     """tenants/{tenant}/lines/{line}; empty for conditions."""
     state: _builtins.str
-    """The state after it: a call's, a recording's or a grant's state, or a condition's type; for a call's action PAUSE, RESUME
-    or STOP; for a use of a grant DOWNLOAD, VERIFY or WAVEFORM.
+    """The state after it: a call's, a recording's or a grant's state, a condition's type, or an alarm's kind; for a call's
+    action PAUSE, RESUME or STOP; for a use of a grant DOWNLOAD, VERIFY or WAVEFORM.
     """
     message: _builtins.str
-    """For conditions, actions and uses of a grant: one sentence for people."""
+    """For conditions, alarms, actions and uses of a grant: one sentence for people."""
     resume_token: _builtins.str
     """Give it back to go on after this event."""
     @_builtins.property
@@ -179,7 +216,7 @@ class WatchEventsRequest(_message.Message):
     FROM_OLDEST_FIELD_NUMBER: _builtins.int
     TYPES_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """tenants/{tenant}, or tenants/- for all tenants. Conditions come with tenants/- only."""
+    """tenants/{tenant}, or tenants/- for all tenants. Conditions, and alarms of the box, come with tenants/- only."""
     resume_token: _builtins.str
     """Events after this one; empty: from now on."""
     from_oldest: _builtins.bool
