@@ -12,6 +12,7 @@ import grpc
 
 from earwitness.v1 import (
     access_pb2_grpc,
+    alarms_pb2_grpc,
     audit_pb2_grpc,
     box_pb2_grpc,
     calls_pb2_grpc,
@@ -126,6 +127,7 @@ class Client:
     def __init__(self, channel: grpc.Channel) -> None:
         self.channel = channel
         self.access = access_pb2_grpc.AccessServiceStub(channel)
+        self.alarms = alarms_pb2_grpc.AlarmsServiceStub(channel)
         self.calls = calls_pb2_grpc.CallsServiceStub(channel)
         self.recordings = recordings_pb2_grpc.RecordingsServiceStub(channel)
         self.retention = retention_pb2_grpc.RetentionServiceStub(channel)

@@ -6,6 +6,7 @@ from typing import Final
 
 from earwitness.v1 import (
     access_pb2_grpc,
+    alarms_pb2_grpc,
     audit_pb2_grpc,
     box_pb2_grpc,
     calls_pb2_grpc,
@@ -23,6 +24,7 @@ from earwitness.v1 import (
 )
 
 SERVICES: Final = {
+    "earwitness.v1.AlarmsService": alarms_pb2_grpc.add_AlarmsServiceServicer_to_server,
     "earwitness.v1.AccessService": access_pb2_grpc.add_AccessServiceServicer_to_server,
     "earwitness.v1.CallsService": calls_pb2_grpc.add_CallsServiceServicer_to_server,
     "earwitness.v1.RecordingsService": recordings_pb2_grpc.add_RecordingsServiceServicer_to_server,
