@@ -27,6 +27,7 @@ from appliance.storage.vault.contract import BucketState, BucketStore
 from appliance.storage.vault.errors import BucketMissingError
 from appliance.storage.vault.holding import Holding, HoldingState
 from appliance.storage.vault.reconcile import Reconciled
+from appliance.storage.vault.sidecars import put, read_raw
 
 _PIECE: Final = 1 << 20
 _KEPT: Final = (HoldingState.FILED, HoldingState.DELETED)
@@ -221,6 +222,9 @@ class _Restoring:
         if place is None:
             return  # it never came to the replica: `reconcile` tells
         aside = self._aside(name)
+        sidecar = read_raw(staging, bucket, name, place)
+        if sidecar:
+            put(vault, vault.store, bucket, name, sidecar)
         try:
             with staging.read(bucket, name, snapshot=place) as source, open(aside, "wb") as file:
                 while piece := source.read(_PIECE):

@@ -17,10 +17,13 @@ from appliance.model import EarwitnessError, Kind, id_text
 from appliance.storage.keystore.errors import TenantLockedError
 from appliance.storage.names import HOLD_LINE
 from appliance.storage.sealed import Report, verify
+from appliance.storage.sealed.sidecar import SidecarFinding, check
+from appliance.storage.sealed.sidecarerrors import SidecarProblem
 from appliance.storage.vault.contract import BucketId, BucketState
 from appliance.storage.vault.core import Vault
 from appliance.storage.vault.errors import BucketBusyError, BucketLockedError, BucketMissingError
 from appliance.storage.vault.holding import Holding, HoldingState
+from appliance.storage.vault.sidecars import read_raw
 
 _KEPT = (HoldingState.FILED, HoldingState.DELETED)
 _WHERE = "state IN ('filed', 'deleted')"
@@ -111,6 +114,7 @@ class Checker:
             return
         try:
             report = self._verify(held)
+            sidecar = self._sidecar(held, report)
         except (EarwitnessError, OSError) as error:
             if isinstance(error, EarwitnessError) and error.kind is Kind.UNAVAILABLE:
                 raise  # nothing can be said of anything
@@ -119,7 +123,7 @@ class Checker:
                 return
             found = [_unread(held, error)]
         else:
-            found = _findings(held, report)
+            found = _findings(held, report) + sidecar
             self.totals = replace(totals, recovered=totals.recovered + (not found and not report.whole))
         self.totals = replace(
             self.totals,
@@ -138,6 +142,29 @@ class Checker:
         with self._file(held) as file:
             return verify(file, vault.keystore.device_public_key, key)
 
+    def _sidecar(self, held: Holding, report: Report) -> list[Found]:
+        """What was added to it later. One that grew meanwhile is no finding."""
+        if held.sidecar is None:
+            return []
+        vault = self._vault
+        raw = read_raw(vault.store, held.bucket, held.recording_id, held.parked)
+        if not raw:
+            return [_beside(held, SidecarFinding(SidecarProblem.MISSING))]
+        key: bytes | None = None
+        with suppress(TenantLockedError):
+            key = vault.keystore.data_key(held.recording_id)
+        return [
+            _beside(held, one)
+            for one in check(
+                raw,
+                vault.keystore.device_public_key,
+                key,
+                recording_id=held.recording_id,
+                root=report.root,
+                known=held.sidecar,
+            )
+        ]
+
     def _file(self, held: Holding) -> BinaryIO:
         vault = self._vault
         vault.buckets.open(held.bucket)
@@ -150,6 +177,11 @@ class Checker:
 
 def _bucket(tenant: str, line: str, slice_: str, case: str) -> BucketId:
     return BucketId(tenant, HOLD_LINE, case) if case else BucketId(tenant, line, slice_)
+
+
+def _beside(held: Holding, one: SidecarFinding) -> Found:
+    code = one.problem.value.upper().replace("-", "_")
+    return Found(held.recording_id, held.bucket, code, str(one), one.offset, one.index)
 
 
 def _unread(held: Holding, error: EarwitnessError | OSError) -> Found:

@@ -216,11 +216,11 @@ class Vault:
             raise RecordingNotFoundError("the vault holds no such recording", recording_id=recording_id)
         return found
 
-    def readable(self, recording_id: str) -> Holding:
-        """The holding of a recording that may be read: filed, and not about to be erased."""
+    def readable(self, recording_id: str, *, deleted: bool = False) -> Holding:
+        """The holding of a recording that may be read: filed (or `deleted`, within its grace), not about to be erased."""
         found = self.holding(recording_id)
         self.refuse_erased(found)
-        if found.state is HoldingState.DELETED:
+        if found.state is HoldingState.DELETED and not deleted:
             raise RecordingDeletedError("the recording is deleted", recording_id=recording_id)
         if found.state is HoldingState.QUARANTINED:
             raise RecordingQuarantinedError("the recording is in quarantine", recording_id=recording_id)
@@ -233,18 +233,18 @@ class Vault:
                 "the recording is erased: nobody can read it", recording_id=found.recording_id
             )
 
-    def lease(self, recording_id: str) -> bytes:
+    def lease(self, recording_id: str, *, deleted: bool = False) -> bytes:
         """The data key of a filed recording, for one reading. Who reads and why is in the audit log of who asks."""
-        self.readable(recording_id)
+        self.readable(recording_id, deleted=deleted)
         key = self.keystore.data_key(recording_id)
         log.info("key leased", recording=recording_id)
         return key
 
-    def read(self, recording_id: str) -> BinaryIO:
-        """The sealed file of a filed recording, open for reading."""
-        found = self.readable(recording_id)
+    def read(self, recording_id: str, *, deleted: bool = False) -> BinaryIO:
+        """The sealed file of a filed recording (or of a `deleted` one: out of its snapshot), open for reading."""
+        found = self.readable(recording_id, deleted=deleted)
         self.buckets.open(found.bucket)
-        return self.store.read(found.bucket, recording_id)
+        return self.store.read(found.bucket, recording_id, snapshot=found.parked)
 
     def erased_everywhere(self, certificate: Certificate) -> bool:
         """Whether each copy elsewhere that this erasure concerns has said that it has followed."""

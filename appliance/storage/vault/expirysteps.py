@@ -34,6 +34,7 @@ from appliance.storage.vault.errors import (
 )
 from appliance.storage.vault.holding import Holding, HoldingState
 from appliance.storage.vault.legal import LegalHolds, tag_of
+from appliance.storage.vault.sidecars import put, read_raw
 
 _PIECE = 1 << 20
 _KEPT = (HoldingState.FILED, HoldingState.DELETED)
@@ -115,6 +116,9 @@ class Steps:
         vault.buckets.open(held.bucket)
         folder = vault.layout.vault / "moving"
         make_directory(folder)
+        sidecar = read_raw(vault.store, held.bucket, held.recording_id, held.parked)
+        if sidecar:  # before its recording: where that is, all is
+            put(vault, vault.store, to, held.recording_id, sidecar)
         aside = folder / f"{held.recording_id}.sealed"
         try:
             with (

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from appliance.model import id_bytes
 from appliance.storage.names import HOLD_LINE, BucketId
+from appliance.storage.sealed.sidecar import Head
 
 _CONTEXTS = {1: b"earwitness erasure certificate v1\x00", 2: b"earwitness erasure certificate v2\x00"}
 _FIELDS = struct.Struct(">16s16sQqI")  # recording, tenant, epoch, erased at, length of the reason
@@ -84,7 +85,8 @@ class Holding:
 
     `kept_from_ns` is what its retention counts from: its creation, unless the clock was wrong then. `parked` names the
     snapshot that has the file of a deleted one; empty: the file still lies in the bucket. `grace_from_ns` is when it was
-    deleted by the retention clock. `case` names the legal hold into whose bucket it went when its own expired.
+    deleted by the retention clock. `case` names the legal hold into whose bucket it went when its own expired. `sidecar`:
+    how far what was added to it later goes; None: nothing was.
     """
 
     recording_id: str
@@ -102,6 +104,7 @@ class Holding:
     parked: str = ""
     case: str = ""
     grace_from_ns: int = 0
+    sidecar: Head | None = None
 
     @property
     def bucket(self) -> BucketId:

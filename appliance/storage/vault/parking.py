@@ -56,7 +56,9 @@ class Parker:
             if here:
                 name = self._take(bucket, len(here))
                 places |= dict.fromkeys(here, name)
-                vault.store.remove(bucket, sorted(here))
+            if places:
+                # Of what a crash left its sidecar, too: it goes after its recording.
+                vault.store.remove(bucket, sorted(places))
                 vault.fault("deleted files removed")
             with vault.lock:
                 parked = [

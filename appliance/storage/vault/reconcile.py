@@ -14,6 +14,7 @@ from appliance.process.status import ALARM, WARNING
 from appliance.storage.keystore.errors import BucketKeyAbsentError
 from appliance.storage.sealed import Footer, Header, HeaderError, SealedCorruptError
 from appliance.storage.sealed.layout import FOOTER_BYTES, HEADER_BYTES
+from appliance.storage.sealed.sidecarerrors import SidecarCorruptError
 from appliance.storage.vault.contract import (
     GUARD,
     GUARD_TAG,
@@ -28,6 +29,7 @@ from appliance.storage.vault.contract import (
 from appliance.storage.vault.core import GRACE_TAG, Vault
 from appliance.storage.vault.errors import BucketBusyError, BucketKeyError, SnapshotMissingError
 from appliance.storage.vault.holding import Holding, HoldingState
+from appliance.storage.vault.sidecars import Sidecars
 
 log = structlog.get_logger()
 
@@ -45,6 +47,8 @@ class Reconciled:
     strangers: int = 0  # what is not ours among the buckets
     keyless: int = 0  # buckets whose key is destroyed or does not open them
     held_again: int = 0  # snapshots of ours that had lost their hold
+    sidecars: int = 0  # sidecars of which the journal says by now how far they go
+    sidecars_damaged: int = 0  # that do not have what the journal says
 
 
 def reconcile(vault: Vault) -> Reconciled:
@@ -79,6 +83,7 @@ def _bucket(vault: Vault, bucket: BucketId, result: Reconciled) -> None:
     for name, size in present.items():
         with vault.moving:
             _file(vault, bucket, name, size, result)
+    _sidecars(vault, bucket, set(present), result)
     vault.unknown_files[bucket] = result.unknown - unknown_before
     for item in reversed(snapshots):
         if item.id.name.startswith("g-"):
@@ -138,6 +143,32 @@ def _file(vault: Vault, bucket: BucketId, name: str, size: int, result: Reconcil
         _moved(vault, bucket, result)
 
 
+def _sidecars(vault: Vault, bucket: BucketId, present: set[str], result: Reconciled) -> None:
+    """Sidecars of a bucket, and what the journal says of them."""
+    sizes = {one.recording_id: one.size for one in vault.store.sidecars(bucket)}
+    for held in vault.holdings.in_bucket(bucket):
+        size = sizes.get(held.recording_id)
+        if held.state is not HoldingState.FILED or size == (held.sidecar.size if held.sidecar else None):
+            continue
+        try:
+            result.sidecars += Sidecars(vault).take_up(held)
+        except SidecarCorruptError as error:
+            log.error("sidecar damaged", recording=held.recording_id, problem=str(error.problem))
+            result.sidecars_damaged += 1
+    for name in sizes.keys() - present:
+        with vault.moving:
+            found = vault.holdings.get(name)
+            if name in vault.erasing or vault.store.find(bucket, name) is not None:
+                continue  # its erasure is completed by itself; or its recording has just come back
+            # A removal that broke off: of what is erased, or is in its grace snapshot with its recording.
+            gone = found is not None and (found.certificate is not None or bool(found.parked))
+            if gone and found is not None and bucket in (found.bucket, found.home):
+                vault.store.remove(bucket, [name])
+                _moved(vault, bucket, result)
+            elif found is None or bucket not in (found.bucket, found.home):
+                result.unknown += 1
+
+
 def _moved(vault: Vault, bucket: BucketId, result: Reconciled) -> None:
     """A bucket's files changed, and no entry in the journal tells copies elsewhere."""
     vault.rearranged[bucket] += 1
@@ -166,6 +197,11 @@ def _adopted(vault: Vault, bucket: BucketId, name: str, size: int, snapshot: str
     header, whole = found
     if (header.recording_id, header.tenant_id, header.line_id) != (name, bucket.tenant_id, bucket.line_id):
         return None
+    try:
+        sidecar = Sidecars(vault).head_of(bucket, name, snapshot)
+    except SidecarCorruptError as error:
+        log.error("sidecar damaged", recording=name, problem=str(error.problem))
+        sidecar = None
     plausible = bucket.slice in (slice_of(header.created_ns, unit) for unit in SliceUnit)
     return Holding(
         name,
@@ -179,6 +215,7 @@ def _adopted(vault: Vault, bucket: BucketId, name: str, size: int, snapshot: str
         vault.clock(),
         header.created_ns,
         kept_from_ns=header.created_ns if plausible else slice_start_ns(bucket.slice),
+        sidecar=sidecar,
     )
 
 
@@ -261,6 +298,12 @@ def _tell(vault: Vault, result: Reconciled) -> None:
             result.unknown + result.strangers,
             WARNING,
             "things among the buckets are known to nobody. They are left alone.",
+        ),
+        (
+            "SidecarsDamaged",
+            result.sidecars_damaged,
+            ALARM,
+            "recordings do not have all that was added to them, such as notes. Restore their bucket from a copy.",
         ),
         (
             "KeysAbsent",

@@ -14,6 +14,7 @@ from appliance.storage.vault.errors import JournalPositionError
 from appliance.storage.vault.holding import Certificate, Holding, HoldingState
 from appliance.storage.vault.keeping import Keeper
 from appliance.storage.vault.parking import undelete
+from appliance.storage.vault.sidecarservice import head_message
 from earwitness.internal.v1 import vault_pb2, vault_pb2_grpc
 
 PIECE = 1 << 20
@@ -56,6 +57,7 @@ def holding_message(found: Holding) -> vault_pb2.Holding:
         since_ns=found.since_ns,
         created_ns=found.created_ns,
         certificate=certificate_message(found.certificate) if found.certificate else None,
+        sidecar=head_message(found.sidecar) if found.sidecar else None,
     )
 
 
@@ -123,7 +125,7 @@ class VaultServicer(vault_pb2_grpc.VaultServiceServicer):
         self, request: vault_pb2.LeaseKeyRequest, context: grpc.ServicerContext
     ) -> vault_pb2.LeaseKeyResponse:
         """See vault.proto."""
-        key = self._vault.lease(request.recording_id)
+        key = self._vault.lease(request.recording_id, deleted=request.deleted)
         return vault_pb2.LeaseKeyResponse(data_key=key)
 
     def ReadSealed(
@@ -132,7 +134,7 @@ class VaultServicer(vault_pb2_grpc.VaultServiceServicer):
         """See vault.proto."""
         if request.offset < 0 or request.length < 0:
             raise InvalidError("offset and length are not negative", field="offset")
-        with self._vault.read(request.recording_id) as file:
+        with self._vault.read(request.recording_id, deleted=request.deleted) as file:
             file.seek(request.offset)
             left = request.length or None
             while left is None or left > 0:

@@ -20,8 +20,9 @@ from appliance.storage.vault.calendar import Calendar
 from appliance.storage.vault.openstore import open_slots, open_store
 from appliance.storage.vault.retentionservice import RetentionServicer
 from appliance.storage.vault.service import VaultServicer
+from appliance.storage.vault.sidecarservice import SidecarServicer
 from appliance.storage.vault.watch import Watchman
-from earwitness.internal.v1 import retention_pb2_grpc, tenantkeys_pb2_grpc, vault_pb2_grpc
+from earwitness.internal.v1 import retention_pb2_grpc, sidecars_pb2_grpc, tenantkeys_pb2_grpc, vault_pb2_grpc
 
 POLL_S = 0.25
 LOOK_EVERY_S = 5.0
@@ -98,6 +99,7 @@ def main(follow: Callable[[Assembly, Settings], Follower]) -> None:
 
     def register(server: grpc.Server) -> None:
         vault_pb2_grpc.add_VaultServiceServicer_to_server(VaultServicer(parts, stopping), server)
+        sidecars_pb2_grpc.add_SidecarServiceServicer_to_server(SidecarServicer(vault), server)
         tenantkeys_pb2_grpc.add_TenantKeysServiceServicer_to_server(TenantKeysServicer(parts), server)
         retention_pb2_grpc.add_RetentionServiceServicer_to_server(RetentionServicer(parts), server)
 

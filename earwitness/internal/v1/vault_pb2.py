@@ -22,61 +22,62 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from earwitness.internal.v1 import sidecars_pb2 as earwitness_dot_internal_dot_v1_dot_sidecars__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"earwitness/internal/v1/vault.proto\x12\x16\x65\x61rwitness.internal.v1\"+\n\x16\x43reateTenantKeyRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"-\n\x17\x43reateTenantKeyResponse\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\"\x9b\x02\n\x07Holding\x12\x14\n\x0crecording_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0f\n\x07line_id\x18\x03 \x01(\t\x12\r\n\x05slice\x18\x04 \x01(\t\x12\x33\n\x05state\x18\x05 \x01(\x0e\x32$.earwitness.internal.v1.HoldingState\x12\x0c\n\x04size\x18\x06 \x01(\x03\x12\r\n\x05whole\x18\x07 \x01(\x08\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x10\n\x08since_ns\x18\t \x01(\x03\x12\x12\n\ncreated_ns\x18\n \x01(\x03\x12?\n\x0b\x63\x65rtificate\x18\x0b \x01(\x0b\x32*.earwitness.internal.v1.ErasureCertificate\"\'\n\x16WatchRecordingsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x03\"]\n\x17WatchRecordingsResponse\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x30\n\x07holding\x18\x02 \x01(\x0b\x32\x1f.earwitness.internal.v1.Holding\")\n\x11GetHoldingRequest\x12\x14\n\x0crecording_id\x18\x01 \x01(\t\"F\n\x12GetHoldingResponse\x12\x30\n\x07holding\x18\x01 \x01(\x0b\x32\x1f.earwitness.internal.v1.Holding\"\x15\n\x13ListHoldingsRequest\"Z\n\x14ListHoldingsResponse\x12\x30\n\x07holding\x18\x01 \x01(\x0b\x32\x1f.earwitness.internal.v1.Holding\x12\x10\n\x08position\x18\x02 \x01(\x03\"G\n\x0fLeaseKeyRequest\x12\x14\n\x0crecording_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0f\n\x07purpose\x18\x03 \x01(\t\"$\n\x10LeaseKeyResponse\x12\x10\n\x08\x64\x61ta_key\x18\x01 \x01(\x0c\"I\n\x11ReadSealedRequest\x12\x14\n\x0crecording_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\"\"\n\x12ReadSealedResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"U\n\x16\x44\x65leteRecordingRequest\x12\x14\n\x0crecording_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"K\n\x17\x44\x65leteRecordingResponse\x12\x30\n\x07holding\x18\x01 \x01(\x0b\x32\x1f.earwitness.internal.v1.Holding\"G\n\x18UndeleteRecordingRequest\x12\x14\n\x0crecording_id\x18\x01 \x01(\t\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\"M\n\x19UndeleteRecordingResponse\x12\x30\n\x07holding\x18\x01 \x01(\x0b\x32\x1f.earwitness.internal.v1.Holding\"V\n\x16\x45raseRecordingsRequest\x12\x15\n\rrecording_ids\x18\x01 \x03(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"[\n\x17\x45raseRecordingsResponse\x12@\n\x0c\x63\x65rtificates\x18\x01 \x03(\x0b\x32*.earwitness.internal.v1.ErasureCertificate\"\xd4\x01\n\x12\x45rasureCertificate\x12\x14\n\x0crecording_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x11\n\terased_ns\x18\x04 \x01(\x03\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x11\n\tsignature\x18\x06 \x01(\x0c\x12\x19\n\x11\x64\x65vice_public_key\x18\x07 \x01(\x0c\x12\x0f\n\x07version\x18\x08 \x01(\x05\x12\x12\n\nlog_number\x18\t \x01(\x03\x12\x10\n\x08replicas\x18\n \x03(\t\"\x17\n\x15GetVaultStatusRequest\"\xb8\x02\n\x16GetVaultStatusResponse\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x12\n\nfree_bytes\x18\x02 \x01(\x03\x12\x13\n\x0btotal_bytes\x18\x03 \x01(\x03\x12\x14\n\x0cstored_bytes\x18\x04 \x01(\x03\x12\r\n\x05\x66iled\x18\x05 \x01(\x03\x12\x0f\n\x07\x64\x65leted\x18\x06 \x01(\x03\x12\x0e\n\x06\x65rased\x18\x07 \x01(\x03\x12\x13\n\x0bquarantined\x18\x08 \x01(\x03\x12\x0f\n\x07spooled\x18\t \x01(\x03\x12\r\n\x05\x65poch\x18\n \x01(\x03\x12\x0c\n\x04keys\x18\x0b \x01(\x03\x12\x17\n\x0flast_erasure_ns\x18\x0c \x01(\x03\x12\x19\n\x11\x64\x65vice_public_key\x18\r \x01(\x0c\x12\x10\n\x08position\x18\x0e \x01(\x03\x12\x15\n\rstore_answers\x18\x0f \x01(\x08*\x9a\x01\n\x0cHoldingState\x12\x1d\n\x19HOLDING_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13HOLDING_STATE_FILED\x10\x01\x12\x19\n\x15HOLDING_STATE_DELETED\x10\x02\x12\x18\n\x14HOLDING_STATE_ERASED\x10\x03\x12\x1d\n\x19HOLDING_STATE_QUARANTINED\x10\x04\x32\xe3\x08\n\x0cVaultService\x12r\n\x0f\x43reateTenantKey\x12..earwitness.internal.v1.CreateTenantKeyRequest\x1a/.earwitness.internal.v1.CreateTenantKeyResponse\x12t\n\x0fWatchRecordings\x12..earwitness.internal.v1.WatchRecordingsRequest\x1a/.earwitness.internal.v1.WatchRecordingsResponse0\x01\x12\x63\n\nGetHolding\x12).earwitness.internal.v1.GetHoldingRequest\x1a*.earwitness.internal.v1.GetHoldingResponse\x12k\n\x0cListHoldings\x12+.earwitness.internal.v1.ListHoldingsRequest\x1a,.earwitness.internal.v1.ListHoldingsResponse0\x01\x12]\n\x08LeaseKey\x12\'.earwitness.internal.v1.LeaseKeyRequest\x1a(.earwitness.internal.v1.LeaseKeyResponse\x12\x65\n\nReadSealed\x12).earwitness.internal.v1.ReadSealedRequest\x1a*.earwitness.internal.v1.ReadSealedResponse0\x01\x12r\n\x0f\x44\x65leteRecording\x12..earwitness.internal.v1.DeleteRecordingRequest\x1a/.earwitness.internal.v1.DeleteRecordingResponse\x12x\n\x11UndeleteRecording\x12\x30.earwitness.internal.v1.UndeleteRecordingRequest\x1a\x31.earwitness.internal.v1.UndeleteRecordingResponse\x12r\n\x0f\x45raseRecordings\x12..earwitness.internal.v1.EraseRecordingsRequest\x1a/.earwitness.internal.v1.EraseRecordingsResponse\x12o\n\x0eGetVaultStatus\x12-.earwitness.internal.v1.GetVaultStatusRequest\x1a..earwitness.internal.v1.GetVaultStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"earwitness/internal/v1/vault.proto\x12\x16\x65\x61rwitness.internal.v1\x1a%earwitness/internal/v1/sidecars.proto\"+\n\x16\x43reateTenantKeyRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"-\n\x17\x43reateTenantKeyResponse\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\"\xd1\x02\n\x07Holding\x12\x14\n\x0crecording_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0f\n\x07line_id\x18\x03 \x01(\t\x12\r\n\x05slice\x18\x04 \x01(\t\x12\x33\n\x05state\x18\x05 \x01(\x0e\x32$.earwitness.internal.v1.HoldingState\x12\x0c\n\x04size\x18\x06 \x01(\x03\x12\r\n\x05whole\x18\x07 \x01(\x08\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x10\n\x08since_ns\x18\t \x01(\x03\x12\x12\n\ncreated_ns\x18\n \x01(\x03\x12?\n\x0b\x63\x65rtificate\x18\x0b \x01(\x0b\x32*.earwitness.internal.v1.ErasureCertificate\x12\x34\n\x07sidecar\x18\x0c \x01(\x0b\x32#.earwitness.internal.v1.SidecarHead\"\'\n\x16WatchRecordingsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x03\"]\n\x17WatchRecordingsResponse\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x30\n\x07holding\x18\x02 \x01(\x0b\x32\x1f.earwitness.internal.v1.Holding\")\n\x11GetHoldingRequest\x12\x14\n\x0crecording_id\x18\x01 \x01(\t\"F\n\x12GetHoldingResponse\x12\x30\n\x07holding\x18\x01 \x01(\x0b\x32\x1f.earwitness.internal.v1.Holding\"\x15\n\x13ListHoldingsRequest\"Z\n\x14ListHoldingsResponse\x12\x30\n\x07holding\x18\x01 \x01(\x0b\x32\x1f.earwitness.internal.v1.Holding\x12\x10\n\x08position\x18\x02 \x01(\x03\"X\n\x0fLeaseKeyRequest\x12\x14\n\x0crecording_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0f\n\x07purpose\x18\x03 \x01(\t\x12\x0f\n\x07\x64\x65leted\x18\x04 \x01(\x08\"$\n\x10LeaseKeyResponse\x12\x10\n\x08\x64\x61ta_key\x18\x01 \x01(\x0c\"Z\n\x11ReadSealedRequest\x12\x14\n\x0crecording_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\x12\x0f\n\x07\x64\x65leted\x18\x04 \x01(\x08\"\"\n\x12ReadSealedResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"U\n\x16\x44\x65leteRecordingRequest\x12\x14\n\x0crecording_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"K\n\x17\x44\x65leteRecordingResponse\x12\x30\n\x07holding\x18\x01 \x01(\x0b\x32\x1f.earwitness.internal.v1.Holding\"G\n\x18UndeleteRecordingRequest\x12\x14\n\x0crecording_id\x18\x01 \x01(\t\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\"M\n\x19UndeleteRecordingResponse\x12\x30\n\x07holding\x18\x01 \x01(\x0b\x32\x1f.earwitness.internal.v1.Holding\"V\n\x16\x45raseRecordingsRequest\x12\x15\n\rrecording_ids\x18\x01 \x03(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"[\n\x17\x45raseRecordingsResponse\x12@\n\x0c\x63\x65rtificates\x18\x01 \x03(\x0b\x32*.earwitness.internal.v1.ErasureCertificate\"\xd4\x01\n\x12\x45rasureCertificate\x12\x14\n\x0crecording_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x11\n\terased_ns\x18\x04 \x01(\x03\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x11\n\tsignature\x18\x06 \x01(\x0c\x12\x19\n\x11\x64\x65vice_public_key\x18\x07 \x01(\x0c\x12\x0f\n\x07version\x18\x08 \x01(\x05\x12\x12\n\nlog_number\x18\t \x01(\x03\x12\x10\n\x08replicas\x18\n \x03(\t\"\x17\n\x15GetVaultStatusRequest\"\xb8\x02\n\x16GetVaultStatusResponse\x12\x0f\n\x07\x62\x61\x63kend\x18\x01 \x01(\t\x12\x12\n\nfree_bytes\x18\x02 \x01(\x03\x12\x13\n\x0btotal_bytes\x18\x03 \x01(\x03\x12\x14\n\x0cstored_bytes\x18\x04 \x01(\x03\x12\r\n\x05\x66iled\x18\x05 \x01(\x03\x12\x0f\n\x07\x64\x65leted\x18\x06 \x01(\x03\x12\x0e\n\x06\x65rased\x18\x07 \x01(\x03\x12\x13\n\x0bquarantined\x18\x08 \x01(\x03\x12\x0f\n\x07spooled\x18\t \x01(\x03\x12\r\n\x05\x65poch\x18\n \x01(\x03\x12\x0c\n\x04keys\x18\x0b \x01(\x03\x12\x17\n\x0flast_erasure_ns\x18\x0c \x01(\x03\x12\x19\n\x11\x64\x65vice_public_key\x18\r \x01(\x0c\x12\x10\n\x08position\x18\x0e \x01(\x03\x12\x15\n\rstore_answers\x18\x0f \x01(\x08*\x9a\x01\n\x0cHoldingState\x12\x1d\n\x19HOLDING_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13HOLDING_STATE_FILED\x10\x01\x12\x19\n\x15HOLDING_STATE_DELETED\x10\x02\x12\x18\n\x14HOLDING_STATE_ERASED\x10\x03\x12\x1d\n\x19HOLDING_STATE_QUARANTINED\x10\x04\x32\xe3\x08\n\x0cVaultService\x12r\n\x0f\x43reateTenantKey\x12..earwitness.internal.v1.CreateTenantKeyRequest\x1a/.earwitness.internal.v1.CreateTenantKeyResponse\x12t\n\x0fWatchRecordings\x12..earwitness.internal.v1.WatchRecordingsRequest\x1a/.earwitness.internal.v1.WatchRecordingsResponse0\x01\x12\x63\n\nGetHolding\x12).earwitness.internal.v1.GetHoldingRequest\x1a*.earwitness.internal.v1.GetHoldingResponse\x12k\n\x0cListHoldings\x12+.earwitness.internal.v1.ListHoldingsRequest\x1a,.earwitness.internal.v1.ListHoldingsResponse0\x01\x12]\n\x08LeaseKey\x12\'.earwitness.internal.v1.LeaseKeyRequest\x1a(.earwitness.internal.v1.LeaseKeyResponse\x12\x65\n\nReadSealed\x12).earwitness.internal.v1.ReadSealedRequest\x1a*.earwitness.internal.v1.ReadSealedResponse0\x01\x12r\n\x0f\x44\x65leteRecording\x12..earwitness.internal.v1.DeleteRecordingRequest\x1a/.earwitness.internal.v1.DeleteRecordingResponse\x12x\n\x11UndeleteRecording\x12\x30.earwitness.internal.v1.UndeleteRecordingRequest\x1a\x31.earwitness.internal.v1.UndeleteRecordingResponse\x12r\n\x0f\x45raseRecordings\x12..earwitness.internal.v1.EraseRecordingsRequest\x1a/.earwitness.internal.v1.EraseRecordingsResponse\x12o\n\x0eGetVaultStatus\x12-.earwitness.internal.v1.GetVaultStatusRequest\x1a..earwitness.internal.v1.GetVaultStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'earwitness.internal.v1.vault_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_HOLDINGSTATE']._serialized_start=2081
-  _globals['_HOLDINGSTATE']._serialized_end=2235
-  _globals['_CREATETENANTKEYREQUEST']._serialized_start=62
-  _globals['_CREATETENANTKEYREQUEST']._serialized_end=105
-  _globals['_CREATETENANTKEYRESPONSE']._serialized_start=107
-  _globals['_CREATETENANTKEYRESPONSE']._serialized_end=152
-  _globals['_HOLDING']._serialized_start=155
-  _globals['_HOLDING']._serialized_end=438
-  _globals['_WATCHRECORDINGSREQUEST']._serialized_start=440
-  _globals['_WATCHRECORDINGSREQUEST']._serialized_end=479
-  _globals['_WATCHRECORDINGSRESPONSE']._serialized_start=481
-  _globals['_WATCHRECORDINGSRESPONSE']._serialized_end=574
-  _globals['_GETHOLDINGREQUEST']._serialized_start=576
-  _globals['_GETHOLDINGREQUEST']._serialized_end=617
-  _globals['_GETHOLDINGRESPONSE']._serialized_start=619
-  _globals['_GETHOLDINGRESPONSE']._serialized_end=689
-  _globals['_LISTHOLDINGSREQUEST']._serialized_start=691
-  _globals['_LISTHOLDINGSREQUEST']._serialized_end=712
-  _globals['_LISTHOLDINGSRESPONSE']._serialized_start=714
-  _globals['_LISTHOLDINGSRESPONSE']._serialized_end=804
-  _globals['_LEASEKEYREQUEST']._serialized_start=806
-  _globals['_LEASEKEYREQUEST']._serialized_end=877
-  _globals['_LEASEKEYRESPONSE']._serialized_start=879
-  _globals['_LEASEKEYRESPONSE']._serialized_end=915
-  _globals['_READSEALEDREQUEST']._serialized_start=917
-  _globals['_READSEALEDREQUEST']._serialized_end=990
-  _globals['_READSEALEDRESPONSE']._serialized_start=992
-  _globals['_READSEALEDRESPONSE']._serialized_end=1026
-  _globals['_DELETERECORDINGREQUEST']._serialized_start=1028
-  _globals['_DELETERECORDINGREQUEST']._serialized_end=1113
-  _globals['_DELETERECORDINGRESPONSE']._serialized_start=1115
-  _globals['_DELETERECORDINGRESPONSE']._serialized_end=1190
-  _globals['_UNDELETERECORDINGREQUEST']._serialized_start=1192
-  _globals['_UNDELETERECORDINGREQUEST']._serialized_end=1263
-  _globals['_UNDELETERECORDINGRESPONSE']._serialized_start=1265
-  _globals['_UNDELETERECORDINGRESPONSE']._serialized_end=1342
-  _globals['_ERASERECORDINGSREQUEST']._serialized_start=1344
-  _globals['_ERASERECORDINGSREQUEST']._serialized_end=1430
-  _globals['_ERASERECORDINGSRESPONSE']._serialized_start=1432
-  _globals['_ERASERECORDINGSRESPONSE']._serialized_end=1523
-  _globals['_ERASURECERTIFICATE']._serialized_start=1526
-  _globals['_ERASURECERTIFICATE']._serialized_end=1738
-  _globals['_GETVAULTSTATUSREQUEST']._serialized_start=1740
-  _globals['_GETVAULTSTATUSREQUEST']._serialized_end=1763
-  _globals['_GETVAULTSTATUSRESPONSE']._serialized_start=1766
-  _globals['_GETVAULTSTATUSRESPONSE']._serialized_end=2078
-  _globals['_VAULTSERVICE']._serialized_start=2238
-  _globals['_VAULTSERVICE']._serialized_end=3361
+  _globals['_HOLDINGSTATE']._serialized_start=2208
+  _globals['_HOLDINGSTATE']._serialized_end=2362
+  _globals['_CREATETENANTKEYREQUEST']._serialized_start=101
+  _globals['_CREATETENANTKEYREQUEST']._serialized_end=144
+  _globals['_CREATETENANTKEYRESPONSE']._serialized_start=146
+  _globals['_CREATETENANTKEYRESPONSE']._serialized_end=191
+  _globals['_HOLDING']._serialized_start=194
+  _globals['_HOLDING']._serialized_end=531
+  _globals['_WATCHRECORDINGSREQUEST']._serialized_start=533
+  _globals['_WATCHRECORDINGSREQUEST']._serialized_end=572
+  _globals['_WATCHRECORDINGSRESPONSE']._serialized_start=574
+  _globals['_WATCHRECORDINGSRESPONSE']._serialized_end=667
+  _globals['_GETHOLDINGREQUEST']._serialized_start=669
+  _globals['_GETHOLDINGREQUEST']._serialized_end=710
+  _globals['_GETHOLDINGRESPONSE']._serialized_start=712
+  _globals['_GETHOLDINGRESPONSE']._serialized_end=782
+  _globals['_LISTHOLDINGSREQUEST']._serialized_start=784
+  _globals['_LISTHOLDINGSREQUEST']._serialized_end=805
+  _globals['_LISTHOLDINGSRESPONSE']._serialized_start=807
+  _globals['_LISTHOLDINGSRESPONSE']._serialized_end=897
+  _globals['_LEASEKEYREQUEST']._serialized_start=899
+  _globals['_LEASEKEYREQUEST']._serialized_end=987
+  _globals['_LEASEKEYRESPONSE']._serialized_start=989
+  _globals['_LEASEKEYRESPONSE']._serialized_end=1025
+  _globals['_READSEALEDREQUEST']._serialized_start=1027
+  _globals['_READSEALEDREQUEST']._serialized_end=1117
+  _globals['_READSEALEDRESPONSE']._serialized_start=1119
+  _globals['_READSEALEDRESPONSE']._serialized_end=1153
+  _globals['_DELETERECORDINGREQUEST']._serialized_start=1155
+  _globals['_DELETERECORDINGREQUEST']._serialized_end=1240
+  _globals['_DELETERECORDINGRESPONSE']._serialized_start=1242
+  _globals['_DELETERECORDINGRESPONSE']._serialized_end=1317
+  _globals['_UNDELETERECORDINGREQUEST']._serialized_start=1319
+  _globals['_UNDELETERECORDINGREQUEST']._serialized_end=1390
+  _globals['_UNDELETERECORDINGRESPONSE']._serialized_start=1392
+  _globals['_UNDELETERECORDINGRESPONSE']._serialized_end=1469
+  _globals['_ERASERECORDINGSREQUEST']._serialized_start=1471
+  _globals['_ERASERECORDINGSREQUEST']._serialized_end=1557
+  _globals['_ERASERECORDINGSRESPONSE']._serialized_start=1559
+  _globals['_ERASERECORDINGSRESPONSE']._serialized_end=1650
+  _globals['_ERASURECERTIFICATE']._serialized_start=1653
+  _globals['_ERASURECERTIFICATE']._serialized_end=1865
+  _globals['_GETVAULTSTATUSREQUEST']._serialized_start=1867
+  _globals['_GETVAULTSTATUSREQUEST']._serialized_end=1890
+  _globals['_GETVAULTSTATUSRESPONSE']._serialized_start=1893
+  _globals['_GETVAULTSTATUSRESPONSE']._serialized_end=2205
+  _globals['_VAULTSERVICE']._serialized_start=2365
+  _globals['_VAULTSERVICE']._serialized_end=3488
 # @@protoc_insertion_point(module_scope)

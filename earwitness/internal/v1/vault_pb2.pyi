@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from earwitness.internal.v1 import sidecars_pb2 as _sidecars_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -112,6 +113,7 @@ class Holding(_message.Message):
     SINCE_NS_FIELD_NUMBER: _builtins.int
     CREATED_NS_FIELD_NUMBER: _builtins.int
     CERTIFICATE_FIELD_NUMBER: _builtins.int
+    SIDECAR_FIELD_NUMBER: _builtins.int
     recording_id: _builtins.str
     """The recording's id."""
     tenant_id: _builtins.str
@@ -136,6 +138,10 @@ class Holding(_message.Message):
     def certificate(self) -> Global___ErasureCertificate:
         """Of an erased recording: its certificate."""
 
+    @_builtins.property
+    def sidecar(self) -> _sidecars_pb2.SidecarHead:
+        """How far what was added to it later goes; absent where nothing was."""
+
     def __init__(
         self,
         *,
@@ -150,10 +156,11 @@ class Holding(_message.Message):
         since_ns: _builtins.int = ...,
         created_ns: _builtins.int = ...,
         certificate: Global___ErasureCertificate | None = ...,
+        sidecar: _sidecars_pb2.SidecarHead | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "sidecar", b"sidecar"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "created_ns", b"created_ns", "line_id", b"line_id", "reason", b"reason", "recording_id", b"recording_id", "since_ns", b"since_ns", "size", b"size", "slice", b"slice", "state", b"state", "tenant_id", b"tenant_id", "whole", b"whole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "created_ns", b"created_ns", "line_id", b"line_id", "reason", b"reason", "recording_id", b"recording_id", "sidecar", b"sidecar", "since_ns", b"since_ns", "size", b"size", "slice", b"slice", "state", b"state", "tenant_id", b"tenant_id", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -309,22 +316,26 @@ class LeaseKeyRequest(_message.Message):
     RECORDING_ID_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
     recording_id: _builtins.str
     """The recording's id."""
     actor: _builtins.str
     """Who reads: an identity's name."""
     purpose: _builtins.str
     """Why."""
+    deleted: _builtins.bool
+    """Also of a deleted one within its grace: for who takes everything along."""
     def __init__(
         self,
         *,
         recording_id: _builtins.str = ...,
         actor: _builtins.str = ...,
         purpose: _builtins.str = ...,
+        deleted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "purpose", b"purpose", "recording_id", b"recording_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "deleted", b"deleted", "purpose", b"purpose", "recording_id", b"recording_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -361,22 +372,26 @@ class ReadSealedRequest(_message.Message):
     RECORDING_ID_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     LENGTH_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
     recording_id: _builtins.str
     """The recording's id."""
     offset: _builtins.int
     """First byte."""
     length: _builtins.int
     """How many bytes; 0: to the end."""
+    deleted: _builtins.bool
+    """As in LeaseKeyRequest."""
     def __init__(
         self,
         *,
         recording_id: _builtins.str = ...,
         offset: _builtins.int = ...,
         length: _builtins.int = ...,
+        deleted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["length", b"length", "offset", b"offset", "recording_id", b"recording_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "length", b"length", "offset", b"offset", "recording_id", b"recording_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

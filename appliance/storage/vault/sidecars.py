@@ -1,0 +1,207 @@
+"""Sidecars of recordings: what is added later, sealed, beside the recording in its bucket. docs/sealed-format.md, Sidecar.
+
+The sidecar first, in the place of the one before it, then the journal, which says how far it goes. A crash between the
+two leaves a sidecar that goes further than the journal says: the next adding, or `reconcile`, takes that up. One that
+does not have what the journal says is damaged, and nothing is added to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from appliance.storage.keystore.files import make_directory
+from appliance.storage.sealed import Footer, Header
+from appliance.storage.sealed.errors import Problem, SealedCorruptError
+from appliance.storage.sealed.layout import FOOTER_BYTES, HEADER_BYTES
+from appliance.storage.sealed.sidecar import (
+    Head,
+    append,
+    check,
+    new_header,
+    pack_content,
+    parse,
+    read,
+    unpack_content,
+)
+from appliance.storage.sealed.sidecarerrors import SidecarCorruptError, SidecarEntryError, SidecarProblem
+from appliance.storage.sealed.sidecarlayout import MAX_BYTES, SidecarHeader
+from appliance.storage.vault.contract import BucketId, BucketStore
+from appliance.storage.vault.core import Vault
+from appliance.storage.vault.errors import BucketBusyError, BucketLockedError, StoredFileMissingError
+from appliance.storage.vault.holding import Holding
+
+MAX_AT_ONCE: Final = 2000  # entries: a recording with all the notes and tags it may have, taken over
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Annotated:
+    """How far the sidecar goes now, and of each entry that was asked for where it stands and what is entered there."""
+
+    head: Head
+    places: tuple[int, ...]
+    contents: tuple[bytes, ...]
+
+
+class Sidecars:
+    """See the module. Safe to use from any thread."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+
+    def annotate(self, recording_id: str, contents: Sequence[bytes]) -> Annotated:
+        """Enters these, durably, under one seal; what has an `id` that is entered is left as it was entered then.
+
+        Errors as Vault.readable and of the keystore (the tenant's keys are locked); SidecarEntryError, SidecarFullError,
+        SidecarCorruptError; BucketBusyError while the bucket is being destroyed or brought back; of the store.
+        """
+        if not 0 < len(contents) <= MAX_AT_ONCE:
+            raise SidecarEntryError(f"1 to {MAX_AT_ONCE} entries are entered at once", field="contents")
+        wanted = [unpack_content(one) for one in contents]
+        if len({one["id"] for one in wanted}) < len(wanted):
+            raise SidecarEntryError("an id is entered once", field="id")
+        vault = self._vault
+        with vault.moving:
+            held = vault.readable(recording_id)
+            data_key = vault.keystore.data_key(recording_id)
+            with vault.filing_into(held.bucket) as takes:
+                if not takes:
+                    raise BucketBusyError("the bucket takes nothing now: try again", bucket=held.bucket.path)
+                vault.buckets.open(held.bucket)
+                raw = self._raw(held)
+                there = self._entered(held, raw, data_key)
+                known = {one["id"]: place for place, one in enumerate(there)}
+                fresh = [one for one in wanted if one["id"] not in known]
+                if fresh:
+                    header = parse(raw).header if raw else self._header(held)
+                    packed = [pack_content(one) for one in fresh]
+                    device = vault.keystore.device_key
+                    raw = append(raw, header, data_key, packed, device, vault.clock())
+                    self._write(held, raw)
+                    vault.fault("sidecar filed")
+                head = parse(raw).head
+                self._journal(recording_id, head)
+        known |= {one["id"]: len(there) + place for place, one in enumerate(fresh)}
+        there += fresh
+        places = tuple(known[one["id"]] for one in wanted)
+        return Annotated(head, places, tuple(pack_content(there[place]) for place in places))
+
+    def read(self, recording_id: str) -> bytes:
+        """The sidecar of a recording that is filed, or deleted and can be brought back; empty where it has none.
+
+        Errors as Vault.readable; SidecarCorruptError where there should be one; of the store.
+        """
+        vault = self._vault
+        held = vault.readable(recording_id, deleted=True)
+        try:
+            return self._opened(held)
+        except SidecarCorruptError:
+            again = vault.readable(recording_id, deleted=True)  # it may just have been parked, or moved
+            if again == held:
+                raise
+            return self._opened(again)
+
+    def _opened(self, held: Holding) -> bytes:
+        self._vault.buckets.open(held.bucket)
+        try:
+            return self._raw(held)
+        except BucketLockedError:  # somebody locked it between the two
+            self._vault.buckets.open(held.bucket)
+            return self._raw(held)
+
+    def take_up(self, held: Holding) -> bool:
+        """The journal says how far the sidecar of a filed recording goes; whether it did not before.
+
+        SidecarCorruptError where it does not have what the journal says.
+        """
+        vault = self._vault
+        with vault.moving:
+            if not vault.unchanged([held]):
+                return False
+            raw = self._raw(held)
+            self._check(held, raw, None)
+            return bool(raw) and self._journal(held.recording_id, parse(raw).head)
+
+    def head_of(self, bucket: BucketId, recording_id: str, snapshot: str = "") -> Head | None:
+        """How far a sidecar goes of a recording that no journal knows; None where it has none. SidecarCorruptError."""
+        raw = read_raw(self._vault.store, bucket, recording_id, snapshot)
+        if not raw:
+            return None
+        found = check(raw, self._vault.keystore.device_public_key, None, recording_id=recording_id)
+        for one in found:
+            raise SidecarCorruptError(one.problem, one.offset, one.index)
+        return parse(raw).head
+
+    def _journal(self, recording_id: str, head: Head) -> bool:
+        vault = self._vault
+        with vault.lock:
+            current = vault.holding(recording_id)
+            vault.refuse_erased(current)
+            if current.sidecar == head:
+                return False
+            # As it is by now: it may have been deleted since, and waits to be parked until its files are let go.
+            vault.holdings.append([replace(current, sidecar=head)])
+        vault.fault("sidecar journalled")
+        return True
+
+    def _raw(self, held: Holding) -> bytes:
+        """Empty where there is none, and none should be."""
+        raw = read_raw(self._vault.store, held.bucket, held.recording_id, held.parked)
+        if not raw and held.sidecar is not None:
+            raise SidecarCorruptError(SidecarProblem.MISSING, -1, -1)
+        return raw
+
+    def _check(self, held: Holding, raw: bytes, data_key: bytes | None) -> None:
+        if raw:
+            for one in check(
+                raw,
+                self._vault.keystore.device_public_key,
+                data_key,
+                recording_id=held.recording_id,
+                known=held.sidecar,
+            ):
+                raise SidecarCorruptError(one.problem, one.offset, one.index)
+
+    def _entered(self, held: Holding, raw: bytes, data_key: bytes) -> list[dict[str, Any]]:
+        self._check(held, raw, None)
+        return read(parse(raw), data_key) if raw else []
+
+    def _header(self, held: Holding) -> SidecarHeader:
+        """Of a sidecar that begins: bound to the recording's tree as its footer states it."""
+        with self._vault.store.read(held.bucket, held.recording_id) as file:
+            header = Header.parse(file.read(HEADER_BYTES))
+            file.seek(held.size - FOOTER_BYTES)
+            footer = Footer.parse(file.read(FOOTER_BYTES))
+        if footer is None:
+            raise SealedCorruptError(Problem.FOOTER_CORRUPT, held.size - FOOTER_BYTES, -1)
+        return new_header(header.recording_id, header.tenant_id, header.line_id, footer.root)
+
+    def _write(self, held: Holding, raw: bytes) -> None:
+        put(self._vault, self._vault.store, held.bucket, held.recording_id, raw)
+
+
+def put(vault: Vault, store: BucketStore, bucket: BucketId, recording_id: str, raw: bytes) -> None:
+    """Puts a sidecar into a bucket, by way of a file of its own. Ciphertext: it says nothing on the way."""
+    folder = vault.layout.vault / "moving"
+    make_directory(folder)
+    aside: Path = folder / f"{recording_id}.sidecar"
+    try:
+        aside.write_bytes(raw)
+        store.write_sidecar(bucket, recording_id, aside)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def read_raw(store: BucketStore, bucket: BucketId, recording_id: str, snapshot: str = "") -> bytes:
+    """A sidecar's bytes; empty where there is none. One that is longer than it may be is cut there, and so is damaged."""
+    try:
+        with store.read_sidecar(bucket, recording_id, snapshot=snapshot) as file:
+            return file.read(MAX_BYTES + 1)
+    except StoredFileMissingError:
+        return b""
