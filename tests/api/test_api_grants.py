@@ -92,7 +92,7 @@ def test_asked_for_approved_read_counted_and_shown(ward):
     grant = ward.approve(asked, etag=asked.etag)
     assert (grant.state, grant.approver, list(grant.recordings)) == (
         pb.GRANT_STATE_ACTIVE,
-        "officer",
+        f"{ward.tenant_id}/officer",
         [name],
     )
     assert [one.name for one in ward.listed()] == [name]
@@ -279,7 +279,8 @@ def test_deny_and_take_back(ward):
     name = ward.file()
     asked = ward.request(name)
     denied = ward.officer.grants.DenyGrant(pb.DenyGrantRequest(name=asked.name, reason="not needed")).grant
-    assert (denied.state, denied.ender, denied.end_reason) == (pb.GRANT_STATE_DENIED, "officer", "not needed")
+    who = f"{ward.tenant_id}/officer"
+    assert (denied.state, denied.ender, denied.end_reason) == (pb.GRANT_STATE_DENIED, who, "not needed")
     assert ward.get(asked, ward.support).end_reason == "not needed"
     assert refused(lambda: ward.approve(asked)).data["state"] == "denied"
     assert (

@@ -80,7 +80,8 @@ def test_each_change_is_a_version_with_who_when_and_what(box, client, home, line
     newest, first = versions(client, line.name)
     assert (first.version, first.actor) == (1, "admin")
     assert ("numbers", "", "200") in told(first.changes)
-    assert (newest.version, newest.actor, newest.request) == (2, "administrator", "change-17")
+    who = f"{home.split('/')[1]}/administrator"
+    assert (newest.version, newest.actor, newest.request) == (2, who, "change-17")
     assert newest.create_time.ToNanoseconds() > first.create_time.ToNanoseconds()
     assert newest.changes == answer.changes
     assert told(newest.changes) == [
