@@ -16,6 +16,7 @@ from earwitness.v1 import (
     audit_pb2_grpc,
     box_pb2_grpc,
     calls_pb2_grpc,
+    completeness_pb2_grpc,
     events_pb2_grpc,
     evidence_pb2_grpc,
     grants_pb2_grpc,
@@ -45,6 +46,16 @@ _SAFE: Final = {
         "ListSessions",
     ),
     "earwitness.v1.CallsService": ("ListCalls", "GetCall"),
+    "earwitness.v1.CompletenessService": (
+        "ListCallRecordPresets",
+        "GetCallRecordSource",
+        "ListCallRecordSources",
+        "TryRecordMap",
+        "ListCallRecordImports",
+        "ListCompletenessDays",
+        "GetCompletenessReport",
+        "ListCallRecords",
+    ),
     "earwitness.v1.RecordingsService": (
         "ListRecordings",
         "CountRecordings",
@@ -134,6 +145,7 @@ class Client:
         self.tenants = tenants_pb2_grpc.TenantsServiceStub(channel)
         self.notes = notes_pb2_grpc.NotesServiceStub(channel)
         self.prompts = prompts_pb2_grpc.PromptsServiceStub(channel)
+        self.completeness = completeness_pb2_grpc.CompletenessServiceStub(channel)
         self.purposes = purposes_pb2_grpc.PurposesServiceStub(channel)
         self.evidence = evidence_pb2_grpc.EvidenceServiceStub(channel)
         self.operations = operations_pb2_grpc.OperationsServiceStub(channel)

@@ -27,6 +27,7 @@ from appliance.api.board import Board
 from appliance.api.box import Box
 from appliance.api.calls import Calls
 from appliance.api.catalogueopen import opened, reindex
+from appliance.api.completenesswork import CompletenessWork
 from appliance.api.concerns import Concerns
 from appliance.api.entrance import Entrance
 from appliance.api.events import Events
@@ -127,6 +128,7 @@ class Control:
         )
         self._exit.callback(trail.close)
         self.parts = await self._assemble(store)
+        self._completeness = CompletenessWork(self.parts, trail)
         self._worker = Worker(store, trail, [Verification(store, self.parts.reader)], self._clock_ns)
         self.granted = Granted(store, trail, self._clock_ns, GrantKeys(store, self.parts.vault_keys))
         self._post = await Post.open(store, layout.control / "identities.key", self._clock_ns)
@@ -212,6 +214,7 @@ class Control:
             "earwitness.v1.PurposesService": Purposes(parts),
             "earwitness.v1.EvidenceService": EvidenceOf(parts, self.trail),
             "earwitness.v1.GrantsService": Grants(parts, self.granted),
+            "earwitness.v1.CompletenessService": self._completeness.servicer,
             "earwitness.v1.OperationsService": Operations(parts, self._worker),
             "earwitness.v1.EventsService": Events(parts, self.granted, self._heartbeat_s),
             "earwitness.v1.BoxService": Box(parts),
@@ -239,6 +242,7 @@ class Control:
             "provision": self._provision(),
             "housekeeping": self._keep_house(),
             "operations": self._worker.run(),
+            "completeness": self._completeness.watch.run(),
             "renewal": self._renew(certificates),
             "health": self._show_health(),
             "reindex": reindex(parts.store, self._status),

@@ -10,6 +10,7 @@ from earwitness.v1 import (
     audit_pb2_grpc,
     box_pb2_grpc,
     calls_pb2_grpc,
+    completeness_pb2_grpc,
     events_pb2_grpc,
     evidence_pb2_grpc,
     grants_pb2_grpc,
@@ -24,6 +25,7 @@ from earwitness.v1 import (
 )
 
 SERVICES: Final = {
+    "earwitness.v1.CompletenessService": completeness_pb2_grpc.add_CompletenessServiceServicer_to_server,
     "earwitness.v1.AlarmsService": alarms_pb2_grpc.add_AlarmsServiceServicer_to_server,
     "earwitness.v1.AccessService": access_pb2_grpc.add_AccessServiceServicer_to_server,
     "earwitness.v1.CallsService": calls_pb2_grpc.add_CallsServiceServicer_to_server,

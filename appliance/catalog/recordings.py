@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import reads, restrictions, subjectpacks, subjectrequests, tables, terms
+from appliance.catalog import completeness, reads, restrictions, subjectpacks, subjectrequests, tables, terms
 from appliance.catalog.building import build
 from appliance.catalog.database import erasing, numbering_of
 from appliance.catalog.errors import OrderError, RecordingNotFoundError
@@ -112,6 +112,7 @@ def take(
     if erased:
         _forget_additions(connection, held.recording_id)
         reads.forget(connection, held.recording_id)
+        completeness.forget_recording(connection, held.recording_id)
         restrictions.forget(connection, held.recording_id)
         subjectrequests.forget_recording(connection, held.recording_id)
         subjectpacks.forget_recording(connection, held.recording_id)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from appliance.config.catalogue import CatalogueSettings
+from appliance.config.completeness import CompletenessSettings
 from appliance.config.layout import Layout
 from appliance.model import InvalidError
 
@@ -233,6 +234,7 @@ class Settings(_Section):
     audit: AuditSettings = AuditSettings()
     vault: VaultSettings = VaultSettings()
     catalogue: CatalogueSettings = CatalogueSettings()
+    completeness: CompletenessSettings = CompletenessSettings()
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
 
     @property
