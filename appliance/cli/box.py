@@ -52,6 +52,7 @@ def show(state: box_pb2.GetBoxStatusResponse) -> None:
         output.table(("Severity", "Condition", "Process", "Since", "What to know"), rows, empty="")
     else:
         output.console.print("All is as it should be.")
+    output.console.print(_alarms(state))
     output.console.print("\n[bold]Processes[/bold]")
     output.table(
         ("Process", "State", ">PID", "Started", ">Restarts"),
@@ -100,6 +101,20 @@ def show(state: box_pb2.GetBoxStatusResponse) -> None:
             ("Version", state.version),
         ]
     )
+
+
+def _alarms(state: box_pb2.GetBoxStatusResponse) -> str:
+    if not state.HasField("alarms"):
+        return "Alarms: not known, as the catalogue does not answer."
+    found = state.alarms
+    some = [
+        f"{n} {word}"
+        for n, word in ((found.critical, "critical"), (found.warning, "warning"), (found.notice, "notice"))
+        if n
+    ]
+    if not some:
+        return "No alarm stands."
+    return f"Alarms that stand: {', '.join(some)}; not acknowledged: {found.unacknowledged} (`earwitness alarms list`)."
 
 
 @app.command("rebuild-catalogue")

@@ -14,9 +14,12 @@ import grpc
 import typer
 
 from appliance.cli import (
+    alarms,
     audit,
     box,
     calls,
+    closing,
+    completeness,
     events,
     evidence,
     grants,
@@ -60,10 +63,13 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(lines.app, name="lines")
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(purposes.app, name="purposes")
+app.add_typer(completeness.app, name="completeness")
 app.add_typer(events.app, name="events")
 app.add_typer(audit.app, name="audit")
+app.add_typer(alarms.app, name="alarms")
 app.add_typer(box.app, name="box")
 app.add_typer(operations.app, name="operations")
+app.add_typer(closing.app, name="exit-pack")
 app.add_typer(evidence.app, name="evidence")
 app.command("verify")(evidence.verify)
 app.command("login")(login.login)
