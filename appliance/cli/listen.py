@@ -40,7 +40,7 @@ PLAYERS: Final[dict[str, Callable[[int, int], list[str]]]] = {
     ),
 }
 """What plays samples from a pipe: the first that is installed, by rate and channels."""
-_LEFT: Final = (party_pb2.PARTY_ROLE_CALLER,)
+_SIDES: Final = (party_pb2.PARTY_ROLE_CALLER, party_pb2.PARTY_ROLE_AGENT, party_pb2.PARTY_ROLE_BOX)
 _SAID: Final = {
     calls_pb2.LISTEN_EVENT_KIND_PAUSED: "Paused: nothing is heard.",
     calls_pb2.LISTEN_EVENT_KIND_RESUMED: "Goes on.",
@@ -107,7 +107,7 @@ class Sound:
         if answer.HasField("header"):
             header = answer.header
             self.rate = header.sample_rate
-            self._right = {track.track for track in header.tracks if track.role not in _LEFT}
+            self._right = _right(header.tracks)
             if header.recording not in self.heard.recordings:
                 self.heard.recordings.append(header.recording)
                 self._tell(f"Listening; it is on the timeline of recording {bare(header.recording)}.")
@@ -118,6 +118,20 @@ class Sound:
             self.heard.lost += event.lost
             if event.kind in _SAID:
                 self._tell(_SAID[event.kind].format(track=event.track, lost=event.lost))
+
+
+def _right(tracks: Sequence[calls_pb2.ListenTrack]) -> set[int]:
+    """Who is heard right, as in a rendered recording: agent and box; who is neither side goes where there is room."""
+    left = sum(track.role == party_pb2.PARTY_ROLE_CALLER for track in tracks)
+    right = {track.track for track in tracks if track.role in _SIDES[1:]}
+    for track in tracks:
+        if track.role in _SIDES:
+            continue
+        if left <= len(right):
+            left += 1
+        else:
+            right.add(track.track)
+    return right
 
 
 def player(wanted: str) -> str:

@@ -69,6 +69,22 @@ def test_the_caller_is_left_and_who_is_not_is_right() -> None:
     ]
 
 
+def test_who_is_neither_side_goes_where_there_is_room() -> None:
+    unknown, agent, caller = (
+        party_pb2.PARTY_ROLE_UNKNOWN,
+        party_pb2.PARTY_ROLE_AGENT,
+        party_pb2.PARTY_ROLE_CALLER,
+    )
+    for roles, right in (
+        ((unknown, unknown), {1}),
+        ((unknown, agent), {1}),
+        ((unknown, caller), {0}),
+        ((unknown, unknown, unknown), {1}),
+        ((caller, caller, unknown), {2}),
+    ):
+        assert listen._right(header("r", *roles).header.tracks) == right
+
+
 def test_all_in_one_where_it_is_mixed() -> None:
     stream = iter([header(), chunk(0, -1, 7), chunk(1, -1, 8)])
     sound = listen.Sound(stream, lambda text: None)
