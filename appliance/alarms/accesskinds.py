@@ -26,6 +26,33 @@ _CATALOGUE: Final = (
     ),
 )
 
+_RIGHTS: Final = (
+    critical(
+        "RestrictionsCopyUnwritable",
+        "The copy of restrictions beside the catalogue cannot be written",
+        "Make space: a lost catalogue would lift the newest restrictions.",
+    ),
+    critical(
+        "RestrictionsCopyAltered",
+        "The copy of restrictions is damaged, or of another box",
+        "It was written anew from the catalogue. Was the catalogue lost, too? Then look through the audit for"
+        " CreateRestriction. Clear this when you have.",
+        by_hand=True,
+    ),
+    warning(
+        "RestrictionsRestored",
+        "Restrictions came back from the copy beside the catalogue",
+        "The catalogue was new or older than the copy: find out why, then clear this.",
+        by_hand=True,
+    ),
+    critical(
+        "RestrictionDutyFailing",
+        "The vault refuses the legal hold or release that a restriction wants",
+        "Retention may take what somebody needs for a claim: see `earwitness recordings restrictions` and"
+        " `earwitness holds list`.",
+    ),
+)
+
 _ACCESS: Final = (
     critical(
         "AuditUnwritable",
@@ -114,4 +141,4 @@ _ACCESS: Final = (
     ),
 )
 
-KINDS: Final = (*_CATALOGUE, *_ACCESS)
+KINDS: Final = (*_CATALOGUE, *_RIGHTS, *_ACCESS)

@@ -86,6 +86,19 @@ _RAISED: Final = (
         " makes one. Until the date the notice can be taken back. What is recorded stays readable afterwards, too.",
     ),
     Kind(
+        "SubjectRequestDue",
+        Severity.NOTICE,
+        "A request for access is to be answered soon",
+        "See `earwitness subjects show`: answer it, or extend or pause the clock for a reason that the person is told.",
+    ),
+    Kind(
+        "SubjectRequestOverdue",
+        Severity.WARNING,
+        "The time to answer a request for access is over",
+        "See `earwitness subjects show`: answer it now, say to the person why it is late, and record it as a breach of"
+        " UK GDPR Art. 12(3) with the data protection officer.",
+    ),
+    Kind(
         "GrantRequested",
         Severity.NOTICE,
         "The provider's support asks to be let in",

@@ -25,6 +25,11 @@ _VAULT: Final = (
         "Restore them from a copy (docs/replica.md). Find out who took them.",
         touches_recording=True,
     ),
+    critical(
+        "SidecarsDamaged",
+        "What was added to recordings later is damaged or missing",
+        "The recordings themselves are whole. Restore the sidecars from a copy (docs/replica.md).",
+    ),
     warning(
         "UnknownFiles", "Things among the buckets are known to nobody", "They are left alone: look at them."
     ),
