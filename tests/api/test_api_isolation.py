@@ -24,12 +24,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 import earwitness
 from appliance.access.identities import TENANT_ROLES, Role
 from appliance.api.limits import RateLimit
+from appliance.catalog import alarms
 from appliance.media.audio.encode import wav_header
 from appliance.model import Mark, MarkKind, new_id
 from earwitness.internal.v1 import signaling_pb2
 from earwitness.v1 import (
     access_pb2,
+    alarms_pb2,
     calls_pb2,
+    completeness_pb2,
     events_pb2,
     grants_pb2,
     notes_pb2,
@@ -121,8 +124,9 @@ def plant(box, client, sealing, tenant_id: str, word: str, number: str) -> Plant
             retention_policy=retention_pb2.RetentionPolicy(name=f"{line}/retentionPolicy", retention="3y")
         )
     )
-    made.names += added(client, parent, recordings[0], word)
+    made.names += added(client, parent, recordings[0], word, number)
     made.signs.append(f"{word.lower()}-clerk")
+    made.names += alarmed(box, client, tenant_id, word)
     live = box.signaling.begin(
         tenant_id,
         line_id,
@@ -140,7 +144,24 @@ def plant(box, client, sealing, tenant_id: str, word: str, number: str) -> Plant
     return made
 
 
-def added(client, parent: str, recording: str, word: str) -> list[str]:
+def alarmed(box, client, tenant_id: str, word: str) -> list[str]:
+    """An alarm, and a channel to tell it by; their names."""
+    parent = f"tenants/{tenant_id}"
+    told = alarms_pb2.AlarmChannel(
+        display_name=f"{word[::-1]} desk", syslog=alarms_pb2.SyslogSettings(host=f"{word.lower()}.invalid")
+    )
+    channel = client.alarms.CreateAlarmChannel(
+        alarms_pb2.CreateAlarmChannelRequest(parent=parent, alarm_channel=told)
+    ).alarm_channel
+    raised = box.write(
+        lambda connection: alarms.raise_alarm(
+            connection, "GrantRequested", new_id(), tenant_id, time.time_ns()
+        )
+    )
+    return [f"{parent}/alarms/{raised}", channel.name]
+
+
+def added(client, parent: str, recording: str, word: str, number: str) -> list[str]:
     """What people add to a tenant: a note, tags, a purpose, an operation, a grant, a prompt, an identity; their names."""
     note = client.notes.CreateNote(
         notes_pb2.CreateNoteRequest(parent=recording, note=notes_pb2.Note(text=f"{word} was upset"))
@@ -191,7 +212,31 @@ def added(client, parent: str, recording: str, word: str) -> list[str]:
             )
         )
     ).identity
-    return [one.name for one in (note, purpose, operation, grant, prompt, who)]
+    said = [one.name for one in (note, purpose, operation, grant, prompt, who)]
+    return [*said, *told_of_calls(client, parent, word, number)]
+
+
+def told_of_calls(client, parent: str, word: str, number: str) -> list[str]:
+    """A switchboard's records: their source, and the day of one call."""
+    source = completeness_pb2.CallRecordSource(
+        display_name=f"{word[::-1]} switchboard",
+        map=completeness_pb2.RecordMap(
+            header_rows=1,
+            start="at",
+            duration="talk",
+            from_number="from",
+            to_number="to",
+            time_format="epoch",
+        ),
+    )
+    made = client.completeness.CreateCallRecordSource(
+        completeness_pb2.CreateCallRecordSourceRequest(parent=parent, source=source)
+    ).source
+    row = f"at,talk,from,to\n{int(time.time())},60,0{number},+44{number[:6]}7{number[7:]}\n"
+    answer = client.completeness.ImportCallRecords(
+        iter([completeness_pb2.ImportCallRecordsRequest(parent=made.name, data=row.encode())])
+    )
+    return [made.name, *(day.name for day in answer.days)]
 
 
 @pytest.fixture
@@ -229,6 +274,12 @@ def state_of(client, tenant_id: str) -> bytes:
         client.grants.ListGrants(grants_pb2.ListGrantsRequest(parent=parent)),
         client.prompts.ListPrompts(prompts_pb2.ListPromptsRequest(parent=parent)),
         client.access.ListIdentities(access_pb2.ListIdentitiesRequest(parent=parent)),
+        client.completeness.ListCallRecordSources(
+            completeness_pb2.ListCallRecordSourcesRequest(parent=parent)
+        ),
+        client.completeness.ListCallRecordImports(
+            completeness_pb2.ListCallRecordImportsRequest(parent=parent)
+        ),
     ]
     answers += [
         client.notes.ListNotes(notes_pb2.ListNotesRequest(parent=one.name))
