@@ -27,6 +27,7 @@ from earwitness.v1 import (
     purposes_pb2_grpc,
     recordings_pb2_grpc,
     retention_pb2_grpc,
+    subjects_pb2_grpc,
     tenants_pb2_grpc,
 )
 
@@ -98,6 +99,15 @@ _SAFE: Final = {
     "earwitness.v1.KeysService": ("GetTenantKeys", "LockTenant"),
     "earwitness.v1.NotesService": ("GetNote", "ListNotes", "UpdateRecordingTags"),
     "earwitness.v1.PromptsService": ("GetPrompt", "ListPrompts", "DownloadPrompt"),
+    "earwitness.v1.SubjectsService": (
+        "GetSubjectRequest",
+        "ListSubjectRequests",
+        "FindSubjectRecordings",
+        "ListSubjectPacks",
+        "DownloadSubjectPack",
+        "GetRestriction",
+        "ListRestrictions",
+    ),
     "earwitness.v1.OperationsService": ("GetOperation", "ListOperations", "CancelOperation"),
     "earwitness.v1.EvidenceService": ("GetEvidence", "GetBoxKeys"),
     "earwitness.v1.AuditService": (
@@ -148,6 +158,7 @@ class Client:
         self.completeness = completeness_pb2_grpc.CompletenessServiceStub(channel)
         self.purposes = purposes_pb2_grpc.PurposesServiceStub(channel)
         self.evidence = evidence_pb2_grpc.EvidenceServiceStub(channel)
+        self.subjects = subjects_pb2_grpc.SubjectsServiceStub(channel)
         self.operations = operations_pb2_grpc.OperationsServiceStub(channel)
         self.grants = grants_pb2_grpc.GrantsServiceStub(channel)
         self.events = events_pb2_grpc.EventsServiceStub(channel)

@@ -24,10 +24,12 @@ from appliance.model import EarwitnessError
 from appliance.model.purpose import FORM, Purpose
 from earwitness.v1 import calls_pb2
 from earwitness.v1 import recordings_pb2 as pb
+from earwitness.v1 import subjects_pb2
 
 KINDS: Final = {
     pb.DownloadRecordingRequest.DESCRIPTOR.full_name: "download",
     pb.GetWaveformRequest.DESCRIPTOR.full_name: "picture",
+    subjects_pb2.MakeSubjectPackRequest.DESCRIPTOR.full_name: "subject-pack",
     calls_pb2.ListenCallRequest.DESCRIPTOR.full_name: "listen",
 }
 """How each request that reads is called in audit and report."""

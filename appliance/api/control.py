@@ -57,6 +57,7 @@ from appliance.api.routing import Routing
 from appliance.api.samples import Samples
 from appliance.api.services import SERVICES
 from appliance.api.store import ShuttingDownError, Store
+from appliance.api.subjects import Subjects, SubjectWork
 from appliance.api.taking import Taker
 from appliance.api.tenants import Tenants
 from appliance.api.vault import Vault, VaultReader
@@ -128,8 +129,9 @@ class Control:
         )
         self._exit.callback(trail.close)
         self.parts = await self._assemble(store)
+        self._subjects = await SubjectWork.open(self.parts, trail)
         self._completeness = CompletenessWork(self.parts, trail)
-        self._worker = Worker(store, trail, [Verification(store, self.parts.reader)], self._clock_ns)
+        self._worker = Worker(store, trail, [Verification(store, self.parts.reader), self._subjects.job], self._clock_ns)
         self.granted = Granted(store, trail, self._clock_ns, GrantKeys(store, self.parts.vault_keys))
         self._post = await Post.open(store, layout.control / "identities.key", self._clock_ns)
         self._acts = Acts(layout, store, trail, self._status)
@@ -215,6 +217,7 @@ class Control:
             "earwitness.v1.EvidenceService": EvidenceOf(parts, self.trail),
             "earwitness.v1.GrantsService": Grants(parts, self.granted),
             "earwitness.v1.CompletenessService": self._completeness.servicer,
+            "earwitness.v1.SubjectsService": Subjects(parts, self._subjects, self._worker),
             "earwitness.v1.OperationsService": Operations(parts, self._worker),
             "earwitness.v1.EventsService": Events(parts, self.granted, self._heartbeat_s),
             "earwitness.v1.BoxService": Box(parts),
@@ -245,6 +248,7 @@ class Control:
             "completeness": self._completeness.watch.run(),
             "renewal": self._renew(certificates),
             "health": self._show_health(),
+            "subjects": self._subjects.run(),
             "reindex": reindex(parts.store, self._status),
         }
         tasks = [asyncio.create_task(one, name=name) for name, one in work.items()]

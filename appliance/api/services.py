@@ -21,6 +21,7 @@ from earwitness.v1 import (
     purposes_pb2_grpc,
     recordings_pb2_grpc,
     retention_pb2_grpc,
+    subjects_pb2_grpc,
     tenants_pb2_grpc,
 )
 
@@ -37,6 +38,7 @@ SERVICES: Final = {
     "earwitness.v1.PurposesService": purposes_pb2_grpc.add_PurposesServiceServicer_to_server,
     "earwitness.v1.EvidenceService": evidence_pb2_grpc.add_EvidenceServiceServicer_to_server,
     "earwitness.v1.GrantsService": grants_pb2_grpc.add_GrantsServiceServicer_to_server,
+    "earwitness.v1.SubjectsService": subjects_pb2_grpc.add_SubjectsServiceServicer_to_server,
     "earwitness.v1.OperationsService": operations_pb2_grpc.add_OperationsServiceServicer_to_server,
     "earwitness.v1.EventsService": events_pb2_grpc.add_EventsServiceServicer_to_server,
     "earwitness.v1.BoxService": box_pb2_grpc.add_BoxServiceServicer_to_server,

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from appliance.catalog import operations
 from appliance.catalog.subjecterrors import SubjectPackNotFoundError, SubjectRequestLimitError
 from appliance.catalog.subjecttables import subject_pack_recordings as contents
 from appliance.catalog.subjecttables import subject_packs as table
@@ -157,6 +158,21 @@ def to_destroy(connection: sa.Connection) -> list[Pack]:
 def destroyed(connection: sa.Connection, pack_id: str) -> None:
     """Its file is gone."""
     connection.execute(sa.update(table).where(_c.id == pack_id).values(state=State.DESTROYED.value))
+
+
+def is_making(connection: sa.Connection, request_id: str) -> bool:
+    """Whether a pack of the request is being made."""
+    where = (_c.request_id == request_id, _c.state == State.MAKING.value)
+    return connection.execute(sa.select(_c.id).where(*where).limit(1)).first() is not None
+
+
+def abandoned(connection: sa.Connection) -> list[str]:
+    """Ids of packs that nothing makes any more: their work was cancelled before it began, or ended by a fault."""
+    running = sa.select(operations.table.c.id).where(
+        operations.table.c.state == operations.State.RUNNING.value
+    )
+    query = sa.select(_c.id).where(_c.state == State.MAKING.value, _c.operation_id.not_in(running))
+    return list(connection.execute(query).scalars())
 
 
 def with_files(connection: sa.Connection) -> set[str]:

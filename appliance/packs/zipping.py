@@ -74,6 +74,10 @@ class Zip:
         """Write the directory. What is not closed is no zip file."""
         self._zip.close()
 
+    def abandon(self) -> None:
+        """Write no more, whatever is missing: who made the file takes it away."""
+        self._zip.fp = None
+
     def __enter__(self) -> Self:
         return self
 
@@ -82,6 +86,8 @@ class Zip:
     ) -> None:
         if kind is None:
             self.close()
+        else:
+            self.abandon()
 
 
 def manifest(sums: dict[str, str]) -> bytes:

@@ -62,6 +62,10 @@ class _OperationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Operati
     """Not said."""
     OPERATION_KIND_VERIFY_RECORDINGS: _OperationKind.ValueType  # 1
     """Recordings are verified."""
+    OPERATION_KIND_SUBJECT_PACK: _OperationKind.ValueType  # 5
+    """A pack for a person is made (SubjectsService)."""
+    OPERATION_KIND_EXIT_PACK: _OperationKind.ValueType  # 6
+    """An exit pack is written (ClosingService)."""
 
 class OperationKind(_OperationKind, metaclass=_OperationKindEnumTypeWrapper):
     """What kind of work it is."""
@@ -70,6 +74,10 @@ OPERATION_KIND_UNSPECIFIED: OperationKind.ValueType  # 0
 """Not said."""
 OPERATION_KIND_VERIFY_RECORDINGS: OperationKind.ValueType  # 1
 """Recordings are verified."""
+OPERATION_KIND_SUBJECT_PACK: OperationKind.ValueType  # 5
+"""A pack for a person is made (SubjectsService)."""
+OPERATION_KIND_EXIT_PACK: OperationKind.ValueType  # 6
+"""An exit pack is written (ClosingService)."""
 Global___OperationKind: _TypeAlias = OperationKind  # noqa: Y015
 
 @_typing.final
@@ -139,6 +147,92 @@ class VerifyRecordingsResult(_message.Message):
 Global___VerifyRecordingsResult: _TypeAlias = VerifyRecordingsResult  # noqa: Y015
 
 @_typing.final
+class ExitPackProblem(_message.Message):
+    """A recording of which an exit pack does not hold all that was asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDING_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    recording: _builtins.str
+    """tenants/{tenant}/recordings/{recording}."""
+    code: _builtins.str
+    """Why, as a stable word: PURPOSE_NOT_STATED, RECORDING_QUARANTINED, RECORDING_RESTRICTED, ERASED, DAMAGED, ..."""
+    def __init__(
+        self,
+        *,
+        recording: _builtins.str = ...,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "recording", b"recording"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExitPackProblem: _TypeAlias = ExitPackProblem  # noqa: Y015
+
+@_typing.final
+class ExitPackResult(_message.Message):
+    """How far an exit pack is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXIT_PACK_FIELD_NUMBER: _builtins.int
+    RECORDING_COUNT_FIELD_NUMBER: _builtins.int
+    FILE_COUNT_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    NEEDED_BYTES_FIELD_NUMBER: _builtins.int
+    FREE_BYTES_FIELD_NUMBER: _builtins.int
+    WAITING_SOUND_COUNT_FIELD_NUMBER: _builtins.int
+    PROBLEM_COUNT_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    exit_pack: _builtins.str
+    """tenants/{tenant}/exitPacks/{exit_pack}."""
+    recording_count: _builtins.int
+    """Recordings that are whole in it."""
+    file_count: _builtins.int
+    """Files in it."""
+    size_bytes: _builtins.int
+    """Bytes of these."""
+    waiting: _builtins.str
+    """Why it waits now, as the reason of an error; empty: it goes on. EXIT_SPACE: make space, and it goes on by itself."""
+    needed_bytes: _builtins.int
+    """With EXIT_SPACE: how many bytes are needed at least."""
+    free_bytes: _builtins.int
+    """With EXIT_SPACE: how many are free."""
+    waiting_sound_count: _builtins.int
+    """Recordings whose sound waits until the tenant's keys are unlocked."""
+    problem_count: _builtins.int
+    """How many recordings are not there as was asked for."""
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExitPackProblem]:
+        """The first 100 of these."""
+
+    def __init__(
+        self,
+        *,
+        exit_pack: _builtins.str = ...,
+        recording_count: _builtins.int = ...,
+        file_count: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+        waiting: _builtins.str = ...,
+        needed_bytes: _builtins.int = ...,
+        free_bytes: _builtins.int = ...,
+        waiting_sound_count: _builtins.int = ...,
+        problem_count: _builtins.int = ...,
+        problems: _abc.Iterable[Global___ExitPackProblem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exit_pack", b"exit_pack", "file_count", b"file_count", "free_bytes", b"free_bytes", "needed_bytes", b"needed_bytes", "problem_count", b"problem_count", "problems", b"problems", "recording_count", b"recording_count", "size_bytes", b"size_bytes", "waiting", b"waiting", "waiting_sound_count", b"waiting_sound_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExitPackResult: _TypeAlias = ExitPackResult  # noqa: Y015
+
+@_typing.final
 class Operation(_message.Message):
     """Long work."""
 
@@ -156,6 +250,7 @@ class Operation(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     CANCELLING_FIELD_NUMBER: _builtins.int
     VERIFY_RECORDINGS_FIELD_NUMBER: _builtins.int
+    EXIT_PACK_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/operations/{operation}."""
     kind: Global___OperationKind.ValueType
@@ -188,6 +283,10 @@ class Operation(_message.Message):
     def verify_recordings(self) -> Global___VerifyRecordingsResult:
         """Of VERIFY_RECORDINGS."""
 
+    @_builtins.property
+    def exit_pack(self) -> Global___ExitPackResult:
+        """Of EXIT_PACK."""
+
     def __init__(
         self,
         *,
@@ -203,12 +302,13 @@ class Operation(_message.Message):
         failure: _builtins.str = ...,
         cancelling: _builtins.bool = ...,
         verify_recordings: Global___VerifyRecordingsResult | None = ...,
+        exit_pack: Global___ExitPackResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "result", b"result", "update_time", b"update_time", "verify_recordings", b"verify_recordings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "exit_pack", b"exit_pack", "result", b"result", "update_time", b"update_time", "verify_recordings", b"verify_recordings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelling", b"cancelling", "create_time", b"create_time", "creator", b"creator", "done_count", b"done_count", "end_time", b"end_time", "failure", b"failure", "kind", b"kind", "name", b"name", "result", b"result", "state", b"state", "total_count", b"total_count", "update_time", b"update_time", "verify_recordings", b"verify_recordings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelling", b"cancelling", "create_time", b"create_time", "creator", b"creator", "done_count", b"done_count", "end_time", b"end_time", "exit_pack", b"exit_pack", "failure", b"failure", "kind", b"kind", "name", b"name", "result", b"result", "state", b"state", "total_count", b"total_count", "update_time", b"update_time", "verify_recordings", b"verify_recordings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["verify_recordings"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["verify_recordings", "exit_pack"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

@@ -6,6 +6,8 @@ Revises: 0014
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -25,8 +27,8 @@ _TABLES = (
 )
 
 
-def _column(name: str, kind: object, *, null: bool = False) -> sa.Column[object]:
-    return sa.Column(name, kind, nullable=null)  # type: ignore[call-overload,no-any-return]
+def _column(name: str, kind: Any, *, null: bool = False) -> sa.Column[Any]:
+    return sa.Column(name, kind, nullable=null)
 
 
 def upgrade() -> None:
