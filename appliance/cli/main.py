@@ -18,7 +18,6 @@ from appliance.cli import (
     audit,
     box,
     calls,
-    completeness,
     closing,
     completeness,
     events,
@@ -64,7 +63,6 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(lines.app, name="lines")
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(purposes.app, name="purposes")
-app.add_typer(completeness.app, name="completeness")
 app.add_typer(completeness.app, name="completeness")
 app.add_typer(events.app, name="events")
 app.add_typer(audit.app, name="audit")
