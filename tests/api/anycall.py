@@ -21,6 +21,15 @@ MOST_MESSAGES = 200
 
 
 KINDS: Sequence[tuple[str, Callable[[str], bool]]] = (
+    ("AlarmChannel", lambda name: "/alarmChannels/" in name),
+    ("Alarm", lambda name: "/alarms/" in name),
+    *(
+        (word, lambda name: "/subjectRequests/" in name)
+        for word in ("SubjectRequest", "SubjectClock", "SubjectRecordings", "SubjectChoice", "MakeSubjectPack")
+    ),
+    ("SubjectPack", lambda name: "/subjectPacks/" in name),
+    ("Restriction", lambda name: "/restrictions/" in name),
+    ("Objection", lambda name: "/restrictions/" in name),
     ("LegalHold", lambda name: "/legalHolds/" in name),
     ("Recording", lambda name: "/recordings/" in name),
     ("Waveform", lambda name: "/recordings/" in name),
@@ -32,6 +41,8 @@ KINDS: Sequence[tuple[str, Callable[[str], bool]]] = (
     ("Purpose", lambda name: "/purposes/" in name),
     ("Operation", lambda name: "/operations/" in name),
     ("Grant", lambda name: "/grants/" in name),
+    ("ExitPack", lambda name: "/exitPacks/" in name),
+    ("Closing", lambda name: name.count("/") == 1 or ("/lines/" in name and name.count("/") == 3)),
     *((word, lambda name: "identities/" in name) for word in ("Identity", "Identities", "Certificate")),
     *((word, lambda name: "identities/" in name) for word in ("Session", "Subject", "Passphrase")),
     ("CallRecordSource", lambda name: "/callRecordSources/" in name),

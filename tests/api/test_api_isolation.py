@@ -119,6 +119,10 @@ def plant(box, client, sealing, tenant_id: str, word: str, number: str) -> Plant
             ),
         )
     ).legal_hold.name
+    client.closing.CloseLine(closing_pb2.CloseLineRequest(name=line, reason=f"{word} moves away"))
+    pack = an_exit_pack(tenant_id, line_id, f"{word.lower()}-clerk")
+    box.write(lambda connection: exitpacks.add(connection, pack))
+    made.names.append(f"{parent}/exitPacks/{pack.id}")
     client.retention.UpdateRetentionPolicy(
         retention_pb2.UpdateRetentionPolicyRequest(
             retention_policy=retention_pb2.RetentionPolicy(name=f"{line}/retentionPolicy", retention="3y")
@@ -159,6 +163,21 @@ def alarmed(box, client, tenant_id: str, word: str) -> list[str]:
         )
     )
     return [f"{parent}/alarms/{raised}", channel.name]
+
+
+def an_exit_pack(tenant_id: str, line_id: str, who: str) -> exitpacks.ExitPack:
+    """One that was made."""
+    spec = {"target": "folder", "path": f"/media/{who}-exit", "sound": "wav", "sealed": True, "vcon": False}
+    return exitpacks.ExitPack(
+        new_id(),
+        tenant_id,
+        line_id,
+        exitpacks.PackState.SUCCEEDED,
+        True,
+        who,
+        START,
+        spec={**spec, "remove": False},
+    )
 
 
 def added(client, parent: str, recording: str, word: str, number: str) -> list[str]:
