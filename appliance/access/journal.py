@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +27,16 @@ from appliance.access.sealing import Sealing
 from appliance.process.wholefile import write_whole
 
 MAX_BYTES: Final = 512 << 20
+_DIGITS: Final = 20  # of the serial in its anchor
 _SPARE_LINES: Final = 1000  # old lines before the file is written anew
+
+
+@dataclass(frozen=True)
+class Change:
+    """Identities after a change of them, by their keys, and its serial."""
+
+    serial: int
+    records: Mapping[str, Record]
 
 
 @dataclass
@@ -72,27 +81,33 @@ class Journal:
         except (ValueError, UnicodeDecodeError):
             return -1  # damaged: nothing is known
 
-    def append(self, serial: int, changed: Mapping[str, Record]) -> None:
-        """Write down a change; JournalError where that fails, and then `rewrite` is due."""
-        content = self._content
+    def append(self, changes: Sequence[Change]) -> None:
+        """Write down changes, in their order, by one write; JournalError where that fails, and then `rewrite` is due."""
+        if not changes:
+            return
+        content, serial = self._content, changes[-1].serial
         try:
             if content.lines > 2 * len(content.records) + _SPARE_LINES:
                 latest = {name: record for name, (_, record) in content.records.items()}
-                self.rewrite(serial, {**latest, **changed})
+                for change in changes:
+                    latest.update(change.records)
+                self.rewrite(serial, latest)
                 return
             lines, tie = b"", content.tie
-            for name, record in changed.items():
-                line, tie = self._line(serial, name, record, tie)
-                lines += line
+            for change in changes:
+                for name, record in change.records.items():
+                    line, tie = self._line(change.serial, name, record, tie)
+                    lines += line
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             with open(descriptor, "ab", buffering=0) as file:
                 if file.write(lines) != len(lines):
                     raise OSError("short write")
-                os.fsync(file.fileno())
+                os.fdatasync(file.fileno())
             self._anchor_at(serial)
         except OSError as error:
             raise JournalError("the copy of identities cannot be written", errno=error.errno or 0) from error
-        self._note(serial, changed, tie, len(changed))
+        for change in changes:
+            self._note(change.serial, change.records, tie, len(change.records))
 
     def rewrite(self, serial: int, everybody: Mapping[str, Record]) -> None:
         """The file anew; JournalError, and then it is as it was."""
@@ -116,8 +131,17 @@ class Journal:
         self._note(serial, everybody, tie, lines.count(b"\n"))
 
     def _anchor_at(self, serial: int) -> None:
-        if self.anchored() < serial:
-            write_whole(self._anchor, f"{serial}\n".encode())
+        if (before := self.anchored()) >= serial:
+            return
+        digits = f"{serial:0{_DIGITS}}\n".encode()
+        if before <= 0 or self._anchor.stat().st_size != len(digits):
+            write_whole(self._anchor, digits)  # there is none yet, or one of an older release
+            return
+        # In its place: so few bytes are one block, which a disk writes whole or not at all.
+        with open(os.open(self._anchor, os.O_WRONLY | os.O_CLOEXEC), "wb", buffering=0) as file:
+            if file.write(digits) != len(digits):
+                raise OSError("short write")
+            os.fdatasync(file.fileno())
 
     def _note(self, serial: int, changed: Mapping[str, Record], tie: str, lines: int) -> None:
         content = self._content

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 import structlog
 
 from appliance.access import records, settling
-from appliance.access.journal import Journal
+from appliance.access.journal import Change, Journal
 from appliance.access.refusals import JournalError
 from appliance.access.settling import Finding, Settled
 from appliance.api.store import Signal, Store
@@ -66,6 +66,8 @@ class Roll:
         self._status = status
         self._clock_ns = clock_ns
         self._turn = asyncio.Lock()  # the copy's lines are in the order of the changes
+        self._pen = asyncio.Lock()  # of who writes the copy
+        self._unwritten: list[Change] = []  # in the catalogue, and not in the copy yet
         self._behind = False
         self.changed = Signal()
 
@@ -100,22 +102,34 @@ class Roll:
 
         async with self._turn:
             result, number, changed = await self._store.write(run)
-            try:
-                if changed and not self._behind:
-                    await asyncio.to_thread(self._journal.append, number, changed)
-            except JournalError as error:
-                self._fell_behind(error)
+            if changed:
+                self._unwritten.append(Change(number, changed))
+        await self._write_down(number)
         self.changed.notify()
         if self._behind:
             await self.catch_up()
         return result
 
+    async def _write_down(self, number: int) -> None:
+        """The copy has this change, when this returns; or it is behind. Changes that wait go with one write."""
+        async with self._pen:
+            if not self._unwritten or self._unwritten[0].serial > number:
+                return  # written with one before
+            changes, self._unwritten = self._unwritten, []
+            if self._behind:
+                return  # written anew as a whole
+            try:
+                await asyncio.to_thread(self._journal.append, changes)
+            except JournalError as error:
+                self._fell_behind(error)
+
     async def catch_up(self) -> None:
         """Write the copy anew where it is behind; the change itself holds, so that nobody is told it failed."""
-        async with self._turn:
+        async with self._turn, self._pen:
             if not self._behind:
                 return
             number, everybody = await self._store.read(settling.everybody)
+            self._unwritten = []  # they are among them
             try:
                 await asyncio.to_thread(self._journal.rewrite, number, everybody)
             except JournalError as error:

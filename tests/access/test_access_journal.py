@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 
@@ -9,7 +10,7 @@ import pytest
 
 from appliance.access import credentials, identities, issued, records, register, sessions, settling
 from appliance.access.identities import Role
-from appliance.access.journal import Journal
+from appliance.access.journal import Change, Journal
 from appliance.access.pki import Issued
 from appliance.access.refusals import IdentityKeyError, JournalError
 from appliance.access.register import Entry
@@ -61,7 +62,7 @@ class Ground:
             work(connection)
             number = records.next_serial(connection)
             record = records.read(connection, name)
-        self.journal.append(number, {name: record})
+        self.journal.append([Change(number, {name: record})])
 
     def make(self, name, letter="") -> None:
         def work(connection):
@@ -224,7 +225,7 @@ def test_a_full_disk_is_an_error_and_the_copy_is_mended(ground, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("appliance.access.journal.os.fsync", full)
+        patch.setattr("appliance.access.journal.os.fdatasync", full)
         patch.setattr("appliance.process.wholefile.os.fsync", full)
         with pytest.raises(JournalError) as caught:
             ground.revoke("ris", "a")
@@ -249,3 +250,38 @@ def test_the_key(ground):
     with pytest.raises(IdentityKeyError):
         Sealing.at(ground.control / "identities.key")
     assert "key" not in repr(ground.sealing)
+
+
+def test_changes_that_waited_go_with_one_write(ground, monkeypatch):
+    """In their order, each with its serial, all tied; and the anchor has the newest."""
+    ground.make("ris", "a")
+    synced = []
+    fdatasync = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: (synced.append(1), fdatasync(descriptor)))
+    changes = []
+    for name in ("x", "y", "x"):
+        with ground.database.write() as connection:
+            if register.find(connection, name) is None:
+                register.add(connection, Entry(name, frozenset({Role.SUPPORT}), "", "", 1, "admin"))
+            changes.append(Change(records.next_serial(connection), {name: records.read(connection, name)}))
+    ground.journal.append([])
+    ground.journal.append(changes)
+    assert len(synced) == 2, "the copy and its anchor, once each"
+    found = Journal(ground.journal._path, ground.journal._anchor, ground.sealing).read()
+    assert found.whole and found.serial == changes[-1].serial == ground.journal.anchored()
+    assert {name: serial for name, (serial, _) in found.records.items()} == {
+        "ris": changes[0].serial - 1, "x": changes[2].serial, "y": changes[1].serial,
+    }  # fmt: skip
+    ground.make("z")  # the tie goes on from there
+    assert Journal(ground.journal._path, ground.journal._anchor, ground.sealing).read().whole
+
+
+def test_an_anchor_of_an_older_release_goes_on(ground):
+    ground.make("ris")
+    before = ground.journal.anchored()
+    ground.journal._anchor.write_text(f"{before}\n")
+    ground.make("x")
+    assert ground.journal.anchored() == before + 1
+    ground.make("y")
+    assert ground.journal.anchored() == before + 2
+    assert ground.again() == frozenset()

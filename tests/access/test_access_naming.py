@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from appliance.access import credentials, identities, issued, naming, records, register, settling
 from appliance.access.identities import Role
-from appliance.access.journal import Journal
+from appliance.access.journal import Change, Journal
 from appliance.access.refusals import IdentityKeyError
 from appliance.access.sealing import Sealing
 from appliance.catalog import database as module
@@ -135,7 +135,7 @@ def test_a_copy_of_an_older_release_restores_a_lost_catalogue(tmp_path):
         if name == "boss":
             factor = base64.b64encode(sealing.seal(b"s", "boss")).decode()
             record["passphrase"] = {**secret, "factor": factor}
-        old.append(serial, {name: record})
+        old.append([Change(serial, {name: record})])
     database = Database.at(tmp_path / "catalogue.db")
     with database.write() as connection:
         found = settling.settle(connection, Journal(*place), 1)

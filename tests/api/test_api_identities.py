@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
@@ -17,6 +18,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from appliance.access import issued, pki
 from appliance.access.identities import Role
+from appliance.access.journal import Journal
+from appliance.access.sealing import Sealing
 from earwitness.v1 import access_pb2 as pb
 from earwitness.v1 import events_pb2, events_pb2_grpc, tenants_pb2
 
@@ -499,6 +502,26 @@ def test_a_request_id_makes_one_identity(ground):
     )
     made = ground.admin.IssueCertificate(issue).certificate
     assert ground.admin.IssueCertificate(issue).certificate == made and made.pem
+
+
+def test_identities_made_at_once_are_all_in_the_copy(ground):
+    """Changes that wait for the copy go with one write; none is answered before it is there."""
+    names = [f"n{number}" for number in range(24)]
+    layout = ground.box.layout
+
+    def made(name: str) -> set[str]:
+        ground.make(name, "SUPPORT")
+        copy = Journal(
+            layout.control / "identities.jsonl",
+            layout.pki / "identities.serial",
+            Sealing.at(layout.control / "identities.key"),
+        ).read()
+        assert copy.whole and name in copy.records
+        return set(copy.records)
+
+    with ThreadPoolExecutor(8) as threads:
+        seen = list(threads.map(made, names))
+    assert set().union(*seen) == {"admin", *names}
 
 
 def test_warnings_before_a_certificate_ends(ground):
