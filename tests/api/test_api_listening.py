@@ -199,6 +199,19 @@ def test_it_needs_line_role_purpose_and_a_call_that_is_recorded(ward, box):
     assert len(ward.capture.asked) == 1, "nobody else came so far as to be on a timeline"
 
 
+def test_another_tenants_call_is_none_by_every_name(ward, box):
+    other = ward.admin.tenants.CreateTenant(
+        tenants_pb2.CreateTenantRequest(tenant=tenants_pb2.Tenant(display_name="Elm Street"))
+    ).tenant.name
+    stranger = box.enroll("stranger", Role.SUPERVISOR, Role.RECORDS_OFFICER, tenant_id=other[-26:])
+    absent = ward.refused(client=stranger, call=new_id())
+    for parent in (f"tenants/{ward.tenant}", "tenants/-", other):
+        request = {"name": f"{parent}/calls/{ward.call}", "override_reason": WHY}
+        found = ward.refused(client=stranger, **request)
+        assert (found.reason, found.code) == (absent.reason, absent.code)
+    assert not ward.capture.asked
+
+
 def test_nothing_is_heard_of_a_pause_and_the_listener_is_told(ward):
     stream = ward.listen()
     assert next(stream).HasField("header")
