@@ -177,7 +177,7 @@ class Control:
         follower = Follower(
             store, vault, Taker(store, reader, readers, Witness(self.trail)), self._status, renders.forget
         )
-        routing = Routing(layout.routing, store)
+        routing = Routing(layout.routing, store, self._clock_ns)
         return Parts(
             settings=settings,
             status=self._status,

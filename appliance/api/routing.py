@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -29,11 +31,11 @@ class RoutingCorruptError(CorruptError):
 class Routing:
     """Tenants and lines on their way from the catalogue to signaling."""
 
-    def __init__(self, path: Path, store: Store) -> None:
+    def __init__(self, path: Path, store: Store, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._path = path
         self._store = store
         self._lock = asyncio.Lock()
-        self._text = RoutingText()
+        self._text = RoutingText(clock_ns)
         self._written = ""
 
     async def publish(self) -> None:

@@ -40,6 +40,8 @@ PERSONAL = (
     "versions",
     "subject_requests",
     "subject_choices",
+    "staff",
+    "acknowledgements",
 )
 """Tables that an erasure takes personal data from."""
 

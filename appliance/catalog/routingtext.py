@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import sqlalchemy as sa
 from pydantic import BaseModel
 
-from appliance.catalog import closing, closingtables, linerows, purposes, state, tables, tenants
+from appliance.catalog import acknowledgements, closing, closingtables, linerows, purposes, state, tables, tenants
 from appliance.model.routing import Line
 
 
 class RoutingText:
     """Remembers of each row what it was made into. For one caller at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock_ns: Callable[[], int] = time.time_ns) -> None:
+        self._clock_ns = clock_ns  # who is barred depends on when it is
         self._kept: dict[tuple[str, ...], tuple[tuple[Any, ...], str]] = {}
 
     def of(self, connection: sa.Connection) -> tuple[int, str]:
@@ -56,8 +58,9 @@ class RoutingText:
                 lambda row: ("closing", row.tenant_id, row.line_id),
                 closing.of,
             ),
+            ",".join(one.model_dump_json() for one in acknowledgements.barred(connection, self._clock_ns())),
         )
-        names = ("tenants", "lines", "purposes", "closings")
+        names = ("tenants", "lines", "purposes", "closings", "barred")
         parts = ",".join(f'"{name}":[{text}]' for name, text in zip(names, texts, strict=True))
         return version, f'{{"version":{version},{parts}}}'
 

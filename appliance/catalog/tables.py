@@ -33,6 +33,9 @@ tenants = sa.Table(
     sa.Column("contact", sa.String(200), nullable=False),  # of its records officer
     sa.Column("language", sa.String(35), nullable=False),
     sa.Column("time_zone", sa.String(64), nullable=False),
+    sa.Column("unacknowledged_may_pause", sa.Boolean, nullable=False),
+    sa.Column("unacknowledged_may_read", sa.Boolean, nullable=False),
+    sa.Column("acknowledgement_years", sa.Integer, nullable=False),
 )
 
 lines = sa.Table(

@@ -227,7 +227,7 @@ def stated_by(line: Line) -> list[str]:
 
 
 def tenant_etag(tenant: Tenant) -> str:
-    return etag_of(tenant.tenant_id, tenant.display_name, tenant.contact, tenant.language, tenant.time_zone)
+    return etag_of(tenant.tenant_id, *_tenant_columns(tenant).values())
 
 
 def line_etag(line: Line) -> str:
@@ -269,6 +269,9 @@ def tenant_of(row: sa.Row[Any]) -> Tenant:
         contact=row.contact,
         language=row.language,
         time_zone=row.time_zone,
+        unacknowledged_may_pause=row.unacknowledged_may_pause,
+        unacknowledged_may_read=row.unacknowledged_may_read,
+        acknowledgement_years=row.acknowledgement_years,
     )
 
 
@@ -279,4 +282,7 @@ def _tenant_columns(tenant: Tenant) -> dict[str, Any]:
         "contact": tenant.contact,
         "language": tenant.language,
         "time_zone": tenant.time_zone,
+        "unacknowledged_may_pause": tenant.unacknowledged_may_pause,
+        "unacknowledged_may_read": tenant.unacknowledged_may_read,
+        "acknowledgement_years": tenant.acknowledgement_years,
     }

@@ -24,6 +24,10 @@ class Tenant(_Frozen):
     contact: str = ""  # of the records officer
     language: str = ""  # of callers where nothing else is known (BCP 47)
     time_zone: str = ""  # IANA; empty: UTC
+    # Who has not acknowledged a notice that is required may do so all the same (terms 5): patients' safety comes first.
+    unacknowledged_may_pause: bool = True
+    unacknowledged_may_read: bool = True
+    acknowledgement_years: int = 6  # after somebody left, until all but an opaque id is forgotten
 
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_bytes="base64", val_json_bytes="base64")
 
@@ -157,6 +161,13 @@ class Closing(_Frozen):
     reminded_days: int = 0  # the last reminder was of so many days before; 0: none yet
 
 
+class Barred(_Frozen):
+    """Agents of a tenant who may not pause or end, whatever their line says, until they acknowledge a notice (terms 5)."""
+
+    tenant_id: str
+    numbers: tuple[str, ...] = ()  # normalised
+
+
 class RoutingTable(_Frozen):
     """Everything signaling needs to decide line and tenant; written whole, atomically, by control."""
 
@@ -165,3 +176,4 @@ class RoutingTable(_Frozen):
     lines: tuple[Line, ...] = ()
     purposes: tuple[Purpose, ...] = ()  # for a catalogue that was lost; signaling does not ask
     closings: tuple[Closing, ...] = ()  # the same
+    barred: tuple[Barred, ...] = ()

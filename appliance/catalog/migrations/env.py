@@ -10,6 +10,7 @@ from appliance.catalog import (  # noqa: F401 - their tables belong to the metad
     completenesstables,
     contracttables,
     granttables,
+    noticetables,
     operations,
     searchtables,
     subjecttables,

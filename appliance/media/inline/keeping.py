@@ -34,6 +34,11 @@ class Act:
     refused: str = ""
 
 
+def nobody_barred(number: str) -> bool:
+    """Every agent may do what the line says."""
+    return False
+
+
 class Keeping:
     """See the module. `passed` gets keys by INFO that are no code after all: participant, content type, body."""
 
@@ -41,6 +46,8 @@ class Keeping:
         self.ground = ground
         self.acts: list[Act] = []
         self._passed = passed
+        self.barred: Callable[[str], bool] = nobody_barred
+        """Whether the agent of a number may not pause or end for now, whatever the line says: asked at each key code."""
         self._keypads: dict[int, Keypad] = {}
         self._held: dict[int, list[tuple[str, bytes]]] = {}
 
@@ -176,6 +183,9 @@ class Keeping:
         allowed = may is Rights.END or (may is Rights.PAUSE and action != END)
         if not allowed:
             self._refused(participant, action, actor, "no-right")
+            return
+        if action != RESUME and self.barred(participant.number):
+            self._refused(participant, action, actor, "notice-not-acknowledged")
             return
 
         def told(failed: Failed | None) -> None:

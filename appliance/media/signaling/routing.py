@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from appliance.media.siprec.numbers import pattern_rank
+from appliance.media.siprec.numbers import normalise, pattern_rank, same_number
 from appliance.model import Direction
 from appliance.model.routing import Line, RoutingTable, Tenant
 
@@ -117,6 +117,17 @@ def _network(trunk: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None
         return ipaddress.ip_network(trunk.strip(), strict=False)
     except ValueError:
         return None
+
+
+def barred(table: RoutingTable | None, tenant_id: str, number: str) -> bool:
+    """Whether the agent of this number may not pause or end, until a notice is acknowledged (terms 5)."""
+    wanted = normalise(number)
+    return table is not None and any(
+        same_number(one, wanted)
+        for some in table.barred
+        if some.tenant_id == tenant_id
+        for one in some.numbers
+    )
 
 
 def named_trunks(table: RoutingTable) -> bool:

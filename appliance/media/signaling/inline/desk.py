@@ -143,6 +143,7 @@ class InlineDesk:
     def _live(
         self, core: InlineCall, tenant: Tenant, line: Line, sip_call_id: str, identifiers: tuple[str, ...]
     ) -> LiveInline:
+        core.keeping.barred = lambda number: routing.barred(self.desk.table.table, tenant.tenant_id, number)
         session = MediaSession(
             core,
             tenant,
