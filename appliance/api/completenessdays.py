@@ -46,6 +46,11 @@ class Days:
         async with self._locks.held(tenant_id):
             facts = await self._store.read(lambda connection: facts_of(connection, tenant_id, day))
             now_ns = self._clock_ns()
+            if (
+                facts.before is not None
+                and report.span_of(day, facts.zone)[0] < now_ns - completeness.KEEP_NS
+            ):
+                return facts.before  # records of it are gone, or going: what its report says stands
             made = await asyncio.to_thread(self._compared, tenant_id, day, facts, now_ns)
             return await self._store.write(lambda connection: made.write(connection, now_ns))
 
@@ -108,7 +113,7 @@ class _Made:
             due_ns = min(
                 now_ns + self._tolerances.settle_ns, max(now_ns + 1, after_ns + tolerances.settle_ns)
             )
-        elif counts[Outcome.UNDESCRIBED]:
+        elif counts[Outcome.UNDESCRIBED] and after_ns > now_ns - completeness.KEEP_NUMBERS_NS:
             due_ns = now_ns + HOUR_NS
         written = report.build(
             tenant=names.tenant(tenant_id),

@@ -37,6 +37,8 @@ from appliance.model import EarwitnessError, Kind
 log = structlog.get_logger()
 
 LOOK_S: Final = 10.0
+LOOK_BACK_S: Final = 60.0  # at days of which recordings may still come
+PRUNE_S: Final = 3600.0
 SETTLED_S: Final = 5.0  # how long a file has not changed when it is taken
 MAX_FILES: Final = 200  # of one source, in one look
 REFUSED: Final = "CallRecordsRefused"
@@ -71,12 +73,16 @@ class Watch:
         self._importer = importer
         self._settings = settings
         self._clock_ns = clock_ns
+        self._looked_back_s = self._pruned_s = float("-inf")
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             try:
-                await self.look()
+                back = time.monotonic() - self._looked_back_s >= LOOK_BACK_S
+                await self.look(back=back)
+                if back:
+                    self._looked_back_s = time.monotonic()
             except EarwitnessError as error:
                 if error.kind is not Kind.UNAVAILABLE:
                     raise
@@ -85,22 +91,24 @@ class Watch:
                 )  # its condition is raised; there is a next round
             await asyncio.sleep(LOOK_S)
 
-    async def look(self) -> None:
-        """Take files, then make days of which something is new, or that are due."""
+    async def look(self, *, back: bool = True) -> None:
+        """Take files, then make days that are due; `back`: also those of which something is new."""
         now_ns = self._clock_ns()
-        found = await self._store.read(lambda connection: self._found(connection, now_ns))
+        found = await self._store.read(lambda connection: self._found(connection, now_ns, back))
         if self._settings.folder is not None:
             for source in found.sources:
                 await self._folder(source, self._settings.folder / source.id)
         for tenant_id, day in found.days:
             await self._days.make(tenant_id, datetime.fromisoformat(day).date())
-        await self._store.write(lambda connection: completeness.prune(connection, now_ns))
+        if time.monotonic() - self._pruned_s >= PRUNE_S:
+            await self._store.write(lambda connection: completeness.prune(connection, now_ns))
+            self._pruned_s = time.monotonic()
 
-    def _found(self, connection: sa.Connection, now_ns: int) -> _Watched:
+    def _found(self, connection: sa.Connection, now_ns: int, back: bool) -> _Watched:
         sources = recordsources.sources_of(connection, None)
         days = [
             (one.tenant_id, one.day)
-            for one in completeness.days_to_watch(connection, now_ns)
+            for one in completeness.days_to_watch(connection, now_ns, back=back)
             if self._is_due(connection, one, now_ns)
         ]
         for tenant_id in dict.fromkeys(one.tenant_id for one in sources):

@@ -311,15 +311,13 @@ def days_of(
     return [Day(**row._mapping) for row in connection.execute(query.order_by(c.day.desc()).limit(limit))]
 
 
-def days_to_watch(connection: sa.Connection, now_ns: int) -> list[Day]:
-    """Days that may have to be made anew: those that are due, and those of which a recording may still come."""
+def days_to_watch(connection: sa.Connection, now_ns: int, *, back: bool) -> list[Day]:
+    """Days that are due to be made anew; `back`: also those of which a recording that is missing may still come."""
     c = completeness_days.c
-    due = sa.and_(c.due_ns.is_not(None), c.due_ns <= now_ns)
-    recent = sa.and_(c.make_ns > now_ns - KEEP_NUMBERS_NS, c.state != "no-records", c.faults + c.missing > 0)
-    return [
-        Day(**row._mapping)
-        for row in connection.execute(sa.select(completeness_days).where(sa.or_(due, recent)))
-    ]
+    wanted = sa.and_(c.due_ns.is_not(None), c.due_ns <= now_ns)
+    if back:
+        wanted = sa.or_(wanted, sa.and_(c.make_ns > now_ns - KEEP_NUMBERS_NS, c.missing > 0))
+    return [Day(**row._mapping) for row in connection.execute(sa.select(completeness_days).where(wanted))]
 
 
 def seen(connection: sa.Connection, tenant_id: str, first_ns: int, after_ns: int) -> str:
