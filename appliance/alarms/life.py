@@ -8,6 +8,8 @@ from appliance.alarms.severity import Severity
 
 FLAP_NS: Final = 5 * 60 * 10**9
 """What comes back within this time after it cleared by itself has not been away."""
+SETTLE_NS: Final = 30 * 10**9
+"""A warning that is over within this time is told nobody: a process that starts, an index that is made anew."""
 
 
 def goes_on(clear_ns: int | None, clear_by: str, now_ns: int) -> bool:
@@ -20,3 +22,10 @@ def goes_on(clear_ns: int | None, clear_by: str, now_ns: int) -> bool:
 def worse(one: Severity, other: Severity) -> Severity:
     """The one that matters more."""
     return max(one, other, key=lambda severity: severity.rank)
+
+
+def is_blip(severity: Severity, raise_ns: int, clear_ns: int | None, clear_by: str) -> bool:
+    """Whether it was over before anybody had to know."""
+    if severity is not Severity.WARNING or clear_ns is None or clear_by:
+        return False
+    return clear_ns - raise_ns < SETTLE_NS

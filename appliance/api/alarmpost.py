@@ -15,7 +15,7 @@ import structlog
 
 from appliance.access.refusals import IdentityKeyError
 from appliance.access.sealing import Sealing
-from appliance.alarms import collector, schedule, smtp, webhook
+from appliance.alarms import collector, life, schedule, smtp, webhook
 from appliance.alarms.alarm import Alarm
 from appliance.alarms.channel import Channel, Smtp, Syslog, Webhook
 from appliance.alarms.errors import DeliveryError
@@ -39,7 +39,7 @@ TEST_S: Final = 12.0
 
 @dataclass(frozen=True)
 class _Batch:
-    """What one channel is to send now: a message, or notices together but for those that are over."""
+    """What one channel is to send now: a message, or notices together; but for those that nobody has to know any more."""
 
     channel: Channel
     waiting: tuple[Waiting, ...]
@@ -162,16 +162,19 @@ class Post:
             )
             for one in some
             for alarm in (alarms.alarm_of(found[one.alarm_id]),)
-            if alarm.open or not one.digest
+            if (alarm.open or not one.digest)
+            and not life.is_blip(alarm.severity, alarm.raise_ns, alarm.clear_ns, alarm.clear_by)
         )
         return _Batch(channel, some, messages)
 
     async def _deliver(self, batch: _Batch) -> bool:
         """Whether the channel goes on."""
         channel, ids = batch.channel, [one.id for one in batch.waiting]
+        if not batch.messages:
+            await self._store.write(lambda connection: alarmoutbox.remove(connection, ids))
+            return True
         try:
-            if batch.messages:
-                await self._send(channel, batch.messages, batch.waiting[0].recipients)
+            await self._send(channel, batch.messages, batch.waiting[0].recipients)
         except DeliveryError as error:
             log.info("alarm not delivered", channel=channel.id, failure=error.failure)
             await self._failed(batch, error)
@@ -183,8 +186,8 @@ class Post:
         now_ns = self._clock_ns()
 
         def work(connection: sa.Connection) -> None:
-            gone = alarmoutbox.remove(connection, ids)
-            alarmchannels.delivered(connection, channel.id, gone, now_ns)
+            alarmoutbox.remove(connection, ids)
+            alarmchannels.delivered(connection, channel.id, len(batch.messages), now_ns)
             alarms.clear_alarm(connection, CHANNEL_FAILING, channel.id, now_ns)
 
         await self._store.write(work)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.alarms import schedule
+from appliance.alarms import life, schedule
 from appliance.alarms.alarm import Alarm
 from appliance.alarms.message import What
 from appliance.alarms.severity import Severity
@@ -52,9 +52,13 @@ def put(
             continue
         if not schedule.is_for(what, alarm.severity, Severity(row.severity), mail=row.kind == "smtp"):
             continue
+        if what is What.ESCALATED and _hurry(connection, row.id, alarm, now_ns):
+            continue
         digest = row.digest_hour is not None and alarm.severity is Severity.NOTICE
         if digest:
             due = schedule.next_digest(now_ns, row.digest_hour)
+        elif what is What.RAISED and alarm.severity is Severity.WARNING:
+            due = now_ns + life.SETTLE_NS
         else:
             due = now_ns if due_ns is None else due_ns
         connection.execute(
@@ -72,6 +76,22 @@ def put(
             )
         )
         _bound(connection, row.id)
+
+
+def _hurry(connection: sa.Connection, channel_id: str, alarm: Alarm, now_ns: int) -> bool:
+    """What waits to say that it was raised says it now; False where that was said."""
+    changed = connection.execute(
+        sa.update(table)
+        .where(
+            table.c.channel_id == channel_id,
+            table.c.alarm_id == alarm.id,
+            table.c.what == What.RAISED.value,
+            table.c.tries == 0,
+            table.c.due_ns > now_ns,
+        )
+        .values(due_ns=now_ns, severity=alarm.severity.value, digest=False)
+    )
+    return changed.rowcount > 0
 
 
 def came_back(connection: sa.Connection, alarm: Alarm) -> None:

@@ -78,6 +78,12 @@ def test_an_alarm_goes_on_for_a_few_minutes():
     assert life.goes_on(None, "", NOW)
     assert life.goes_on(NOW, "", NOW + life.FLAP_NS - 1) and not life.goes_on(NOW, "", NOW + life.FLAP_NS)
     assert not life.goes_on(NOW, "ada", NOW + 1)
+    blip = (NOW, NOW + life.SETTLE_NS - 1, "")
+    assert life.is_blip(Severity.WARNING, *blip) and not life.is_blip(Severity.CRITICAL, *blip)
+    assert not life.is_blip(Severity.WARNING, NOW, NOW + life.SETTLE_NS, "")
+    assert not life.is_blip(Severity.WARNING, NOW, None, "") and not life.is_blip(
+        Severity.WARNING, NOW, NOW, "ada"
+    )
     assert life.worse(Severity.NOTICE, Severity.CRITICAL) is Severity.CRITICAL
 
 

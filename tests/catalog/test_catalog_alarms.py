@@ -110,11 +110,23 @@ def test_what_becomes_worse_is_told_again(database):
     with database.write() as connection:
         put(connection, there, only_critical)
         one = alarms.raise_alarm(connection, "DiskNearlyFull", "vault", "", NOW, severity=Severity.WARNING)
+        # A warning waits for a moment: it may be over before anybody has to know.
+        assert waiting(connection, there, NOW + life.SETTLE_NS - 1) == []
+        assert waiting(connection, there, NOW + life.SETTLE_NS) == ["raised"]
         alarms.raise_alarm(connection, "DiskNearlyFull", "vault", "", NOW + S)
         alarms.raise_alarm(connection, "DiskNearlyFull", "vault", "", NOW + S, severity=Severity.WARNING)
         assert alarms.get(connection, "", one).severity is Severity.CRITICAL
-        assert waiting(connection, there) == ["raised", "escalated"]
+        assert waiting(connection, there, NOW + S) == ["raised"]
+        (now,) = alarmoutbox.due(connection, there.id, NOW + S, 9)
+        assert now.severity is Severity.CRITICAL
         assert waiting(connection, only_critical) == ["escalated"]
+        other = alarms.raise_alarm(connection, "PoolErrors", "vault", "", NOW, severity=Severity.WARNING)
+        sent = [
+            one.id for one in alarmoutbox.due(connection, there.id, NOW + 10**18, 9) if one.alarm_id == other
+        ]
+        alarmoutbox.remove(connection, sent)
+        alarms.raise_alarm(connection, "PoolErrors", "vault", "", NOW + S)
+        assert waiting(connection, there, NOW + S) == ["raised", "escalated"]
 
 
 def test_people_acknowledge_and_clear(database):
@@ -208,7 +220,7 @@ def test_who_is_told_of_what(database):
         # A channel is not told of its own failing.
         alarms.raise_alarm(connection, alarmoutbox.CHANNEL_FAILING, box.id, "", NOW)
         assert waiting(connection, box) == ["raised", "cleared"] and len(waiting(connection, mail)) == 2
-        due, following = alarmoutbox.due_channels(connection, NOW)
+        due, following = alarmoutbox.due_channels(connection, NOW + life.SETTLE_NS)
         assert due == {box.id, mine.id, mail.id} and following is None
 
 

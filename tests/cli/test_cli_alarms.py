@@ -6,20 +6,17 @@ import contextlib
 import io
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alarms_kit import Hooks, authority
 
 from appliance.cli import main, output
 from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
 from appliance.cli.exits import Exit
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "alarms"))
-from alarms_kit import Hooks, authority
 
 pytestmark = [pytest.mark.timeout(150), pytest.mark.xdist_group("cli-alarms")]
 Run = Callable[..., str]
