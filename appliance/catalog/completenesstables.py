@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from appliance.catalog.tables import Id, metadata
+from appliance.catalog.tables import Id, Who, metadata
 
 record_sources = sa.Table(
     "record_sources",
@@ -30,7 +30,7 @@ record_imports = sa.Table(
     sa.Column("tenant_id", Id, nullable=False),
     sa.Column("source_id", Id, nullable=False),
     sa.Column("create_ns", sa.BigInteger, nullable=False),
-    sa.Column("creator", sa.String(64), nullable=False),  # empty: from the folder
+    sa.Column("creator", Who, nullable=False),  # empty: from the folder
     sa.Column("sha256", sa.String(64), nullable=False),
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("fresh", sa.Integer, nullable=False),

@@ -215,6 +215,7 @@ identities = sa.Table(
     # Defaults, as the box itself enrolls its admin and says none of it.
     sa.Column("creator", Who, nullable=False, server_default=""),
     sa.Column("disable_ns", sa.BigInteger),
+    sa.Index("ix_identities_tenant_id_name", "tenant_id", "name"),
 )
 
 certificates = sa.Table(
