@@ -111,7 +111,7 @@ class Lines:
         holds = await self.parts.line_policies.of(found[:size])
         samples = await self.parts.store.read(prompts.sample_ids)
         answer = pb.ListLinesResponse(
-            lines=[linefields.message(row, holds.get(row.line_id), samples) for row in found[:size]]
+            lines=[linefields.shown(row, holds.get(row.line_id), samples) for row in found[:size]]
         )
         if len(found) > size:
             last = found[size - 1]
