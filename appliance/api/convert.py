@@ -11,7 +11,7 @@ from appliance.catalog import tenants as tenant_rows
 from appliance.catalog.counting import By, Counted
 from appliance.catalog.events import Event, EventType
 from appliance.catalog.records import Certificate as CertificateRow
-from appliance.catalog.records import Held, MarkRow, Recording, State
+from appliance.catalog.records import Held, MarkRow, Recording, SidecarHead, State
 from appliance.catalog.values import number_of
 from appliance.model import Direction, MarkKind, Role
 from appliance.model.routing import Tenant
@@ -204,6 +204,9 @@ def held(message: vault_pb2.Holding) -> Held:
         )
         if message.HasField("certificate")
         else None,
+        sidecar=SidecarHead(message.sidecar.entries, message.sidecar.sha256)
+        if message.HasField("sidecar")
+        else None,
     )
 
 
@@ -244,6 +247,9 @@ def tenant(row: Tenant) -> tenants_pb2.Tenant:
         records_officer_contact=row.contact,
         language=row.language,
         time_zone=row.time_zone,
+        unacknowledged_may_pause=row.unacknowledged_may_pause,
+        unacknowledged_may_read=row.unacknowledged_may_read,
+        acknowledgement_retention_years=row.acknowledgement_years,
     )
 
 

@@ -12,8 +12,10 @@ from appliance.api.parts import Parts
 from appliance.audit import key, tree
 from appliance.audit.checkpoints import Signed
 from appliance.audit.trail import Trail
-from appliance.catalog import recordings, witnessed
+from appliance.catalog import recordings, sidecars, witnessed
+from appliance.catalog.records import State
 from appliance.catalog.witnessed import Witnessed
+from appliance.storage.sealed.sidecar import parse
 from earwitness.v1 import evidence_pb2 as pb
 from earwitness.v1 import evidence_pb2_grpc
 
@@ -34,6 +36,7 @@ class EvidenceOf(evidence_pb2_grpc.EvidenceServiceServicer):
         found = await self._parts.store.read(lambda connection: witnessed.find(connection, recording_id))
         if found is None:
             raise EvidenceNotYetError("the recording does not stand in the log yet", recording=recording_id)
+        sidecar = await self._sidecar(found)
         signed, proof = await asyncio.to_thread(self._proof, found)
         evidence = {
             "format": FORMAT,
@@ -46,7 +49,28 @@ class EvidenceOf(evidence_pb2_grpc.EvidenceServiceServicer):
         return pb.GetEvidenceResponse(
             evidence=json.dumps(evidence, indent=1) + "\n",
             file_name=f"{recording_id}.sealed.evidence.json",
+            sidecar=sidecar,
+            sidecar_file_name=f"{recording_id}.sealed.sidecar" if sidecar else "",
         )
+
+    async def _sidecar(self, found: Witnessed) -> bytes:
+        """The sidecar that the log's newest entry speaks of; empty of a recording that has none, or is erased."""
+        row, known = await self._parts.store.read(
+            lambda c: (recordings.get(c, found.recording_id), sidecars.find(c, found.recording_id))
+        )
+        if row.state not in (State.FILED, State.DELETED) or not known.entries:
+            return b""
+        raw = await self._parts.vault.sidecar(found.recording_id)
+        said = json.loads(found.line)
+        head = parse(raw).head if raw else None
+        if head is None or (head.entries, head.sha256) != (
+            said.get("sidecar_entries"),
+            said.get("sidecar_sha256"),
+        ):
+            raise EvidenceNotYetError(
+                "what was added to the recording does not stand in the log yet", recording=found.recording_id
+            )
+        return raw
 
     def _proof(self, found: Witnessed) -> tuple[Signed, list[bytes]]:
         log = self._trail.log

@@ -9,11 +9,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from appliance.api import convert, masks, names
-from appliance.api.errors import FieldInvalidError
-from appliance.api.parts import Note as NoteDone
+from appliance.api.errors import FieldInvalidError, NotReadableError
+from appliance.api.notesealing import Ids, NoteSealing, Planned
 from appliance.api.parts import Parts, page_size, query_of
 from appliance.api.scope import caller
-from appliance.catalog import additions, recordings
+from appliance.catalog import additions, recordings, sidecars
 from appliance.catalog.additions import MAX_NOTE, MAX_TAGS, Note
 from appliance.catalog.errors import NoteNotFoundError, PageTokenError
 from appliance.catalog.records import Recording, State
@@ -33,12 +33,13 @@ class Notes(notes_pb2_grpc.NotesServiceServicer):
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._sealing = NoteSealing(parts)
 
     async def CreateNote(self, request: pb.CreateNoteRequest, context: Any) -> pb.CreateNoteResponse:
         tenant_id, recording_id = names.child(request.parent, "recordings", "parent")
         text, offset_ns = _text(request.note), _offset(request.note)
         if request.validate_only:
-            row = await self._parts.store.read(lambda c: _standing(c, tenant_id, recording_id))
+            row = await self._parts.store.read(lambda c: _may_add(c, tenant_id, recording_id))
             now_ns = self._parts.clock_ns()
             made = Note("", recording_id, text, offset_ns, caller().name, now_ns, caller().name, now_ns)
             answer = message(made, row.tenant_id)
@@ -46,18 +47,13 @@ class Notes(notes_pb2_grpc.NotesServiceServicer):
                 answer.ClearField(field)
             return pb.CreateNoteResponse(note=answer)
 
-        async def act(done: NoteDone) -> str:
-            def work(connection: sa.Connection) -> str:
-                _standing(connection, tenant_id, recording_id)
-                made = additions.add_note(
-                    connection, recording_id, text, offset_ns, caller().name, self._parts.clock_ns()
-                )
-                done(connection, made.note_id)
-                return made.note_id
+        def plan(connection: sa.Connection, ids: Ids) -> Planned:
+            _may_add(connection, tenant_id, recording_id)
+            now_ns, who, note_id = self._parts.clock_ns(), caller().name, ids.of("note")
+            note = Note(note_id, recording_id, text, offset_ns, who, now_ns, who, now_ns)
+            return Planned((sidecars.note_entry("note-created", note, ids.of("entry")),), note_id)
 
-            return await self._parts.store.write(work)
-
-        note_id = await self._parts.once("CreateNote", request, act)
+        note_id = await self._sealing.change("CreateNote", request, recording_id, plan)
         return pb.CreateNoteResponse(note=await self._get(tenant_id, recording_id, note_id))
 
     async def GetNote(self, request: pb.GetNoteRequest, context: Any) -> pb.GetNoteResponse:
@@ -93,29 +89,27 @@ class Notes(notes_pb2_grpc.NotesServiceServicer):
         paths = masks.paths(request.update_mask, request.note, FIELDS)
         etag = _etag(request.note.etag, "note.etag")
 
-        def changed(connection: sa.Connection) -> tuple[str, Note]:
-            row = _standing(connection, tenant_id, recording_id)
+        def changed(connection: sa.Connection) -> tuple[str, Note, bool]:
+            row = _changeable(connection, tenant_id, recording_id)
             before = additions.check_note(connection, recording_id, note_id, etag)
             said = masks.merged(message(before, row.tenant_id), request.note, paths)
             after = dataclasses.replace(before, text=_text(said), offset_ns=_offset(said))
             if after == before:
-                return row.tenant_id, before
-            now_ns = self._parts.clock_ns()
-            return row.tenant_id, dataclasses.replace(after, editor=caller().name, update_ns=now_ns)
+                return row.tenant_id, before, False
+            now_ns, version = self._parts.clock_ns(), before.version + 1
+            after = dataclasses.replace(after, editor=caller().name, update_ns=now_ns, version=version)
+            return row.tenant_id, after, True
 
         if request.validate_only:
-            owner, after = await self._parts.store.read(changed)
+            owner, after, _ = await self._parts.store.read(changed)
             return pb.UpdateNoteResponse(note=message(after, owner))
 
-        async def act(done: NoteDone) -> str:
-            def work(connection: sa.Connection) -> None:
-                additions.update_note(connection, changed(connection)[1])
-                done(connection, note_id)
+        def plan(connection: sa.Connection, ids: Ids) -> Planned:
+            _, after, differs = changed(connection)
+            entry = sidecars.note_entry("note-changed", after, ids.of("entry"))
+            return Planned((entry,) if differs else (), note_id)
 
-            await self._parts.store.write(work)
-            return note_id
-
-        await self._parts.once("UpdateNote", request, act)
+        await self._sealing.change("UpdateNote", request, recording_id, plan)
         await self._scrub()
         return pb.UpdateNoteResponse(note=await self._get(tenant_id, recording_id, note_id))
 
@@ -124,7 +118,7 @@ class Notes(notes_pb2_grpc.NotesServiceServicer):
         etag = _etag(request.etag, "etag")
 
         def found(connection: sa.Connection) -> Note | None:
-            _standing(connection, tenant_id, recording_id)
+            _changeable(connection, tenant_id, recording_id)
             try:
                 return additions.check_note(connection, recording_id, note_id, etag)
             except NoteNotFoundError:
@@ -136,17 +130,16 @@ class Notes(notes_pb2_grpc.NotesServiceServicer):
             await self._parts.store.read(found)
             return pb.DeleteNoteResponse()
 
-        async def act(done: NoteDone) -> str:
-            def work(connection: sa.Connection) -> None:
-                note = found(connection)
-                if note is not None:
-                    additions.delete_note(connection, note)
-                done(connection, note_id)
+        def plan(connection: sa.Connection, ids: Ids) -> Planned:
+            note = found(connection)
+            if note is None:
+                return Planned((), note_id)
+            gone = dataclasses.replace(
+                note, editor=caller().name, update_ns=self._parts.clock_ns(), version=note.version + 1
+            )
+            return Planned((sidecars.note_entry("note-deleted", gone, ids.of("entry")),), note_id)
 
-            await self._parts.store.write(work)
-            return note_id
-
-        await self._parts.once("DeleteNote", request, act)
+        await self._sealing.change("DeleteNote", request, recording_id, plan)
         await self._scrub()
         return pb.DeleteNoteResponse()
 
@@ -160,21 +153,21 @@ class Notes(notes_pb2_grpc.NotesServiceServicer):
             return _standing(connection, tenant_id, recording_id)
 
         if request.validate_only:
-            row = await self._parts.store.read(standing)
+            row = await self._parts.store.read(lambda c: _changeable(c, tenant_id, recording_id))
             tags = additions.tags_after(row.tags, add, remove)
             return pb.UpdateRecordingTagsResponse(tags=tags, etag=row.etag)
 
-        async def act(done: NoteDone) -> str:
-            def work(connection: sa.Connection) -> None:
-                standing(connection)
-                now_ns = self._parts.clock_ns()
-                additions.change_tags(connection, recording_id, add, remove, caller().name, now_ns)
-                done(connection, recording_id)
+        def plan(connection: sa.Connection, ids: Ids) -> Planned:
+            there = _changeable(connection, tenant_id, recording_id).tags
+            after = additions.tags_after(there, add, remove)
+            if after == list(there):
+                return Planned((), recording_id)
+            now_ns = self._parts.clock_ns()
+            return Planned(
+                (sidecars.tags_entry(after, caller().name, now_ns, ids.of("entry")),), recording_id
+            )
 
-            await self._parts.store.write(work)
-            return recording_id
-
-        await self._parts.once("UpdateRecordingTags", request, act)
+        await self._sealing.change("UpdateRecordingTags", request, recording_id, plan)
         if remove:
             await self._scrub()
         row = await self._parts.store.read(standing)
@@ -212,6 +205,20 @@ def _standing(connection: sa.Connection, tenant_id: str | None, recording_id: st
     row = recordings.get(connection, recording_id, tenant_id)
     if row.state is State.ERASED:
         raise ErasedError("the recording is erased", recording=recording_id)
+    return row
+
+
+def _changeable(connection: sa.Connection, tenant_id: str | None, recording_id: str) -> Recording:
+    """One that is filed: what is added goes into its sidecar, beside it. ErasedError, NotReadableError."""
+    row = _standing(connection, tenant_id, recording_id)
+    if row.state is not State.FILED:
+        raise NotReadableError("nothing is added to a recording in this state", state=row.state.name)
+    return row
+
+
+def _may_add(connection: sa.Connection, tenant_id: str | None, recording_id: str) -> Recording:
+    row = _changeable(connection, tenant_id, recording_id)
+    additions.refuse_more(connection, recording_id)
     return row
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, Final
 
-from appliance.api import convert, names, sound
+from appliance.api import convert, names, sealednotes, sound
 from appliance.api.admission import Admitted, admit
 from appliance.api.errors import FieldInvalidError, NotReadableError, OffsetError
 from appliance.api.parts import Parts
@@ -21,6 +21,7 @@ from appliance.catalog.errors import EtagMismatchError
 from appliance.catalog.records import Recording, State
 from appliance.model import EarwitnessError, ErasedError, Kind
 from appliance.storage.sealed import Report, verify
+from appliance.storage.sealed.sidecar import SidecarFinding
 from earwitness.v1 import recordings_pb2 as pb
 
 CHUNK: Final = 512 * 1024
@@ -156,16 +157,19 @@ class Reading:
         reader = self.parts.reader
         stream = reader.open(row.recording_id)
 
-        def work() -> Report:
+        def work() -> tuple[Report, int, list[SidecarFinding]]:
             data_key = reader.lease_if_unlocked(row.recording_id, actor, "verification")
-            return verify(stream, reader.device_key(), data_key)
+            found = verify(stream, reader.device_key(), data_key)
+            return found, *sealednotes.findings(reader, row.recording_id, found.root, data_key)
 
         task = asyncio.get_running_loop().run_in_executor(self.parts.readers, work)
         try:
             while not (await asyncio.wait({task}, timeout=PROGRESS_EVERY_S))[0]:
                 fraction = min(1.0, stream.bytes_read / max(1, row.size))
                 yield pb.VerifyRecordingResponse(progress=pb.VerifyProgress(fraction=fraction))
-            report = _report(await task, stream.bytes_read, row.recording_id)
+            found, entries, beside = await task
+            report = _report(found, stream.bytes_read, row.recording_id)
+            _add_sidecar(report, entries, beside)
         except EarwitnessError as error:
             if error.kind is not Kind.CORRUPT:
                 raise
@@ -233,6 +237,14 @@ def _unread(error: EarwitnessError, bytes_checked: int) -> pb.VerificationReport
         findings=[found],
         time=convert.timestamp(time.time_ns()),
     )
+
+
+def _add_sidecar(report: pb.VerificationReport, entries: int, found: list[SidecarFinding]) -> None:
+    report.sidecar_entries = entries
+    for one in found:
+        code = str(one.problem).upper().replace("-", "_")
+        report.findings.append(pb.Finding(code=code, message=str(one), offset=one.offset, frame=one.index))
+        report.verdict = pb.VERDICT_DAMAGED
 
 
 def _report(report: Report, bytes_checked: int, recording_id: str) -> pb.VerificationReport:

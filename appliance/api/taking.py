@@ -9,20 +9,22 @@ from concurrent.futures import ThreadPoolExecutor
 import sqlalchemy as sa
 import structlog
 
-from appliance.api import contents
+from appliance.api import contents, sealednotes
 from appliance.api.errors import VaultUnavailableError
 from appliance.api.store import Store
 from appliance.api.vault import VaultReader
 from appliance.api.witness import Witness
-from appliance.catalog import events, recordings, state, witnessed
+from appliance.catalog import events, recordings, sidecars, state, witnessed
 from appliance.catalog.events import Event, EventType
 from appliance.catalog.records import UNREADABLE, Description, Held, Recording, State
+from appliance.catalog.sidecars import Entry
 from appliance.catalog.witnessed import Witnessed
 from appliance.model import CorruptError, EarwitnessError, Kind
 
 log = structlog.get_logger()
 
 CURSOR = "vault-cursor"
+_KEPT = (State.FILED, State.DELETED)
 _EVENTS = {
     State.FILED: EventType.RECORDING_FILED,
     State.DELETED: EventType.RECORDING_DELETED,
@@ -70,11 +72,16 @@ class Taker:
 
         says = witnesses or await self._says_more(held, description)
         entry = await self._said(held, position, description) if says else None
+        added = await self._added(held, anew, later)
 
         def work(connection: sa.Connection) -> bool:
             if entry is not None:
                 witnessed.put(connection, entry)
             before, changed = recordings.take(connection, held, position, description, doubted=anew)
+            if held.sidecar is not None and held.state in _KEPT and before is not State.ERASED:
+                sidecars.told(connection, held.recording_id, held.sidecar, doubted=anew)
+                if added is not None:
+                    sidecars.take(connection, held.recording_id, added, 0, len(added))
             # What an older position says is never told: something newer was told already.
             if tells and changed and before is not held.state:
                 kind = _EVENTS[held.state]
@@ -130,6 +137,27 @@ class Taker:
                 # Gone on in its life, or unreadable: the entry says that there is no content to hold it against.
                 log.info("recording has no digest", recording=held.recording_id, reason=error.reason)
         return await self._witness.said(held, position, content, sha256)
+
+    async def _added(self, held: Held, anew: bool, later: list[str]) -> list[Entry] | None:
+        """What was added to a recording, where not all of it was taken up; None where that is not to be had now."""
+        if held.sidecar is None or held.state not in _KEPT:
+            return None
+        known = await self._store.read(lambda connection: sidecars.find(connection, held.recording_id))
+        if known.taken >= held.sidecar.entries and not anew:
+            return None
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, sealednotes.entries, self._reader, held.recording_id
+            )
+        except CorruptError as error:
+            log.error("sidecar unreadable", recording=held.recording_id, reason=error.reason)
+        except EarwitnessError as error:
+            if error.kind is Kind.UNAVAILABLE:
+                raise
+            if error.reason in _LATER:
+                later.append(held.tenant_id)
+            log.info("sidecar not readable now", recording=held.recording_id, reason=error.reason)
+        return None
 
     async def _wants_content(self, held: Held, position: int, anew: bool) -> bool:
         if held.state not in (State.FILED, State.DELETED):

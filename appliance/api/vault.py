@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -13,7 +13,7 @@ from appliance.api.errors import VaultUnavailableError
 from appliance.config.layout import Layout
 from appliance.model import EarwitnessError, Kind
 from appliance.process import rpc
-from earwitness.internal.v1 import vault_pb2, vault_pb2_grpc
+from earwitness.internal.v1 import sidecars_pb2, sidecars_pb2_grpc, vault_pb2, vault_pb2_grpc
 
 _QUICK_S: Final = 15.0
 _SLOW_S: Final = 180.0  # erasing rewrites the keystore
@@ -34,6 +34,9 @@ class Vault:
     def __init__(self, layout: Layout) -> None:
         self._channel = rpc.aio_channel(layout, "vault")
         self._stub: vault_pb2_grpc.VaultServiceAsyncStub = vault_pb2_grpc.VaultServiceStub(self._channel)
+        self._sidecars: sidecars_pb2_grpc.SidecarServiceAsyncStub = sidecars_pb2_grpc.SidecarServiceStub(
+            self._channel
+        )
 
     async def create_tenant_key(self, tenant_id: str) -> bytes:
         request = vault_pb2.CreateTenantKeyRequest(tenant_id=tenant_id)
@@ -81,6 +84,18 @@ class Vault:
         async for item in items(self._stub.ReadSealed(request)):
             yield item.data
 
+    async def annotate(
+        self, recording_id: str, contents: Sequence[bytes]
+    ) -> sidecars_pb2.AnnotateRecordingResponse:
+        """Enter something in a recording's sidecar, durably; what is entered under an id stays as it is."""
+        request = sidecars_pb2.AnnotateRecordingRequest(recording_id=recording_id, contents=contents)
+        return await answer(self._sidecars.AnnotateRecording(request, timeout=_QUICK_S))
+
+    async def sidecar(self, recording_id: str) -> bytes:
+        """A recording's sidecar, sealed; empty where it has none."""
+        request = sidecars_pb2.ReadSidecarRequest(recording_id=recording_id)
+        return b"".join([one.data async for one in items(self._sidecars.ReadSidecar(request))])
+
     async def close(self) -> None:
         await self._channel.close(None)
 
@@ -110,10 +125,13 @@ class VaultReader:
     def __init__(self, layout: Layout) -> None:
         self._channel = rpc.channel(layout, "vault")
         self._stub = vault_pb2_grpc.VaultServiceStub(self._channel)
+        self._sidecars = sidecars_pb2_grpc.SidecarServiceStub(self._channel)
 
-    def lease(self, recording_id: str, actor: str, purpose: str) -> bytes:
-        """The data key; to be forgotten after the reading."""
-        request = vault_pb2.LeaseKeyRequest(recording_id=recording_id, actor=actor, purpose=purpose)
+    def lease(self, recording_id: str, actor: str, purpose: str, *, deleted: bool = False) -> bytes:
+        """The data key; to be forgotten after the reading. `deleted`: of a deleted one within its grace, too."""
+        request = vault_pb2.LeaseKeyRequest(
+            recording_id=recording_id, actor=actor, purpose=purpose, deleted=deleted
+        )
         try:
             return self._stub.LeaseKey(request, timeout=_QUICK_S).data_key
         except grpc.RpcError as error:
@@ -137,9 +155,27 @@ class VaultReader:
         except grpc.RpcError as error:
             raise vault_error(error) from error
 
-    def open(self, recording_id: str) -> SealedStream:
-        """The sealed file, from its beginning."""
-        return SealedStream(self._stub.ReadSealed(vault_pb2.ReadSealedRequest(recording_id=recording_id)))
+    def open(self, recording_id: str, *, deleted: bool = False) -> SealedStream:
+        """The sealed file, from its beginning. `deleted`: as in `lease`."""
+        request = vault_pb2.ReadSealedRequest(recording_id=recording_id, deleted=deleted)
+        return SealedStream(self._stub.ReadSealed(request))
+
+    def sidecar(self, recording_id: str) -> bytes:
+        """A recording's sidecar, sealed; empty where it has none."""
+        request = sidecars_pb2.ReadSidecarRequest(recording_id=recording_id)
+        try:
+            return b"".join(one.data for one in self._sidecars.ReadSidecar(request, timeout=_QUICK_S))
+        except grpc.RpcError as error:
+            raise vault_error(error) from error
+
+    def sidecar_head(self, recording_id: str) -> sidecars_pb2.SidecarHead | None:
+        """How far a recording's sidecar goes, as the vault's journal says; None where it has none."""
+        request = vault_pb2.GetHoldingRequest(recording_id=recording_id)
+        try:
+            holding = self._stub.GetHolding(request, timeout=_QUICK_S).holding
+        except grpc.RpcError as error:
+            raise vault_error(error) from error
+        return holding.sidecar if holding.HasField("sidecar") else None
 
     def close(self) -> None:
         self._channel.close()

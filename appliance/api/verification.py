@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from appliance.api import sealednotes
 from appliance.api.store import Store
 from appliance.api.vault import VaultReader
 from appliance.api.worker import Keep
@@ -71,6 +72,7 @@ class Verification:
             data_key = self._reader.lease(recording_id, "control", "verification")
             with self._reader.open(recording_id) as stream:
                 report = verify(stream, self._reader.device_key(), data_key)
+            _, beside = sealednotes.findings(self._reader, recording_id, report.root, data_key)
         except EarwitnessError as error:
             if error.kind is Kind.UNAVAILABLE:
                 raise
@@ -80,4 +82,6 @@ class Verification:
                 (str(one.problem).upper().replace("-", "_") for one in report.findings), "OTHER_RECORDING"
             )
             return "damaged", first
+        if beside:
+            return "damaged", str(beside[0].problem).upper().replace("-", "_")
         return ("intact" if report.whole else "recovered"), ""

@@ -84,6 +84,9 @@ class Witness:
         gaps: list[list[Any]] | None = None
         if held.state is State.FILED:
             record |= {"sha256": sha256, "size": held.size, "whole": held.whole}
+            if held.sidecar is not None:
+                # What was added to it is as much in evidence as it itself: a tail that is cut off later is found.
+                record |= {"sidecar_entries": held.sidecar.entries, "sidecar_sha256": held.sidecar.sha256}
             if content is not None and UNREADABLE not in content.flags:
                 gaps = gaps_of(content)
                 record |= {"gaps": len(gaps), "gaps_sha256": digest_of(gaps)}

@@ -1,4 +1,7 @@
-"""Notes and tags that people add to recordings. They live in the catalogue, and go when the recording is erased."""
+"""Notes and tags that people add to recordings, as the catalogue has them: `sidecars` makes them from what is sealed.
+
+They go when the recording is erased.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import recordings
-from appliance.catalog.database import erasing
 from appliance.catalog.errors import EtagMismatchError, NoteLimitError, NoteNotFoundError, TagLimitError
 from appliance.catalog.records import etag_of
 from appliance.catalog.searchtables import notes, recording_tags
 from appliance.catalog.values import fold
-from appliance.model import new_id
 
 MAX_NOTE: Final = 4000  # characters
 MAX_NOTES: Final = 1000  # of one recording
@@ -37,34 +37,35 @@ class Note:
     create_ns: int
     editor: str
     update_ns: int
+    version: int = 1
 
     @property
     def etag(self) -> str:
         return etag_of(self.note_id, self.text, self.offset_ns, self.update_ns)
 
 
-def add_note(
-    connection: sa.Connection, recording_id: str, text: str, offset_ns: int | None, author: str, now_ns: int
-) -> Note:
-    """Add a note to a recording that is there. NoteLimitError."""
+def refuse_more(connection: sa.Connection, recording_id: str) -> None:
+    """NoteLimitError where the recording has as many notes as it may have."""
     there = connection.execute(
         sa.select(sa.func.count()).select_from(notes).where(_n.recording_id == recording_id)
     ).scalar()
     if int(there or 0) >= MAX_NOTES:
         raise NoteLimitError("the recording has as many notes as it may have", limit=MAX_NOTES)
-    made = Note(new_id(), recording_id, text, offset_ns, author, now_ns, author, now_ns)
-    connection.execute(sa.insert(notes).values(**_columns(made)))
-    recordings.refresh(connection, recording_id)
-    return made
+
+
+def find_note(connection: sa.Connection, recording_id: str, note_id: str) -> Note | None:
+    """None where there is none."""
+    query = sa.select(notes).where(_n.id == note_id, _n.recording_id == recording_id)
+    row = connection.execute(query).first()
+    return None if row is None else _note(row)
 
 
 def get_note(connection: sa.Connection, recording_id: str, note_id: str) -> Note:
     """NoteNotFoundError."""
-    query = sa.select(notes).where(_n.id == note_id, _n.recording_id == recording_id)
-    row = connection.execute(query).first()
-    if row is None:
+    found = find_note(connection, recording_id, note_id)
+    if found is None:
         raise NoteNotFoundError("no such note", note=note_id)
-    return _note(row)
+    return found
 
 
 def check_note(connection: sa.Connection, recording_id: str, note_id: str, etag: str) -> Note:
@@ -75,17 +76,10 @@ def check_note(connection: sa.Connection, recording_id: str, note_id: str, etag:
     return found
 
 
-def update_note(connection: sa.Connection, changed: Note) -> None:
-    """Write down a note that was read in this transaction, and changed."""
-    connection.execute(sa.update(notes).where(_n.id == changed.note_id).values(**_columns(changed)))
-    recordings.refresh(connection, changed.recording_id)
-    erasing(connection)  # of what it said before
-
-
-def delete_note(connection: sa.Connection, note: Note) -> None:
+def put_note(connection: sa.Connection, note: Note) -> None:
+    """Write down a note as it is from now on. What it is found by is made anew by who calls."""
     connection.execute(sa.delete(notes).where(_n.id == note.note_id))
-    recordings.refresh(connection, note.recording_id)
-    erasing(connection)
+    connection.execute(sa.insert(notes).values(**_columns(note)))
 
 
 def list_notes(
@@ -99,35 +93,29 @@ def list_notes(
     return [_note(row) for row in connection.execute(query)]
 
 
-def change_tags(
-    connection: sa.Connection,
-    recording_id: str,
-    add: Iterable[str],
-    remove: Iterable[str],
-    author: str,
-    now_ns: int,
-) -> None:
-    """Add and take away tags of a recording; those that are there, or are not, are left as they are. TagLimitError."""
+def set_tags(
+    connection: sa.Connection, recording_id: str, tags: Iterable[str], author: str, now_ns: int
+) -> bool:
+    """The tags that a recording has from now on; those that it has are left as they are. Whether one went.
+
+    What it is found by is made anew by who calls.
+    """
     rows = connection.execute(sa.select(_g.folded, _g.tag).where(_g.recording_id == recording_id)).all()
     there = {row.folded: row.tag for row in rows}
-    after = {fold(tag): tag for tag in tags_after(there.values(), add, remove)}
+    after = {fold(tag): tag for tag in tags}
     gone = {folded for folded in there if after.get(folded) != there[folded]}
-    fresh = {folded: tag for folded, tag in after.items() if there.get(folded) != tag}
-    if not gone and not fresh:
-        return
     for folded in gone:
         connection.execute(
             sa.delete(recording_tags).where(_g.recording_id == recording_id, _g.folded == folded)
         )
-    for folded, tag in fresh.items():
-        connection.execute(
-            sa.insert(recording_tags).values(
-                recording_id=recording_id, folded=folded, tag=tag, author=author, create_ns=now_ns
+    for folded, tag in after.items():
+        if there.get(folded) != tag:
+            connection.execute(
+                sa.insert(recording_tags).values(
+                    recording_id=recording_id, folded=folded, tag=tag, author=author, create_ns=now_ns
+                )
             )
-        )
-    recordings.refresh(connection, recording_id)
-    if gone:
-        erasing(connection)
+    return bool(gone)
 
 
 def tags_after(there: Iterable[str], add: Iterable[str], remove: Iterable[str]) -> list[str]:
@@ -158,4 +146,5 @@ def _note(row: sa.Row[Any]) -> Note:
         row.create_ns,
         row.editor,
         row.update_ns,
+        row.version,
     )

@@ -6,16 +6,18 @@ import sqlalchemy as sa
 
 from appliance.catalog import tables, tenants
 from appliance.catalog.records import State
+from appliance.catalog.searchtables import sidecars
 
 _r = tables.recordings
 _t = tables.tenants
 
 
 def waiting(connection: sa.Connection, tenant_id: str, limit: int, after: str = "") -> list[str]:
-    """Ids of a tenant's filed recordings whose content was not read yet, in their order, after that one."""
+    """Ids of a tenant's filed recordings whose content, or what was added to it, was not read yet, in their order."""
+    behind = sa.exists().where(sidecars.c.recording_id == _r.c.id, sidecars.c.taken < sidecars.c.entries)
     query = (
         sa.select(_r.c.id)
-        .where(_r.c.tenant_id == tenant_id, _r.c.described.is_(False), _r.c.id > after)
+        .where(_r.c.tenant_id == tenant_id, _r.c.described.is_(False) | behind, _r.c.id > after)
         .where(_r.c.state == State.FILED.value)
         .order_by(_r.c.id)
         .limit(limit)

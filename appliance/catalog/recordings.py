@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from appliance.catalog import completeness, reads, restrictions, subjectpacks, subjectrequests, tables, terms
+from appliance.catalog.among import among
 from appliance.catalog.building import build
 from appliance.catalog.database import erasing, numbering_of
 from appliance.catalog.errors import OrderError, RecordingNotFoundError
 from appliance.catalog.filters import Node
 from appliance.catalog.recording_filter import conditions
 from appliance.catalog.records import Description, Held, Recording, State, etag_of
-from appliance.catalog.searchtables import notes, recording_tags
+from appliance.catalog.searchtables import notes, recording_tags, sidecars
 
 _r = tables.recordings
 _CONTENT: Final = (
@@ -27,7 +29,7 @@ _CONTENT: Final = (
 )
 _ORDER: Final = {"start_time": _r.c.start_ns, "duration": _r.c.duration_ns, "size_bytes": _r.c.size}
 _ORDER_TEXT = re.compile(r"\s*([a-z_]+)(?:\s+(asc|desc))?\s*")
-_ADDED: Final = (notes, recording_tags)
+_ADDED: Final = (notes, recording_tags, sidecars)
 _NOTHING: Final = Description(start_ns=0, end_ns=None)
 
 
@@ -215,6 +217,12 @@ def get(connection: sa.Connection, recording_id: str, tenant_id: str | None = No
     if row is None:
         raise RecordingNotFoundError("no such recording", recording=recording_id)
     return build(connection, [row], full=True)[0]
+
+
+def of_ids(connection: sa.Connection, ids: Sequence[str]) -> list[Recording]:
+    """Some recordings in full, in the order of their ids; of ids that are not known, nothing."""
+    query = sa.select(_r).where(among(connection, _r.c.id, ids)).order_by(_r.c.id)
+    return build(connection, connection.execute(query).all(), full=True) if ids else []
 
 
 def get_described(connection: sa.Connection, recording_id: str) -> Recording | None:

@@ -49,6 +49,14 @@ class Certificate:
 
 
 @dataclass(frozen=True)
+class SidecarHead:
+    """How far what was added to a recording later goes: entries, and SHA-256 (lower-case hexadecimal) of the last seal."""
+
+    entries: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Held:
     """What the vault says of a recording."""
 
@@ -63,6 +71,7 @@ class Held:
     since_ns: int
     created_ns: int
     certificate: Certificate | None = None
+    sidecar: SidecarHead | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Notes and tags out of a damaged SQLite catalogue: they are nowhere else. What cannot be read any more is left out."""
+"""Notes and tags out of a damaged SQLite catalogue: older ones are in no sealed sidecar.
+
+What cannot be read any more is left out.
+"""
 
 from __future__ import annotations
 
@@ -114,7 +117,10 @@ def _note(row: dict[str, Any]) -> dict[str, Any] | None:
         return None
     if not _ns(row.get("update_ns")) or not (offset is None or _ns(offset)):
         return None
-    return {column.name: row[column.name] for column in notes.columns}
+    version = row.get("version", 1)  # a catalogue of an older release has none
+    if not isinstance(version, int) or not 1 <= version < 1 << 31:
+        return None
+    return {column.name: row.get(column.name) for column in notes.columns} | {"version": version}
 
 
 def _tag(row: dict[str, Any]) -> dict[str, Any] | None:

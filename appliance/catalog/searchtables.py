@@ -54,6 +54,7 @@ notes = sa.Table(
     sa.Column("create_ns", sa.BigInteger, nullable=False),
     sa.Column("editor", Who, nullable=False),  # who changed it last
     sa.Column("update_ns", sa.BigInteger, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False, server_default="1"),
     sa.Index("ix_notes_recording_id", "recording_id", "create_ns", "id"),
 )
 
@@ -65,4 +66,14 @@ recording_tags = sa.Table(
     sa.Column("tag", sa.String(40), nullable=False),  # as it was written first
     sa.Column("author", Who, nullable=False),
     sa.Column("create_ns", sa.BigInteger, nullable=False),
+)
+
+# How far the sealed sidecar of a recording goes, as the vault said last, and how far notes and tags here were made from it.
+sidecars = sa.Table(
+    "sidecars",
+    metadata,
+    sa.Column("recording_id", Id, primary_key=True),
+    sa.Column("entries", sa.Integer, nullable=False),
+    sa.Column("taken", sa.Integer, nullable=False),
+    sa.Column("last_id", sa.String(26), nullable=False),  # of the entry that was taken up last
 )

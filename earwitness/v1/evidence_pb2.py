@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x65\x61rwitness/v1/evidence.proto\x12\rearwitness.v1\"\"\n\x12GetEvidenceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x13GetEvidenceResponse\x12\x10\n\x08\x65vidence\x18\x01 \x01(\t\x12\x11\n\tfile_name\x18\x02 \x01(\t\"\x13\n\x11GetBoxKeysRequest\"\"\n\x12GetBoxKeysResponse\x12\x0c\n\x04keys\x18\x01 \x01(\t2\xba\x01\n\x0f\x45videnceService\x12T\n\x0bGetEvidence\x12!.earwitness.v1.GetEvidenceRequest\x1a\".earwitness.v1.GetEvidenceResponse\x12Q\n\nGetBoxKeys\x12 .earwitness.v1.GetBoxKeysRequest\x1a!.earwitness.v1.GetBoxKeysResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x65\x61rwitness/v1/evidence.proto\x12\rearwitness.v1\"\"\n\x12GetEvidenceRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"f\n\x13GetEvidenceResponse\x12\x10\n\x08\x65vidence\x18\x01 \x01(\t\x12\x11\n\tfile_name\x18\x02 \x01(\t\x12\x0f\n\x07sidecar\x18\x03 \x01(\x0c\x12\x19\n\x11sidecar_file_name\x18\x04 \x01(\t\"\x13\n\x11GetBoxKeysRequest\"\"\n\x12GetBoxKeysResponse\x12\x0c\n\x04keys\x18\x01 \x01(\t2\xba\x01\n\x0f\x45videnceService\x12T\n\x0bGetEvidence\x12!.earwitness.v1.GetEvidenceRequest\x1a\".earwitness.v1.GetEvidenceResponse\x12Q\n\nGetBoxKeys\x12 .earwitness.v1.GetBoxKeysRequest\x1a!.earwitness.v1.GetBoxKeysResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,11 +34,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETEVIDENCEREQUEST']._serialized_start=47
   _globals['_GETEVIDENCEREQUEST']._serialized_end=81
   _globals['_GETEVIDENCERESPONSE']._serialized_start=83
-  _globals['_GETEVIDENCERESPONSE']._serialized_end=141
-  _globals['_GETBOXKEYSREQUEST']._serialized_start=143
-  _globals['_GETBOXKEYSREQUEST']._serialized_end=162
-  _globals['_GETBOXKEYSRESPONSE']._serialized_start=164
-  _globals['_GETBOXKEYSRESPONSE']._serialized_end=198
-  _globals['_EVIDENCESERVICE']._serialized_start=201
-  _globals['_EVIDENCESERVICE']._serialized_end=387
+  _globals['_GETEVIDENCERESPONSE']._serialized_end=185
+  _globals['_GETBOXKEYSREQUEST']._serialized_start=187
+  _globals['_GETBOXKEYSREQUEST']._serialized_end=206
+  _globals['_GETBOXKEYSRESPONSE']._serialized_start=208
+  _globals['_GETBOXKEYSRESPONSE']._serialized_end=242
+  _globals['_EVIDENCESERVICE']._serialized_start=245
+  _globals['_EVIDENCESERVICE']._serialized_end=431
 # @@protoc_insertion_point(module_scope)

@@ -46,19 +46,27 @@ class GetEvidenceResponse(_message.Message):
 
     EVIDENCE_FIELD_NUMBER: _builtins.int
     FILE_NAME_FIELD_NUMBER: _builtins.int
+    SIDECAR_FIELD_NUMBER: _builtins.int
+    SIDECAR_FILE_NAME_FIELD_NUMBER: _builtins.int
     evidence: _builtins.str
     """A JSON object; docs/evidence.md. It holds no personal data."""
     file_name: _builtins.str
     """A name for the file, to be laid beside the sealed recording."""
+    sidecar: _builtins.bytes
+    """The recording's sidecar, sealed: what was added to it later. Empty: nothing was. At most 3 MiB."""
+    sidecar_file_name: _builtins.str
+    """A name for the sidecar's file, to be laid beside the sealed recording; empty where there is none."""
     def __init__(
         self,
         *,
         evidence: _builtins.str = ...,
         file_name: _builtins.str = ...,
+        sidecar: _builtins.bytes = ...,
+        sidecar_file_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "file_name", b"file_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "file_name", b"file_name", "sidecar", b"sidecar", "sidecar_file_name", b"sidecar_file_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -53,7 +53,8 @@ class EvidenceServiceServicer:
 
     def GetEvidence(self, request, context):
         """Gives the evidence of a recording: its entry in the audit log, with the proof that it stands there, and its gaps.
-        FAILED_PRECONDITION, reason EVIDENCE_NOT_YET, for a moment after it was filed.
+        With it the recording's sealed sidecar, where it has one. FAILED_PRECONDITION, reason EVIDENCE_NOT_YET, for a moment after
+        it was filed or annotated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,7 +35,8 @@ class EvidenceServiceStub:
     def __new__(cls, channel: _aio.Channel) -> EvidenceServiceAsyncStub: ...
     GetEvidence: _grpc.UnaryUnaryMultiCallable[_evidence_pb2.GetEvidenceRequest, _evidence_pb2.GetEvidenceResponse]
     """Gives the evidence of a recording: its entry in the audit log, with the proof that it stands there, and its gaps.
-    FAILED_PRECONDITION, reason EVIDENCE_NOT_YET, for a moment after it was filed.
+    With it the recording's sealed sidecar, where it has one. FAILED_PRECONDITION, reason EVIDENCE_NOT_YET, for a moment after
+    it was filed or annotated.
     """
     GetBoxKeys: _grpc.UnaryUnaryMultiCallable[_evidence_pb2.GetBoxKeysRequest, _evidence_pb2.GetBoxKeysResponse]
     """Gives the public keys of the box: of the device that signs recordings, and of the audit log."""
@@ -47,7 +48,8 @@ class EvidenceServiceAsyncStub(EvidenceServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetEvidence: _aio.UnaryUnaryMultiCallable[_evidence_pb2.GetEvidenceRequest, _evidence_pb2.GetEvidenceResponse]  # type: ignore[assignment]
     """Gives the evidence of a recording: its entry in the audit log, with the proof that it stands there, and its gaps.
-    FAILED_PRECONDITION, reason EVIDENCE_NOT_YET, for a moment after it was filed.
+    With it the recording's sealed sidecar, where it has one. FAILED_PRECONDITION, reason EVIDENCE_NOT_YET, for a moment after
+    it was filed or annotated.
     """
     GetBoxKeys: _aio.UnaryUnaryMultiCallable[_evidence_pb2.GetBoxKeysRequest, _evidence_pb2.GetBoxKeysResponse]  # type: ignore[assignment]
     """Gives the public keys of the box: of the device that signs recordings, and of the audit log."""
@@ -62,7 +64,8 @@ class EvidenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_evidence_pb2.GetEvidenceResponse, _abc.Awaitable[_evidence_pb2.GetEvidenceResponse]]:
         """Gives the evidence of a recording: its entry in the audit log, with the proof that it stands there, and its gaps.
-        FAILED_PRECONDITION, reason EVIDENCE_NOT_YET, for a moment after it was filed.
+        With it the recording's sealed sidecar, where it has one. FAILED_PRECONDITION, reason EVIDENCE_NOT_YET, for a moment after
+        it was filed or annotated.
         """
 
     @_abc_1.abstractmethod

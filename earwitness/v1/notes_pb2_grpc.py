@@ -26,8 +26,11 @@ if _version_not_supported:
 
 
 class NotesServiceStub:
-    """What people add to recordings: notes and tags. They are kept in the catalogue, beside the sealed file, and are erased
-    with the recording. FAILED_PRECONDITION, reason ERASED, of a recording that is erased.
+    """What people add to recordings: notes and tags. Each change is entered in the recording's sealed sidecar first, which is
+    signed, verified with the recording, and erased with it (docs/sealed-format.md); the catalogue has what holds now.
+    FAILED_PRECONDITION, reason ERASED, of a recording that is erased; to change something, also NOT_READABLE of one that is
+    deleted or not filed, and TENANT_LOCKED while the tenant's keys are locked. RESOURCE_EXHAUSTED, reason SIDECAR_FULL, where
+    the sidecar takes no more.
     """
 
     def __init__(self, channel):
@@ -69,8 +72,11 @@ class NotesServiceStub:
 
 
 class NotesServiceServicer:
-    """What people add to recordings: notes and tags. They are kept in the catalogue, beside the sealed file, and are erased
-    with the recording. FAILED_PRECONDITION, reason ERASED, of a recording that is erased.
+    """What people add to recordings: notes and tags. Each change is entered in the recording's sealed sidecar first, which is
+    signed, verified with the recording, and erased with it (docs/sealed-format.md); the catalogue has what holds now.
+    FAILED_PRECONDITION, reason ERASED, of a recording that is erased; to change something, also NOT_READABLE of one that is
+    deleted or not filed, and TENANT_LOCKED while the tenant's keys are locked. RESOURCE_EXHAUSTED, reason SIDECAR_FULL, where
+    the sidecar takes no more.
     """
 
     def CreateNote(self, request, context):
@@ -102,7 +108,8 @@ class NotesServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteNote(self, request, context):
-        """Removes a note for good.
+        """Removes a note: nobody finds or is shown it any more. What it said stays in the sealed sidecar, as evidence, until the
+        recording is erased.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,8 +165,11 @@ def add_NotesServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class NotesService:
-    """What people add to recordings: notes and tags. They are kept in the catalogue, beside the sealed file, and are erased
-    with the recording. FAILED_PRECONDITION, reason ERASED, of a recording that is erased.
+    """What people add to recordings: notes and tags. Each change is entered in the recording's sealed sidecar first, which is
+    signed, verified with the recording, and erased with it (docs/sealed-format.md); the catalogue has what holds now.
+    FAILED_PRECONDITION, reason ERASED, of a recording that is erased; to change something, also NOT_READABLE of one that is
+    deleted or not filed, and TENANT_LOCKED while the tenant's keys are locked. RESOURCE_EXHAUSTED, reason SIDECAR_FULL, where
+    the sidecar takes no more.
     """
 
     @staticmethod

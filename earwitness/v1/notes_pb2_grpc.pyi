@@ -27,8 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class NotesServiceStub:
-    """What people add to recordings: notes and tags. They are kept in the catalogue, beside the sealed file, and are erased
-    with the recording. FAILED_PRECONDITION, reason ERASED, of a recording that is erased.
+    """What people add to recordings: notes and tags. Each change is entered in the recording's sealed sidecar first, which is
+    signed, verified with the recording, and erased with it (docs/sealed-format.md); the catalogue has what holds now.
+    FAILED_PRECONDITION, reason ERASED, of a recording that is erased; to change something, also NOT_READABLE of one that is
+    deleted or not filed, and TENANT_LOCKED while the tenant's keys are locked. RESOURCE_EXHAUSTED, reason SIDECAR_FULL, where
+    the sidecar takes no more.
     """
 
     @_typing.overload
@@ -44,7 +47,9 @@ class NotesServiceStub:
     UpdateNote: _grpc.UnaryUnaryMultiCallable[_notes_pb2.UpdateNoteRequest, _notes_pb2.UpdateNoteResponse]
     """Changes what a note says, or where on the timeline it stands."""
     DeleteNote: _grpc.UnaryUnaryMultiCallable[_notes_pb2.DeleteNoteRequest, _notes_pb2.DeleteNoteResponse]
-    """Removes a note for good."""
+    """Removes a note: nobody finds or is shown it any more. What it said stays in the sealed sidecar, as evidence, until the
+    recording is erased.
+    """
     UpdateRecordingTags: _grpc.UnaryUnaryMultiCallable[_notes_pb2.UpdateRecordingTagsRequest, _notes_pb2.UpdateRecordingTagsResponse]
     """Adds tags to a recording, and takes tags away. What is there, or is not, stays as it is. RESOURCE_EXHAUSTED, reason
     TAG_LIMIT, where it would have more than 50.
@@ -52,8 +57,11 @@ class NotesServiceStub:
 
 @_typing.type_check_only
 class NotesServiceAsyncStub(NotesServiceStub):
-    """What people add to recordings: notes and tags. They are kept in the catalogue, beside the sealed file, and are erased
-    with the recording. FAILED_PRECONDITION, reason ERASED, of a recording that is erased.
+    """What people add to recordings: notes and tags. Each change is entered in the recording's sealed sidecar first, which is
+    signed, verified with the recording, and erased with it (docs/sealed-format.md); the catalogue has what holds now.
+    FAILED_PRECONDITION, reason ERASED, of a recording that is erased; to change something, also NOT_READABLE of one that is
+    deleted or not filed, and TENANT_LOCKED while the tenant's keys are locked. RESOURCE_EXHAUSTED, reason SIDECAR_FULL, where
+    the sidecar takes no more.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -66,15 +74,20 @@ class NotesServiceAsyncStub(NotesServiceStub):
     UpdateNote: _aio.UnaryUnaryMultiCallable[_notes_pb2.UpdateNoteRequest, _notes_pb2.UpdateNoteResponse]  # type: ignore[assignment]
     """Changes what a note says, or where on the timeline it stands."""
     DeleteNote: _aio.UnaryUnaryMultiCallable[_notes_pb2.DeleteNoteRequest, _notes_pb2.DeleteNoteResponse]  # type: ignore[assignment]
-    """Removes a note for good."""
+    """Removes a note: nobody finds or is shown it any more. What it said stays in the sealed sidecar, as evidence, until the
+    recording is erased.
+    """
     UpdateRecordingTags: _aio.UnaryUnaryMultiCallable[_notes_pb2.UpdateRecordingTagsRequest, _notes_pb2.UpdateRecordingTagsResponse]  # type: ignore[assignment]
     """Adds tags to a recording, and takes tags away. What is there, or is not, stays as it is. RESOURCE_EXHAUSTED, reason
     TAG_LIMIT, where it would have more than 50.
     """
 
 class NotesServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What people add to recordings: notes and tags. They are kept in the catalogue, beside the sealed file, and are erased
-    with the recording. FAILED_PRECONDITION, reason ERASED, of a recording that is erased.
+    """What people add to recordings: notes and tags. Each change is entered in the recording's sealed sidecar first, which is
+    signed, verified with the recording, and erased with it (docs/sealed-format.md); the catalogue has what holds now.
+    FAILED_PRECONDITION, reason ERASED, of a recording that is erased; to change something, also NOT_READABLE of one that is
+    deleted or not filed, and TENANT_LOCKED while the tenant's keys are locked. RESOURCE_EXHAUSTED, reason SIDECAR_FULL, where
+    the sidecar takes no more.
     """
 
     @_abc_1.abstractmethod
@@ -115,7 +128,9 @@ class NotesServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _notes_pb2.DeleteNoteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_notes_pb2.DeleteNoteResponse, _abc.Awaitable[_notes_pb2.DeleteNoteResponse]]:
-        """Removes a note for good."""
+        """Removes a note: nobody finds or is shown it any more. What it said stays in the sealed sidecar, as evidence, until the
+        recording is erased.
+        """
 
     @_abc_1.abstractmethod
     def UpdateRecordingTags(

@@ -1150,6 +1150,7 @@ class VerificationReport(_message.Message):
     TREE_ROOT_FIELD_NUMBER: _builtins.int
     FINDINGS_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
+    SIDECAR_ENTRIES_FIELD_NUMBER: _builtins.int
     verdict: Global___Verdict.ValueType
     """In all."""
     frames: _builtins.int
@@ -1162,6 +1163,8 @@ class VerificationReport(_message.Message):
     """The key that signed, raw Ed25519 bytes; empty: not signed."""
     tree_root: _builtins.bytes
     """Root of the hash tree, 32 bytes; empty: no footer."""
+    sidecar_entries: _builtins.int
+    """Entries of its sealed sidecar (notes, tags that were added later), checked with it; 0: it has none."""
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Finding]:
         """What is not as it should be, by position."""
@@ -1181,10 +1184,11 @@ class VerificationReport(_message.Message):
         tree_root: _builtins.bytes = ...,
         findings: _abc.Iterable[Global___Finding] | None = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
+        sidecar_entries: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_checked", b"bytes_checked", "device_public_key", b"device_public_key", "findings", b"findings", "frames", b"frames", "signature_valid", b"signature_valid", "time", b"time", "tree_root", b"tree_root", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_checked", b"bytes_checked", "device_public_key", b"device_public_key", "findings", b"findings", "frames", b"frames", "sidecar_entries", b"sidecar_entries", "signature_valid", b"signature_valid", "time", b"time", "tree_root", b"tree_root", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1205,9 +1209,9 @@ class Finding(_message.Message):
     message: _builtins.str
     """One sentence for people."""
     offset: _builtins.int
-    """Byte position in the sealed file; -1: no one place."""
+    """Byte position in the sealed file, or in its sidecar where the code begins with SIDECAR; -1: no one place."""
     frame: _builtins.int
-    """Number of the frame; -1: no one frame."""
+    """Number of the frame, or of the entry; -1: no one frame."""
     def __init__(
         self,
         *,

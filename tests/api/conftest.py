@@ -21,6 +21,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from keys_fake import KeysServer
 from retention_fake import RetentionServer
+from sidecars_fake import SidecarServer
 
 import earwitness
 from appliance.access import identities, pki
@@ -49,6 +50,7 @@ from appliance.storage import sealed
 from appliance.storage.vault.errors import RecordingDeletedError, RecordingErasedError, StoredFileCorruptError
 from earwitness.internal.v1 import (
     retention_pb2_grpc,
+    sidecars_pb2_grpc,
     signaling_pb2,
     signaling_pb2_grpc,
     tenantkeys_pb2_grpc,
@@ -149,6 +151,7 @@ class VaultServer(vault_pb2_grpc.VaultServiceServicer):
         """From which byte on the store does not give out a file."""
         self.retention = RetentionServer(layout.vault, self.holdings, self._erase)
         self.keys = KeysServer(self.tenant_keys)
+        self.sidecars = SidecarServer(self, DEVICE)
         self._server: grpc.Server | None = None
         self._stopped = threading.Event()
 
@@ -161,6 +164,7 @@ class VaultServer(vault_pb2_grpc.VaultServiceServicer):
         vault_pb2_grpc.add_VaultServiceServicer_to_server(self, self._server)
         retention_pb2_grpc.add_RetentionServiceServicer_to_server(self.retention, self._server)
         tenantkeys_pb2_grpc.add_TenantKeysServiceServicer_to_server(self.keys, self._server)
+        sidecars_pb2_grpc.add_SidecarServiceServicer_to_server(self.sidecars, self._server)
         self._server.add_insecure_port(rpc.target(self.layout, "vault"))
         self._server.start()
 
@@ -244,13 +248,15 @@ class VaultServer(vault_pb2_grpc.VaultServiceServicer):
         holding = self._get(request.recording_id)
         if holding.state == vault_pb2.HOLDING_STATE_ERASED:
             raise RecordingErasedError("erased")
-        if holding.state == vault_pb2.HOLDING_STATE_DELETED:
+        if holding.state == vault_pb2.HOLDING_STATE_DELETED and not request.deleted:
             raise RecordingDeletedError("deleted")
         self.keys.refuse_locked(holding.tenant_id)
         self.leases.append((request.recording_id, request.actor, request.purpose))
         return vault_pb2.LeaseKeyResponse(data_key=self.files[request.recording_id].key)
 
     def ReadSealed(self, request, context):
+        if self._get(request.recording_id).state == vault_pb2.HOLDING_STATE_DELETED and not request.deleted:
+            raise RecordingDeletedError("deleted")
         data = self.files[request.recording_id].data
         for offset in range(request.offset, len(data), 65536):
             if offset >= self.spoiled.get(request.recording_id, len(data)):
@@ -300,6 +306,7 @@ class VaultServer(vault_pb2_grpc.VaultServiceServicer):
             replicas=self.retention.replicas,
         )
         self.files.pop(recording_id)
+        self.sidecars.files.pop(recording_id, None)
         return self._move(recording_id, vault_pb2.HOLDING_STATE_ERASED, reason, certificate=proof)
 
     def GetVaultStatus(self, request, context):

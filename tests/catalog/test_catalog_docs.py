@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import additions_kit
 import pytest
 
-from appliance.catalog import additions, filters, recordings, values
+from appliance.catalog import filters, recordings, values
 from appliance.catalog.recording_filter import FIELDS
 from appliance.catalog.records import PartyRow
 from appliance.model import Direction, Role, new_id
@@ -49,9 +50,9 @@ def by_letter(database, make_held, make_description):
         with database.write() as connection:
             recordings.take(connection, held, 1, content)
             some = [tag.strip() for tag in tags.split(",") if tag.strip()]
-            additions.change_tags(connection, held.recording_id, some, (), "me", 1)
+            additions_kit.change_tags(connection, held.recording_id, some, (), "me", 1)
             if note:
-                additions.add_note(connection, held.recording_id, note, None, "me", 1)
+                additions_kit.add_note(connection, held.recording_id, note, None, "me", 1)
         found[held.recording_id] = letter
     return found
 

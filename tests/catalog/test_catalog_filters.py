@@ -6,11 +6,12 @@ import dataclasses
 import operator
 import re
 
+import additions_kit
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from appliance.catalog import additions, filters, lookup, recordings, values
+from appliance.catalog import filters, lookup, recordings, values
 from appliance.catalog.errors import FilterError
 from appliance.catalog.filters import And, Comparison, Field, Not, Or
 from appliance.catalog.numbering import Asked
@@ -370,8 +371,8 @@ def test_sql_means_what_the_tree_means(bounds, data, database, make_held, make_d
             recordings.take(connection, one, position, content)
             added = data.draw(additions_of_one)
             for text in added.texts:
-                additions.add_note(connection, one.recording_id, text, None, "me", 1)
-            additions.change_tags(connection, one.recording_id, added.tags, (), "me", 1)
+                additions_kit.add_note(connection, one.recording_id, text, None, "me", 1)
+            additions_kit.change_tags(connection, one.recording_id, added.tags, (), "me", 1)
             by_id[one.recording_id] = content, added
     with database.read() as connection:
         for text in texts:

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import dataclasses
 
+import additions_kit
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from appliance.catalog import additions, recordings
+from appliance.catalog import recordings
 from appliance.catalog.errors import OrderError, RecordingNotFoundError
 from appliance.catalog.records import (
     MAX_MARKS,
@@ -96,13 +97,13 @@ def test_erasing_takes_the_personal_data_and_leaves_a_tombstone(
     )
     take(database, held, 1, content)
     with database.write() as connection:
-        note = additions.add_note(
+        note = additions_kit.add_note(
             connection, held.recording_id, "Zebedee spoke of the hippogriff", 5, "me", 1
         )
-        additions.add_note(connection, held.recording_id, "a basilisk", None, "me", 1)
-        additions.change_tags(connection, held.recording_id, ["Jabberwock"], (), "me", 1)
+        additions_kit.add_note(connection, held.recording_id, "a basilisk", None, "me", 1)
+        additions_kit.change_tags(connection, held.recording_id, ["Jabberwock"], (), "me", 1)
         changed = dataclasses.replace(note, text="Zebedee spoke of the jubjub")
-        additions.update_note(connection, changed)
+        additions_kit.update_note(connection, changed)
     needles = [
         secret[0],
         secret[0][5:],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 
+import additions_kit
 import sqlalchemy as sa
 
 from appliance.catalog import additions, filters, recordings, reindex, salvage, searchtables, terms
@@ -31,8 +32,8 @@ def found(database, text):
 def write(database, recording_id, texts, tags=()):
     with database.write() as connection:
         for text in texts:
-            additions.add_note(connection, recording_id, text, None, "ruth", 7)
-        additions.change_tags(connection, recording_id, tags, (), "ruth", 8)
+            additions_kit.add_note(connection, recording_id, text, None, "ruth", 7)
+        additions_kit.change_tags(connection, recording_id, tags, (), "ruth", 8)
 
 
 def test_notes_and_tags_come_over_and_wait_for_their_recordings(

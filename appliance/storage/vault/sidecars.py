@@ -35,7 +35,7 @@ from appliance.storage.vault.core import Vault
 from appliance.storage.vault.errors import BucketBusyError, BucketLockedError, StoredFileMissingError
 from appliance.storage.vault.holding import Holding
 
-MAX_AT_ONCE: Final = 2000  # entries: a recording with all the notes and tags it may have, taken over
+MAX_AT_ONCE: Final = 2100  # entries: a recording with all the notes and tags it may have, taken over
 
 log = structlog.get_logger()
 
