@@ -35,11 +35,12 @@ def is_inward(address: str) -> bool:
 
 
 def check_literal(host: str) -> None:
-    """DeliveryError where the host is an address that leads inwards."""
+    """DeliveryError where the host is an address that leads inwards, or is one by an old way of writing it (127.1)."""
     try:
         inward = is_inward(host.strip("[]"))
     except ValueError:
-        return  # a name: its addresses are looked at
+        # A name's addresses are looked at when it is resolved; what looks like an address is not resolved at all.
+        inward = ":" in host or host.replace(".", "").isdigit()
     if inward:
         raise DeliveryError("address-not-allowed")
 

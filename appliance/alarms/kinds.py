@@ -107,7 +107,19 @@ _RAISED: Final = (
     ),
 )
 
-KINDS: Final[Mapping[str, Kind]] = MappingProxyType({kind.name: kind for kind in (*CONDITIONS, *_RAISED)})
+_NOTICES: Final = (
+    Kind(
+        "NoticesOutstanding",
+        Severity.NOTICE,
+        "Staff has not acknowledged what it was told",
+        "See who with `earwitness notices outstanding`; give them a link with `earwitness notices link`, or note a"
+        " signature on paper. It clears when everybody has.",
+    ),
+)
+
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {kind.name: kind for kind in (*CONDITIONS, *_RAISED, *_NOTICES)}
+)
 
 
 def kind_of(name: str) -> Kind:

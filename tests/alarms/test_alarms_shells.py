@@ -200,6 +200,9 @@ def test_a_webhook_that_cannot_be_reached(run, tls, tmp_path, monkeypatch):
             url.replace("localhost", "127.0.0.1"),
             "https://[::1]:1/",
             "https://169.254.169.254/",
+            "https://127.1/",
+            "https://2130706433/",
+            "https://0x7f000001/",
         ):
             error = failed(run, webhook.send(Webhook(inner, tls.pem), SECRET, message(), inward=False))
             assert error.failure == "address-not-allowed"
