@@ -7,7 +7,9 @@ import time
 import pytest
 from capture_kit import EVENT, Box, rtp, tone
 
+from appliance.demo.stream import SrtpKey
 from appliance.media.capture.commands import SessionNotFoundError, Update
+from appliance.media.capture.kept import Kept
 from appliance.media.capture.monitor import (
     MAX_EVENTS,
     MAX_WAITING,
@@ -170,3 +172,21 @@ def test_what_is_taken_back_leaves_events_where_they_were() -> None:
         monitor.tell(Happened(number, "held", 0))
     with pytest.raises(ListenerTooSlowError):
         monitor.take(0)
+
+
+def test_what_came_encrypted_is_heard_in_the_clear_and_so_is_what_the_box_says(box: Box) -> None:
+    key = SrtpKey.make("AEAD_AES_256_GCM")
+    session, ports = box.open(
+        TrackRequest(0, srtp=(key.suite, key.key_salt)), TrackRequest(1, box_voice=True)
+    )
+    monitor = listen(box, session)
+    protect = key.session().protect
+    box.send(ports[0].rtp_port, [protect(rtp(5, tone(5))), rtp(6, tone(6))])
+    box.tick()
+    now = time.time_ns()
+    said = box.recorder.recorded(session)
+    said.keep(1, Kept(False, now, 1, 160, 9, 0x80, tone(77)))
+    said.keep(1, Kept(True, now, 2, 160, 9, EVENT, b"\x01\x00\x00\xa0"))
+    packets, _, _ = taken(monitor)
+    assert packets == [(0, 5, tone(5)), (1, 1, tone(77))], "what is not of the key is nobody's"
+    assert box.close(session).sequences(0) == [5]
