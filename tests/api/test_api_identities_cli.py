@@ -205,3 +205,22 @@ def test_expiring(ground, cli):
     found = cli("identities", "list", "--expiring", "14", "--json")["identities"]
     assert [one["name"] for one in found] == ["identities/ris"]
     assert cli("identities", "list", "--expiring", "9", "--json") == {"identities": []}
+
+
+def test_people_of_a_tenant_are_named_with_it_where_they_sign_in(ground, cli):
+    who = f"{ground.tenant_id}/ada"
+    cli("identities", "create", "ada", "--role", "auditor", "--tenant", ground.tenant_id)
+    code = cli("identities", "passphrase", who, "--yes").strip()
+    assert f"earwitness login --enrol {who}" in " ".join(cli.errors.split())
+    answer = ground.stranger().EnrolPassphrase(
+        pb.EnrolPassphraseRequest(
+            name=f"tenants/{ground.tenant_id}/identities/ada", enrolment_code=code, passphrase=PASSPHRASE
+        )
+    )
+    device = Authenticator(ground.box, answer.totp_uri, list(answer.recovery_codes))
+    cli("login", "ada", typed=(PASSPHRASE, device.later()), expect=4)
+    assert "SIGN_IN_REFUSED" in cli.errors, "of the box there is none"
+    assert f"signed in as {who} at" in " ".join(cli("login", who, typed=(PASSPHRASE, device.later())).split())
+    # Of one's own tenant the name is enough.
+    shown = cli("identities", "show", "ada", "--json")["identity"]
+    assert shown["name"] == f"tenants/{ground.tenant_id}/identities/ada"
