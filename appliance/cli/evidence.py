@@ -33,6 +33,12 @@ def verify(
             "--evidence", help="Evidence of the one FILE; else FILE.evidence.json, where it is there."
         ),
     ] = None,
+    sidecar: Annotated[
+        Path | None,
+        typer.Option(
+            "--sidecar", help="What was added to the one FILE; else FILE.sidecar, where it is there."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a file.")] = False,
 ) -> None:
     """Check sealed recordings offline: whole, untouched, by this box, in this order, with these gaps.
@@ -43,9 +49,9 @@ def verify(
 
     earwitness verify 5kcw….sealed --keys box-keys.json
     """
-    if evidence is not None and len(files) > 1:
-        raise Failure(Exit.USAGE, "--evidence goes with one FILE", "EVIDENCE_OF_ONE")
-    raise typer.Exit(_EXITS[verify_all(files, keys, evidence, as_json=json)])
+    if (evidence is not None or sidecar is not None) and len(files) > 1:
+        raise Failure(Exit.USAGE, "--evidence and --sidecar go with one FILE", "EVIDENCE_OF_ONE")
+    raise typer.Exit(_EXITS[verify_all(files, keys, evidence, as_json=json, sidecar=sidecar)])
 
 
 @app.command("save")
@@ -54,12 +60,14 @@ def save(
     names: Annotated[list[str], typer.Argument(metavar="RECORDING...", help="Names or ids.")],
     folder: Annotated[Path, typer.Option("--to", help="Directory to write into.")] = Path("."),
 ) -> None:
-    """Write the evidence of recordings, to be laid beside their sealed files."""
+    """Write the evidence of recordings, to be laid beside their sealed files, and what was added to them, sealed."""
     with box(context) as services:
         for name in names:
             request = pb.GetEvidenceRequest(name=resource("recordings", name))
             answer = services.evidence.GetEvidence(request)
-            _write(folder / answer.file_name, answer.evidence)
+            _write(folder / answer.file_name, answer.evidence.encode())
+            if answer.sidecar:
+                _write(folder / answer.sidecar_file_name, answer.sidecar)
 
 
 @app.command("keys")
@@ -69,13 +77,13 @@ def keys_(
 ) -> None:
     """Write the box's public keys. Take them from the box itself, once, and keep them where you will verify."""
     with box(context) as services:
-        _write(to, services.evidence.GetBoxKeys(pb.GetBoxKeysRequest()).keys)
+        _write(to, services.evidence.GetBoxKeys(pb.GetBoxKeysRequest()).keys.encode())
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, data: bytes) -> None:
     scratch = path.with_name(f".{path.name}.new")
     try:
-        scratch.write_text(text, "utf-8")
+        scratch.write_bytes(data)
         scratch.replace(path)
     except OSError as error:
         scratch.unlink(missing_ok=True)

@@ -22,13 +22,16 @@ from earwitness.verify.index import (
 from earwitness.verify.keys import BoxKeys, KeysError
 from earwitness.verify.notes import UnreadableError
 from earwitness.verify.report import Verdict, verify_file
+from earwitness.verify.sidecar import MAX_BYTES as MAX_SIDECAR
 from earwitness.verify.signed import Signed, note_of, verify_signed
 
 EVIDENCE_SUFFIX = ".evidence.json"
+SIDECAR_SUFFIX = ".sidecar"
 _EPILOG = """
 Exit code: 0 all is whole and untouched, 1 something is not, 2 it could not be checked.
 Keys come from `earwitness box keys` on the box itself, once, by a way that you trust. Evidence lies beside the recording as
 FILE.evidence.json, or is named; without it the order among recordings, and gaps, cannot be told.
+What was added to a recording later lies beside it as FILE.sidecar, or is named.
 A FILE with FILE.note beside it is a report, document or manifest that the box signed as it is: it is held against its note.
 """
 
@@ -46,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--keys", type=Path, help="the box's public keys (JSON)")
     parser.add_argument("--evidence", type=Path, help="evidence of the one FILE; else FILE.evidence.json")
+    parser.add_argument("--sidecar", type=Path, help="sidecar of the one FILE; else FILE.sidecar")
     parser.add_argument("--json", action="store_true", help="one JSON object a file")
     parser.add_argument("--audit", type=Path, metavar="LOG", help="an exported audit log, to be verified")
     parser.add_argument(
@@ -67,18 +71,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("name FILEs and --keys, or --audit and --keys, or --index and --log")
     if options.audit is None and options.checkpoint:
         parser.error("--checkpoint goes with --audit")
-    if options.evidence is not None and not options.files:
-        parser.error("--evidence goes with one FILE")
+    named = options.evidence is not None or options.sidecar is not None
+    if named and not options.files:
+        parser.error("--evidence and --sidecar go with one FILE")
     if options.audit is not None:
         return verify_log(options.audit, options.keys, options.checkpoint)
     if options.index is not None:
         return verify_index(options.index, options.log, as_json=options.json)
-    if options.evidence is not None and len(options.files) > 1:
-        parser.error("--evidence goes with one FILE")
-    return verify_all(options.files, options.keys, options.evidence, as_json=options.json)
+    if named and len(options.files) > 1:
+        parser.error("--evidence and --sidecar go with one FILE")
+    return verify_all(
+        options.files, options.keys, options.evidence, as_json=options.json, sidecar=options.sidecar
+    )
 
 
-def verify_all(files: Sequence[Path], keys_file: Path, evidence: Path | None, *, as_json: bool) -> int:
+def verify_all(
+    files: Sequence[Path],
+    keys_file: Path,
+    evidence: Path | None,
+    *,
+    as_json: bool,
+    sidecar: Path | None = None,
+) -> int:
     """Check them all, and print; gives the exit code."""
     try:
         keys = BoxKeys.parse(keys_file.read_text("utf-8"))
@@ -91,7 +105,7 @@ def verify_all(files: Sequence[Path], keys_file: Path, evidence: Path | None, *,
             worst = max(worst, _verify_signed(path, keys, as_json=as_json))
             continue
         try:
-            verdict = verify_file(path, keys, _evidence(path, evidence))
+            verdict = verify_file(path, keys, _evidence(path, evidence), _sidecar(path, sidecar))
         except (OSError, EvidenceError, UnicodeDecodeError) as error:
             sys.stderr.write(f"{_shown(path)}: {_why(error)}\n")
             worst = 2
@@ -169,6 +183,14 @@ def _evidence(path: Path, named: Path | None) -> Evidence | None:
     return Evidence.parse(beside.read_text("utf-8"))
 
 
+def _sidecar(path: Path, named: Path | None) -> bytes | None:
+    beside = named or path.with_name(path.name + SIDECAR_SUFFIX)
+    if named is None and not beside.exists():
+        return None
+    with beside.open("rb") as file:
+        return file.read(MAX_SIDECAR + 1)  # one that is longer is none
+
+
 def _why(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
@@ -207,6 +229,11 @@ def _text(verdict: Verdict) -> str:
         lines.append(f"  gaps       {_gaps(verdict)}")
     else:
         lines.append("  order      no evidence given: neither order nor gaps can be told")
+    if (beside := verdict.sidecar) is not None:
+        logged = "the log was not asked" if beside.logged is None else f"{beside.logged} of them in the log"
+        lines.append(
+            f"  added      {beside.entries} sealed entries, the last {_time(beside.signed_ns)}; {logged}"
+        )
     for one in verdict.findings:
         place = f" (byte {one.offset})" if one.offset >= 0 else ""
         lines.append(f"  WRONG      {one.code}: {one.sentence}{place}")
