@@ -16,6 +16,7 @@ from earwitness.v1 import (
     audit_pb2_grpc,
     box_pb2_grpc,
     calls_pb2_grpc,
+    closing_pb2_grpc,
     completeness_pb2_grpc,
     events_pb2_grpc,
     evidence_pb2_grpc,
@@ -109,6 +110,7 @@ _SAFE: Final = {
         "ListRestrictions",
     ),
     "earwitness.v1.OperationsService": ("GetOperation", "ListOperations", "CancelOperation"),
+    "earwitness.v1.ClosingService": ("GetClosing", "ListClosings", "GetExitPack", "ListExitPacks"),
     "earwitness.v1.EvidenceService": ("GetEvidence", "GetBoxKeys"),
     "earwitness.v1.AuditService": (
         "ListAuditEntries",
@@ -158,6 +160,7 @@ class Client:
         self.completeness = completeness_pb2_grpc.CompletenessServiceStub(channel)
         self.purposes = purposes_pb2_grpc.PurposesServiceStub(channel)
         self.evidence = evidence_pb2_grpc.EvidenceServiceStub(channel)
+        self.closing = closing_pb2_grpc.ClosingServiceStub(channel)
         self.subjects = subjects_pb2_grpc.SubjectsServiceStub(channel)
         self.operations = operations_pb2_grpc.OperationsServiceStub(channel)
         self.grants = grants_pb2_grpc.GrantsServiceStub(channel)

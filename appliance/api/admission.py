@@ -64,7 +64,7 @@ async def admit(parts: Parts, row: Recording, request: Any, *, restricted_for: s
     FieldInvalidError, PurposeNeededError, PurposeUnknownError, PurposeNotStatedError, RecordingRestrictedError; AuditUnavailableError or
     CatalogueUnavailableError where it cannot be written down.
     """
-    reason = _override_reason(request.override_reason)
+    reason = override_reason(request.override_reason)
     named = request.purpose
 
     def look(connection: sa.Connection) -> tuple[Purpose | None, rules.Stated, tuple[str, ...]]:
@@ -114,7 +114,8 @@ async def admit(parts: Parts, row: Recording, request: Any, *, restricted_for: s
     return Admitted(named, stated, overridden, grant_id)
 
 
-def _override_reason(text: str) -> str:
+def override_reason(text: str) -> str:
+    """Why what was not stated is read all the same; FieldInvalidError where that is too short or too long to be a reason."""
     if not text:
         return ""
     if len(text.strip()) < MIN_OVERRIDE:

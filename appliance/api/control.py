@@ -27,11 +27,14 @@ from appliance.api.board import Board
 from appliance.api.box import Box
 from appliance.api.calls import Calls
 from appliance.api.catalogueopen import opened, reindex
+from appliance.api.closing import ClosingOf
+from appliance.api.closingwork import ClosingWork
 from appliance.api.completenesswork import CompletenessWork
 from appliance.api.concerns import Concerns
 from appliance.api.entrance import Entrance
 from appliance.api.events import Events
 from appliance.api.evidence import EvidenceOf
+from appliance.api.exitpack import ExitPacks
 from appliance.api.follow import Follower
 from appliance.api.gate import Gate
 from appliance.api.granted import Granted
@@ -65,7 +68,7 @@ from appliance.api.vaultkeys import VaultKeys
 from appliance.api.vaultretention import VaultRetention
 from appliance.api.verification import Verification
 from appliance.api.witness import Witness
-from appliance.api.worker import Worker
+from appliance.api.worker import Job, Worker
 from appliance.audit.refusals import Refusals
 from appliance.audit.trail import Trail
 from appliance.catalog import alarms, events, operations, reads, requests
@@ -131,7 +134,9 @@ class Control:
         self.parts = await self._assemble(store)
         self._subjects = await SubjectWork.open(self.parts, trail)
         self._completeness = CompletenessWork(self.parts, trail)
-        self._worker = Worker(store, trail, [Verification(store, self.parts.reader), self._subjects.job], self._clock_ns)
+        self._exit_packs = ExitPacks(self._settings, store, trail, self._clock_ns)
+        jobs: list[Job] = [Verification(store, self.parts.reader), self._exit_packs]
+        self._worker = Worker(store, trail, jobs, self._clock_ns)
         self.granted = Granted(store, trail, self._clock_ns, GrantKeys(store, self.parts.vault_keys))
         self._post = await Post.open(store, layout.control / "identities.key", self._clock_ns)
         self._acts = Acts(layout, store, trail, self._status)
@@ -216,6 +221,7 @@ class Control:
             "earwitness.v1.PurposesService": Purposes(parts),
             "earwitness.v1.EvidenceService": EvidenceOf(parts, self.trail),
             "earwitness.v1.GrantsService": Grants(parts, self.granted),
+            "earwitness.v1.ClosingService": ClosingOf(parts, self._worker),
             "earwitness.v1.CompletenessService": self._completeness.servicer,
             "earwitness.v1.SubjectsService": Subjects(parts, self._subjects, self._worker),
             "earwitness.v1.OperationsService": Operations(parts, self._worker),
@@ -246,6 +252,7 @@ class Control:
             "housekeeping": self._keep_house(),
             "operations": self._worker.run(),
             "completeness": self._completeness.watch.run(),
+            "closing": ClosingWork(parts, self.trail, self._exit_packs).run(),
             "renewal": self._renew(certificates),
             "health": self._show_health(),
             "subjects": self._subjects.run(),

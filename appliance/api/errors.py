@@ -119,6 +119,24 @@ class RebuildRunningError(PreconditionError):
     reason = "REBUILD_RUNNING"
 
 
+class NoticeTooShortError(InvalidError):
+    """Notice of a closing is longer than that: `days`, and `earliest` is the first date."""
+
+    reason = "NOTICE_TOO_SHORT"
+
+
+class ExitPackWaitsError(UnavailableError):
+    """An exit pack waits for something and goes on by itself; `why` is the reason of what it waits for."""
+
+    reason = "EXIT_PACK_WAITS"
+
+
+class ExitPackBrokenError(PreconditionError):
+    """An exit pack cannot go on, and coming again does not help; `why`."""
+
+    reason = "EXIT_PACK_BROKEN"
+
+
 def wire_status(error: EarwitnessError) -> grpc.Status:
     """The gRPC status of an error, with when to come again where coming again may help."""
     status = rpc.to_status(error)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.api import differences, history, linefields, masks, names
+from appliance.api import closingview, differences, history, linefields, masks, names
 from appliance.api.errors import FieldInvalidError
 from appliance.api.parts import Note, Parts, page_size, query_of
 from appliance.api.scope import caller
@@ -113,6 +113,7 @@ class Lines:
         answer = pb.ListLinesResponse(
             lines=[linefields.shown(row, holds.get(row.line_id), samples) for row in found[:size]]
         )
+        await self.parts.store.read(lambda connection: closingview.put_states(connection, answer.lines))
         if len(found) > size:
             last = found[size - 1]
             answer.next_page_token = self.token("ListLines", request, last.create_ns, last.line_id)
@@ -206,9 +207,11 @@ class Lines:
         return pb.ListLineVersionsResponse(versions=some, next_page_token=token)
 
     async def _line(self, tenant_id: str | None, line_id: str) -> pb.Line:
-        return await self._message(
+        made = await self._message(
             await self.parts.store.read(lambda connection: tenants.get_line(connection, line_id, tenant_id))
         )
+        await self.parts.store.read(lambda connection: closingview.put_states(connection, [made]))
+        return made
 
     async def _message(self, line: Line) -> pb.Line:
         samples = await self.parts.store.read(prompts.sample_ids)

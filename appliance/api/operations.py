@@ -7,13 +7,14 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.api import convert, names
+from appliance.api import closingview, convert, names
 from appliance.api.parts import Note, Parts, page_size, query_of
 from appliance.api.scope import caller
 from appliance.api.verification import VERIFY
 from appliance.api.worker import Worker
 from appliance.catalog import filters, operations, recordings, tenants
 from appliance.catalog.errors import PageTokenError
+from appliance.catalog.exitpacks import EXIT_PACK
 from appliance.catalog.operations import Operation, State
 from appliance.catalog.recording_filter import FIELDS
 from appliance.model import new_id
@@ -137,6 +138,8 @@ def message(row: Operation) -> pb.Operation:
         failure=row.failure,
         cancelling=row.cancelling,
     )
+    if row.kind == EXIT_PACK:
+        made.exit_pack.CopyFrom(closingview.result(row.tenant_id, row.id, row.result))
     if row.kind == VERIFY:
         counts = {
             f"{word}_count": row.result.get(word, 0)

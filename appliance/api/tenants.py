@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.api import convert, differences, history, masks, names, scope
+from appliance.api import closingview, convert, differences, history, masks, names, scope
+from appliance.api.errors import FieldInvalidError
 from appliance.api.languages import language_tag
 from appliance.api.lines import Lines
 from appliance.api.parts import Note, check_text, page_size
@@ -73,6 +74,7 @@ class Tenants(Lines, tenants_pb2_grpc.TenantsServiceServicer):
 
         found = await self.parts.store.read(work)
         answer = pb.ListTenantsResponse(tenants=[convert.tenant(row) for row in found[:size]])
+        await self.parts.store.read(lambda connection: closingview.put_states(connection, answer.tenants))
         if len(found) > size:
             last = found[size - 1]
             answer.next_page_token = self.token("ListTenants", request, last.create_ns, last.tenant_id)
@@ -153,9 +155,12 @@ class Tenants(Lines, tenants_pb2_grpc.TenantsServiceServicer):
         return pb.ListTenantVersionsResponse(versions=some, next_page_token=token)
 
     async def _tenant(self, tenant_id: str) -> pb.Tenant:
-        return convert.tenant(
-            await self.parts.store.read(lambda connection: tenants.get_tenant(connection, tenant_id))
-        )
+        def work(connection: sa.Connection) -> pb.Tenant:
+            made = convert.tenant(tenants.get_tenant(connection, tenant_id))
+            closingview.put_states(connection, [made])
+            return made
+
+        return await self.parts.store.read(work)
 
 
 def _read(asked: pb.Tenant, before: Tenant) -> Tenant:

@@ -61,9 +61,12 @@ def some(
     if tenant_id is not None:
         query = query.where(table.c.tenant_id == tenant_id)
     if after is not None:
-        kinds = (sa.BigInteger, sa.String, sa.String)
-        there = (sa.literal(value, kind) for value, kind in zip(after, kinds, strict=True))
-        query = query.where(sa.tuple_(*columns) > sa.tuple_(*there))
+        there = sa.tuple_(
+            sa.literal(after[0], sa.BigInteger),
+            sa.literal(after[1], sa.String),
+            sa.literal(after[2], sa.String),
+        )
+        query = query.where(sa.tuple_(*columns) > there)
     return [of(row) for row in connection.execute(query)]
 
 

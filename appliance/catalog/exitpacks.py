@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import enum
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import tables
+from appliance.catalog import reads, tables
+from appliance.catalog.among import among
 from appliance.catalog.closingtables import exit_packs as table
+from appliance.catalog.contracttables import reads as read_rows
 from appliance.catalog.errors import ExitPackNotFoundError
+from appliance.catalog.filters import Node
+from appliance.catalog.reads import Read
+from appliance.catalog.recording_filter import conditions
 from appliance.catalog.records import State as RecordingState
 
 _r = tables.recordings
+EXIT_PACK: Final = "exit-pack"
+"""The kind of its operations."""
 
 
 class PackState(enum.StrEnum):
@@ -120,6 +129,36 @@ def gone(
     if line_id:
         query = query.where(_r.c.line_id == line_id)
     return list(connection.execute(query.order_by(_r.c.id).limit(limit)).scalars())
+
+
+def measure(
+    connection: sa.Connection, tenant_id: str, where: Node | None, bound: int
+) -> tuple[int, int, int]:
+    """How many recordings match, the bytes of their sealed files, and how long they are (nanoseconds)."""
+    query = sa.select(sa.func.count(), sa.func.sum(_r.c.size), sa.func.sum(_r.c.duration_ns)).where(
+        _r.c.state != RecordingState.ERASED.value,
+        _r.c.seq + 0 <= bound,
+        *conditions(connection, tenant_id, where),
+    )
+    count, size, length_ns = connection.execute(query).one()
+    return int(count), int(size or 0), int(length_ns or 0)
+
+
+def reads_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[Read]]:
+    """Reads of some recordings that are still kept, oldest first."""
+    found: dict[str, list[Read]] = defaultdict(list)
+    if ids:
+        query = sa.select(read_rows).where(among(connection, read_rows.c.recording_id, ids))
+        for row in connection.execute(query.order_by(read_rows.c.no)):
+            found[row.recording_id].append(reads.read_of(row))
+    return found
+
+
+def line_names(connection: sa.Connection, ids: Collection[str]) -> dict[str, str]:
+    """Names to show of lines."""
+    lines = tables.lines
+    query = sa.select(lines.c.id, lines.c.display_name).where(among(connection, lines.c.id, sorted(ids)))
+    return {row.id: row.display_name for row in connection.execute(query)} if ids else {}
 
 
 def _of(row: sa.Row[Any]) -> ExitPack:

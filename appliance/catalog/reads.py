@@ -108,7 +108,7 @@ def report(connection: sa.Connection, tenant_id: str, from_ns: int, until_ns: in
     found.by_person = {name: found.by_person[name] for name, _ in persons.most_common(MAX_PERSONS)}
     newest = sa.select(table).where(*where, table.c.overridden.is_(True), table.c.resumed.is_(False))
     rows = connection.execute(newest.order_by(table.c.no.desc()).limit(MAX_OVERRIDES))
-    found.overrides = [_read(row) for row in rows]
+    found.overrides = [read_of(row) for row in rows]
     return found
 
 
@@ -132,7 +132,8 @@ def _count(counts: Counts, row: sa.Row[Any], recordings: set[str]) -> None:
     counts.recordings = len(recordings)
 
 
-def _read(row: sa.Row[Any]) -> Read:
+def read_of(row: sa.Row[Any]) -> Read:
+    """A row of the table."""
     return Read(
         **{name: getattr(row, name) for name in Read.__dataclass_fields__ if name != "roles"},
         roles=tuple(row.roles),

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from appliance.config.catalogue import CatalogueSettings
 from appliance.config.completeness import CompletenessSettings
+from appliance.config.exits import ClosingSettings, ExitSettings
 from appliance.config.layout import Layout
 from appliance.model import InvalidError
 
@@ -235,6 +236,8 @@ class Settings(_Section):
     vault: VaultSettings = VaultSettings()
     catalogue: CatalogueSettings = CatalogueSettings()
     completeness: CompletenessSettings = CompletenessSettings()
+    closing: ClosingSettings = ClosingSettings()
+    exit: ExitSettings = ExitSettings()
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
 
     @property

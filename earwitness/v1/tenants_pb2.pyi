@@ -23,6 +23,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ServiceState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ServiceStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServiceState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SERVICE_STATE_UNSPECIFIED: _ServiceState.ValueType  # 0
+    """Not said."""
+    SERVICE_STATE_ACTIVE: _ServiceState.ValueType  # 1
+    """Calls are recorded as contracted."""
+    SERVICE_STATE_CLOSING: _ServiceState.ValueType  # 2
+    """The same until the date that was given notice of."""
+    SERVICE_STATE_CLOSED: _ServiceState.ValueType  # 3
+    """No call is recorded any more. What there is is kept as long as its policy says, and read under the same rules."""
+    SERVICE_STATE_EMPTY: _ServiceState.ValueType  # 4
+    """Closed, and the last recording is gone."""
+
+class ServiceState(_ServiceState, metaclass=_ServiceStateEnumTypeWrapper):
+    """Where a tenant or a line is in its life."""
+
+SERVICE_STATE_UNSPECIFIED: ServiceState.ValueType  # 0
+"""Not said."""
+SERVICE_STATE_ACTIVE: ServiceState.ValueType  # 1
+"""Calls are recorded as contracted."""
+SERVICE_STATE_CLOSING: ServiceState.ValueType  # 2
+"""The same until the date that was given notice of."""
+SERVICE_STATE_CLOSED: ServiceState.ValueType  # 3
+"""No call is recorded any more. What there is is kept as long as its policy says, and read under the same rules."""
+SERVICE_STATE_EMPTY: ServiceState.ValueType  # 4
+"""Closed, and the last recording is gone."""
+Global___ServiceState: _TypeAlias = ServiceState  # noqa: Y015
+
 class _Grain:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -144,6 +176,11 @@ class Tenant(_message.Message):
     RECORDS_OFFICER_CONTACT_FIELD_NUMBER: _builtins.int
     LANGUAGE_FIELD_NUMBER: _builtins.int
     TIME_ZONE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    NOTICE_TIME_FIELD_NUMBER: _builtins.int
+    UNACKNOWLEDGED_MAY_PAUSE_FIELD_NUMBER: _builtins.int
+    UNACKNOWLEDGED_MAY_READ_FIELD_NUMBER: _builtins.int
+    ACKNOWLEDGEMENT_RETENTION_YEARS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}; the box chooses it."""
     display_name: _builtins.str
@@ -156,9 +193,23 @@ class Tenant(_message.Message):
     """Language of its callers where nothing else is known (BCP 47), such as en-GB; empty: not said."""
     time_zone: _builtins.str
     """Where its days and months begin: a name of the IANA time zone database, such as Europe/London; empty: UTC."""
+    state: Global___ServiceState.ValueType
+    """Where it is; see ClosingService. Not part of the etag."""
+    unacknowledged_may_pause: _builtins.bool
+    """Who has not acknowledged a notice that is required may pause and end recordings all the same, by keypad, console and API;
+    not said: yes. False takes that away from exactly those people, until they have.
+    """
+    unacknowledged_may_read: _builtins.bool
+    """The same of reading and listening to recordings; not said: yes."""
+    acknowledgement_retention_years: _builtins.int
+    """How many years after somebody of the staff left all but an opaque name is forgotten: 1 to 30; 0: 6."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
+
+    @_builtins.property
+    def notice_time(self) -> _timestamp_pb2.Timestamp:
+        """When it closes, or was to close by; absent: it is active."""
 
     def __init__(
         self,
@@ -170,12 +221,24 @@ class Tenant(_message.Message):
         records_officer_contact: _builtins.str = ...,
         language: _builtins.str = ...,
         time_zone: _builtins.str = ...,
+        state: Global___ServiceState.ValueType = ...,
+        notice_time: _timestamp_pb2.Timestamp | None = ...,
+        unacknowledged_may_pause: _builtins.bool | None = ...,
+        unacknowledged_may_read: _builtins.bool | None = ...,
+        acknowledgement_retention_years: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_unacknowledged_may_pause", b"_unacknowledged_may_pause", "_unacknowledged_may_read", b"_unacknowledged_may_read", "create_time", b"create_time", "notice_time", b"notice_time", "unacknowledged_may_pause", b"unacknowledged_may_pause", "unacknowledged_may_read", b"unacknowledged_may_read"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "language", b"language", "name", b"name", "records_officer_contact", b"records_officer_contact", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_unacknowledged_may_pause", b"_unacknowledged_may_pause", "_unacknowledged_may_read", b"_unacknowledged_may_read", "acknowledgement_retention_years", b"acknowledgement_retention_years", "create_time", b"create_time", "display_name", b"display_name", "etag", b"etag", "language", b"language", "name", b"name", "notice_time", b"notice_time", "records_officer_contact", b"records_officer_contact", "state", b"state", "time_zone", b"time_zone", "unacknowledged_may_pause", b"unacknowledged_may_pause", "unacknowledged_may_read", b"unacknowledged_may_read"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__unacknowledged_may_pause: _TypeAlias = _typing.Literal["unacknowledged_may_pause"]  # noqa: Y015
+    _WhichOneofArgType__unacknowledged_may_pause: _TypeAlias = _typing.Literal["_unacknowledged_may_pause", b"_unacknowledged_may_pause"]  # noqa: Y015
+    _WhichOneofReturnType__unacknowledged_may_read: _TypeAlias = _typing.Literal["unacknowledged_may_read"]  # noqa: Y015
+    _WhichOneofArgType__unacknowledged_may_read: _TypeAlias = _typing.Literal["_unacknowledged_may_read", b"_unacknowledged_may_read"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unacknowledged_may_pause) -> _WhichOneofReturnType__unacknowledged_may_pause | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unacknowledged_may_read) -> _WhichOneofReturnType__unacknowledged_may_read | None: ...
 
 Global___Tenant: _TypeAlias = Tenant  # noqa: Y015
 
@@ -471,6 +534,8 @@ class Line(_message.Message):
     REMINDER_INTERVAL_FIELD_NUMBER: _builtins.int
     PURPOSES_FIELD_NUMBER: _builtins.int
     LISTENING_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    NOTICE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/lines/{line}; the box chooses it."""
     display_name: _builtins.str
@@ -489,6 +554,8 @@ class Line(_message.Message):
     """What agents may do whom `agents` does not name; not said: nothing."""
     listening: Global___Listening.ValueType
     """Whether its calls may be listened to while they last; not said: not."""
+    state: Global___ServiceState.ValueType
+    """Where it is, its tenant's closing included; see ClosingService. Not part of the etag."""
     @_builtins.property
     def numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Its numbers: digits with an optional leading plus sign; a trailing * stands for any rest. A number is one line's alone,
@@ -537,6 +604,10 @@ class Line(_message.Message):
         purposes of its tenant, at most 16. Where an announcement was heard, what that stated counts instead.
         """
 
+    @_builtins.property
+    def notice_time(self) -> _timestamp_pb2.Timestamp:
+        """When it closes, or was to close by; absent: it is active."""
+
     def __init__(
         self,
         *,
@@ -559,10 +630,12 @@ class Line(_message.Message):
         reminder_interval: _duration_pb2.Duration | None = ...,
         purposes: _abc.Iterable[_builtins.str] | None = ...,
         listening: Global___Listening.ValueType = ...,
+        state: Global___ServiceState.ValueType = ...,
+        notice_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_grace_days", b"_grace_days", "auto_resume_delay", b"auto_resume_delay", "create_time", b"create_time", "grace_days", b"grace_days", "inline", b"inline", "keys", b"keys", "reminder_interval", b"reminder_interval"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_grace_days", b"_grace_days", "auto_resume_delay", b"auto_resume_delay", "create_time", b"create_time", "grace_days", b"grace_days", "inline", b"inline", "keys", b"keys", "notice_time", b"notice_time", "reminder_interval", b"reminder_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_grace_days", b"_grace_days", "agents", b"agents", "auto_resume_delay", b"auto_resume_delay", "catch_all", b"catch_all", "create_time", b"create_time", "directions", b"directions", "display_name", b"display_name", "do_not_record", b"do_not_record", "etag", b"etag", "grace_days", b"grace_days", "grain", b"grain", "inline", b"inline", "keys", b"keys", "listening", b"listening", "name", b"name", "numbers", b"numbers", "purposes", b"purposes", "reminder_interval", b"reminder_interval", "rights", b"rights", "trunks", b"trunks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_grace_days", b"_grace_days", "agents", b"agents", "auto_resume_delay", b"auto_resume_delay", "catch_all", b"catch_all", "create_time", b"create_time", "directions", b"directions", "display_name", b"display_name", "do_not_record", b"do_not_record", "etag", b"etag", "grace_days", b"grace_days", "grain", b"grain", "inline", b"inline", "keys", b"keys", "listening", b"listening", "name", b"name", "notice_time", b"notice_time", "numbers", b"numbers", "purposes", b"purposes", "reminder_interval", b"reminder_interval", "rights", b"rights", "state", b"state", "trunks", b"trunks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__grace_days: _TypeAlias = _typing.Literal["grace_days"]  # noqa: Y015
     _WhichOneofArgType__grace_days: _TypeAlias = _typing.Literal["_grace_days", b"_grace_days"]  # noqa: Y015
@@ -587,7 +660,9 @@ class CreateTenantRequest(_message.Message):
     """Check everything, change nothing."""
     @_builtins.property
     def tenant(self) -> Global___Tenant:
-        """Its display_name, records_officer_contact, language and time_zone; the rest is chosen by the box."""
+        """Its display_name, records_officer_contact, language, time_zone, unacknowledged_may_pause, unacknowledged_may_read and
+        acknowledgement_retention_years; the rest is chosen by the box.
+        """
 
     def __init__(
         self,
@@ -656,7 +731,9 @@ class UpdateTenantRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """What to change: display_name, records_officer_contact, language, time_zone. Empty: all that is said there; "*": all."""
+        """What to change: display_name, records_officer_contact, language, time_zone, unacknowledged_may_pause,
+        unacknowledged_may_read, acknowledgement_retention_years. Empty: all that is said there; "*": all.
+        """
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 import earwitness
 from appliance.access.identities import TENANT_ROLES, Role
 from appliance.api.limits import RateLimit
-from appliance.catalog import alarms
+from appliance.catalog import alarms, exitpacks
 from appliance.media.audio.encode import wav_header
 from appliance.model import Mark, MarkKind, new_id
 from earwitness.internal.v1 import signaling_pb2
@@ -32,6 +32,7 @@ from earwitness.v1 import (
     access_pb2,
     alarms_pb2,
     calls_pb2,
+    closing_pb2,
     completeness_pb2,
     events_pb2,
     grants_pb2,
@@ -293,6 +294,11 @@ def state_of(client, tenant_id: str) -> bytes:
         client.grants.ListGrants(grants_pb2.ListGrantsRequest(parent=parent)),
         client.prompts.ListPrompts(prompts_pb2.ListPromptsRequest(parent=parent)),
         client.access.ListIdentities(access_pb2.ListIdentitiesRequest(parent=parent)),
+        client.notices.ListStaffMembers(staff_pb2.ListStaffMembersRequest(parent=parent)),
+        client.notices.ListNotices(notices_pb2.ListNoticesRequest(parent=parent)),
+        client.notices.ListAcknowledgements(notices_pb2.ListAcknowledgementsRequest(parent=parent)),
+        client.closing.ListClosings(closing_pb2.ListClosingsRequest(parent=parent)),
+        client.closing.ListExitPacks(closing_pb2.ListExitPacksRequest(parent=parent)),
         client.completeness.ListCallRecordSources(
             completeness_pb2.ListCallRecordSourcesRequest(parent=parent)
         ),
@@ -307,6 +313,9 @@ def state_of(client, tenant_id: str) -> bytes:
     ]
     for answer in answers[2].recordings:
         answer.ClearField("expire_time")  # follows the clock
+    for answer in answers:
+        for closing in getattr(answer, "closings", ()):
+            closing.ClearField("left")  # the same
     return b"\0".join(one.SerializeToString(deterministic=True) for one in answers)
 
 

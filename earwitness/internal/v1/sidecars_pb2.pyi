@@ -60,7 +60,7 @@ class AnnotateRecordingRequest(_message.Message):
     """The recording's id."""
     @_builtins.property
     def contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """1 to 2,000 entries: JSON in the form of docs/sealed-format.md, section Sidecar, at most 64 KiB each."""
+        """1 to 2,100 entries: JSON in the form of docs/sealed-format.md, section Sidecar, at most 64 KiB each."""
 
     def __init__(
         self,
