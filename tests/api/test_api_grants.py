@@ -17,7 +17,7 @@ from appliance.access.policy import ALLOWED
 from appliance.catalog import grants as rows
 from appliance.model import new_id
 from appliance.storage.keystore import hpke
-from earwitness.v1 import events_pb2, tenants_pb2
+from earwitness.v1 import alarms_pb2, events_pb2, tenants_pb2
 from earwitness.v1 import grants_pb2 as pb
 from earwitness.v1 import recordings_pb2 as rec
 
@@ -71,6 +71,10 @@ def test_what_support_may_call_at_all():
         "BoxService/GetVault",
         "BoxService/ListBuckets",
         "BoxService/GetTenantStorage",
+        "AlarmsService/ListAlarms",  # those of the box
+        "AlarmsService/GetAlarm",
+        "AlarmsService/CountAlarms",
+        "AlarmsService/ListAlarmKinds",
     }
     of_oneself = {method for method in of_support if method.startswith("AccessService/")}
     assert of_support - of_oneself == under_a_grant | says_nothing_of_calls
@@ -121,7 +125,10 @@ def test_asked_for_approved_read_counted_and_shown(ward):
 
 def test_the_use_stands_in_the_tenants_audit_and_feed(ward):
     name = ward.file()
-    stream = ward.officer.events.WatchEvents(events_pb2.WatchEventsRequest(parent=ward.tenant))
+    of_grants = [number for word, number in events_pb2.EventType.items() if "_GRANT_" in word]
+    stream = ward.officer.events.WatchEvents(
+        events_pb2.WatchEventsRequest(parent=ward.tenant, types=of_grants)
+    )
     next(stream)
     grant = ward.granted(name, max_reads=1)
     ward.read(name)
@@ -715,3 +722,18 @@ def test_while_an_attended_tenant_is_locked_nothing_is_approved(ward):
 def test_where_the_box_opens_the_keys_none_is_sealed(ward):
     grant = ward.granted(ward.file(), public_key=hpke.public_key(hpke.new_private_key()))
     assert not sealed_keys(ward.support, grant).grant_keys and not ward.box.vault.keys.granted
+
+
+def test_a_request_is_a_reminder_until_it_is_answered(ward):
+    name = ward.file()
+
+    def reminders() -> list[alarms_pb2.Alarm]:
+        asked = alarms_pb2.ListAlarmsRequest(parent=ward.tenant, filter="kind = GrantRequested")
+        return list(ward.officer.alarms.ListAlarms(asked).alarms)
+
+    grant = ward.request(name).name
+    (one,) = reminders()
+    assert one.subject == grant.rsplit("/", 1)[1] and one.severity == alarms_pb2.ALARM_SEVERITY_NOTICE
+    assert one.state == alarms_pb2.ALARM_STATE_OPEN
+    ward.officer.grants.DenyGrant(pb.DenyGrantRequest(name=grant, reason="No"))
+    assert [one.state for one in reminders()] == [alarms_pb2.ALARM_STATE_CLEARED]
