@@ -34,8 +34,10 @@ from appliance.cli import (
     prompts,
     purposes,
     recordings,
+    restrictions,
     retention,
     serve,
+    subjects,
     tenants,
     vault,
 )
@@ -54,6 +56,8 @@ app.add_typer(calls.app, name="calls")
 app.add_typer(recordings.app, name="recordings")
 app.add_typer(notes.app, name="notes")
 app.add_typer(retention.app, name="retention")
+app.add_typer(subjects.app, name="subjects")
+restrictions.join(recordings.app)
 app.add_typer(holds.app, name="holds")
 app.add_typer(grants.app, name="grants")
 app.add_typer(vault.app, name="vault")

@@ -30,6 +30,19 @@ KINDS: Sequence[tuple[str, Callable[[str], bool]]] = (
     ("SubjectPack", lambda name: "/subjectPacks/" in name),
     ("Restriction", lambda name: "/restrictions/" in name),
     ("Objection", lambda name: "/restrictions/" in name),
+    *(
+        (word, lambda name: "/subjectRequests/" in name)
+        for word in (
+            "SubjectRequest",
+            "SubjectClock",
+            "SubjectRecordings",
+            "SubjectChoice",
+            "MakeSubjectPack",
+        )
+    ),
+    ("SubjectPack", lambda name: "/subjectPacks/" in name),
+    ("Restriction", lambda name: "/restrictions/" in name),
+    ("Objection", lambda name: "/restrictions/" in name),
     ("LegalHold", lambda name: "/legalHolds/" in name),
     ("Recording", lambda name: "/recordings/" in name),
     ("Waveform", lambda name: "/recordings/" in name),

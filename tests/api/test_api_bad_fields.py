@@ -10,7 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 import earwitness
 from appliance.api.limits import RateLimit
 from appliance.model import new_id
-from earwitness.v1 import recordings_pb2, tenants_pb2
+from earwitness.v1 import recordings_pb2, subjects_pb2, tenants_pb2
 
 MOST_DEPTH = 3
 TEXTS = {
@@ -108,7 +108,13 @@ def ground(make_box, sealing):
     recording_id = box.vault.file(sealing(tenant_id, line_id))
     box.filed(recording_id)
     parent = f"tenants/{tenant_id}"
+    asked = subjects_pb2.SubjectRequest(
+        reference="x", receive_date="2025-11-24", numbers=[subjects_pb2.SubjectNumber(number="0163296", own=True)]
+    )
+    request = subjects_pb2.CreateSubjectRequestRequest(parent=parent, subject_request=asked)
+    subject = box.client().subjects.CreateSubjectRequest(request).subject_request.name
     names = {
+        **dict.fromkeys(("SubjectRequest", "SubjectClock", "SubjectChoice", "MakeSubjectPack"), subject),
         "Line": f"{parent}/lines/{line_id}",
         "Recording": f"{parent}/recordings/{recording_id}",
         "Waveform": f"{parent}/recordings/{recording_id}",

@@ -42,6 +42,7 @@ from earwitness.v1 import (
     purposes_pb2,
     recordings_pb2,
     retention_pb2,
+    subjects_pb2,
     tenants_pb2,
 )
 
@@ -130,6 +131,7 @@ def plant(box, client, sealing, tenant_id: str, word: str, number: str) -> Plant
         )
     )
     made.names += added(client, parent, recordings[0], word, number)
+    made.names += rights(client, parent, recordings[0], word, number)
     made.signs.append(f"{word.lower()}-clerk")
     made.names += alarmed(box, client, tenant_id, word)
     live = box.signaling.begin(
@@ -179,6 +181,35 @@ def an_exit_pack(tenant_id: str, line_id: str, who: str) -> exitpacks.ExitPack:
         START,
         spec={**spec, "remove": False},
     )
+
+
+def rights(client, parent: str, recording: str, word: str, number: str) -> list[str]:
+    """What people ask of a tenant who were recorded: access, with a choice, and a restriction; their names."""
+    asked = client.subjects.CreateSubjectRequest(
+        subjects_pb2.CreateSubjectRequestRequest(
+            parent=parent,
+            subject_request=subjects_pb2.SubjectRequest(
+                reference=f"{word} asks",
+                receive_date="2025-11-24",
+                identification=f"{word} showed a card",
+                numbers=[subjects_pb2.SubjectNumber(number=f"+44{number}", own=True)],
+                handler=f"{word} handles",
+            ),
+        )
+    ).subject_request
+    choice = subjects_pb2.SubjectChoice(recording=recording, give=True, text=f"{word} agrees")
+    client.subjects.SetSubjectChoice(subjects_pb2.SetSubjectChoiceRequest(name=asked.name, choice=choice))
+    restricted = client.subjects.CreateRestriction(
+        subjects_pb2.CreateRestrictionRequest(
+            parent=parent,
+            restriction=subjects_pb2.Restriction(
+                ground=subjects_pb2.RESTRICTION_GROUND_ACCURACY,
+                reason=f"{word} contests it",
+                number=f"+44{number}8",
+            ),
+        )
+    ).restriction
+    return [asked.name, restricted.name]
 
 
 def added(client, parent: str, recording: str, word: str, number: str) -> list[str]:
@@ -293,6 +324,12 @@ def state_of(client, tenant_id: str) -> bytes:
         client.purposes.ListPurposes(purposes_pb2.ListPurposesRequest(parent=parent, show_archived=True)),
         client.grants.ListGrants(grants_pb2.ListGrantsRequest(parent=parent)),
         client.prompts.ListPrompts(prompts_pb2.ListPromptsRequest(parent=parent)),
+        client.subjects.ListSubjectRequests(
+            subjects_pb2.ListSubjectRequestsRequest(parent=parent, show_closed=True)
+        ),
+        client.subjects.ListRestrictions(
+            subjects_pb2.ListRestrictionsRequest(parent=parent, show_ended=True)
+        ),
         client.access.ListIdentities(access_pb2.ListIdentitiesRequest(parent=parent)),
         client.notices.ListStaffMembers(staff_pb2.ListStaffMembersRequest(parent=parent)),
         client.notices.ListNotices(notices_pb2.ListNoticesRequest(parent=parent)),

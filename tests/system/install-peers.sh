@@ -3,7 +3,7 @@
 set -eu
 missing=
 for pair in sipp:sip-tester tshark:tshark baresip:baresip-core rtpengine:rtpengine-daemon glewlwyd:glewlwyd \
-  rsyslogd:rsyslog rsyslogd:rsyslog-gnutls; do
+  rsyslogd:rsyslog rsyslogd:rsyslog-gnutls 7zz:7zip; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
 # Not on the path: Debian keeps each version's programs apart.
