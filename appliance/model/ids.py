@@ -10,7 +10,8 @@ from appliance.model.errors import InvalidError
 
 ID_BYTES = 16
 ID_LENGTH = 26
-_PATTERN = re.compile(r"[a-z2-7]{26}")
+# 26 letters have two bits more than 16 bytes: they are 0, which leaves eight letters for the last.
+_PATTERN = re.compile(r"[a-z2-7]{25}[aeimquy4]")
 
 
 def new_id() -> str:
@@ -29,16 +30,9 @@ def id_bytes(text: str) -> bytes:
     """The 16 raw bytes of a written id; InvalidError where it is not one."""
     if not _PATTERN.fullmatch(text):
         raise InvalidError("an id has 26 characters of a-z and 2-7", field="id")
-    raw = base64.b32decode(text.upper() + "======")
-    if id_text(raw) != text:
-        raise InvalidError("an id has 26 characters of a-z and 2-7", field="id")
-    return raw
+    return base64.b32decode(text.upper() + "======")
 
 
 def is_id(text: str) -> bool:
     """Whether `text` has the form of an id."""
-    try:
-        id_bytes(text)
-    except InvalidError:
-        return False
-    return True
+    return _PATTERN.fullmatch(text) is not None
