@@ -74,6 +74,7 @@ class Watch:
         self._settings = settings
         self._clock_ns = clock_ns
         self._looked_back_s = self._pruned_s = float("-inf")
+        self._begun = False
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -95,6 +96,7 @@ class Watch:
         """Take files, then make days that are due; `back`: also those of which something is new."""
         now_ns = self._clock_ns()
         found = await self._store.read(lambda connection: self._found(connection, now_ns, back))
+        self._begun = True
         if self._settings.folder is not None:
             for source in found.sources:
                 await self._folder(source, self._settings.folder / source.id)
@@ -111,6 +113,11 @@ class Watch:
             for one in completeness.days_to_watch(connection, now_ns, back=back)
             if self._is_due(connection, one, now_ns)
         ]
+        if not self._begun:
+            for tenant_id, start_ns in completeness.uncompared(connection):
+                zone = counting.zone(tenants.get_tenant(connection, tenant_id).time_zone)
+                days.append((tenant_id, report.day_of(start_ns, zone).isoformat()))
+            days = list(dict.fromkeys(days))
         for tenant_id in dict.fromkeys(one.tenant_id for one in sources):
             first_ns = min(one.create_ns for one in sources if one.tenant_id == tenant_id)
             days += [(tenant_id, day) for day in self._silent(connection, tenant_id, first_ns, now_ns)]

@@ -165,6 +165,13 @@ def starts_of(connection: sa.Connection, tenant_id: str, import_id: str) -> list
     return list(connection.execute(query).scalars())
 
 
+def uncompared(connection: sa.Connection) -> list[tuple[str, int]]:
+    """Tenant and beginning of calls that were taken and not compared: what a crash between the two leaves behind."""
+    c = call_records.c
+    found = connection.execute(sa.select(c.tenant_id, c.start_ns).where(c.outcome == "")).all()
+    return [(row.tenant_id, row.start_ns) for row in found]
+
+
 def listed(
     connection: sa.Connection,
     tenant_id: str,

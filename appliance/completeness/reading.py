@@ -250,6 +250,8 @@ class _Reader:
     def _split(self, line: str) -> list[str]:
         if len(line) > MAX_LINE:
             raise _BadRow("", "ROW_TOO_LONG")
+        if "\0" in line:  # PostgreSQL keeps none
+            raise _BadRow("", "ROW_MALFORMED")
         try:
             row = next(csv.reader([line], delimiter=self._how.delimiter, strict=True))
         except csv.Error:

@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import jsonschema
 import pytest
+import sqlalchemy as sa
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -123,6 +124,14 @@ class House:
         request = pb.ListCallRecordsRequest(parent=self.day_name, outcomes=outcomes, page_size=1000)
         return list(self.client.completeness.ListCallRecords(request).records)
 
+    def told(self) -> list[pb.CallRecord]:
+        """The records; one that waits where the day was not compared yet."""
+        try:
+            return self.records()
+        except grpc.RpcError as error:
+            assert earwitness.details(error).reason == "COMPLETENESS_DAY_NOT_FOUND"
+            return [pb.CallRecord(outcome=pb.CALL_OUTCOME_WAITING)]
+
     def alarms(self) -> set[str]:
         """Kinds of the tenant's alarms that stand."""
         found = self.box.run(
@@ -137,8 +146,6 @@ class House:
 
 
 def _lasts(connection, recording_id: str, duration_ns: int) -> None:
-    import sqlalchemy as sa
-
     from appliance.catalog.tables import flags, recordings
 
     connection.execute(
@@ -382,6 +389,23 @@ def test_sources_are_made_changed_and_removed(house):
     ):
         told = refused(lambda fields=fields: house.create(**fields))
         assert field in told.fields or told.data.get("field") == field, (fields, told)
+
+
+def test_what_was_taken_and_not_compared_is_after_a_restart(house):
+    house.file(0)
+    house.take(HEAD + house.row(0) + house.row(60, from_="07700900124"))
+
+    def crashed(connection) -> None:
+        from appliance.catalog.completenesstables import call_records, completeness_days
+
+        connection.execute(sa.update(call_records).values(outcome="", recording_id="", pinned=False))
+        connection.execute(sa.delete(completeness_days))
+
+    house.box.write(crashed)
+    house.box.stop()
+    house.box.start()
+    house.client = house.box.client()
+    house.box.wait(lambda: all(one.outcome != pb.CALL_OUTCOME_WAITING for one in house.told()))
 
 
 def test_who_sees_what(house):

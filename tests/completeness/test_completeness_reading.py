@@ -187,6 +187,12 @@ def test_broken_rows_are_named_and_the_rest_goes_on():
     found.check_fit()
 
 
+def test_a_zero_byte_far_into_a_file_breaks_its_row_alone():
+    rows = "2026-11-29T09:30:00,5,07700900123,2\n" * 500
+    found = records(f"start,talk,from,to\n{rows}2026-11-29T09:30:00,5,077\0,2\n", plain())
+    assert [(one.row, one.reason) for one in found.problems] == [(502, "ROW_MALFORMED")]
+
+
 def test_too_much_that_is_broken_is_the_maps_fault():
     lines = ["start,talk,from,to"] + ["29/11/2026 09:30,5,1,2"] * 3 + ["2026-11-29T09:30:00,5,1,2"] * 9
     found = records("\n".join(lines), plain())
