@@ -102,7 +102,7 @@ def _sentence(saved: salvage.Saved) -> str:
     kept = (
         f"Its {saved.notes} notes and {saved.tags} tags were all saved."
         if saved.whole
-        else f"{saved.notes} notes and {saved.tags} tags were saved; those on damaged pages are lost for good."
+        else f"{saved.notes} notes and {saved.tags} tags were saved; what is sealed comes back, the rest is lost for good."
     )
     return (
         "The catalogue was damaged, and is built anew from the recordings. "

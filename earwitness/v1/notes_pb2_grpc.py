@@ -28,9 +28,9 @@ if _version_not_supported:
 class NotesServiceStub:
     """What people add to recordings: notes and tags. Each change is entered in the recording's sealed sidecar first, which is
     signed, verified with the recording, and erased with it (docs/sealed-format.md); the catalogue has what holds now.
-    FAILED_PRECONDITION, reason ERASED, of a recording that is erased; to change something, also NOT_READABLE of one that is
-    deleted or not filed, and TENANT_LOCKED while the tenant's keys are locked. RESOURCE_EXHAUSTED, reason SIDECAR_FULL, where
-    the sidecar takes no more.
+    FAILED_PRECONDITION, reason ERASED, of a recording that is erased; to change something, also RECORDING_NOT_READABLE of one
+    that is deleted or not filed, and TENANT_LOCKED while the tenant's keys are locked. RESOURCE_EXHAUSTED, reason SIDECAR_FULL,
+    where the sidecar takes no more.
     """
 
     def __init__(self, channel):
@@ -74,9 +74,9 @@ class NotesServiceStub:
 class NotesServiceServicer:
     """What people add to recordings: notes and tags. Each change is entered in the recording's sealed sidecar first, which is
     signed, verified with the recording, and erased with it (docs/sealed-format.md); the catalogue has what holds now.
-    FAILED_PRECONDITION, reason ERASED, of a recording that is erased; to change something, also NOT_READABLE of one that is
-    deleted or not filed, and TENANT_LOCKED while the tenant's keys are locked. RESOURCE_EXHAUSTED, reason SIDECAR_FULL, where
-    the sidecar takes no more.
+    FAILED_PRECONDITION, reason ERASED, of a recording that is erased; to change something, also RECORDING_NOT_READABLE of one
+    that is deleted or not filed, and TENANT_LOCKED while the tenant's keys are locked. RESOURCE_EXHAUSTED, reason SIDECAR_FULL,
+    where the sidecar takes no more.
     """
 
     def CreateNote(self, request, context):
@@ -167,9 +167,9 @@ def add_NotesServiceServicer_to_server(servicer, server):
 class NotesService:
     """What people add to recordings: notes and tags. Each change is entered in the recording's sealed sidecar first, which is
     signed, verified with the recording, and erased with it (docs/sealed-format.md); the catalogue has what holds now.
-    FAILED_PRECONDITION, reason ERASED, of a recording that is erased; to change something, also NOT_READABLE of one that is
-    deleted or not filed, and TENANT_LOCKED while the tenant's keys are locked. RESOURCE_EXHAUSTED, reason SIDECAR_FULL, where
-    the sidecar takes no more.
+    FAILED_PRECONDITION, reason ERASED, of a recording that is erased; to change something, also RECORDING_NOT_READABLE of one
+    that is deleted or not filed, and TENANT_LOCKED while the tenant's keys are locked. RESOURCE_EXHAUSTED, reason SIDECAR_FULL,
+    where the sidecar takes no more.
     """
 
     @staticmethod

@@ -29,9 +29,9 @@ GRPC_VERSION: str
 class NotesServiceStub:
     """What people add to recordings: notes and tags. Each change is entered in the recording's sealed sidecar first, which is
     signed, verified with the recording, and erased with it (docs/sealed-format.md); the catalogue has what holds now.
-    FAILED_PRECONDITION, reason ERASED, of a recording that is erased; to change something, also NOT_READABLE of one that is
-    deleted or not filed, and TENANT_LOCKED while the tenant's keys are locked. RESOURCE_EXHAUSTED, reason SIDECAR_FULL, where
-    the sidecar takes no more.
+    FAILED_PRECONDITION, reason ERASED, of a recording that is erased; to change something, also RECORDING_NOT_READABLE of one
+    that is deleted or not filed, and TENANT_LOCKED while the tenant's keys are locked. RESOURCE_EXHAUSTED, reason SIDECAR_FULL,
+    where the sidecar takes no more.
     """
 
     @_typing.overload
@@ -59,9 +59,9 @@ class NotesServiceStub:
 class NotesServiceAsyncStub(NotesServiceStub):
     """What people add to recordings: notes and tags. Each change is entered in the recording's sealed sidecar first, which is
     signed, verified with the recording, and erased with it (docs/sealed-format.md); the catalogue has what holds now.
-    FAILED_PRECONDITION, reason ERASED, of a recording that is erased; to change something, also NOT_READABLE of one that is
-    deleted or not filed, and TENANT_LOCKED while the tenant's keys are locked. RESOURCE_EXHAUSTED, reason SIDECAR_FULL, where
-    the sidecar takes no more.
+    FAILED_PRECONDITION, reason ERASED, of a recording that is erased; to change something, also RECORDING_NOT_READABLE of one
+    that is deleted or not filed, and TENANT_LOCKED while the tenant's keys are locked. RESOURCE_EXHAUSTED, reason SIDECAR_FULL,
+    where the sidecar takes no more.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -85,9 +85,9 @@ class NotesServiceAsyncStub(NotesServiceStub):
 class NotesServiceServicer(metaclass=_abc_1.ABCMeta):
     """What people add to recordings: notes and tags. Each change is entered in the recording's sealed sidecar first, which is
     signed, verified with the recording, and erased with it (docs/sealed-format.md); the catalogue has what holds now.
-    FAILED_PRECONDITION, reason ERASED, of a recording that is erased; to change something, also NOT_READABLE of one that is
-    deleted or not filed, and TENANT_LOCKED while the tenant's keys are locked. RESOURCE_EXHAUSTED, reason SIDECAR_FULL, where
-    the sidecar takes no more.
+    FAILED_PRECONDITION, reason ERASED, of a recording that is erased; to change something, also RECORDING_NOT_READABLE of one
+    that is deleted or not filed, and TENANT_LOCKED while the tenant's keys are locked. RESOURCE_EXHAUSTED, reason SIDECAR_FULL,
+    where the sidecar takes no more.
     """
 
     @_abc_1.abstractmethod
