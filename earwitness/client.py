@@ -23,6 +23,7 @@ from earwitness.v1 import (
     grants_pb2_grpc,
     keys_pb2_grpc,
     notes_pb2_grpc,
+    notices_pb2_grpc,
     operations_pb2_grpc,
     prompts_pb2_grpc,
     purposes_pb2_grpc,
@@ -156,6 +157,7 @@ class Client:
         self.retention = retention_pb2_grpc.RetentionServiceStub(channel)
         self.tenants = tenants_pb2_grpc.TenantsServiceStub(channel)
         self.notes = notes_pb2_grpc.NotesServiceStub(channel)
+        self.notices = notices_pb2_grpc.NoticesServiceStub(channel)
         self.prompts = prompts_pb2_grpc.PromptsServiceStub(channel)
         self.completeness = completeness_pb2_grpc.CompletenessServiceStub(channel)
         self.purposes = purposes_pb2_grpc.PurposesServiceStub(channel)

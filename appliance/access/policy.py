@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from appliance.access.errors import MethodDeniedError
-from appliance.access.identities import Identity, Role
+from appliance.access.identities import TENANT_ROLES, Identity, Role
 
 _ADMIN: Final = frozenset({Role.TENANT_ADMINISTRATOR})
 _OFFICER: Final = frozenset({Role.RECORDS_OFFICER})
@@ -25,6 +25,8 @@ _SEES: Final = _READS | {Role.AUDITOR}
 _RULES: Final = _CONFIGURES | _HANDLES | {Role.AUDITOR}  # what holds for a tenant
 _KNOWS: Final = _RULES | {Role.INTEGRATION}
 _AUDITS: Final = _ADMIN | _OFFICER | {Role.AUDITOR}
+_TELLS: Final = _ADMIN | _OFFICER  # staff what they must know
+_OVERSEES: Final = frozenset({Role.SUPERVISOR, Role.AUDITOR})  # who was told
 _ANYBODY: Final = frozenset(Role)
 
 ALLOWED: Final[Mapping[str, frozenset[Role]]] = {
@@ -93,6 +95,32 @@ ALLOWED: Final[Mapping[str, frozenset[Role]]] = {
     "/earwitness.v1.TenantsService/ListTenantVersions": _CONFIGURES | _AUDITS,
     "/earwitness.v1.TenantsService/RestoreLine": _CONFIGURES,
     "/earwitness.v1.TenantsService/ListLineVersions": _CONFIGURES | _AUDITS,
+    "/earwitness.v1.NoticesService/ListStaffMembers": _TELLS | _OVERSEES,
+    "/earwitness.v1.NoticesService/GetStaffMember": _TELLS | _OVERSEES,
+    "/earwitness.v1.NoticesService/CreateStaffMember": _TELLS,
+    "/earwitness.v1.NoticesService/UpdateStaffMember": _TELLS,
+    "/earwitness.v1.NoticesService/ArchiveStaffMember": _TELLS,
+    "/earwitness.v1.NoticesService/UnarchiveStaffMember": _TELLS,
+    "/earwitness.v1.NoticesService/ImportStaffMembers": _TELLS,
+    "/earwitness.v1.NoticesService/ListNotices": _TELLS | _OVERSEES,
+    "/earwitness.v1.NoticesService/GetNotice": _TELLS | _OVERSEES,
+    "/earwitness.v1.NoticesService/CreateNotice": _TELLS,
+    "/earwitness.v1.NoticesService/UpdateNotice": _TELLS,
+    "/earwitness.v1.NoticesService/ArchiveNotice": _TELLS,
+    "/earwitness.v1.NoticesService/UnarchiveNotice": _TELLS,
+    "/earwitness.v1.NoticesService/PublishNoticeVersion": _TELLS,
+    "/earwitness.v1.NoticesService/CancelNoticeVersion": _TELLS,
+    "/earwitness.v1.NoticesService/ListNoticeVersions": _TELLS | _OVERSEES,
+    "/earwitness.v1.NoticesService/AdoptDefaultNotices": _TELLS,
+    "/earwitness.v1.NoticesService/ListOwnNotices": TENANT_ROLES,
+    "/earwitness.v1.NoticesService/AcknowledgeNotice": TENANT_ROLES,
+    "/earwitness.v1.NoticesService/CreateAcknowledgementLink": _TELLS,
+    "/earwitness.v1.NoticesService/RecordPaperAcknowledgement": _OFFICER,
+    "/earwitness.v1.NoticesService/ImportAcknowledgements": _TELLS,
+    "/earwitness.v1.NoticesService/WithdrawAcknowledgement": _OFFICER,
+    "/earwitness.v1.NoticesService/ListAcknowledgements": _TELLS | _OVERSEES,
+    "/earwitness.v1.NoticesService/ListOutstandingAcknowledgements": _TELLS | _OVERSEES,
+    "/earwitness.v1.NoticesService/CountAcknowledgements": _TELLS | _OVERSEES,
     "/earwitness.v1.PurposesService/ListPurposes": _KNOWS | {Role.SUPPORT},
     "/earwitness.v1.PurposesService/CreatePurpose": _ADMIN | _OFFICER,
     "/earwitness.v1.PurposesService/UpdatePurpose": _ADMIN | _OFFICER,

@@ -39,6 +39,7 @@ _WHO: Final = {pb.ACT_BY_AGENT: "agent", pb.ACT_BY_AUTOMATIC: "automatic"}
 _WHY: Final = {
     "no-right": "the agent has no right to",
     "not-recorded": "the call is not being recorded",
+    "notice-not-acknowledged": "the agent has not acknowledged a notice that is required",
 }
 
 

@@ -17,7 +17,7 @@ from appliance.api import gate, grantview
 from appliance.api.errors import FieldInvalidError
 from appliance.api.parts import Parts, check_text
 from appliance.api.scope import caller
-from appliance.catalog import purposes, reads, restrictions
+from appliance.catalog import acknowledgements, purposes, reads, restrictions
 from appliance.catalog.reads import Read
 from appliance.catalog.records import Recording, State
 from appliance.model import EarwitnessError
@@ -61,18 +61,24 @@ async def admit(parts: Parts, row: Recording, request: Any, *, restricted_for: s
     """Let a request (one of KINDS, with fields purpose and override_reason) read a recording, or refuse it.
 
     `restricted_for`: why it is read although it is restricted (UK GDPR Art. 18(2)), as a stable word; empty: then it is not.
-    FieldInvalidError, PurposeNeededError, PurposeUnknownError, PurposeNotStatedError, RecordingRestrictedError; AuditUnavailableError or
-    CatalogueUnavailableError where it cannot be written down.
+    FieldInvalidError, PurposeNeededError, PurposeUnknownError, PurposeNotStatedError, RecordingRestrictedError,
+    NoticeNotAcknowledgedError; AuditUnavailableError or CatalogueUnavailableError where it cannot be written down.
     """
     reason = override_reason(request.override_reason)
     named = request.purpose
 
-    def look(connection: sa.Connection) -> tuple[Purpose | None, rules.Stated, tuple[str, ...]]:
+    def look(
+        connection: sa.Connection,
+    ) -> tuple[Purpose | None, rules.Stated, tuple[str, ...], EarwitnessError | None]:
         known = purposes.find(connection, row.tenant_id, named) if FORM.fullmatch(named) else None
         restricted = restrictions.of(connection, [row.recording_id]).get(row.recording_id, ())
-        return known, rules.stated(connection, row), restricted
+        who = caller()
+        unread = acknowledgements.not_reading(
+            connection, row.tenant_id, who.name, who.agent, parts.clock_ns()
+        )
+        return known, rules.stated(connection, row), restricted, unread
 
-    known, stated, restricted = await parts.store.read(look)
+    known, stated, restricted, unread = await parts.store.read(look)
     read = Read(
         at_ns=parts.clock_ns(),
         tenant_id=row.tenant_id,
@@ -84,6 +90,8 @@ async def admit(parts: Parts, row: Recording, request: Any, *, restricted_for: s
         roles=tuple(sorted(role.value for role in caller().roles & policy.ALLOWED[gate.current().method])),
     )
     try:
+        if unread is not None:
+            raise unread
         if restricted and not restricted_for:
             raise restrictions.refusal(row.recording_id, restricted)
         overridden = rules.judge(named, known, stated, caller().roles, reason)

@@ -13,7 +13,7 @@ from appliance.api.errors import AgentRightError, CallNotFoundError
 from appliance.api.listening import ListenCalls
 from appliance.api.parts import Note, Parts, check_text, page_size, query_of
 from appliance.api.scope import caller
-from appliance.catalog import filters, tenants, values
+from appliance.catalog import acknowledgements, filters, tenants, values
 from appliance.catalog.errors import PageTokenError
 from appliance.catalog.filters import Comparison, Field, Node
 from appliance.catalog.numbering import Numbering, asked
@@ -151,7 +151,17 @@ class Calls(ListenCalls, calls_pb2_grpc.CallsServiceServicer):
         return found
 
     async def _check_right(self, call: signaling_pb2.LiveCall, action: int) -> None:
-        """An agent may do what the line allows to the own number, by whatever means. AgentRightError."""
+        """An agent may do what the line allows to the own number, by whatever means. AgentRightError.
+
+        NoticeNotAcknowledgedError: the tenant wants that notices are read first (terms 5); resuming is always allowed.
+        """
+        if action != signaling_pb2.CALL_ACTION_RESUME:
+            who, now_ns = caller(), self._parts.clock_ns()
+            await self._parts.store.read(
+                lambda connection: acknowledgements.refuse_pausing(
+                    connection, call.tenant_id, who.name, who.agent, now_ns
+                )
+            )
         if not _only_agent():
             return
         line = await self._parts.store.read(

@@ -15,7 +15,7 @@ from appliance.api.errors import CallNotFoundError, SignalingUnavailableError
 from appliance.api.store import Store
 from appliance.api.vaultretention import VaultRetention
 from appliance.audit.entry import EVERY_TENANT
-from appliance.catalog import alarmtables, granttables, subjecttables, tables
+from appliance.catalog import alarmtables, granttables, noticetables, subjecttables, tables
 from appliance.model import EarwitnessError, Kind
 
 _OF_TENANT = re.compile(r"tenants/([a-z2-7]{26}|-)(?:/([A-Za-z]+)/([a-z2-7]{26}))?(?:/.*)?")
@@ -29,6 +29,9 @@ _KEPT: Final = {
     "restrictions": subjecttables.restrictions,
     "alarms": alarmtables.alarms,
     "alarmChannels": alarmtables.alarm_channels,
+    "staffMembers": noticetables.staff,
+    "notices": noticetables.notices,
+    "acknowledgements": noticetables.acknowledgements,
 }
 
 

@@ -48,6 +48,7 @@ from appliance.api.linepolicies import LinePolicies
 from appliance.api.listeners import OPTIONS, Certificates, listen
 from appliance.api.listenpost import ListenPost
 from appliance.api.notes import Notes
+from appliance.api.noticework import NoticeWork
 from appliance.api.operations import Operations
 from appliance.api.parts import Parts
 from appliance.api.processes import Processes
@@ -138,6 +139,7 @@ class Control:
         jobs: list[Job] = [Verification(store, self.parts.reader), self._exit_packs]
         self._worker = Worker(store, trail, jobs, self._clock_ns)
         self.granted = Granted(store, trail, self._clock_ns, GrantKeys(store, self.parts.vault_keys))
+        self._notices = await NoticeWork.open(self.parts, trail, self._exit)
         self._post = await Post.open(store, layout.control / "identities.key", self._clock_ns)
         self._acts = Acts(layout, store, trail, self._status)
         self._exit.push_async_callback(self._acts.close)
@@ -217,6 +219,7 @@ class Control:
             "earwitness.v1.RetentionService": Retention(parts),
             "earwitness.v1.TenantsService": Tenants(parts),
             "earwitness.v1.NotesService": Notes(parts),
+            "earwitness.v1.NoticesService": self._notices.servicer,
             "earwitness.v1.PromptsService": Prompts(parts),
             "earwitness.v1.PurposesService": Purposes(parts),
             "earwitness.v1.EvidenceService": EvidenceOf(parts, self.trail),
@@ -247,6 +250,7 @@ class Control:
             "acts": self._acts.run(),
             "alarms": self._post.run(),
             "grants": self.granted.run(),
+            "notices": self._notices.run(),
             "processes": parts.processes.run(),
             "provision": self._provision(),
             "housekeeping": self._keep_house(),

@@ -337,7 +337,19 @@ def _request_id(context: Any) -> str:
 
 def _describe(call: Call, request: Any) -> None:
     """What the call is about. A text that is no resource name may be anything, so it is not repeated."""
-    parts = ("retention_policy", "line", "tenant", "purpose", "identity", "note", "subject_request", "alarm_channel", "source")
+    parts = (
+        "retention_policy",
+        "line",
+        "tenant",
+        "purpose",
+        "identity",
+        "note",
+        "subject_request",
+        "alarm_channel",
+        "source",
+        "staff_member",
+        "notice",
+    )
     said = (request, *(getattr(request, part, None) for part in parts))
     for text in (*(getattr(one, "name", "") for one in said), getattr(request, "parent", "")):
         if isinstance(text, str) and text:

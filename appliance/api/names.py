@@ -19,7 +19,7 @@ _PARENT = re.compile(r"tenants/([a-z2-7]{26}|-)")
 _KEYS = re.compile(r"tenants/([a-z2-7]{26}|-)/keys")
 _CHILD = re.compile(
     r"tenants/([a-z2-7]{26}|-)/(lines|recordings|calls|legalHolds|grants|subjectRequests|subjectPacks|restrictions|operations|exitPacks|callRecordSources|callRecordImports"
-    r"|callRecords)/([a-z2-7]{26})"
+    r"|callRecords|staffMembers|notices|acknowledgements)/([a-z2-7]{26})"
 )
 _NOTE = re.compile(r"tenants/([a-z2-7]{26}|-)/recordings/([a-z2-7]{26})/notes/([a-z2-7]{26})")
 _PROMPT = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/)?prompts/([a-z2-7]{26})")
@@ -185,6 +185,18 @@ def operation(tenant_id: str, operation_id: str) -> str:
 
 def exit_pack(tenant_id: str, pack_id: str) -> str:
     return f"tenants/{tenant_id}/exitPacks/{pack_id}"
+
+
+def staff_member(tenant_id: str, staff_id: str) -> str:
+    return f"tenants/{tenant_id}/staffMembers/{staff_id}"
+
+
+def notice(tenant_id: str, notice_id: str) -> str:
+    return f"tenants/{tenant_id}/notices/{notice_id}"
+
+
+def acknowledgement(tenant_id: str, acknowledgement_id: str) -> str:
+    return f"tenants/{tenant_id}/acknowledgements/{acknowledgement_id}"
 
 
 def note_name(tenant_id: str, recording_id: str, note_id: str) -> str:

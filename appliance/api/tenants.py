@@ -16,10 +16,19 @@ from appliance.catalog import counting, tenants, versions
 from appliance.catalog.versions import Subject
 from appliance.model import new_id
 from appliance.model.routing import Tenant
+from appliance.model.staff import DEFAULT_YEARS, MAX_YEARS
 from earwitness.v1 import tenants_pb2 as pb
 from earwitness.v1 import tenants_pb2_grpc
 
-FIELDS: Final = ("display_name", "records_officer_contact", "language", "time_zone")
+FIELDS: Final = (
+    "display_name",
+    "records_officer_contact",
+    "language",
+    "time_zone",
+    "unacknowledged_may_pause",
+    "unacknowledged_may_read",
+    "acknowledgement_retention_years",
+)
 MAX_CONTACT: Final = 200
 
 
@@ -176,8 +185,22 @@ def _read(asked: pb.Tenant, before: Tenant) -> Tenant:
             ),
             "language": language_tag(asked.language, "tenant.language") if asked.language else "",
             "time_zone": zone,
+            # Not said is yes: nobody is barred unless the tenant wants it.
+            "unacknowledged_may_pause": asked.unacknowledged_may_pause
+            or not asked.HasField("unacknowledged_may_pause"),
+            "unacknowledged_may_read": asked.unacknowledged_may_read
+            or not asked.HasField("unacknowledged_may_read"),
+            "acknowledgement_years": _years(asked.acknowledgement_retention_years),
         }
     )
+
+
+def _years(asked: int) -> int:
+    if not 0 <= asked <= MAX_YEARS:
+        raise FieldInvalidError(
+            f"should be 1 to {MAX_YEARS}", field="tenant.acknowledgement_retention_years"
+        )
+    return asked or DEFAULT_YEARS
 
 
 def _changes(before: Tenant, after: Tenant) -> list[pb.FieldChange]:

@@ -148,28 +148,33 @@ def refuse_pausing(
     connection: sa.Connection, tenant_id: str, identity: str, number: str, now_ns: int
 ) -> None:
     """NoticeNotAcknowledgedError where the tenant keeps who has not acknowledged from pausing, and this one has not."""
-    _refuse(connection, tables.tenants.c.unacknowledged_may_pause, tenant_id, identity, number, now_ns)
+    may = tables.tenants.c.unacknowledged_may_pause
+    error = _refusal(connection, may, tenant_id, identity, number, now_ns)
+    if error is not None:
+        raise error
 
 
-def refuse_reading(
+def not_reading(
     connection: sa.Connection, tenant_id: str, identity: str, number: str, now_ns: int
-) -> None:
-    """The same of reading."""
-    _refuse(connection, tables.tenants.c.unacknowledged_may_read, tenant_id, identity, number, now_ns)
+) -> NoticeNotAcknowledgedError | None:
+    """Why somebody may not read for the same reason; None: there is no such reason."""
+    may = tables.tenants.c.unacknowledged_may_read
+    return _refusal(connection, may, tenant_id, identity, number, now_ns)
 
 
-def _refuse(
+def _refusal(
     connection: sa.Connection, may: sa.Column[bool], tenant_id: str, identity: str, number: str, now_ns: int
-) -> None:
+) -> NoticeNotAcknowledgedError | None:
     allowed = connection.execute(sa.select(may).where(tables.tenants.c.id == tenant_id)).scalar()
     if allowed is not False:
-        return
+        return None
     wanted = required_of(connection, tenant_id, identity, number, now_ns)
-    if wanted:
-        raise NoticeNotAcknowledgedError(
-            "read and acknowledge what your organisation tells its staff first: earwitness notices own",
-            notices=[f"tenants/{tenant_id}/notices/{one.notice.notice_id}" for one in wanted],
-        )
+    if not wanted:
+        return None
+    return NoticeNotAcknowledgedError(
+        "read and acknowledge what your organisation tells its staff first: earwitness notices own",
+        notices=[f"tenants/{tenant_id}/notices/{one.notice.notice_id}" for one in wanted],
+    )
 
 
 def barred(connection: sa.Connection, now_ns: int) -> list[Barred]:

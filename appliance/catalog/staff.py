@@ -147,29 +147,33 @@ def of_identity(connection: sa.Connection, tenant_id: str, identity: str, number
     )
 
 
-def forget(connection: sa.Connection, now_ns: int) -> list[tuple[str, int]]:
-    """Forget who left longer ago than the tenant wants; gives of which tenant how many. Opaque ids stay."""
-    people, done = tables.tenants, dict[str, int]()
+def to_forget(connection: sa.Connection, now_ns: int) -> dict[str, list[str]]:
+    """Who left longer ago than the tenant wants to know: ids, by tenant."""
+    people = tables.tenants
     rows = connection.execute(
         sa.select(table.c.id, table.c.tenant_id, table.c.leave_ns, people.c.acknowledgement_years)
         .join(people, people.c.id == table.c.tenant_id)
         .where(table.c.leave_ns.is_not(None), table.c.forgotten.is_(False))
-    ).all()
+    )
+    found: dict[str, list[str]] = {}
     for row in rows:
-        if row.leave_ns + row.acknowledgement_years * YEAR_NS > now_ns:
-            continue
+        if row.leave_ns + row.acknowledgement_years * YEAR_NS <= now_ns:
+            found.setdefault(row.tenant_id, []).append(row.id)
+    return found
+
+
+def forget(connection: sa.Connection, staff_ids: Iterable[str]) -> None:
+    """Forget them. Opaque ids stay, and what was acknowledged when."""
+    for staff_id in staff_ids:
         connection.execute(
             sa.update(table)
-            .where(table.c.id == row.id)
+            .where(table.c.id == staff_id)
             .values(display_name="", email="", identity="", numbers=[], lines=[], forgotten=True)
         )
-        theirs = acknowledgements.c.staff_id == row.id
+        theirs = acknowledgements.c.staff_id == staff_id
         connection.execute(sa.update(acknowledgements).where(theirs).values(evidence="", withdraw_reason=""))
-        connection.execute(sa.delete(notice_links).where(notice_links.c.staff_id == row.id))
-        done[row.tenant_id] = done.get(row.tenant_id, 0) + 1
-    if done:
-        erasing(connection)
-    return sorted(done.items())
+        connection.execute(sa.delete(notice_links).where(notice_links.c.staff_id == staff_id))
+    erasing(connection)
 
 
 def etag_of_member(member: StaffMember) -> str:

@@ -14,6 +14,7 @@ import grpc
 import typer
 
 from appliance.cli import (
+    acknowledgements,
     alarms,
     audit,
     box,
@@ -37,6 +38,7 @@ from appliance.cli import (
     restrictions,
     retention,
     serve,
+    staff,
     subjects,
     tenants,
     vault,
@@ -67,6 +69,8 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(lines.app, name="lines")
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(purposes.app, name="purposes")
+app.add_typer(staff.app, name="staff")
+app.add_typer(acknowledgements.app, name="notices")
 app.add_typer(completeness.app, name="completeness")
 app.add_typer(events.app, name="events")
 app.add_typer(audit.app, name="audit")

@@ -14,6 +14,7 @@ from appliance.config.catalogue import CatalogueSettings
 from appliance.config.completeness import CompletenessSettings
 from appliance.config.exits import ClosingSettings, ExitSettings
 from appliance.config.layout import Layout
+from appliance.config.notices import NoticeSettings
 from appliance.model import InvalidError
 
 _DATASET: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]*(?:/[A-Za-z0-9_.:-]+)+")
@@ -238,6 +239,7 @@ class Settings(_Section):
     completeness: CompletenessSettings = CompletenessSettings()
     closing: ClosingSettings = ClosingSettings()
     exit: ExitSettings = ExitSettings()
+    notices: NoticeSettings = NoticeSettings()
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
 
     @property

@@ -21,6 +21,9 @@ MOST_MESSAGES = 200
 
 
 KINDS: Sequence[tuple[str, Callable[[str], bool]]] = (
+    ("StaffMember", lambda name: "/staffMembers/" in name),
+    ("Notice", lambda name: "/notices/" in name),
+    ("Acknowledgement", lambda name: "/acknowledgements/" in name or "/notices/" in name),
     ("AlarmChannel", lambda name: "/alarmChannels/" in name),
     ("Alarm", lambda name: "/alarms/" in name),
     *(

@@ -30,6 +30,7 @@ from appliance.api.control import Control
 from appliance.api.limits import RateLimit
 from appliance.api.promptstore import PromptStore
 from appliance.config.catalogue import CatalogueSettings
+from appliance.config.notices import NoticeSettings
 from appliance.config.settings import ApiSettings, MediaSettings, Settings
 from appliance.model import (
     Direction,
@@ -609,6 +610,7 @@ def make_box(tmp_path, loop, sample_prompts):
         rate: RateLimit | None = None,
         rendered: bool = True,
         catalogue: str = "",
+        notices: NoticeSettings | None = None,
     ) -> Box:
         """`rendered`: the samples are in the data directory already, as after a first start. `catalogue`: a URL."""
         settings = Settings(
@@ -616,6 +618,7 @@ def make_box(tmp_path, loop, sample_prompts):
             api=ApiSettings(port=0),
             media=MediaSettings(workers=1),
             catalogue=CatalogueSettings(url=catalogue),
+            notices=notices or NoticeSettings(),
         )
         box = Box(
             settings, VaultServer(settings.layout), SignalingServer(settings.layout), Clock(), loop, rate=rate

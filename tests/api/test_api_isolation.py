@@ -37,11 +37,13 @@ from earwitness.v1 import (
     events_pb2,
     grants_pb2,
     notes_pb2,
+    notices_pb2,
     operations_pb2,
     prompts_pb2,
     purposes_pb2,
     recordings_pb2,
     retention_pb2,
+    staff_pb2,
     subjects_pb2,
     tenants_pb2,
 )
@@ -264,7 +266,36 @@ def added(client, parent: str, recording: str, word: str, number: str) -> list[s
         )
     ).identity
     said = [one.name for one in (note, purpose, operation, grant, prompt, who)]
-    return [*said, *told_of_calls(client, parent, word, number)]
+    return [*said, *told_of_calls(client, parent, word, number), *told_to_staff(client, parent, word)]
+
+
+def told_to_staff(client, parent: str, word: str) -> list[str]:
+    """Somebody of the staff, a notice, and that it was acknowledged."""
+    member = client.notices.CreateStaffMember(
+        staff_pb2.CreateStaffMemberRequest(
+            parent=parent,
+            staff_member=staff_pb2.StaffMember(
+                display_name=f"{word} Clerk", email=f"{word}@clerks.example", numbers=[f"{word.lower()}.1"]
+            ),
+        )
+    ).staff_member
+    notice = client.notices.CreateNotice(
+        notices_pb2.CreateNoticeRequest(
+            parent=parent,
+            notice=notices_pb2.Notice(display_name=f"{word[::-1]} rules"),
+            first_version=notices_pb2.NoticeVersion(text=f"{word[::-1]} records."),
+        )
+    ).notice
+    signed = client.notices.RecordPaperAcknowledgement(
+        notices_pb2.RecordPaperAcknowledgementRequest(
+            name=notice.name,
+            staff_member=member.name,
+            version=1,
+            sign_time=Timestamp(seconds=int(time.time()) + 1),
+            kept_at=f"{word} cabinet",
+        )
+    ).acknowledgement
+    return [member.name, notice.name, signed.name]
 
 
 def told_of_calls(client, parent: str, word: str, number: str) -> list[str]:

@@ -6,6 +6,8 @@ Revises: 0016
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -14,12 +16,12 @@ down_revision = "0016"
 branch_labels = None
 depends_on = None
 
-_ID = sa.String(length=26)
-_WHO = sa.String(length=64).with_variant(sa.String(length=100), "postgresql")  # as in `tables`
+_ID: Any = sa.String(length=26)
+_WHO: Any = sa.String(length=64).with_variant(sa.String(length=100), "postgresql")  # as in `tables`
 
 
-def _column(name: str, kind: object, *, null: bool = False) -> sa.Column[object]:
-    return sa.Column(name, kind, nullable=null)  # type: ignore[call-overload,no-any-return]
+def _column(name: str, kind: Any, *, null: bool = False) -> sa.Column[Any]:
+    return sa.Column(name, kind, nullable=null)
 
 
 def _of(table: str, column: str, other: str) -> sa.ForeignKeyConstraint:
@@ -27,10 +29,8 @@ def _of(table: str, column: str, other: str) -> sa.ForeignKeyConstraint:
 
 
 def upgrade() -> None:
-    yes = sa.Column("unacknowledged_may_pause", sa.Boolean(), nullable=False, server_default=sa.true())
-    op.add_column("tenants", yes)
-    yes = sa.Column("unacknowledged_may_read", sa.Boolean(), nullable=False, server_default=sa.true())
-    op.add_column("tenants", yes)
+    for name in ("unacknowledged_may_pause", "unacknowledged_may_read"):
+        op.add_column("tenants", sa.Column(name, sa.Boolean(), nullable=False, server_default=sa.true()))
     op.add_column(
         "tenants", sa.Column("acknowledgement_years", sa.Integer(), nullable=False, server_default="6")
     )
