@@ -19,7 +19,7 @@ from appliance.api.errors import CallNotFoundError, FieldInvalidError
 from appliance.api.listenpost import Found
 from appliance.api.parts import Parts
 from appliance.api.scope import caller
-from appliance.catalog import purposes, tenants
+from appliance.catalog import purposes, restrictions, tenants, values
 from appliance.catalog.records import MarkRow, Recording, State
 from appliance.media.audio.live import Chunk
 from appliance.media.signaling.errors import CallNotRecordedError
@@ -85,10 +85,19 @@ class ListenCalls:
                     raise lost
 
     async def _allowed(self, live: signaling_pb2.LiveCall) -> Line:
-        """The call's line; ListeningNotAllowedError, TenantLockedError; VaultUnavailableError where nobody knows."""
-        line = await self._parts.store.read(
-            lambda connection: tenants.get_line(connection, live.line_id, live.tenant_id)
-        )
+        """The call's line; ListeningNotAllowedError, TenantLockedError; VaultUnavailableError where nobody knows.
+
+        RecordingRestrictedError where a restriction covers calls of one of its numbers.
+        """
+        numbers = [values.number_of(one.aor) for one in live.parties]
+
+        def look(connection: sa.Connection) -> tuple[Line, tuple[str, ...]]:
+            restricted = restrictions.of_numbers(connection, live.tenant_id, numbers, live.started_ns)
+            return tenants.get_line(connection, live.line_id, live.tenant_id), restricted
+
+        line, restricted = await self._parts.store.read(look)
+        if restricted:
+            raise restrictions.refusal((*live.recording_ids, "")[0], restricted)
         if line.listening is Listening.NONE:
             raise ListeningNotAllowedError("the line does not allow listening", call=live.call_id)
         # As reading is: what nobody may open now, nobody hears either.

@@ -13,7 +13,7 @@ from appliance.access.identities import Role
 from appliance.api.restriction import FILE
 from appliance.catalog import restrictions
 from appliance.model import new_id
-from earwitness.v1 import recordings_pb2, retention_pb2
+from earwitness.v1 import calls_pb2, recordings_pb2, retention_pb2
 from earwitness.v1 import subjects_pb2 as pb
 
 # What each method that names a recording, or what was said in a call, may do with one that is restricted. A method that is
@@ -29,6 +29,8 @@ LIVE = {"/earwitness.v1.CallsService/ListenCall"}  # of calls that go on: there 
 OTHERWISE = {
     "/earwitness.v1.PromptsService/DownloadPrompt",
     "/earwitness.v1.AuditService/ExportAudit",
+    "/earwitness.v1.DocumentsService/GenerateDocument",
+    "/earwitness.v1.DocumentsService/DownloadDocument",  # reports and agreements: counts, no calls
     "/earwitness.v1.AuditService/WatchAuditEntries",
     "/earwitness.v1.RecordingsService/VerifyRecording",  # says whether it is whole, and nothing of what was said
     "/earwitness.v1.OperationsService/VerifyRecordings",
@@ -247,6 +249,23 @@ def test_a_numbers_calls_are_restricted_and_those_that_will_come(ward, box):
     assert "restriction.recordings" in refused(ward.restrict).fields
     strange = [f"tenants/{new_id()}/recordings/{name[-26:]}"]
     assert refused(lambda: ward.restrict(recordings=strange)).reason == "RECORDING_NOT_FOUND"
+
+
+def test_a_live_call_of_a_restricted_number_is_not_listened_to(ward, box):
+    live = box.signaling.begin(ward.tenant_id, ward.line_id)
+    box.wait(lambda: any(one.call_id == live for one in box.control.parts.board.calls()))
+
+    def listen() -> earwitness.Details:
+        request = calls_pb2.ListenCallRequest(
+            name=f"{ward.tenant}/calls/{live}", purpose="quality", format=calls_pb2.LISTEN_FORMAT_PCM
+        )
+        return refused(lambda: list(ward.client.calls.ListenCall(request)))
+
+    assert listen().reason != "RECORDING_RESTRICTED"
+    made = ward.restrict(number="01632960001")
+    assert listen().reason == "RECORDING_RESTRICTED"
+    ward.lift(made.name)
+    assert listen().reason != "RECORDING_RESTRICTED"
 
 
 def test_for_a_legal_claim_a_legal_hold_keeps_it_and_goes_with_it(ward, box):
