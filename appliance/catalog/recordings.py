@@ -9,7 +9,17 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import completeness, reads, restrictions, subjectpacks, subjectrequests, tables, terms
+from appliance.catalog import (
+    completeness,
+    reads,
+    restrictions,
+    reviewrules,
+    reviews,
+    subjectpacks,
+    subjectrequests,
+    tables,
+    terms,
+)
 from appliance.catalog.among import among
 from appliance.catalog.building import build
 from appliance.catalog.database import erasing, numbering_of
@@ -118,6 +128,7 @@ def take(
         restrictions.forget(connection, held.recording_id)
         subjectrequests.forget_recording(connection, held.recording_id)
         subjectpacks.forget_recording(connection, held.recording_id)
+        reviews.forget(connection, held.recording_id)
         erasing(connection)
     known = {**(dict(row._mapping) if row is not None else {}), **fields}
     fields["etag"] = _etag(connection, held.recording_id, known)
@@ -133,6 +144,8 @@ def take(
         found = terms.of_content(content, numbering_of(connection))
         terms.put(connection, seq, held.tenant_id, found | terms.of_additions(connection, held.recording_id))
         restrictions.meet(connection, held.recording_id, held.tenant_id, content)
+        if not erased:
+            reviewrules.touched(connection, held.recording_id, held.tenant_id)
     elif row is not None and row.tenant_id != held.tenant_id:
         terms.move(connection, seq, held.tenant_id)
     if erased and held.certificate is not None:
@@ -160,6 +173,7 @@ def drop_unheld(connection: sa.Connection, held: set[str], position: int) -> int
     for recording_id in gone:
         for table in (*_CONTENT, *_ADDED, tables.tombstones):
             connection.execute(sa.delete(table).where(table.c.recording_id == recording_id))
+        reviews.forget(connection, recording_id)
         seq = connection.execute(sa.select(_r.c.seq).where(_r.c.id == recording_id)).scalar()
         if seq is not None:
             terms.put(connection, seq, "", set())
@@ -180,6 +194,7 @@ def refresh(connection: sa.Connection, recording_id: str) -> None:
         etag = _etag(connection, recording_id, dict(row._mapping))
         connection.execute(sa.update(_r).where(_r.c.id == recording_id).values(etag=etag))
         terms.refresh_additions(connection, recording_id)
+        reviewrules.touched(connection, recording_id, row.tenant_id)
 
 
 def _etag(connection: sa.Connection, recording_id: str, known: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from appliance.catalog import (  # noqa: F401 - their tables belong to the metad
     granttables,
     noticetables,
     operations,
+    reviewtables,
     searchtables,
     subjecttables,
     witnessed,

@@ -1,0 +1,1 @@
+"""Reviews of calls, pure: scorecards, how answers become a score, which calls are drawn for review, figures over time."""
