@@ -281,3 +281,27 @@ class CompletenessDayNotFoundError(NotFoundError):
     """Of that day no call records came, and no report was made."""
 
     reason = "COMPLETENESS_DAY_NOT_FOUND"
+
+
+class DocumentNotFoundError(NotFoundError):
+    """There is no such document any more, or it is another tenant's."""
+
+    reason = "DOCUMENT_NOT_FOUND"
+
+
+class DocumentLimitError(ExhaustedError):
+    """As many documents are kept as may be: the oldest go after 400 days; `data['limit']`."""
+
+    reason = "DOCUMENT_LIMIT"
+
+
+class PlannedWorkNotFoundError(NotFoundError):
+    """There is no such planned work."""
+
+    reason = "PLANNED_WORK_NOT_FOUND"
+
+
+class PlannedWorkLimitError(ExhaustedError):
+    """As much work is planned as may be at once; `data['limit']`."""
+
+    reason = "PLANNED_WORK_LIMIT"

@@ -9,6 +9,7 @@ from appliance.catalog import (  # noqa: F401 - their tables belong to the metad
     closingtables,
     completenesstables,
     contracttables,
+    documenttables,
     granttables,
     noticetables,
     operations,

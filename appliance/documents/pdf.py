@@ -1,0 +1,226 @@
+"""A document as PDF: A4, title, language, outline, page numbers. The same document gives the same bytes.
+
+A character that no font here has is written as its code point: it cannot be shown, and must not be lost.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from fontTools.ttLib import TTFont
+from fpdf import FPDF
+from fpdf.enums import XPos, YPos
+from fpdf.fonts import FontFace
+from pymupdf_fonts import fontbuffers
+
+from appliance.documents import drawing
+from appliance.documents.blocks import Block, Document, Listing, Pairs, Picture, Table, Text
+from appliance.documents.words import when
+
+_FAMILY: Final = "body"
+_SYMBOLS: Final = "symbols"
+_MARGIN: Final = 18.0  # millimetres
+_GREY: Final = (74, 84, 99)
+_RULE: Final = (201, 206, 214)
+_NEXT: Final[dict[str, Any]] = {"new_x": XPos.LMARGIN, "new_y": YPos.NEXT}
+
+
+@functools.cache
+def _fonts() -> dict[tuple[str, str], bytes]:
+    return {
+        (_FAMILY, ""): fontbuffers["figo"](),
+        (_FAMILY, "B"): fontbuffers["figbo"](),
+        (_SYMBOLS, ""): fontbuffers["symbol2"](),
+    }
+
+
+@functools.cache
+def _known() -> frozenset[int]:
+    """Code points that a font here has."""
+    found: set[int] = set()
+    for (family, style), data in _fonts().items():
+        if (family, style) != (_FAMILY, "B"):
+            with TTFont(io.BytesIO(data), lazy=True) as font:
+                found |= set(font.getBestCmap())
+    return frozenset(found)
+
+
+def written(document: Document) -> bytes:
+    """A whole PDF file."""
+    with TemporaryDirectory(prefix="earwitness-fonts-") as folder:  # the library takes fonts from files alone
+        made = _Sheet(document, Path(folder))
+        made.begin()
+        for section in document.sections:
+            made.heading(section.heading)
+            for block in section.blocks:
+                made.block(block)
+        return bytes(made.output())
+
+
+class _Sheet(FPDF):
+    def __init__(self, document: Document, folder: Path) -> None:
+        super().__init__(format="A4")
+        self._told = document
+        self._made = when(document.made_ns, ZoneInfo(document.zone))
+        self.set_creation_date(
+            datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=document.made_ns // 10**9)
+        )
+        self.set_title(document.title)
+        self.set_subject(document.subject)
+        self.set_lang(document.language)
+        self.set_creator("Earwitness")
+        self.set_margin(_MARGIN)
+        self.set_auto_page_break(True, _MARGIN + 4)
+        for (family, style), data in _fonts().items():
+            path = folder / f"{family}{style}.ttf"
+            path.write_bytes(data)
+            self.add_font(family, style, path)
+        self.set_fallback_fonts([_SYMBOLS], exact_match=False)
+        self.set_text_shaping(True)
+
+    def begin(self) -> None:
+        self.add_page()
+        self.set_font(_FAMILY, "B", 19)
+        self._put(self._told.title, 8)
+        self.set_font(_FAMILY, "", 10)
+        self.set_text_color(*_GREY)
+        self._put(self._told.subject, 5)
+        self._put(f"As of {self._made}.", 5)
+        self.set_text_color(0)
+
+    def footer(self) -> None:
+        self.set_y(-13)
+        self.set_font(_FAMILY, "", 8)
+        self.set_text_color(*_GREY)
+        half = self.epw / 2
+        self.cell(half, 5, _shown(f"{self._told.title}, as of {self._made}"))
+        self.cell(half, 5, f"Page {self.page_no()} of {{nb}}", align="R")
+        self.set_text_color(0)
+
+    def heading(self, text: str) -> None:
+        if self.will_page_break(28):  # not alone at the foot of a page
+            self.add_page()
+        self.ln(5)
+        self.set_font(_FAMILY, "B", 13)
+        self.start_section(_shown(text))
+        self._put(text, 6)
+        self.set_draw_color(*_RULE)
+        self.line(self.l_margin, self.get_y() + 0.5, self.w - self.r_margin, self.get_y() + 0.5)
+        self.ln(2.5)
+
+    def block(self, block: Block) -> None:
+        self.set_font(_FAMILY, "", 9.5)
+        match block:
+            case Text():
+                self._put(block.text, 4.8)
+            case Listing():
+                for one in block.points:
+                    self.set_x(self.l_margin + 2)
+                    self.cell(4, 4.8, "•")
+                    self.multi_cell(self.epw - 6, 4.8, _shown(one), align="L", **_NEXT)
+            case Pairs():
+                self._table((), block.pairs, frozenset(), (34, 66))
+            case Table():
+                self._caption(block.caption)
+                if block.rows:
+                    self._table(block.head, block.rows, block.numbers, _widths(block))
+                else:
+                    self._put(block.empty, 4.8)
+            case Picture():
+                self._picture(block)
+        self.ln(2)
+
+    def _put(self, text: str, height: float) -> None:
+        self.multi_cell(0, height, _shown(text), align="L", **_NEXT)
+
+    def _caption(self, text: str) -> None:
+        if self.will_page_break(16):
+            self.add_page()
+        self.set_font(_FAMILY, "B", 9.5)
+        self._put(text, 5)
+        self.set_font(_FAMILY, "", 9.5)
+
+    def _table(
+        self,
+        head: tuple[str, ...],
+        rows: tuple[tuple[str, ...], ...],
+        numbers: frozenset[int],
+        widths: tuple[int, ...],
+    ) -> None:
+        self.set_font(_FAMILY, "", 8.5)
+        self.set_draw_color(*_RULE)
+        aligned = tuple("RIGHT" if place in numbers else "LEFT" for place in range(len(widths)))
+        how: dict[str, Any] = {
+            "borders_layout": "HORIZONTAL_LINES",
+            "col_widths": widths,
+            "first_row_as_headings": bool(head),
+            "headings_style": FontFace(emphasis="BOLD"),
+            "line_height": 4.3,
+            "padding": 0.7,
+            "text_align": aligned,
+            "width": self.epw,
+        }
+        with self.table(**how) as made:
+            for row in (head, *rows) if head else rows:
+                made.row([_shown(one) for one in row])
+
+    def _picture(self, block: Picture) -> None:
+        scale = self.epw / 100
+        if self.will_page_break(block.drawing.height * scale + 14):
+            self.add_page()
+        self._caption(block.caption)
+        left, top = self.l_margin, self.get_y() + 1
+        for one in block.drawing.shapes:
+            match one:
+                case drawing.Rectangle():
+                    self.set_fill_color(one.color)
+                    self.rect(
+                        left + one.x * scale, top + one.y * scale, one.width * scale, one.height * scale, "F"
+                    )
+                case drawing.Line():
+                    self.set_draw_color(one.color)
+                    self.set_line_width(0.15 * scale)
+                    self.line(
+                        left + one.x1 * scale,
+                        top + one.y1 * scale,
+                        left + one.x2 * scale,
+                        top + one.y2 * scale,
+                    )
+                    self.set_line_width(0.2)
+                case drawing.Label():
+                    self.set_font(_FAMILY, "", one.size * scale * 72 / 25.4)
+                    shown = _shown(one.text)
+                    width = self.get_string_width(shown)
+                    back = {"start": 0.0, "middle": width / 2, "end": width}[one.align]
+                    self.text(left + one.x * scale - back, top + one.y * scale, shown)
+        self.set_y(top + block.drawing.height * scale + 1)
+        self.set_font(_FAMILY, "", 8.5)
+        self._put(block.alt, 4.3)
+
+
+def _widths(block: Table) -> tuple[int, ...]:
+    """Shares of columns by what stands in them: no word is cut where that can be helped."""
+    shares = []
+    for place, name in enumerate(block.head):
+        lengths = [len(name), *(len(row[place]) for row in block.rows[:200])]
+        longest = max(max(map(len, text.split()), default=1) for text in _cells(block, place))
+        shares.append(max(6, min(40, max(sum(lengths) // len(lengths), min(longest, 28)))))
+    return tuple(shares)
+
+
+def _cells(block: Table, place: int) -> list[str]:
+    return [block.head[place], *(row[place] for row in block.rows[:200])]
+
+
+def _shown(text: str) -> str:
+    known = _known()
+    return "".join(
+        c if ord(c) in known or c == " " else " " if not c.isprintable() else f"[U+{ord(c):04X}]"
+        for c in text
+    )
