@@ -33,20 +33,10 @@ _AWAY: Final = (CatalogueUnavailableError, AuditUnavailableError, VaultUnavailab
 class ClosingWork:
     """See the module. `run` until cancelled."""
 
-    def __init__(
-        self,
-        parts: Parts,
-        trail: Trail,
-        packs: ExitPacks,
-        *,
-        look_s: float = LOOK_S,
-        empty_s: float = EMPTY_S,
-    ) -> None:
+    def __init__(self, parts: Parts, trail: Trail, packs: ExitPacks) -> None:
         self._parts = parts
         self._trail = trail
         self._packs = packs
-        self._look_s = look_s
-        self._empty_s = empty_s
         self._emptied_s = float("-inf")
         self._unpublished = False
 
@@ -62,7 +52,7 @@ class ClosingWork:
                 if error.kind is not Kind.UNAVAILABLE:
                     raise
                 log.info("closings not looked after", reason=error.reason)
-            await asyncio.sleep(self._look_s)
+            await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
         """One round of it."""
@@ -77,7 +67,7 @@ class ClosingWork:
         if self._unpublished:
             await self._parts.routing.publish()
             self._unpublished = False
-        if time.monotonic() - self._emptied_s >= self._empty_s:
+        if time.monotonic() - self._emptied_s >= EMPTY_S:
             self._emptied_s = time.monotonic()
             await self._look_for_ends(found, now_ns)
 

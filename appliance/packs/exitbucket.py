@@ -20,7 +20,7 @@ from appliance.model import EarwitnessError
 from appliance.packs.errors import ExitSpaceError, ExitTargetAwayError
 from appliance.packs.exittargets import MARKER, Written
 
-PART: Final = 16 << 20  # bytes: 10,000 parts are 160 GiB
+PART: Final = 8 << 20  # bytes: 10,000 parts are 80 GiB
 _FULL: Final = frozenset({"QuotaExceeded", "XMinioStorageFull", "507", "InsufficientStorage"})
 _MARKER_TEXT: Final = b"This exit pack is being written. When it is whole, this object is gone.\n"
 
@@ -123,7 +123,9 @@ class BucketTarget:
                     UploadId=upload,
                     PartNumber=number,
                 )
-                known: dict[str, Any] = {name: told[name] for name in ("ETag", "ChecksumSHA256") if name in told}
+                known: dict[str, Any] = {
+                    name: told[name] for name in ("ETag", "ChecksumSHA256") if name in told
+                }
                 done.append({"PartNumber": number, **known})
             self._s3.complete_multipart_upload(
                 Bucket=self._bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": done}

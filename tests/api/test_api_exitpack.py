@@ -7,21 +7,25 @@ import csv
 import hashlib
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 import wave
 from pathlib import Path
 
+import boto3
 import grpc
 import jsonschema
 import pytest
 
 import earwitness
+from appliance.access.identities import Role
 from appliance.api import closingwork, exitpack, worker
-from appliance.config.exits import ExitFolder, ExitSettings
+from appliance.config.exits import ExitBucket, ExitFolder, ExitSettings
 from appliance.model import Mark, MarkKind
 from earwitness.v1 import closing_pb2 as pb
-from earwitness.v1 import operations_pb2, recordings_pb2, tenants_pb2
+from earwitness.v1 import notes_pb2, operations_pb2, recordings_pb2, tenants_pb2
 
 START = 1_764_000_000_000_000_000
 EVERY_SCRIPT = "=Ward Ж λ 心 한 ع א ไ ᚠ 𝔘 \N{PILE OF POO} é e\u0301"
@@ -64,8 +68,11 @@ def fill(box, sealing, count: int, **more) -> list[str]:
     ids = [
         box.vault.file(sealing(tenant_id, line_id, start_ns=START + n * 10**9, **more)) for n in range(count)
     ]
-    for one in ids:
-        box.filed(one)
+    client, parent = box.client_once(), f"tenants/{tenant_id}"
+    request = recordings_pb2.ListRecordingsRequest(parent=parent, page_size=1000, show_deleted=True)
+    box.wait(
+        lambda: {one.name[-26:] for one in client.recordings.ListRecordings(request).recordings} >= set(ids)
+    )
     return sorted(ids)
 
 
@@ -109,6 +116,9 @@ def test_a_pack_holds_everything_in_open_forms(site, sealing, disk):
             line=tenants_pb2.Line(name=f"{tenant}/lines/{line}", display_name=EVERY_SCRIPT)
         )
     )
+    client.notes.CreateNote(
+        notes_pb2.CreateNoteRequest(parent=f"{tenant}/recordings/{ids[0]}", note=notes_pb2.Note(text="upset"))
+    )
     client.recordings.DeleteRecording(
         recordings_pb2.DeleteRecordingRequest(name=f"{tenant}/recordings/{ids[1]}", reason="asked for")
     )
@@ -149,7 +159,7 @@ def test_a_pack_holds_everything_in_open_forms(site, sealing, disk):
     own = folder / "recordings" / ids[0][:2] / ids[0]
     record = json.loads((own / f"{ids[0]}.json").read_text("utf-8"))
     held("recording", record)
-    assert record["parties"][0]["name"] == EVERY_SCRIPT
+    assert record["notes"][0]["text"] == "upset" and record["parties"][0]["name"] == EVERY_SCRIPT
     assert record["reads"][-1]["kind"] == "exit-pack" and record["marks"][0]["kind"] == "paused"
     with wave.open(str(own / f"{ids[0]}.wav")) as sound:
         assert (sound.getnchannels(), sound.getnframes() / sound.getframerate()) == (2, 2.0)
@@ -191,3 +201,213 @@ def vcon_is_good(raw: bytes, wav: bytes) -> None:
     assert body == wav
     digest = base64.urlsafe_b64encode(hashlib.sha512(wav).digest()).rstrip(b"=").decode()
     assert dialog["content_hash"] == f"sha512-{digest}"
+
+
+def waiting(client, made) -> operations_pb2.ExitPackResult:
+    request = operations_pb2.GetOperationRequest(name=made.operation.name)
+    return client.operations.GetOperation(request).operation.exit_pack
+
+
+def at_least(box, client, made, count: int) -> None:
+    """Until so many recordings are in it."""
+    box.wait(lambda: waiting(client, made).recording_count >= count, 60)
+
+
+def writer_pid(box) -> int:
+    return box.wait(lambda: (at := box.control._exit_packs.writer) and at._process and at.pid)
+
+
+def many(box, sealing, count: int) -> None:
+    tenant_id, line_id = box.default_line()
+    for n in range(count):
+        box.vault.file(sealing(tenant_id, line_id, start_ns=START + n * 10**9, seconds=1 + n % 3))
+    client, parent = box.client(), f"tenants/{tenant_id}"
+    request = recordings_pb2.CountRecordingsRequest(parent=parent, count_by=recordings_pb2.COUNT_BY_DAY)
+    box.wait(lambda: client.recordings.CountRecordings(request).count == count, 600)
+
+
+def independent(folder: Path) -> tuple[int, int]:
+    """A second check that shares nothing with the pack's: how many sound files, and their milliseconds."""
+    count = length_ms = 0
+    for line in (folder / "manifest.jsonl").read_bytes().splitlines():
+        said = json.loads(line)
+        raw = (folder / said["path"]).read_bytes()
+        assert hashlib.sha256(raw).hexdigest() == said["sha256"]
+        if said["kind"] == "sound":
+            with wave.open(str(folder / said["path"])) as sound:
+                length_ms += sound.getnframes() * 1000 // sound.getframerate()
+            count += 1
+    return count, length_ms
+
+
+def test_interrupted_three_times_it_goes_on_and_rewrites_nothing(site, sealing, disk):
+    """With EARWITNESS_EXIT_RECORDINGS=10000 the figure that is promised."""
+    box, count = site, int(os.environ.get("EARWITNESS_EXIT_RECORDINGS", "300"))
+    many(box, sealing, count)
+    client = box.client()
+    made = begin(box, client, disk)
+    for turn in (1, 2):
+        at_least(box, client, made, turn * count // 4)
+        os.kill(writer_pid(box), signal.SIGKILL)
+    at_least(box, client, made, 3 * count // 4)
+    box.stop()
+    partial = only(disk)
+    journal = next((box.layout.control / "exit").glob("*.journal")).read_bytes()
+    whole = [one["path"] for line in journal.splitlines() for one in json.loads(line)["entries"]]
+    before = {path: (partial / path).stat().st_mtime_ns for path in whole}
+    assert partial.name.endswith(".partial") and len(before) >= 2 * 3 * count // 4
+    box.start()
+    client = box.client()
+    last = ended(client, made)
+    assert last.state == operations_pb2.OPERATION_STATE_SUCCEEDED and last.exit_pack.recording_count == count
+    folder = only(disk)
+    assert {path: (folder / path).stat().st_mtime_ns for path in whole} == before
+    found = verify(folder)
+    assert (found["code"], found["recordings"], found["wrong"]) == (0, count, [])
+    parent = f"tenants/{box.default_line()[0]}"
+    told = client.recordings.CountRecordings(
+        recordings_pb2.CountRecordingsRequest(parent=parent, count_by=recordings_pb2.COUNT_BY_DAY)
+    )
+    length_ms = told.duration.seconds * 1000 + told.duration.nanos // 10**6
+    assert (told.count, length_ms) == independent(folder) == (count, found["sound_ms"])
+
+
+def test_a_full_disk_is_told_and_waited_for(site, sealing, disk, monkeypatch):
+    box = site
+    fill(box, sealing, 12, seconds=4)
+    client = box.client()
+    monkeypatch.setattr(worker, "BACKOFF_S", 2.0)
+    begun = exitpack.Writer.__aenter__
+    tried: list[int] = []
+
+    async def limited(self):
+        found = await begun(self)
+        if not tried:  # no file of the first process becomes larger than that
+            resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (40_000, 40_000))
+        tried.append(self.pid)
+        return found
+
+    monkeypatch.setattr(exitpack.Writer, "__aenter__", limited)
+    made = begin(box, client, disk)
+    told = box.wait(lambda: (one := waiting(client, made)).waiting and one)
+    assert told.waiting == "EXIT_SPACE" and told.needed_bytes > 0
+    assert ended(client, made).state == operations_pb2.OPERATION_STATE_SUCCEEDED
+    assert verify(only(disk))["code"] == 0 and len(tried) == 2
+
+
+def test_a_pulled_disk_is_waited_for_and_nothing_is_begun_on_another(site, sealing, disk, tmp_path):
+    box = site
+    many(box, sealing, 60)
+    client = box.client()
+    made = begin(box, client, disk)
+    at_least(box, client, made, 10)
+    disk.rename(tmp_path / "pulled")
+    disk.mkdir()  # where it was mounted
+    os.kill(writer_pid(box), signal.SIGKILL)
+    box.wait(lambda: waiting(client, made).waiting == "EXIT_TARGET_AWAY")
+    assert not list(disk.iterdir())
+    disk.rmdir()
+    (tmp_path / "pulled").rename(disk)
+    assert ended(client, made).state == operations_pb2.OPERATION_STATE_SUCCEEDED
+    found = verify(only(disk))
+    assert (found["code"], found["recordings"]) == (0, 60)
+
+
+@pytest.mark.parametrize("remove", [False, True])
+def test_what_is_cancelled_is_a_part_that_says_so_or_is_gone(site, sealing, disk, remove):
+    box = site
+    many(box, sealing, 60)
+    client = box.client()
+    remainder = pb.EXIT_PACK_REMAINDER_REMOVE if remove else pb.EXIT_PACK_REMAINDER_KEEP
+    made = begin(box, client, disk, pack={"remainder": remainder})
+    at_least(box, client, made, 5)
+    client.operations.CancelOperation(operations_pb2.CancelOperationRequest(name=made.operation.name))
+    assert ended(client, made).state == operations_pb2.OPERATION_STATE_CANCELLED
+    request = pb.GetExitPackRequest(name=made.exit_pack.name)
+    box.wait(lambda: client.closing.GetExitPack(request).exit_pack.HasField("end_time"))
+    if remove:
+        assert not list(disk.iterdir())
+        return
+    folder = only(disk)
+    found = verify(folder)
+    assert folder.name.endswith("-part") and (found["code"], found["complete"]) == (0, False)
+    assert 5 <= found["recordings"] < 60
+
+
+def test_it_goes_nowhere_but_where_the_site_allows(site, disk, tmp_path):
+    box, client = site, site.client()
+    (tmp_path / "elsewhere").mkdir()
+    (disk / "link").symlink_to(tmp_path / "elsewhere")
+    for path in ("/etc", str(tmp_path), f"{disk}/../elsewhere", "disk", f"{disk}/link", f"{disk}x"):
+        wrong = refused(lambda path=path: begin(box, client, Path(path)))
+        assert wrong.reason == "EXIT_TARGET_INVALID", path
+    away = refused(lambda: begin(box, client, disk / "nothing"))
+    assert (away.reason, away.data["code"]) == ("EXIT_TARGET_AWAY", "ENOENT")
+    officer = box.enroll("officer", Role.RECORDS_OFFICER, tenant_id=box.default_line()[0])
+    operator = box.enroll("operator", Role.OPERATOR)
+    assert begin(box, officer, disk, validate_only=True).free_bytes
+    assert refused(lambda: begin(box, operator, disk)).reason == "METHOD_DENIED"
+
+
+def test_a_purpose_that_was_not_stated_leaves_a_recording_out(site, sealing, disk):
+    box = site
+    heard = Mark(kind=MarkKind.ANNOUNCED, at_ns=START, data={"heard": "whole", "purposes": "training"})
+    told = fill(box, sealing, 1, marks=(heard,))[0]
+    other = Mark(kind=MarkKind.ANNOUNCED, at_ns=START, data={"heard": "whole", "purposes": "complaints"})
+    left = fill(box, sealing, 1, marks=(other,))[0]
+    client = box.client()
+    assert refused(lambda: begin(box, client, disk, pack={"purpose": "fun"})).reason == "PURPOSE_UNKNOWN"
+    last = ended(client, begin(box, client, disk, pack={"purpose": "training"}))
+    assert [(one.recording[-26:], one.code) for one in last.exit_pack.problems] == [
+        (left, "PURPOSE_NOT_STATED")
+    ]
+    folder = only(disk)
+    assert list(folder.glob(f"recordings/*/{told}/*.wav")) and not list(
+        folder.glob(f"recordings/*/{left}/*.wav")
+    )
+    assert verify(folder)["code"] == 0
+
+
+def test_a_bucket_gets_the_same_checked_part_by_part(make_box, sealing, tmp_path, quick):
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        keys = tmp_path / "keys"
+        keys.write_text("someone\nsecret\n")
+        bucket = ExitBucket(
+            name="cloud", endpoint=f"http://{host}:{port}", bucket="exit-packs", credentials_file=keys
+        )
+        box = make_box()
+        box.default_line()
+        box.stop()
+        box.settings = box.settings.model_copy(update={"exit": ExitSettings(buckets=(bucket,))})
+        box.start()
+        fill(box, sealing, 2)
+        fill(box, sealing, 1, seconds=280)  # more than one part
+        client, parent = box.client(), f"tenants/{box.default_line()[0]}"
+        request = pb.CreateExitPackRequest(
+            parent=parent,
+            exit_pack=pb.ExitPack(bucket=pb.ExitPackBucket(bucket="cloud", prefix="trust/2026")),
+        )
+        away = refused(lambda: client.closing.CreateExitPack(request))
+        assert away.reason == "EXIT_TARGET_AWAY"  # there is no such bucket yet
+        s3 = boto3.client(
+            "s3", endpoint_url=bucket.endpoint, region_name="us-east-1",
+            aws_access_key_id="someone", aws_secret_access_key="secret",
+        )  # fmt: skip
+        s3.create_bucket(Bucket="exit-packs")
+        made = client.closing.CreateExitPack(request)
+        assert ended(client, made).state == operations_pb2.OPERATION_STATE_SUCCEEDED
+        root = f"trust/2026/earwitness-exit-{made.exit_pack.name[-26:]}/"
+        for one in s3.list_objects_v2(Bucket="exit-packs")["Contents"]:
+            assert one["Key"].startswith(root)
+            path = tmp_path / "got" / one["Key"].removeprefix(root)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            s3.download_file("exit-packs", one["Key"], str(path))
+        found = verify(tmp_path / "got")
+        assert (found["code"], found["recordings"], found["wrong"]) == (0, 3, [])
+    finally:
+        server.stop()
