@@ -1,4 +1,4 @@
-"""NoticesService: notices and their versions; what is of staff is in `staff`, of acknowledgements in `acknowledging`."""
+"""NoticesService: notices and their versions; staff is in `staff`, the rest in `acknowledging` and `acknowledged`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from appliance.api import masks, names, noticeconvert, stafffields
+from appliance.api.acknowledged import Acknowledged
 from appliance.api.acknowledging import Acknowledging
 from appliance.api.errors import FieldInvalidError
 from appliance.api.languages import language_tag
@@ -37,7 +38,7 @@ _AUDIENCES: Final = {
 Whole = tuple[Notice, list[NoticeVersion]]
 
 
-class Notices(Staff, Acknowledging, notices_pb2_grpc.NoticesServiceServicer):
+class Notices(Staff, Acknowledging, Acknowledged, notices_pb2_grpc.NoticesServiceServicer):
     """See notices.proto."""
 
     async def ListNotices(self, request: pb.ListNoticesRequest, context: Any) -> pb.ListNoticesResponse:

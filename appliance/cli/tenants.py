@@ -28,6 +28,28 @@ LanguageOption = Annotated[
 ZoneOption = Annotated[
     str | None, typer.Option("--time-zone", help="Where its days begin, such as Europe/London.")
 ]
+MayPauseOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--unacknowledged-may-pause/--unacknowledged-may-not-pause",
+        help="Who has not acknowledged a notice that is required may pause and end recordings all the same.",
+    ),
+]
+MayReadOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--unacknowledged-may-read/--unacknowledged-may-not-read", help="The same of reading recordings."
+    ),
+]
+YearsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--acknowledgement-years",
+        min=1,
+        max=30,
+        help="How long after somebody left the list of staff knows them by name.",
+    ),
+]
 NameArgument = Annotated[str, typer.Argument(help="Name or id of the tenant.")]
 DifferenceOption = Annotated[
     bool, typer.Option("--dry-run", "--validate-only", help="Show the difference, change nothing.")
@@ -87,6 +109,9 @@ def update_tenant(
     officer: ContactOption = None,
     language: LanguageOption = None,
     time_zone: ZoneOption = None,
+    may_pause: MayPauseOption = None,
+    may_read: MayReadOption = None,
+    years: YearsOption = None,
     etag: Annotated[str, typer.Option("--etag", help="Only if it is still as it was then.")] = "",
     validate_only: DifferenceOption = False,
     json: JsonOption = False,
@@ -97,6 +122,9 @@ def update_tenant(
         "records_officer_contact": officer,
         "language": language,
         "time_zone": time_zone,
+        "unacknowledged_may_pause": may_pause,
+        "unacknowledged_may_read": may_read,
+        "acknowledgement_retention_years": years,
     }
     said: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
     if not said:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import whole_kit as kit
+from google.protobuf.timestamp_pb2 import Timestamp
 
+import earwitness
+from appliance.cli.connection import Connection
 from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
 from appliance.demo.station import Station, StationError, Talk
+from earwitness.v1 import calls_pb2, notices_pb2
 
 pytestmark = pytest.mark.timeout(240)
 _NUMBERS = itertools.count(1632960200)
@@ -143,6 +148,65 @@ def test_a_pause_by_keys_keeps_nothing_and_the_call_goes_on(
     assert found[: marks["from"] - 60].all()
     assert found[marks["again"] : -1].all()
     assert [kind for kind in kinds(recording) if kind in ("PAUSED", "RESUMED")] == ["PAUSED", "RESUMED"]
+
+
+def test_who_has_not_acknowledged_what_is_required_pauses_by_keys_once_it_is_done(
+    box: EmbeddedBox, tenant: str, tmp_path: Path
+) -> None:
+    """Clause 5: the bar on the keypad, and its end at once, within one call."""
+    text = tmp_path / "rules.txt"
+    text.write_text("Calls are recorded. Key in *2 to pause.", "utf-8")
+    here = ("--tenant", tenant)
+    kit.cli(box, "tenants", "update", tenant, "--unacknowledged-may-not-pause")
+    notice = kit.cli(box, "notices", "create", "Rules", "--text", str(text), "--required", *here)["name"]
+
+    client = earwitness.Client(Connection(box.data).channel())
+
+    def state() -> int:
+        (live,) = client.calls.ListCalls(calls_pb2.ListCallsRequest(parent=tenant)).calls
+        return live.state
+
+    def sign(notice: str, member: str) -> None:
+        request = notices_pb2.RecordPaperAcknowledgementRequest(
+            name=notice,
+            staff_member=member,
+            version=1,
+            sign_time=Timestamp(seconds=int(time.time()) + 1),
+            kept_at="HR",
+        )
+        client.notices.RecordPaperAcknowledgement(request)
+
+    async def run() -> str:
+        async with Station() as desk, Station() as outside:
+            number = line(box, tenant, "--target-in", desk.uri, "--rights", "pause")
+            member = kit.cli(box, "staff", "add", "Ada", "--number", number, *here)["name"]
+
+            async def keys(call: Talk, other: Talk) -> None:
+                await asyncio.sleep(1.0)
+                await other.press("*2")
+                await asyncio.sleep(0.5)
+                assert state() == calls_pb2.CALL_STATE_RECORDING
+                await asyncio.to_thread(sign, notice, member)
+                for _ in range(8):  # signaling reads its table a moment after it was written
+                    await other.press("*2")
+                    await asyncio.sleep(0.5)
+                    if state() == calls_pb2.CALL_STATE_PAUSED:
+                        break
+
+            call, _, _, _ = await conversation(box, number, desk, outside, 9.0, keys)
+            await call.hang_up()
+            return number
+
+    try:
+        number = asyncio.run(run())
+    finally:
+        client.close()
+        kit.cli(box, "tenants", "update", tenant, "--unacknowledged-may-pause")
+    (recording,) = of_number(box, number)
+    marks = [mark for mark in recording["marks"] if mark["kind"] in ("MARK_KIND_NOTE", "MARK_KIND_PAUSED")]
+    seen = [(mark["kind"], mark["reason"], mark["data"].get("why", "")) for mark in marks]
+    assert seen[0] == ("MARK_KIND_NOTE", "pause-refused", "notice-not-acknowledged")
+    assert seen[-1] == ("MARK_KIND_PAUSED", "keypad", "")
 
 
 def test_a_key_that_is_no_code_is_passed_on(box: EmbeddedBox, tenant: str) -> None:

@@ -202,6 +202,29 @@ def test_who_has_no_right_is_told_so() -> None:
     assert kit.capture.paused
 
 
+def test_who_has_not_acknowledged_a_notice_may_resume_alone_until_it_is_done() -> None:
+    kit, _, _ = talking()
+    kit.call.ground.participants[1].number = "201"
+    barred: set[str] = set()
+    kit.call.keeping.barred = barred.__contains__
+    kit.key("*2")
+    assert kit.capture.paused
+    barred.add("201")
+    kit.key("*3")
+    assert not kit.capture.paused, "what was paused is recorded again, whoever asks"
+    for code in ("*2", "*4"):
+        kit.key(code)
+    assert kit.capture.recording and not kit.capture.paused
+    assert tones(kit)[-2:] == [Tone.REFUSED, Tone.REFUSED]
+    assert [(act.action, act.refused) for act in kit.call.take_acts()][2:] == [
+        ("pause", "notice-not-acknowledged"),
+        ("end", "notice-not-acknowledged"),
+    ]
+    barred.clear()
+    kit.key("*2")
+    assert kit.capture.paused
+
+
 def test_nobody_may_use_keys_then_none_are_listened_for() -> None:
     kit, _, _ = talking(Kit(make_line(rights=Rights.NONE)))
     assert kit.capture.tracks[1].codes == ()

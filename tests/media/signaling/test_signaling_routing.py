@@ -11,6 +11,7 @@ from appliance.media.signaling.routing import (
     NO_LINE,
     NO_TENANT,
     Facts,
+    barred,
     decide,
     named_trunks,
     withheld,
@@ -18,7 +19,7 @@ from appliance.media.signaling.routing import (
 from appliance.media.siprec.model import Address, Metadata, Participant
 from appliance.media.siprec.state import SessionState
 from appliance.model import Direction
-from appliance.model.routing import Line, RoutingTable, Tenant
+from appliance.model.routing import Barred, Line, RoutingTable, Tenant
 
 
 def line(name: str, *numbers: str, trunks: tuple[str, ...] = (), **more: object) -> Line:
@@ -30,6 +31,20 @@ def line(name: str, *numbers: str, trunks: tuple[str, ...] = (), **more: object)
         trunks=trunks,
         **more,  # type: ignore[arg-type]
     )
+
+
+def test_who_is_barred_is_known_however_the_number_is_written() -> None:
+    found = RoutingTable(
+        barred=(
+            Barred(tenant_id="t", numbers=("201", "+441632960201", "ada.lovelace")),
+            Barred(tenant_id="u", numbers=("7",)),
+        )
+    )
+    for number in ("201", "01632960201", "00441632960201", "+441632960201", "Ada.Lovelace"):
+        assert barred(found, "t", number), number
+    for number in ("202", "7", "", "anonymous", "1632960201"):
+        assert not barred(found, "t", number), number
+    assert not barred(found, "u", "201") and not barred(None, "t", "201")
 
 
 def table(*lines: Line) -> RoutingTable:
