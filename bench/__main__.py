@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import audit, contracts, downloads, inline, keystore, listening, rendering, search
+from bench import audit, contracts, downloads, exitpack, inline, keystore, listening, rendering, search
 from bench.capture import CaptureResult, measure
 from bench.machine import describe
 
@@ -200,6 +200,19 @@ def listened(arguments: argparse.Namespace, console: Console) -> object:
     return found
 
 
+def packed(arguments: argparse.Namespace, console: Console) -> object:
+    """An exit pack beside capture."""
+    with console.status(f"an exit pack beside {exitpack.CALLS} calls"):
+        found = exitpack.run(arguments.seconds)
+    console.print(
+        f"Exit pack beside {found['calls']} calls: capture lost {found['lost_beside']:,} of {found['sent']:,} packets"
+        f" (without it {found['lost_alone']:,}), at {found['capture_us_beside']:.2f} us a packet"
+        f" ({found['capture_us_alone']:.2f}); the pack grew by {found['megabytes_s']:,.1f} MB a second,"
+        f" {found['times_real_time']:,.0f} x real time"
+    )
+    return found
+
+
 SECTIONS: dict[str, Callable[[argparse.Namespace, Console], object]] = {
     "capture": capture,
     "inline": bridged,
@@ -210,6 +223,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace, Console], object]] = {
     "downloads": download,
     "contracts": contracted,
     "listening": listened,
+    "exitpack": packed,
 }
 """Each prints its figures and returns what goes into the results file under its name."""
 
