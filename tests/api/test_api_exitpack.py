@@ -25,7 +25,7 @@ from appliance.api import closingwork, exitpack, worker
 from appliance.config.exits import ExitBucket, ExitFolder, ExitSettings
 from appliance.model import Mark, MarkKind
 from earwitness.v1 import closing_pb2 as pb
-from earwitness.v1 import notes_pb2, operations_pb2, recordings_pb2, tenants_pb2
+from earwitness.v1 import notes_pb2, operations_pb2, recordings_pb2, subjects_pb2, tenants_pb2
 
 START = 1_764_000_000_000_000_000
 EVERY_SCRIPT = "=Ward Ж λ 心 한 ع א ไ ᚠ 𝔘 \N{PILE OF POO} é e\u0301"
@@ -412,3 +412,50 @@ def test_a_bucket_gets_the_same_checked_part_by_part(make_box, sealing, tmp_path
         assert (found["code"], found["recordings"], found["wrong"]) == (0, 3, [])
     finally:
         server.stop()
+
+
+def test_while_the_keys_are_locked_sealed_files_go_and_sound_waits(site, sealing, disk):
+    box = site
+    ids = fill(box, sealing, 3)
+    tenant_id, _ = box.default_line()
+    box.vault.keys.passphrases[tenant_id] = "the words of the practice"
+    client = box.client()
+    only_sealed = ended(client, begin(box, client, disk, pack={"sound": pb.EXIT_PACK_SOUND_NONE}))
+    assert only_sealed.state == operations_pb2.OPERATION_STATE_SUCCEEDED
+    folder = only(disk)
+    assert len(list(folder.glob("recordings/*/*/*.sealed"))) == 3 and verify(folder)["code"] == 0
+    folder.rename(disk.parent / "sealed")
+    made = begin(box, client, disk, pack={"sealed": True})
+    told = box.wait(lambda: (one := waiting(client, made)).waiting and one)
+    assert (told.waiting, told.waiting_sound_count, told.recording_count) == ("TENANT_LOCKED", 3, 3)
+    box.vault.keys.until[tenant_id] = 2**62  # its records officer unlocks them
+    assert ended(client, made).state == operations_pb2.OPERATION_STATE_SUCCEEDED
+    found = verify(only(disk))
+    assert (found["code"], found["recordings"], found["sound_ms"]) == (0, 3, 6000)
+    index = json.loads((only(disk) / "index.json").read_text("utf-8"))
+    assert [one["recording"] for one in index["recordings"]] == ids
+    assert all(len(one["files"]) == 3 for one in index["recordings"])
+
+
+def test_what_is_restricted_is_kept_as_it_is_and_marked(site, sealing, disk):
+    box = site
+    ids = fill(box, sealing, 2)
+    client, tenant = box.client(), f"tenants/{box.default_line()[0]}"
+    asked = subjects_pb2.Restriction(
+        ground=subjects_pb2.RESTRICTION_GROUND_ACCURACY,
+        reason="The person contests what was said",
+        recordings=[f"{tenant}/recordings/{ids[0]}"],
+    )
+    client.subjects.CreateRestriction(subjects_pb2.CreateRestrictionRequest(parent=tenant, restriction=asked))
+    last = ended(client, begin(box, client, disk))
+    assert [(one.recording[-26:], one.code) for one in last.exit_pack.problems] == [
+        (ids[0], "RECORDING_RESTRICTED")
+    ]
+    folder = only(disk)
+    endings = {
+        one: {path.suffix for path in (folder / "recordings" / one[:2] / one).iterdir()} for one in ids
+    }
+    assert endings == {ids[0]: {".json", ".sealed"}, ids[1]: {".json", ".wav"}}
+    index = json.loads((folder / "index.json").read_text("utf-8"))
+    assert [one["restricted"] for one in index["recordings"]] == [True, False]
+    assert verify(folder)["code"] == 0
