@@ -108,9 +108,11 @@ class Acknowledging(NoticeBase):
             member = _works_here(staff.get(connection, tenant_id, staff_id))
             notice, versions = notices.get(connection, tenant_id, notice_id)
             signed = _was_in_force(versions, request.version, now_ns)
-            if not signed.publish_ns <= at_ns <= now_ns + AHEAD_NS:
+            # People say a day, or a minute, and hand papers out the day before.
+            if not signed.publish_ns - DAY_NS < at_ns <= now_ns + AHEAD_NS:
                 raise FieldInvalidError(
-                    "should be after the version came into force, and not ahead", field="sign_time"
+                    "should not be more than a day before the version came into force, and not ahead",
+                    field="sign_time",
                 )
             return _made(notice, signed, member, Way.PAPER, at_ns, now_ns, caller().name, kept_at)
 

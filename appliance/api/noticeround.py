@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import sqlalchemy as sa
 
-from appliance.alarms.channel import Channel
 from appliance.api.parts import Parts
 from appliance.audit.trail import Trail
-from appliance.catalog import acknowledgements, alarmchannels, alarms, noticelinks, notices, staff, tables
+from appliance.catalog import acknowledgements, alarms, noticelinks, notices, staff, tables
 from appliance.model.staff import InForce, StaffMember, reminder_due
 
 OUTSTANDING: Final = "NoticesOutstanding"
@@ -61,6 +59,7 @@ class NoticeRound:
     def __init__(self, parts: Parts, trail: Trail) -> None:
         self._parts = parts
         self._trail = trail
+        self._prune_ns = 0
 
     async def look(self) -> float:
         """One round; gives after how many seconds the next version comes into force, at most 30."""
@@ -95,8 +94,6 @@ class NoticeRound:
         if gone or now_ns >= self._prune_ns:
             self._prune_ns = now_ns + 3600 * 10**9
             await self._parts.store.write(work)
-
-    _prune_ns = 0
 
     async def _remind(self, reminder: Reminder, now_ns: int) -> None:
         """The alarm, in the transaction that notes that it was said: over a crash it is said again rather than never."""
@@ -140,15 +137,3 @@ def alarms_of(connection: sa.Connection) -> list[str]:
     table = alarms.table
     query = sa.select(table.c.subject).where(table.c.kind == OUTSTANDING, table.c.clear_ns.is_(None))
     return [row.subject for row in connection.execute(query)]
-
-
-def mail_channel(connection: sa.Connection, tenant_id: str) -> Channel | None:
-    """The tenant's own channel for mail, else the box's; None: there is none."""
-    for owner in (tenant_id, ""):
-        for one in alarmchannels.listed(connection, owner, 1000):
-            if one.kind == "smtp" and one.enabled:
-                return one
-    return None
-
-
-Clock = Callable[[], int]

@@ -9,7 +9,16 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import BaseModel
 
-from appliance.catalog import acknowledgements, closing, closingtables, linerows, purposes, state, tables, tenants
+from appliance.catalog import (
+    acknowledgements,
+    closing,
+    closingtables,
+    linerows,
+    purposes,
+    state,
+    tables,
+    tenants,
+)
 from appliance.model.routing import Line
 
 

@@ -73,9 +73,7 @@ def list_notices(
 def show(
     context: typer.Context,
     notice: NoticeArgument,
-    version: Annotated[
-        int, typer.Option("--version", min=1, help="An older version.", show_default=False)
-    ] = 0,
+    version: Annotated[int | None, typer.Option("--version", min=1, help="An older version.")] = None,
     tenant: TenantOption = "",
     json: JsonOption = False,
 ) -> None:

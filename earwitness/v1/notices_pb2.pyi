@@ -1125,7 +1125,7 @@ class RecordPaperAcknowledgementRequest(_message.Message):
     """Check everything, change nothing."""
     @_builtins.property
     def sign_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was signed; not before the version was in force, and not ahead."""
+        """When it was signed; not more than a day before the version came into force, and not ahead."""
 
     def __init__(
         self,
