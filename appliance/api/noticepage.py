@@ -134,7 +134,7 @@ class NoticePage:
                 type=socket.SOCK_STREAM,
                 flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST,
             )
-            listening = socket.create_server(found[0][4][:2], family=found[0][0], backlog=64)  # type: ignore[arg-type]
+            listening = socket.create_server(found[0][4][:2], family=found[0][0], backlog=64)
         except OSError as error:
             raise NoticePageTakenError(
                 f"{settings.address}:{settings.port} (notices.address, notices.port) cannot be listened on",
