@@ -182,13 +182,15 @@ def test_an_override_is_the_records_officers_and_says_why(box, told):
     download(officer, told, "training", override_reason=WHY)  # it was stated: no override
     entries = [one for one in box.audited() if one["what"] == "read"]
     assert [(one["who"], one["purpose"], one.get("override_reason", "")) for one in entries] == [
-        ("officer", "evidence", WHY),
-        ("officer", "training", ""),
+        (f"{tenant_id}/officer", "evidence", WHY),
+        (f"{tenant_id}/officer", "training", ""),
     ]
     assert entries[0]["stated"] == "announced" and entries[0]["recording"] == told.info.recording_id
     found = report(officer, box)
     assert (found.total.reads, found.total.overrides, found.total.recordings) == (2, 1, 1)
-    assert [(one.actor, one.purpose, one.reason) for one in found.overrides] == [("officer", "evidence", WHY)]
+    assert [(one.actor, one.purpose, one.reason) for one in found.overrides] == [
+        (f"{tenant_id}/officer", "evidence", WHY)
+    ]
 
 
 def test_the_report_counts_by_purpose_role_and_person(box, told, make):
@@ -212,7 +214,10 @@ def test_the_report_counts_by_purpose_role_and_person(box, told, make):
         "": (0, 1),
     }
     assert {one.key: one.counts.reads for one in found.by_role} == {"records-officer": 1, "supervisor": 2}
-    assert {one.key: one.counts.reads for one in found.by_person} == {"officer": 1, "supervisor": 2}
+    assert {one.key: one.counts.reads for one in found.by_person} == {
+        f"{tenant_id}/officer": 1,
+        f"{tenant_id}/supervisor": 2,
+    }
     assert not report(officer, box, "2020-01").total.reads
     for month in ("2026-13", "2026", "202a-01"):
         assert "month" in refused(lambda month=month: report(officer, box, month)).fields
