@@ -18,6 +18,7 @@ from earwitness.v1 import (
     calls_pb2_grpc,
     closing_pb2_grpc,
     completeness_pb2_grpc,
+    documents_pb2_grpc,
     events_pb2_grpc,
     evidence_pb2_grpc,
     grants_pb2_grpc,
@@ -111,6 +112,12 @@ _SAFE: Final = {
         "ListRestrictions",
     ),
     "earwitness.v1.OperationsService": ("GetOperation", "ListOperations", "CancelOperation"),
+    "earwitness.v1.DocumentsService": (
+        "ListDocuments",
+        "DownloadDocument",
+        "GetServiceLevel",
+        "ListPlannedWork",
+    ),
     "earwitness.v1.ClosingService": ("GetClosing", "ListClosings", "GetExitPack", "ListExitPacks"),
     "earwitness.v1.EvidenceService": ("GetEvidence", "GetBoxKeys"),
     "earwitness.v1.AuditService": (
@@ -162,6 +169,7 @@ class Client:
         self.completeness = completeness_pb2_grpc.CompletenessServiceStub(channel)
         self.purposes = purposes_pb2_grpc.PurposesServiceStub(channel)
         self.evidence = evidence_pb2_grpc.EvidenceServiceStub(channel)
+        self.documents = documents_pb2_grpc.DocumentsServiceStub(channel)
         self.closing = closing_pb2_grpc.ClosingServiceStub(channel)
         self.subjects = subjects_pb2_grpc.SubjectsServiceStub(channel)
         self.operations = operations_pb2_grpc.OperationsServiceStub(channel)

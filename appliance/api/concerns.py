@@ -15,7 +15,7 @@ from appliance.api.errors import CallNotFoundError, SignalingUnavailableError
 from appliance.api.store import Store
 from appliance.api.vaultretention import VaultRetention
 from appliance.audit.entry import EVERY_TENANT
-from appliance.catalog import alarmtables, granttables, noticetables, subjecttables, tables
+from appliance.catalog import alarmtables, documenttables, granttables, noticetables, subjecttables, tables
 from appliance.model import EarwitnessError, Kind
 
 _OF_TENANT = re.compile(r"tenants/([a-z2-7]{26}|-)(?:/([A-Za-z]+)/([a-z2-7]{26}))?(?:/.*)?")
@@ -28,6 +28,7 @@ _KEPT: Final = {
     "subjectPacks": subjecttables.subject_packs,
     "restrictions": subjecttables.restrictions,
     "alarms": alarmtables.alarms,
+    "documents": documenttables.documents,
     "alarmChannels": alarmtables.alarm_channels,
     "staffMembers": noticetables.staff,
     "notices": noticetables.notices,

@@ -31,6 +31,7 @@ from appliance.api.closing import ClosingOf
 from appliance.api.closingwork import ClosingWork
 from appliance.api.completenesswork import CompletenessWork
 from appliance.api.concerns import Concerns
+from appliance.api.documentwork import DocumentWork
 from appliance.api.entrance import Entrance
 from appliance.api.events import Events
 from appliance.api.evidence import EvidenceOf
@@ -135,6 +136,7 @@ class Control:
         self.parts = await self._assemble(store)
         self._subjects = await SubjectWork.open(self.parts, trail)
         self._completeness = CompletenessWork(self.parts, trail)
+        self._documents = DocumentWork(self.parts, trail)
         self._exit_packs = ExitPacks(self._settings, store, trail, self._clock_ns)
         jobs: list[Job] = [Verification(store, self.parts.reader), self._exit_packs]
         self._worker = Worker(store, trail, jobs, self._clock_ns)
@@ -226,6 +228,7 @@ class Control:
             "earwitness.v1.GrantsService": Grants(parts, self.granted),
             "earwitness.v1.ClosingService": ClosingOf(parts, self._worker),
             "earwitness.v1.CompletenessService": self._completeness.servicer,
+            "earwitness.v1.DocumentsService": self._documents.servicer,
             "earwitness.v1.SubjectsService": Subjects(parts, self._subjects, self._worker),
             "earwitness.v1.OperationsService": Operations(parts, self._worker),
             "earwitness.v1.EventsService": Events(parts, self.granted, self._heartbeat_s),
@@ -256,6 +259,7 @@ class Control:
             "housekeeping": self._keep_house(),
             "operations": self._worker.run(),
             "completeness": self._completeness.watch.run(),
+            "documents": self._documents.run(),
             "closing": ClosingWork(parts, self.trail, self._exit_packs).run(),
             "renewal": self._renew(certificates),
             "health": self._show_health(),

@@ -26,6 +26,7 @@ _PROMPT = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/)?prompts/([a-z2-7]{26})")
 _DAY = re.compile(r"tenants/([a-z2-7]{26}|-)/completenessDays/([0-9]{4}-[0-9]{2}-[0-9]{2})")
 _PURPOSE = re.compile(r"tenants/([a-z2-7]{26}|-)/purposes/([a-z0-9][a-z0-9-]{0,39})")
 _ALARM = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/)?(alarms|alarmChannels)/([a-z2-7]{26})")
+_DOCUMENT = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/)?documents/[a-z2-7]{26}|plannedWork/[a-z2-7]{26}")
 _POLICY = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/(?:lines/([a-z2-7]{26})/)?)?retentionPolicy")
 
 
@@ -142,7 +143,7 @@ def completeness_day(text: str, field: str = "name") -> tuple[str, str]:
 
 def is_name(text: str) -> bool:
     """Whether this is a resource name, and so holds no personal data."""
-    forms = (_PARENT, _KEYS, _CHILD, _NOTE, _PROMPT, _PURPOSE, _POLICY, _ALARM, _DAY)
+    forms = (_PARENT, _KEYS, _CHILD, _NOTE, _PROMPT, _PURPOSE, _POLICY, _ALARM, _DAY, _DOCUMENT)
     return identitynames.owner(text) is not None or any(form.fullmatch(text) for form in forms)
 
 

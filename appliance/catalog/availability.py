@@ -37,13 +37,17 @@ def go_on(connection: sa.Connection, number: int, end_ns: int) -> None:
 
 
 def stretches(connection: sa.Connection, from_ns: int, until_ns: int) -> list[Served]:
-    """Those that touch a span, and the last before it, in the order they were noted."""
-    before = sa.select(sa.func.max(served.c.no)).where(served.c.end_ns <= from_ns).scalar_subquery()
-    first = connection.execute(sa.select(before)).scalar()
-    query = sa.select(served).where(served.c.begin_ns < until_ns)
+    """Those that touch a span, the last before it and the first after, in the order they were noted."""
+    first = connection.execute(sa.select(sa.func.max(served.c.no)).where(served.c.end_ns <= from_ns)).scalar()
+    last = connection.execute(
+        sa.select(sa.func.min(served.c.no)).where(served.c.begin_ns >= until_ns)
+    ).scalar()
+    query = sa.select(served).order_by(served.c.no)
     if first is not None:
         query = query.where(served.c.no >= first)
-    return [_served(row) for row in connection.execute(query.order_by(served.c.no))]
+    if last is not None:
+        query = query.where(served.c.no <= last)
+    return [_served(row) for row in connection.execute(query)]
 
 
 def prune(connection: sa.Connection, now_ns: int) -> None:
@@ -68,12 +72,17 @@ def plan(connection: sa.Connection, work: Work) -> None:
     )
 
 
+def find_work(connection: sa.Connection, work_id: str) -> Work | None:
+    """None where there is none."""
+    row = connection.execute(sa.select(planned_work).where(planned_work.c.id == work_id)).first()
+    return None if row is None else _work(row)
+
+
 def get_work(connection: sa.Connection, work_id: str, etag: str = "") -> Work:
     """PlannedWorkNotFoundError, EtagMismatchError."""
-    row = connection.execute(sa.select(planned_work).where(planned_work.c.id == work_id)).first()
-    if row is None:
+    found = find_work(connection, work_id)
+    if found is None:
         raise PlannedWorkNotFoundError("no such planned work", planned_work=work_id)
-    found = _work(row)
     if etag not in ("", etag_of_work(found)):
         raise EtagMismatchError("the planned work changed since", field="etag")
     return found

@@ -8,8 +8,6 @@ from appliance.documents import plots, words
 from appliance.documents.blocks import Block, Document, Picture, Section, Table, Text, pairs, table
 from appliance.documents.facts import Access, ReadCounts, Span
 
-MAX_ROWS = 300
-
 
 def of(access: Access, span: Span, whose: str, made_ns: int, zone: ZoneInfo) -> Document:
     """The report. It names who read: that is what it is for."""
@@ -66,14 +64,12 @@ def _unusual(access: Access, zone: ZoneInfo) -> Section:
                     )
                     for one in access.overrides
                 ],
-                most=MAX_ROWS,
             ),
             table("Refusals", "Reason | >Times", [(reason, str(count)) for reason, count in access.refusals]),
             table(
                 "Support grants used",
                 "Grant | Purpose | People | >Uses",
                 [(one.id, one.purpose, ", ".join(one.people), str(one.uses)) for one in access.grants],
-                most=MAX_ROWS,
             ),
         ),
     )
@@ -93,5 +89,4 @@ def _counts(caption: str, head: str, rows: tuple[tuple[str, ReadCounts], ...]) -
             )
             for name, one in rows
         ],
-        most=MAX_ROWS,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from appliance.documents.drawing import Drawing
 
 UNKNOWN = "not known"
+MAX_ROWS = 300
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,13 @@ def listing(some: Sequence[str]) -> Listing:
 
 
 def table(
-    caption: str, head: str, rows: Sequence[Sequence[str]], *, most: int = 0, empty: str = "None."
+    caption: str, head: str, rows: Sequence[Sequence[str]], *, most: int = MAX_ROWS, empty: str = "None."
 ) -> Table:
-    """`head`: names of columns, parted by bars; one that begins with > is of numbers. `most`: rows shown; 0: all."""
+    """`head`: names of columns, parted by bars; one that begins with > is of numbers. `most`: rows shown."""
     names = [one.strip() for one in head.split("|")]
     numbers = frozenset(place for place, name in enumerate(names) if name.startswith(">"))
-    shown = [tuple(row) for row in (rows[:most] if most else rows)]
-    if most and len(rows) > most:
+    shown = [tuple(row) for row in rows[:most]]
+    if len(rows) > most:
         more = f"and {len(rows) - most} more"
         shown.append((more, *[""] * (len(names) - 1)))
     return Table(caption, tuple(name.lstrip(">") for name in names), tuple(shown), numbers, empty)

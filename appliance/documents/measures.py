@@ -64,7 +64,7 @@ def lines(some: tuple[Line, ...]) -> Section:
                 str(one.trunks),
                 words.yes(one.catch_all),
                 str(one.do_not_record),
-                "in the path of calls" if one.inline else "beside it (SIPREC)",
+                _way(one),
             )
             for one in some
         ],
@@ -177,6 +177,14 @@ def promises(tenant: Tenant) -> Section:
             ),
         ),
     )
+
+
+def _way(line: Line) -> str:
+    if not line.inline:
+        return "beside calls (SIPREC)"
+    if line.media_encrypted is None:
+        return "in the path of calls"
+    return f"in the path of calls, {'SRTP' if line.media_encrypted else 'not all SRTP'} onwards"
 
 
 def _keys(tenant: Tenant) -> str:

@@ -82,7 +82,7 @@ class _Sheet(FPDF):
             path.write_bytes(data)
             self.add_font(family, style, path)
         self.set_fallback_fonts([_SYMBOLS], exact_match=False)
-        self.set_text_shaping(True)
+        self.set_text_shaping(_is_shaped(document))  # it takes its time
 
     def begin(self) -> None:
         self.add_page()
@@ -202,6 +202,11 @@ class _Sheet(FPDF):
         self.set_y(top + block.drawing.height * scale + 1)
         self.set_font(_FAMILY, "", 8.5)
         self._put(block.alt, 4.3)
+
+
+def _is_shaped(document: Document) -> bool:
+    """Whether letters of it may join or change places: from Hebrew on, and marks that combine."""
+    return any("\u0300" <= c < "\u0370" or "\u0590" <= c < "\u2000" for c in repr(document))
 
 
 def _widths(block: Table) -> tuple[int, ...]:

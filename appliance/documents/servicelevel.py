@@ -17,7 +17,6 @@ CAUSES = {
     Cause.CATALOGUE: "the catalogue was away",
     Cause.VAULT: "the vault was away",
 }
-MAX_ROWS = 200
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,6 @@ def _availability(level: Level, zone: ZoneInfo) -> Section:
                 )
                 for one in found.outages
             ],
-            most=MAX_ROWS,
         )
     )
     blocks.append(
@@ -130,7 +128,6 @@ def _availability(level: Level, zone: ZoneInfo) -> Section:
                 )
                 for one in level.planned
             ],
-            most=MAX_ROWS,
         )
     )
     return Section("Availability of access", tuple(blocks))
