@@ -30,6 +30,7 @@ from earwitness.v1 import (
     purposes_pb2_grpc,
     recordings_pb2_grpc,
     retention_pb2_grpc,
+    review_pb2_grpc,
     subjects_pb2_grpc,
     tenants_pb2_grpc,
 )
@@ -70,6 +71,17 @@ _SAFE: Final = {
         "DeleteRecording",
         "UndeleteRecording",
         "EraseRecording",
+    ),
+    "earwitness.v1.ReviewService": (
+        "GetScorecard",
+        "ListScorecards",
+        "ArchiveScorecard",
+        "ListScorecardVersions",
+        "ListReviewRules",
+        "GetReviewSettings",
+        "GetReview",
+        "ListReviews",
+        "GetReviewFigures",
     ),
     "earwitness.v1.RetentionService": (
         "GetRetentionPolicy",
@@ -161,6 +173,7 @@ class Client:
         self.alarms = alarms_pb2_grpc.AlarmsServiceStub(channel)
         self.calls = calls_pb2_grpc.CallsServiceStub(channel)
         self.recordings = recordings_pb2_grpc.RecordingsServiceStub(channel)
+        self.review = review_pb2_grpc.ReviewServiceStub(channel)
         self.retention = retention_pb2_grpc.RetentionServiceStub(channel)
         self.tenants = tenants_pb2_grpc.TenantsServiceStub(channel)
         self.notes = notes_pb2_grpc.NotesServiceStub(channel)

@@ -15,7 +15,15 @@ from appliance.api.errors import CallNotFoundError, SignalingUnavailableError
 from appliance.api.store import Store
 from appliance.api.vaultretention import VaultRetention
 from appliance.audit.entry import EVERY_TENANT
-from appliance.catalog import alarmtables, documenttables, granttables, noticetables, subjecttables, tables
+from appliance.catalog import (
+    alarmtables,
+    documenttables,
+    granttables,
+    noticetables,
+    reviewtables,
+    subjecttables,
+    tables,
+)
 from appliance.model import EarwitnessError, Kind
 
 _OF_TENANT = re.compile(r"tenants/([a-z2-7]{26}|-)(?:/([A-Za-z]+)/([a-z2-7]{26}))?(?:/.*)?")
@@ -33,6 +41,9 @@ _KEPT: Final = {
     "staffMembers": noticetables.staff,
     "notices": noticetables.notices,
     "acknowledgements": noticetables.acknowledgements,
+    "scorecards": reviewtables.scorecards,
+    "reviewRules": reviewtables.review_rules,
+    "reviews": reviewtables.reviews,
 }
 
 

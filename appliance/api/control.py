@@ -58,6 +58,8 @@ from appliance.api.promptstore import PromptStore
 from appliance.api.purposes import Purposes
 from appliance.api.renders import Renders
 from appliance.api.retention import Retention
+from appliance.api.review import Reviews
+from appliance.api.reviewsampling import RuleWork
 from appliance.api.routing import Routing
 from appliance.api.samples import Samples
 from appliance.api.services import SERVICES
@@ -138,7 +140,13 @@ class Control:
         self._completeness = CompletenessWork(self.parts, trail)
         self._documents = DocumentWork(self.parts, trail)
         self._exit_packs = ExitPacks(self._settings, store, trail, self._clock_ns)
-        jobs: list[Job] = [Verification(store, self.parts.reader), self._exit_packs]
+        self._rules = RuleWork(store, self._clock_ns)
+        jobs: list[Job] = [
+            Verification(store, self.parts.reader),
+            self._subjects.job,
+            self._exit_packs,
+            self._rules,
+        ]
         self._worker = Worker(store, trail, jobs, self._clock_ns)
         self.granted = Granted(store, trail, self._clock_ns, GrantKeys(store, self.parts.vault_keys))
         self._notices = await NoticeWork.open(self.parts, trail, self._exit)
@@ -219,6 +227,7 @@ class Control:
             "earwitness.v1.CallsService": Calls(parts, self._heartbeat_s),
             "earwitness.v1.RecordingsService": GrantedRecordings(parts, self.granted),
             "earwitness.v1.RetentionService": Retention(parts),
+            "earwitness.v1.ReviewService": Reviews(parts, self._worker),
             "earwitness.v1.TenantsService": Tenants(parts),
             "earwitness.v1.NotesService": Notes(parts),
             "earwitness.v1.NoticesService": self._notices.servicer,
@@ -255,6 +264,7 @@ class Control:
             "grants": self.granted.run(),
             "notices": self._notices.run(),
             "processes": parts.processes.run(),
+            "rules": self._rules.watch(),
             "provision": self._provision(),
             "housekeeping": self._keep_house(),
             "operations": self._worker.run(),

@@ -349,6 +349,10 @@ def _describe(call: Call, request: Any) -> None:
         "source",
         "staff_member",
         "notice",
+        "scorecard",
+        "rule",
+        "settings",
+        "review",
     )
     said = (request, *(getattr(request, part, None) for part in parts))
     for text in (*(getattr(one, "name", "") for one in said), getattr(request, "parent", "")):

@@ -19,12 +19,13 @@ _PARENT = re.compile(r"tenants/([a-z2-7]{26}|-)")
 _KEYS = re.compile(r"tenants/([a-z2-7]{26}|-)/keys")
 _CHILD = re.compile(
     r"tenants/([a-z2-7]{26}|-)/(lines|recordings|calls|legalHolds|grants|subjectRequests|subjectPacks|restrictions|operations|exitPacks|callRecordSources|callRecordImports"
-    r"|callRecords|staffMembers|notices|acknowledgements)/([a-z2-7]{26})"
+    r"|callRecords|staffMembers|notices|acknowledgements|scorecards|reviewRules|reviews)/([a-z2-7]{26})"
 )
 _NOTE = re.compile(r"tenants/([a-z2-7]{26}|-)/recordings/([a-z2-7]{26})/notes/([a-z2-7]{26})")
 _PROMPT = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/)?prompts/([a-z2-7]{26})")
 _DAY = re.compile(r"tenants/([a-z2-7]{26}|-)/completenessDays/([0-9]{4}-[0-9]{2}-[0-9]{2})")
 _PURPOSE = re.compile(r"tenants/([a-z2-7]{26}|-)/purposes/([a-z0-9][a-z0-9-]{0,39})")
+_REVIEW_SETTINGS = re.compile(r"tenants/([a-z2-7]{26}|-)/reviewSettings")
 _ALARM = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/)?(alarms|alarmChannels)/([a-z2-7]{26})")
 _DOCUMENT = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/)?documents/[a-z2-7]{26}|plannedWork/[a-z2-7]{26}")
 _POLICY = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/(?:lines/([a-z2-7]{26})/)?)?retentionPolicy")
@@ -141,9 +142,29 @@ def completeness_day(text: str, field: str = "name") -> tuple[str, str]:
     return one_tenant(f"tenants/{found[1]}", field), found[2]
 
 
+def settings_of_reviews(text: str, field: str = "name") -> str:
+    """The id of the tenant whose settings of reviews are named."""
+    found = _REVIEW_SETTINGS.fullmatch(text)
+    if found is None:
+        raise NameInvalidError("should be tenants/{tenant}/reviewSettings", field=field)
+    return one_tenant(f"tenants/{found[1]}", field)
+
+
 def is_name(text: str) -> bool:
     """Whether this is a resource name, and so holds no personal data."""
-    forms = (_PARENT, _KEYS, _CHILD, _NOTE, _PROMPT, _PURPOSE, _POLICY, _ALARM, _DAY, _DOCUMENT)
+    forms = (
+        _PARENT,
+        _KEYS,
+        _CHILD,
+        _NOTE,
+        _PROMPT,
+        _PURPOSE,
+        _POLICY,
+        _ALARM,
+        _DAY,
+        _REVIEW_SETTINGS,
+        _DOCUMENT,
+    )
     return identitynames.owner(text) is not None or any(form.fullmatch(text) for form in forms)
 
 
@@ -198,6 +219,22 @@ def notice(tenant_id: str, notice_id: str) -> str:
 
 def acknowledgement(tenant_id: str, acknowledgement_id: str) -> str:
     return f"tenants/{tenant_id}/acknowledgements/{acknowledgement_id}"
+
+
+def scorecard(tenant_id: str, scorecard_id: str) -> str:
+    return f"tenants/{tenant_id}/scorecards/{scorecard_id}"
+
+
+def review_rule(tenant_id: str, rule_id: str) -> str:
+    return f"tenants/{tenant_id}/reviewRules/{rule_id}"
+
+
+def review(tenant_id: str, review_id: str) -> str:
+    return f"tenants/{tenant_id}/reviews/{review_id}"
+
+
+def review_settings(tenant_id: str) -> str:
+    return f"tenants/{tenant_id}/reviewSettings"
 
 
 def note_name(tenant_id: str, recording_id: str, note_id: str) -> str:

@@ -17,6 +17,7 @@ from appliance.catalog.errors import PageTokenError
 from appliance.catalog.exitpacks import EXIT_PACK
 from appliance.catalog.operations import Operation, State
 from appliance.catalog.recording_filter import FIELDS
+from appliance.catalog.reviewrules import APPLY
 from appliance.model import new_id
 from earwitness.v1 import operations_pb2 as pb
 from earwitness.v1 import operations_pb2_grpc
@@ -140,6 +141,8 @@ def message(row: Operation) -> pb.Operation:
     )
     if row.kind == EXIT_PACK:
         made.exit_pack.CopyFrom(closingview.result(row.tenant_id, row.id, row.result))
+    if row.kind == APPLY:
+        made.apply_review_rule.drawn_count = int(row.result.get("drawn", 0))
     if row.kind == VERIFY:
         counts = {
             f"{word}_count": row.result.get(word, 0)

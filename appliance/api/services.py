@@ -24,11 +24,13 @@ from earwitness.v1 import (
     purposes_pb2_grpc,
     recordings_pb2_grpc,
     retention_pb2_grpc,
+    review_pb2_grpc,
     subjects_pb2_grpc,
     tenants_pb2_grpc,
 )
 
 SERVICES: Final = {
+    "earwitness.v1.ReviewService": review_pb2_grpc.add_ReviewServiceServicer_to_server,
     "earwitness.v1.CompletenessService": completeness_pb2_grpc.add_CompletenessServiceServicer_to_server,
     "earwitness.v1.AlarmsService": alarms_pb2_grpc.add_AlarmsServiceServicer_to_server,
     "earwitness.v1.AccessService": access_pb2_grpc.add_AccessServiceServicer_to_server,

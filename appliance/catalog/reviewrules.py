@@ -23,6 +23,8 @@ from appliance.model import Role, new_id
 from appliance.review import sampling
 from appliance.review.sampling import Draw, Drawing
 
+APPLY: Final = "apply-review-rule"
+"""The kind of operation that holds a rule against what is there."""
 MAX_OF_TENANT: Final = 50
 DAY_NS: Final = 86400 * 10**9
 # What says nothing of callers: a rule is kept, and no erasure looks into it.

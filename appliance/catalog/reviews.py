@@ -92,12 +92,17 @@ class Review:
 
 @dataclass(frozen=True)
 class Asked:
-    """Which reviews a list has. `agent`: of this one alone, and only what has a score; `who`: assigned to or held by."""
+    """Which reviews a list has. `agent`: of this one alone; `who`: assigned to or held by.
+
+    `own_agent`: for who is that agent and nothing more: only of that one, and only what has a score. `numbers`: the own ones
+    of who sees all: of these, too, only what has a score.
+    """
 
     tenant_id: str | None
     states: tuple[State, ...] = ()
     agent: str | None = None
     own_agent: str | None = None
+    numbers: frozenset[str] = frozenset()
     who: str = ""
     scorecard_id: str = ""
 
@@ -128,9 +133,10 @@ def get(
     tenant_id: str | None = None,
     etag: str = "",
     own_agent: str | None = None,
+    numbers: frozenset[str] = frozenset(),
 ) -> Review:
-    """One; with `own_agent` only what has a score of that agent. ReviewNotFoundError, EtagMismatchError."""
-    query = _select().where(_c.id == review_id, *_seen(tenant_id, own_agent))
+    """One, as far as `Asked` lets it be seen. ReviewNotFoundError, EtagMismatchError."""
+    query = _select().where(_c.id == review_id, *_seen(tenant_id, own_agent, numbers))
     row = connection.execute(query).first()
     if row is None:
         raise ReviewNotFoundError("no such review", review=review_id)
@@ -157,7 +163,7 @@ def listed(
     connection: sa.Connection, asked: Asked, limit: int, after: tuple[int, str] | None
 ) -> list[Review]:
     """Newest first, after that one. What waits or is held of calls that cannot be read is not there."""
-    query = _select().where(*_seen(asked.tenant_id, asked.own_agent))
+    query = _select().where(*_seen(asked.tenant_id, asked.own_agent, asked.numbers))
     query = query.where(sa.or_(_c.state.not_in((State.WAITING.value, State.DRAFT.value)), _readable()))
     if asked.states:
         query = query.where(_c.state.in_([one.value for one in asked.states]))
@@ -232,11 +238,22 @@ def forget(connection: sa.Connection, recording_id: str) -> None:
         connection.execute(sa.update(table).where(_c.id == one.review_id).values(**_columns(bare)))
 
 
-def _seen(tenant_id: str | None, own_agent: str | None) -> list[sa.ColumnElement[bool]]:
+def _seen(
+    tenant_id: str | None, own_agent: str | None, numbers: frozenset[str]
+) -> list[sa.ColumnElement[bool]]:
     found: list[sa.ColumnElement[bool]] = [] if tenant_id is None else [_c.tenant_id == tenant_id]
+    ended = _c.state.in_(sorted(one.value for one in ENDED))
     if own_agent is not None:
-        found += [_c.agent == own_agent, _c.agent != "", _c.state.in_(sorted(one.value for one in ENDED))]
+        found += [_c.agent == own_agent, _c.agent != "", ended]
+    elif numbers:
+        found.append(sa.or_(_c.agent.not_in(sorted(numbers)), ended))
     return found
+
+
+def drafts(connection: sa.Connection, scorecard_id: str, before_version: int) -> int:
+    """How many were begun with an older version of a scorecard and are not ended."""
+    mine = (_c.scorecard_id == scorecard_id, _c.version < before_version, _c.state == State.DRAFT.value)
+    return int(connection.execute(sa.select(sa.func.count()).select_from(table).where(*mine)).scalar_one())
 
 
 def _readable() -> sa.ColumnElement[bool]:

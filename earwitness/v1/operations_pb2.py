@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x65\x61rwitness/v1/operations.proto\x12\rearwitness.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"6\n\x13VerificationProblem\x12\x11\n\trecording\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\"\xad\x01\n\x16VerifyRecordingsResult\x12\x14\n\x0cintact_count\x18\x01 \x01(\x03\x12\x17\n\x0frecovered_count\x18\x02 \x01(\x03\x12\x15\n\rdamaged_count\x18\x03 \x01(\x03\x12\x17\n\x0funchecked_count\x18\x04 \x01(\x03\x12\x34\n\x08problems\x18\x05 \x03(\x0b\x32\".earwitness.v1.VerificationProblem\"2\n\x0f\x45xitPackProblem\x12\x11\n\trecording\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\"\x85\x02\n\x0e\x45xitPackResult\x12\x11\n\texit_pack\x18\x01 \x01(\t\x12\x17\n\x0frecording_count\x18\x02 \x01(\x03\x12\x12\n\nfile_count\x18\x03 \x01(\x03\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x0f\n\x07waiting\x18\x05 \x01(\t\x12\x14\n\x0cneeded_bytes\x18\x06 \x01(\x03\x12\x12\n\nfree_bytes\x18\x07 \x01(\x03\x12\x1b\n\x13waiting_sound_count\x18\x08 \x01(\x03\x12\x15\n\rproblem_count\x18\t \x01(\x03\x12\x30\n\x08problems\x18\n \x03(\x0b\x32\x1e.earwitness.v1.ExitPackProblem\"\xe4\x03\n\tOperation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x04kind\x18\x02 \x01(\x0e\x32\x1c.earwitness.v1.OperationKind\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.earwitness.v1.OperationState\x12\x12\n\ndone_count\x18\x04 \x01(\x03\x12\x13\n\x0btotal_count\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63reator\x18\t \x01(\t\x12\x0f\n\x07\x66\x61ilure\x18\n \x01(\t\x12\x12\n\ncancelling\x18\x0b \x01(\x08\x12\x42\n\x11verify_recordings\x18\x0c \x01(\x0b\x32%.earwitness.v1.VerifyRecordingsResultH\x00\x12\x32\n\texit_pack\x18\x11 \x01(\x0b\x32\x1d.earwitness.v1.ExitPackResultH\x00\x42\x08\n\x06result\"d\n\x17VerifyRecordingsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"G\n\x18VerifyRecordingsResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.earwitness.v1.Operation\"#\n\x13GetOperationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x14GetOperationResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.earwitness.v1.Operation\"N\n\x15ListOperationsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x16ListOperationsResponse\x12,\n\noperations\x18\x01 \x03(\x0b\x32\x18.earwitness.v1.Operation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16\x43\x61ncelOperationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x17\x43\x61ncelOperationResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.earwitness.v1.Operation\"%\n\x15WatchOperationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"E\n\x16WatchOperationResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.earwitness.v1.Operation*\xa8\x01\n\x0eOperationState\x12\x1f\n\x1bOPERATION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17OPERATION_STATE_RUNNING\x10\x01\x12\x1d\n\x19OPERATION_STATE_SUCCEEDED\x10\x02\x12\x1d\n\x19OPERATION_STATE_CANCELLED\x10\x03\x12\x1a\n\x16OPERATION_STATE_FAILED\x10\x04*\x94\x01\n\rOperationKind\x12\x1e\n\x1aOPERATION_KIND_UNSPECIFIED\x10\x00\x12$\n OPERATION_KIND_VERIFY_RECORDINGS\x10\x01\x12\x1f\n\x1bOPERATION_KIND_SUBJECT_PACK\x10\x05\x12\x1c\n\x18OPERATION_KIND_EXIT_PACK\x10\x06\x32\xf3\x03\n\x11OperationsService\x12\x63\n\x10VerifyRecordings\x12&.earwitness.v1.VerifyRecordingsRequest\x1a\'.earwitness.v1.VerifyRecordingsResponse\x12W\n\x0cGetOperation\x12\".earwitness.v1.GetOperationRequest\x1a#.earwitness.v1.GetOperationResponse\x12]\n\x0eListOperations\x12$.earwitness.v1.ListOperationsRequest\x1a%.earwitness.v1.ListOperationsResponse\x12`\n\x0f\x43\x61ncelOperation\x12%.earwitness.v1.CancelOperationRequest\x1a&.earwitness.v1.CancelOperationResponse\x12_\n\x0eWatchOperation\x12$.earwitness.v1.WatchOperationRequest\x1a%.earwitness.v1.WatchOperationResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x65\x61rwitness/v1/operations.proto\x12\rearwitness.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"6\n\x13VerificationProblem\x12\x11\n\trecording\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\"\xad\x01\n\x16VerifyRecordingsResult\x12\x14\n\x0cintact_count\x18\x01 \x01(\x03\x12\x17\n\x0frecovered_count\x18\x02 \x01(\x03\x12\x15\n\rdamaged_count\x18\x03 \x01(\x03\x12\x17\n\x0funchecked_count\x18\x04 \x01(\x03\x12\x34\n\x08problems\x18\x05 \x03(\x0b\x32\".earwitness.v1.VerificationProblem\"2\n\x0f\x45xitPackProblem\x12\x11\n\trecording\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\"\x85\x02\n\x0e\x45xitPackResult\x12\x11\n\texit_pack\x18\x01 \x01(\t\x12\x17\n\x0frecording_count\x18\x02 \x01(\x03\x12\x12\n\nfile_count\x18\x03 \x01(\x03\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x0f\n\x07waiting\x18\x05 \x01(\t\x12\x14\n\x0cneeded_bytes\x18\x06 \x01(\x03\x12\x12\n\nfree_bytes\x18\x07 \x01(\x03\x12\x1b\n\x13waiting_sound_count\x18\x08 \x01(\x03\x12\x15\n\rproblem_count\x18\t \x01(\x03\x12\x30\n\x08problems\x18\n \x03(\x0b\x32\x1e.earwitness.v1.ExitPackProblem\",\n\x15\x41pplyReviewRuleResult\x12\x13\n\x0b\x64rawn_count\x18\x01 \x01(\x03\"\xa7\x04\n\tOperation\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x04kind\x18\x02 \x01(\x0e\x32\x1c.earwitness.v1.OperationKind\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.earwitness.v1.OperationState\x12\x12\n\ndone_count\x18\x04 \x01(\x03\x12\x13\n\x0btotal_count\x18\x05 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63reator\x18\t \x01(\t\x12\x0f\n\x07\x66\x61ilure\x18\n \x01(\t\x12\x12\n\ncancelling\x18\x0b \x01(\x08\x12\x42\n\x11verify_recordings\x18\x0c \x01(\x0b\x32%.earwitness.v1.VerifyRecordingsResultH\x00\x12\x32\n\texit_pack\x18\x11 \x01(\x0b\x32\x1d.earwitness.v1.ExitPackResultH\x00\x12\x41\n\x11\x61pply_review_rule\x18\x12 \x01(\x0b\x32$.earwitness.v1.ApplyReviewRuleResultH\x00\x42\x08\n\x06result\"d\n\x17VerifyRecordingsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"G\n\x18VerifyRecordingsResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.earwitness.v1.Operation\"#\n\x13GetOperationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x14GetOperationResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.earwitness.v1.Operation\"N\n\x15ListOperationsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x16ListOperationsResponse\x12,\n\noperations\x18\x01 \x03(\x0b\x32\x18.earwitness.v1.Operation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16\x43\x61ncelOperationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x17\x43\x61ncelOperationResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.earwitness.v1.Operation\"%\n\x15WatchOperationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"E\n\x16WatchOperationResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.earwitness.v1.Operation*\xa8\x01\n\x0eOperationState\x12\x1f\n\x1bOPERATION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17OPERATION_STATE_RUNNING\x10\x01\x12\x1d\n\x19OPERATION_STATE_SUCCEEDED\x10\x02\x12\x1d\n\x19OPERATION_STATE_CANCELLED\x10\x03\x12\x1a\n\x16OPERATION_STATE_FAILED\x10\x04*\xba\x01\n\rOperationKind\x12\x1e\n\x1aOPERATION_KIND_UNSPECIFIED\x10\x00\x12$\n OPERATION_KIND_VERIFY_RECORDINGS\x10\x01\x12\x1f\n\x1bOPERATION_KIND_SUBJECT_PACK\x10\x05\x12\x1c\n\x18OPERATION_KIND_EXIT_PACK\x10\x06\x12$\n OPERATION_KIND_APPLY_REVIEW_RULE\x10\x07\x32\xf3\x03\n\x11OperationsService\x12\x63\n\x10VerifyRecordings\x12&.earwitness.v1.VerifyRecordingsRequest\x1a\'.earwitness.v1.VerifyRecordingsResponse\x12W\n\x0cGetOperation\x12\".earwitness.v1.GetOperationRequest\x1a#.earwitness.v1.GetOperationResponse\x12]\n\x0eListOperations\x12$.earwitness.v1.ListOperationsRequest\x1a%.earwitness.v1.ListOperationsResponse\x12`\n\x0f\x43\x61ncelOperation\x12%.earwitness.v1.CancelOperationRequest\x1a&.earwitness.v1.CancelOperationResponse\x12_\n\x0eWatchOperation\x12$.earwitness.v1.WatchOperationRequest\x1a%.earwitness.v1.WatchOperationResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'earwitness.v1.operations_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OPERATIONSTATE']._serialized_start=1798
-  _globals['_OPERATIONSTATE']._serialized_end=1966
-  _globals['_OPERATIONKIND']._serialized_start=1969
-  _globals['_OPERATIONKIND']._serialized_end=2117
+  _globals['_OPERATIONSTATE']._serialized_start=1911
+  _globals['_OPERATIONSTATE']._serialized_end=2079
+  _globals['_OPERATIONKIND']._serialized_start=2082
+  _globals['_OPERATIONKIND']._serialized_end=2268
   _globals['_VERIFICATIONPROBLEM']._serialized_start=82
   _globals['_VERIFICATIONPROBLEM']._serialized_end=136
   _globals['_VERIFYRECORDINGSRESULT']._serialized_start=139
@@ -44,28 +44,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXITPACKPROBLEM']._serialized_end=364
   _globals['_EXITPACKRESULT']._serialized_start=367
   _globals['_EXITPACKRESULT']._serialized_end=628
-  _globals['_OPERATION']._serialized_start=631
-  _globals['_OPERATION']._serialized_end=1115
-  _globals['_VERIFYRECORDINGSREQUEST']._serialized_start=1117
-  _globals['_VERIFYRECORDINGSREQUEST']._serialized_end=1217
-  _globals['_VERIFYRECORDINGSRESPONSE']._serialized_start=1219
-  _globals['_VERIFYRECORDINGSRESPONSE']._serialized_end=1290
-  _globals['_GETOPERATIONREQUEST']._serialized_start=1292
-  _globals['_GETOPERATIONREQUEST']._serialized_end=1327
-  _globals['_GETOPERATIONRESPONSE']._serialized_start=1329
-  _globals['_GETOPERATIONRESPONSE']._serialized_end=1396
-  _globals['_LISTOPERATIONSREQUEST']._serialized_start=1398
-  _globals['_LISTOPERATIONSREQUEST']._serialized_end=1476
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=1478
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=1573
-  _globals['_CANCELOPERATIONREQUEST']._serialized_start=1575
-  _globals['_CANCELOPERATIONREQUEST']._serialized_end=1613
-  _globals['_CANCELOPERATIONRESPONSE']._serialized_start=1615
-  _globals['_CANCELOPERATIONRESPONSE']._serialized_end=1685
-  _globals['_WATCHOPERATIONREQUEST']._serialized_start=1687
-  _globals['_WATCHOPERATIONREQUEST']._serialized_end=1724
-  _globals['_WATCHOPERATIONRESPONSE']._serialized_start=1726
-  _globals['_WATCHOPERATIONRESPONSE']._serialized_end=1795
-  _globals['_OPERATIONSSERVICE']._serialized_start=2120
-  _globals['_OPERATIONSSERVICE']._serialized_end=2619
+  _globals['_APPLYREVIEWRULERESULT']._serialized_start=630
+  _globals['_APPLYREVIEWRULERESULT']._serialized_end=674
+  _globals['_OPERATION']._serialized_start=677
+  _globals['_OPERATION']._serialized_end=1228
+  _globals['_VERIFYRECORDINGSREQUEST']._serialized_start=1230
+  _globals['_VERIFYRECORDINGSREQUEST']._serialized_end=1330
+  _globals['_VERIFYRECORDINGSRESPONSE']._serialized_start=1332
+  _globals['_VERIFYRECORDINGSRESPONSE']._serialized_end=1403
+  _globals['_GETOPERATIONREQUEST']._serialized_start=1405
+  _globals['_GETOPERATIONREQUEST']._serialized_end=1440
+  _globals['_GETOPERATIONRESPONSE']._serialized_start=1442
+  _globals['_GETOPERATIONRESPONSE']._serialized_end=1509
+  _globals['_LISTOPERATIONSREQUEST']._serialized_start=1511
+  _globals['_LISTOPERATIONSREQUEST']._serialized_end=1589
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=1591
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=1686
+  _globals['_CANCELOPERATIONREQUEST']._serialized_start=1688
+  _globals['_CANCELOPERATIONREQUEST']._serialized_end=1726
+  _globals['_CANCELOPERATIONRESPONSE']._serialized_start=1728
+  _globals['_CANCELOPERATIONRESPONSE']._serialized_end=1798
+  _globals['_WATCHOPERATIONREQUEST']._serialized_start=1800
+  _globals['_WATCHOPERATIONREQUEST']._serialized_end=1837
+  _globals['_WATCHOPERATIONRESPONSE']._serialized_start=1839
+  _globals['_WATCHOPERATIONRESPONSE']._serialized_end=1908
+  _globals['_OPERATIONSSERVICE']._serialized_start=2271
+  _globals['_OPERATIONSSERVICE']._serialized_end=2770
 # @@protoc_insertion_point(module_scope)

@@ -66,6 +66,8 @@ class _OperationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Operati
     """A pack for a person is made (SubjectsService)."""
     OPERATION_KIND_EXIT_PACK: _OperationKind.ValueType  # 6
     """An exit pack is written (ClosingService)."""
+    OPERATION_KIND_APPLY_REVIEW_RULE: _OperationKind.ValueType  # 7
+    """A rule of sampling is held against recordings that are there (ReviewService)."""
 
 class OperationKind(_OperationKind, metaclass=_OperationKindEnumTypeWrapper):
     """What kind of work it is."""
@@ -78,6 +80,8 @@ OPERATION_KIND_SUBJECT_PACK: OperationKind.ValueType  # 5
 """A pack for a person is made (SubjectsService)."""
 OPERATION_KIND_EXIT_PACK: OperationKind.ValueType  # 6
 """An exit pack is written (ClosingService)."""
+OPERATION_KIND_APPLY_REVIEW_RULE: OperationKind.ValueType  # 7
+"""A rule of sampling is held against recordings that are there (ReviewService)."""
 Global___OperationKind: _TypeAlias = OperationKind  # noqa: Y015
 
 @_typing.final
@@ -233,6 +237,28 @@ class ExitPackResult(_message.Message):
 Global___ExitPackResult: _TypeAlias = ExitPackResult  # noqa: Y015
 
 @_typing.final
+class ApplyReviewRuleResult(_message.Message):
+    """What a rule of sampling drew."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRAWN_COUNT_FIELD_NUMBER: _builtins.int
+    drawn_count: _builtins.int
+    """Reviews that were put into the queue."""
+    def __init__(
+        self,
+        *,
+        drawn_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drawn_count", b"drawn_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyReviewRuleResult: _TypeAlias = ApplyReviewRuleResult  # noqa: Y015
+
+@_typing.final
 class Operation(_message.Message):
     """Long work."""
 
@@ -251,6 +277,7 @@ class Operation(_message.Message):
     CANCELLING_FIELD_NUMBER: _builtins.int
     VERIFY_RECORDINGS_FIELD_NUMBER: _builtins.int
     EXIT_PACK_FIELD_NUMBER: _builtins.int
+    APPLY_REVIEW_RULE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/operations/{operation}."""
     kind: Global___OperationKind.ValueType
@@ -287,6 +314,10 @@ class Operation(_message.Message):
     def exit_pack(self) -> Global___ExitPackResult:
         """Of EXIT_PACK."""
 
+    @_builtins.property
+    def apply_review_rule(self) -> Global___ApplyReviewRuleResult:
+        """Of OPERATION_KIND_APPLY_REVIEW_RULE."""
+
     def __init__(
         self,
         *,
@@ -303,12 +334,13 @@ class Operation(_message.Message):
         cancelling: _builtins.bool = ...,
         verify_recordings: Global___VerifyRecordingsResult | None = ...,
         exit_pack: Global___ExitPackResult | None = ...,
+        apply_review_rule: Global___ApplyReviewRuleResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "exit_pack", b"exit_pack", "result", b"result", "update_time", b"update_time", "verify_recordings", b"verify_recordings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["apply_review_rule", b"apply_review_rule", "create_time", b"create_time", "end_time", b"end_time", "exit_pack", b"exit_pack", "result", b"result", "update_time", b"update_time", "verify_recordings", b"verify_recordings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelling", b"cancelling", "create_time", b"create_time", "creator", b"creator", "done_count", b"done_count", "end_time", b"end_time", "exit_pack", b"exit_pack", "failure", b"failure", "kind", b"kind", "name", b"name", "result", b"result", "state", b"state", "total_count", b"total_count", "update_time", b"update_time", "verify_recordings", b"verify_recordings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply_review_rule", b"apply_review_rule", "cancelling", b"cancelling", "create_time", b"create_time", "creator", b"creator", "done_count", b"done_count", "end_time", b"end_time", "exit_pack", b"exit_pack", "failure", b"failure", "kind", b"kind", "name", b"name", "result", b"result", "state", b"state", "total_count", b"total_count", "update_time", b"update_time", "verify_recordings", b"verify_recordings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["verify_recordings", "exit_pack"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["verify_recordings", "exit_pack", "apply_review_rule"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

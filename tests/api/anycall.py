@@ -24,15 +24,12 @@ KINDS: Sequence[tuple[str, Callable[[str], bool]]] = (
     ("StaffMember", lambda name: "/staffMembers/" in name),
     ("Notice", lambda name: "/notices/" in name),
     ("Acknowledgement", lambda name: "/acknowledgements/" in name or "/notices/" in name),
+    ("Scorecard", lambda name: "/scorecards/" in name),
+    ("ReviewRule", lambda name: "/reviewRules/" in name),
+    ("ReviewSettings", lambda name: name.endswith("/reviewSettings")),
+    ("Review", lambda name: "/reviews/" in name),
     ("AlarmChannel", lambda name: "/alarmChannels/" in name),
     ("Alarm", lambda name: "/alarms/" in name),
-    *(
-        (word, lambda name: "/subjectRequests/" in name)
-        for word in ("SubjectRequest", "SubjectClock", "SubjectRecordings", "SubjectChoice", "MakeSubjectPack")
-    ),
-    ("SubjectPack", lambda name: "/subjectPacks/" in name),
-    ("Restriction", lambda name: "/restrictions/" in name),
-    ("Objection", lambda name: "/restrictions/" in name),
     *(
         (word, lambda name: "/subjectRequests/" in name)
         for word in (

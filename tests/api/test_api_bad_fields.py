@@ -10,7 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 import earwitness
 from appliance.api.limits import RateLimit
 from appliance.model import new_id
-from earwitness.v1 import recordings_pb2, subjects_pb2, tenants_pb2
+from earwitness.v1 import recordings_pb2, review_pb2, subjects_pb2, tenants_pb2
 
 MOST_DEPTH = 3
 TEXTS = {
@@ -109,11 +109,30 @@ def ground(make_box, sealing):
     box.filed(recording_id)
     parent = f"tenants/{tenant_id}"
     asked = subjects_pb2.SubjectRequest(
-        reference="x", receive_date="2025-11-24", numbers=[subjects_pb2.SubjectNumber(number="0163296", own=True)]
+        reference="x",
+        receive_date="2025-11-24",
+        numbers=[subjects_pb2.SubjectNumber(number="0163296", own=True)],
     )
     request = subjects_pb2.CreateSubjectRequestRequest(parent=parent, subject_request=asked)
     subject = box.client().subjects.CreateSubjectRequest(request).subject_request.name
+    card = review_pb2.Scorecard(
+        display_name="x",
+        questions=[review_pb2.Question(question="a", text="A?", kind=review_pb2.QUESTION_KIND_YES_NO)],
+    )
+    stub = box.client().review
+    request = review_pb2.CreateScorecardRequest(parent=parent, scorecard=card)
+    scorecard = stub.CreateScorecard(request).scorecard.name
+    rule = review_pb2.ReviewRule(display_name="x", scorecard=scorecard, draw=review_pb2.REVIEW_DRAW_ALL)
+    request = review_pb2.CreateReviewRuleRequest(parent=parent, rule=rule)
+    rule = stub.CreateReviewRule(request).rule.name
+    review = review_pb2.Review(recording=f"{parent}/recordings/{recording_id}", scorecard=scorecard)
+    review = stub.CreateReview(review_pb2.CreateReviewRequest(parent=parent, review=review)).review.name
+    stub.ClaimReview(review_pb2.ClaimReviewRequest(name=review))
     names = {
+        "Scorecard": scorecard,
+        "ReviewRule": rule,
+        "ReviewSettings": f"{parent}/reviewSettings",
+        "Review": review,
         **dict.fromkeys(("SubjectRequest", "SubjectClock", "SubjectChoice", "MakeSubjectPack"), subject),
         "Line": f"{parent}/lines/{line_id}",
         "Recording": f"{parent}/recordings/{recording_id}",

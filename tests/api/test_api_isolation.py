@@ -43,6 +43,7 @@ from earwitness.v1 import (
     purposes_pb2,
     recordings_pb2,
     retention_pb2,
+    review_pb2,
     staff_pb2,
     subjects_pb2,
     tenants_pb2,
@@ -123,7 +124,7 @@ def plant(box, client, sealing, tenant_id: str, word: str, number: str) -> Plant
             ),
         )
     ).legal_hold.name
-    client.closing.CloseLine(closing_pb2.CloseLineRequest(name=line, reason=f"{word} moves away"))
+    client.closing.CloseLine(closing_pb2.CloseLineRequest(name=line, reason=f"{sign} moves away"))
     pack = an_exit_pack(tenant_id, line_id, f"{word.lower()}-clerk")
     box.write(lambda connection: exitpacks.add(connection, pack))
     made.names.append(f"{parent}/exitPacks/{pack.id}")
@@ -134,6 +135,7 @@ def plant(box, client, sealing, tenant_id: str, word: str, number: str) -> Plant
     )
     made.names += added(client, parent, recordings[0], word, number)
     made.names += rights(client, parent, recordings[0], word, number)
+    made.names += reviewed(client, parent, recordings[0], word)
     made.signs.append(f"{word.lower()}-clerk")
     made.names += alarmed(box, client, tenant_id, word)
     live = box.signaling.begin(
@@ -151,6 +153,38 @@ def plant(box, client, sealing, tenant_id: str, word: str, number: str) -> Plant
     made.names += [line, *recordings, hold, f"{parent}/calls/{live}", f"{line}/retentionPolicy"]
     made.names += [f"{parent}/retentionPolicy", f"{parent}/keys"]
     return made
+
+
+def reviewed(client, parent: str, recording: str, word: str) -> list[str]:
+    """A scorecard, a rule that draws calls, and a review with words about a call; their names."""
+    stub, yes_no = client.review, review_pb2.QUESTION_KIND_YES_NO
+    card = stub.CreateScorecard(
+        review_pb2.CreateScorecardRequest(
+            parent=parent,
+            scorecard=review_pb2.Scorecard(
+                display_name=f"{word[::-1]} desk",
+                questions=[review_pb2.Question(question="greeted", text=f"{word[::-1]}?", kind=yes_no)],
+            ),
+        )
+    ).scorecard.name
+    rule = stub.CreateReviewRule(
+        review_pb2.CreateReviewRuleRequest(
+            parent=parent,
+            rule=review_pb2.ReviewRule(
+                display_name=f"{word[::-1]} sample",
+                scorecard=card,
+                draw=review_pb2.REVIEW_DRAW_EVERY,
+                every=1000,
+            ),
+        )
+    ).rule.name
+    asked = review_pb2.Review(recording=recording, scorecard=card)
+    review = stub.CreateReview(review_pb2.CreateReviewRequest(parent=parent, review=asked)).review.name
+    stub.ClaimReview(review_pb2.ClaimReviewRequest(name=review))
+    answer = review_pb2.ReviewAnswer(question="greeted", yes=True, text=f"{word} was thanked")
+    stub.AnswerReview(review_pb2.AnswerReviewRequest(name=review, answers=[answer]))
+    stub.SubmitReview(review_pb2.SubmitReviewRequest(name=review))
+    return [card, rule, review, f"{parent}/reviewSettings"]
 
 
 def alarmed(box, client, tenant_id: str, word: str) -> list[str]:
@@ -365,6 +399,10 @@ def state_of(client, tenant_id: str) -> bytes:
         client.notices.ListStaffMembers(staff_pb2.ListStaffMembersRequest(parent=parent)),
         client.notices.ListNotices(notices_pb2.ListNoticesRequest(parent=parent)),
         client.notices.ListAcknowledgements(notices_pb2.ListAcknowledgementsRequest(parent=parent)),
+        client.review.ListScorecards(review_pb2.ListScorecardsRequest(parent=parent, show_archived=True)),
+        client.review.ListReviewRules(review_pb2.ListReviewRulesRequest(parent=parent)),
+        client.review.ListReviews(review_pb2.ListReviewsRequest(parent=parent)),
+        client.review.GetReviewSettings(review_pb2.GetReviewSettingsRequest(name=f"{parent}/reviewSettings")),
         client.closing.ListClosings(closing_pb2.ListClosingsRequest(parent=parent)),
         client.closing.ListExitPacks(closing_pb2.ListExitPacksRequest(parent=parent)),
         client.completeness.ListCallRecordSources(
