@@ -31,7 +31,8 @@ def span_of(request: Any, zone: ZoneInfo, now_ns: int, *, last: bool) -> Span:
             raise FieldInvalidError("should be after start_time, at most 400 days", field="end_time")
         if from_ns >= now_ns:
             raise FieldInvalidError("should be in the past", field="start_time")
-        return Span(from_ns, until_ns, f"{words.day(from_ns, zone)} to {words.day(until_ns - 1, zone)}")
+        days = dict.fromkeys((words.day(from_ns, zone), words.day(until_ns - 1, zone)))
+        return Span(from_ns, until_ns, " to ".join(days))
     month = request.month or _month(now_ns, zone, last=last)
     found = _MONTH.fullmatch(month)
     if found is None:

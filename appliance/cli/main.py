@@ -21,6 +21,7 @@ from appliance.cli import (
     calls,
     closing,
     completeness,
+    documents,
     events,
     evidence,
     grants,
@@ -72,6 +73,7 @@ app.add_typer(purposes.app, name="purposes")
 app.add_typer(staff.app, name="staff")
 app.add_typer(acknowledgements.app, name="notices")
 app.add_typer(completeness.app, name="completeness")
+app.add_typer(documents.app, name="documents")
 app.add_typer(events.app, name="events")
 app.add_typer(audit.app, name="audit")
 app.add_typer(alarms.app, name="alarms")

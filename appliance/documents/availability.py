@@ -71,7 +71,10 @@ def pieces(stretches: Iterable[Served], from_ns: int, until_ns: int) -> list[Pie
     """
     found: list[Piece] = []
     at: int | None = None  # until where is known how it was
+    first = until_ns
     for one in stretches:
+        if at is None:
+            first = one.begin_ns
         begin = one.begin_ns if at is None else max(one.begin_ns, at)
         if at is not None and begin > at:
             measured = one.follows is not Follows.CLOCK
@@ -79,7 +82,6 @@ def pieces(stretches: Iterable[Served], from_ns: int, until_ns: int) -> list[Pie
         if one.end_ns > begin:
             found.append(Piece(begin, one.end_ns, one.cause))
         at = max(one.end_ns, begin)
-    first = found[0].begin_ns if found else until_ns
     if from_ns < first:
         found.insert(0, Piece(from_ns, min(first, until_ns), measured=False))
     if at is not None and at < until_ns:

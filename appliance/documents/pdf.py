@@ -175,33 +175,33 @@ class _Sheet(FPDF):
         if self.will_page_break(block.drawing.height * scale + 14):
             self.add_page()
         self._caption(block.caption)
-        left, top = self.l_margin, self.get_y() + 1
-        for one in block.drawing.shapes:
-            match one:
-                case drawing.Rectangle():
-                    self.set_fill_color(one.color)
-                    self.rect(
-                        left + one.x * scale, top + one.y * scale, one.width * scale, one.height * scale, "F"
-                    )
-                case drawing.Line():
-                    self.set_draw_color(one.color)
-                    self.set_line_width(0.15 * scale)
-                    self.line(
-                        left + one.x1 * scale,
-                        top + one.y1 * scale,
-                        left + one.x2 * scale,
-                        top + one.y2 * scale,
-                    )
-                    self.set_line_width(0.2)
-                case drawing.Label():
-                    self.set_font(_FAMILY, "", one.size * scale * 72 / 25.4)
-                    shown = _shown(one.text)
-                    width = self.get_string_width(shown)
-                    back = {"start": 0.0, "middle": width / 2, "end": width}[one.align]
-                    self.text(left + one.x * scale - back, top + one.y * scale, shown)
+        top = self.get_y() + 1
+        with self.local_context():  # its colours are its own
+            for one in block.drawing.shapes:
+                self._shape(one, self.l_margin, top, scale)
         self.set_y(top + block.drawing.height * scale + 1)
         self.set_font(_FAMILY, "", 8.5)
         self._put(block.alt, 4.3)
+
+    def _shape(self, one: drawing.Shape, left: float, top: float, scale: float) -> None:
+        match one:
+            case drawing.Rectangle():
+                self.set_fill_color(one.color)
+                self.rect(
+                    left + one.x * scale, top + one.y * scale, one.width * scale, one.height * scale, "F"
+                )
+            case drawing.Line():
+                self.set_draw_color(one.color)
+                self.set_line_width(0.15 * scale)
+                self.line(
+                    left + one.x1 * scale, top + one.y1 * scale, left + one.x2 * scale, top + one.y2 * scale
+                )
+            case drawing.Label():
+                self.set_font(_FAMILY, "", one.size * scale * 72 / 25.4)
+                shown = _shown(one.text)
+                width = self.get_string_width(shown)
+                back = {"start": 0.0, "middle": width / 2, "end": width}[one.align]
+                self.text(left + one.x * scale - back, top + one.y * scale, shown)
 
 
 def _is_shaped(document: Document) -> bool:

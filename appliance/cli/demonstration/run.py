@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from appliance.cli import output, recordings
 from appliance.cli.connection import bare
 from appliance.cli.context import Box, services_of
-from appliance.cli.demonstration import check, inline
+from appliance.cli.demonstration import check, inline, report
 from appliance.cli.demonstration.calls import PLANS, SURGERY, Placed, Plan, place_all
 from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
 from appliance.cli.downloads import fetch
@@ -42,11 +42,14 @@ def run(data: Path | None = None) -> int:
     began = time.monotonic()
     try:
         with embedded_box(data or folder / "box") as box:
+            up_ns = time.time_ns()
             _say(
                 f"The box is up: SIP on {box.addresses['sip_udp']}, API on {box.addresses['api']} (mutual TLS)."
             )
             with box.connection.channel() as channel:
-                _show(box, services_of(channel), folder)
+                tenant = _show(box, services_of(channel), folder)
+                _step("The service-level report of these minutes")
+                report.show(services_of(channel), tenant, up_ns, len(PLANS) + 1, folder)
     finally:
         if data is None:
             shutil.rmtree(folder / "box", ignore_errors=True)
@@ -62,7 +65,7 @@ def _step(text: str) -> None:
     output.console.rule(text, align="left", style="dim")
 
 
-def _show(box: EmbeddedBox, services: Box, folder: Path) -> None:
+def _show(box: EmbeddedBox, services: Box, folder: Path) -> str:
     tenant = _contract(services)
     _step("Three calls from a SIPREC session border controller, and one through the box itself")
     with _bars() as progress:
@@ -120,6 +123,7 @@ def _show(box: EmbeddedBox, services: Box, folder: Path) -> None:
 
     _step("One is erased")
     _erase(box, services, by_plan["prescription"].name, folder)
+    return tenant
 
 
 async def _calls(
