@@ -28,6 +28,7 @@ KINDS: Sequence[tuple[str, Callable[[str], bool]]] = (
     ("ReviewRule", lambda name: "/reviewRules/" in name),
     ("ReviewSettings", lambda name: name.endswith("/reviewSettings")),
     ("Review", lambda name: "/reviews/" in name),
+    ("Document", lambda name: "documents/" in name),
     ("AlarmChannel", lambda name: "/alarmChannels/" in name),
     ("Alarm", lambda name: "/alarms/" in name),
     *(

@@ -34,6 +34,7 @@ from earwitness.v1 import (
     calls_pb2,
     closing_pb2,
     completeness_pb2,
+    documents_pb2,
     events_pb2,
     grants_pb2,
     notes_pb2,
@@ -138,6 +139,7 @@ def plant(box, client, sealing, tenant_id: str, word: str, number: str) -> Plant
     made.names += reviewed(client, parent, recordings[0], word)
     made.signs.append(f"{word.lower()}-clerk")
     made.names += alarmed(box, client, tenant_id, word)
+    made.names.append(documented(client, parent))
     live = box.signaling.begin(
         tenant_id,
         line_id,
@@ -202,6 +204,17 @@ def alarmed(box, client, tenant_id: str, word: str) -> list[str]:
         )
     )
     return [f"{parent}/alarms/{raised}", channel.name]
+
+
+def documented(client, parent: str) -> str:
+    """A document made of everything that the tenant has; its name."""
+    request = documents_pb2.GenerateDocumentRequest(
+        parent=parent,
+        kind=documents_pb2.DOCUMENT_KIND_PROTECTION_ANNEX,
+        format=documents_pb2.DOCUMENT_FORMAT_MARKDOWN,
+        include_people=True,
+    )
+    return next(iter(client.documents.GenerateDocument(request))).document.name
 
 
 def an_exit_pack(tenant_id: str, line_id: str, who: str) -> exitpacks.ExitPack:
@@ -404,6 +417,7 @@ def state_of(client, tenant_id: str) -> bytes:
         client.review.ListReviews(review_pb2.ListReviewsRequest(parent=parent)),
         client.review.GetReviewSettings(review_pb2.GetReviewSettingsRequest(name=f"{parent}/reviewSettings")),
         client.closing.ListClosings(closing_pb2.ListClosingsRequest(parent=parent)),
+        client.documents.ListDocuments(documents_pb2.ListDocumentsRequest(parent=parent)),
         client.closing.ListExitPacks(closing_pb2.ListExitPacksRequest(parent=parent)),
         client.completeness.ListCallRecordSources(
             completeness_pb2.ListCallRecordSourcesRequest(parent=parent)
