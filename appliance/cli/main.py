@@ -38,6 +38,8 @@ from appliance.cli import (
     recordings,
     restrictions,
     retention,
+    reviews,
+    scorecards,
     serve,
     staff,
     subjects,
@@ -73,6 +75,8 @@ app.add_typer(purposes.app, name="purposes")
 app.add_typer(staff.app, name="staff")
 app.add_typer(acknowledgements.app, name="notices")
 app.add_typer(completeness.app, name="completeness")
+app.add_typer(scorecards.app, name="scorecards")
+app.add_typer(reviews.app, name="reviews")
 app.add_typer(documents.app, name="documents")
 app.add_typer(events.app, name="events")
 app.add_typer(audit.app, name="audit")
