@@ -179,7 +179,7 @@ def note_planned(
     description: Annotated[str, typer.Argument(help="What is done. No personal data: it stands in reports.")],
     first: Annotated[str, typer.Option("--from", help="Begin; without it: now.")] = "",
     last: Annotated[str, typer.Option("--until", help="End, such as 2026-11-29T11:00.")] = "",
-    minutes: Annotated[int, typer.Option("--minutes", min=1, help="How long, instead of --until.")] = 0,
+    minutes: Annotated[int, typer.Option("--minutes", min=0, help="How long, instead of --until.")] = 0,
     validate_only: DryOption = False,
 ) -> None:
     """Note planned work, before it begins."""

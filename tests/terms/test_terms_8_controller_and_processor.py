@@ -1,8 +1,7 @@
 """Clause 8: the client is controller, the provider processor; loss, damage, destruction, unlawful use are guarded against.
 
 The promise: per-client keys; sealed, signed recordings; tamper-evident audit; a read that cannot be audited does not
-happen.
-(The processing record and the data-protection annex come from the configuration; they have suites of their own.)
+happen; a processing record and a data-protection annex from the actual configuration.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import pytest
 import earwitness
 from appliance.access.identities import Role
 from appliance.audit.errors import AuditUnavailableError
-from earwitness.v1 import audit_pb2, evidence_pb2, recordings_pb2, tenants_pb2
+from earwitness.v1 import audit_pb2, documents_pb2, evidence_pb2, keys_pb2, recordings_pb2, tenants_pb2
 from earwitness.verify import BoxKeys, Evidence, verify_file
 from earwitness.verify.notes import VerifierKey, open_checkpoint
 from earwitness.verify.proofs import consistent, included, leaf_hash
@@ -149,3 +148,31 @@ def test_the_auditor_sees_the_own_tenant_and_hears_nothing(box, name, home):
     assert refused(lambda: read(auditor, name)).reason == "METHOD_DENIED"
     box.wait(lambda: entries(auditor, home))
     assert {one["tenant"] for one in entries(auditor, "tenants/-")} <= {home[8:], "-"}
+
+
+@pytest.mark.parametrize(
+    "kind", [documents_pb2.DOCUMENT_KIND_PROCESSING_RECORD, documents_pb2.DOCUMENT_KIND_PROTECTION_ANNEX]
+)
+def test_record_and_annex_say_what_is_in_force(box, home, kind):
+    """They follow the configuration; what the box does not know they do not invent."""
+    client = box.client()
+
+    def made() -> str:
+        request = documents_pb2.GenerateDocumentRequest(
+            parent=home, kind=kind, format=documents_pb2.DOCUMENT_FORMAT_MARKDOWN
+        )
+        return b"".join(one.data for one in client.documents.GenerateDocument(request)).decode()
+
+    before = made()
+    assert "automatic: the box opens them by itself" in before and "to be filled in by hand" in before
+    client.keys.SetKeyMode(
+        keys_pb2.SetKeyModeRequest(
+            name=f"{home}/keys", mode=keys_pb2.KEY_MODE_ATTENDED, passphrase="correct horse battery staple"
+        )
+    )
+    line = tenants_pb2.Line(display_name="Ward 7 intake", numbers=["+441632960555"])
+    client.tenants.CreateLine(tenants_pb2.CreateLineRequest(parent=home, line=line))
+    after = made()
+    assert "attended: under a passphrase of the tenant's own" in after
+    assert "Ward 7 intake" in after and "Ward 7 intake" not in before
+    assert "1632960555" not in after, "numbers are counted, not listed"
