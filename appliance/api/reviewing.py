@@ -16,6 +16,7 @@ from appliance.api.parts import check_text, moment
 from appliance.api.reviewbase import Base, own_agent, own_numbers, reviewer
 from appliance.api.scope import caller
 from appliance.catalog import recordings, restrictions, reviews, scorecards, tenants
+from appliance.catalog.database import erasing
 from appliance.catalog.records import Recording
 from appliance.catalog.records import State as Filing
 from appliance.catalog.reviewerrors import (
@@ -241,7 +242,7 @@ class Reviewing(Base):
             _in(one, State.DISPUTED)
             _not_own(connection, one)
             if one.reviewer == caller().name:
-                raise ReviewTakenError("who reviewed does not resolve the dispute", review=one.review_id)
+                raise ReviewSelfError("who reviewed does not resolve the dispute")
             if outcome is Outcome.REOPENED:
                 self._readable(connection, one.recording_id, one.tenant_id)
                 after = replace(one, state=State.DRAFT, score=None, submit_ns=None, answer_ns=None)
@@ -338,6 +339,8 @@ class Reviewing(Base):
             return await self._shown(after)
 
         def work(connection: sa.Connection) -> str:
+            if method in _FORGETS:
+                erasing(connection)  # of what was said before
             return reviews.put(connection, *planned(connection)).review_id
 
         await self._once(method, request, work, forgets=method in _FORGETS)

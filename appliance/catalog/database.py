@@ -42,6 +42,7 @@ PERSONAL = (
     "subject_choices",
     "staff",
     "acknowledgements",
+    "reviews",
 )
 """Tables that an erasure takes personal data from."""
 

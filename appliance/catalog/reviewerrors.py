@@ -60,7 +60,7 @@ class ReviewDoubleError(ConflictError):
 
 
 class ReviewSelfError(DeniedError):
-    """Nobody reviews their own calls."""
+    """Nobody reviews their own calls, or resolves a dispute of their own review."""
 
     reason = "REVIEW_SELF"
 
