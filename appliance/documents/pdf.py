@@ -153,7 +153,7 @@ class _Sheet(FPDF):
         numbers: frozenset[int],
         widths: tuple[int, ...],
     ) -> None:
-        self.set_font(_FAMILY, "", 8.5)
+        self.set_font(_FAMILY, "", 8.5 if len(widths) < 7 else 7.2)
         self.set_draw_color(*_RULE)
         aligned = tuple("RIGHT" if place in numbers else "LEFT" for place in range(len(widths)))
         how: dict[str, Any] = {
@@ -161,8 +161,8 @@ class _Sheet(FPDF):
             "col_widths": widths,
             "first_row_as_headings": bool(head),
             "headings_style": FontFace(emphasis="BOLD"),
-            "line_height": 4.3,
-            "padding": 0.7,
+            "line_height": 4.1,
+            "padding": (0.7, 1),
             "text_align": aligned,
             "width": self.epw,
         }
@@ -215,7 +215,7 @@ def _widths(block: Table) -> tuple[int, ...]:
     for place, name in enumerate(block.head):
         lengths = [len(name), *(len(row[place]) for row in block.rows[:200])]
         longest = max(max(map(len, text.split()), default=1) for text in _cells(block, place))
-        shares.append(max(6, min(40, max(sum(lengths) // len(lengths), min(longest, 28)))))
+        shares.append(max(9, min(40, max(sum(lengths) // len(lengths), min(longest + 2, 28)))))
     return tuple(shares)
 
 
