@@ -22,9 +22,8 @@ from appliance.catalog.reads import Read
 from appliance.catalog.records import Recording, State
 from appliance.model import EarwitnessError
 from appliance.model.purpose import FORM, Purpose
-from earwitness.v1 import calls_pb2
+from earwitness.v1 import calls_pb2, subjects_pb2
 from earwitness.v1 import recordings_pb2 as pb
-from earwitness.v1 import subjects_pb2
 
 KINDS: Final = {
     pb.DownloadRecordingRequest.DESCRIPTOR.full_name: "download",
@@ -60,7 +59,7 @@ class Admitted:
 async def admit(parts: Parts, row: Recording, request: Any, *, restricted_for: str = "") -> Admitted:
     """Let a request (one of KINDS, with fields purpose and override_reason) read a recording, or refuse it.
 
-    `restricted_for`: why it is read although it is restricted (UK GDPR Art. 18(2)), as a stable word; empty: then it is not.
+    `restricted_for`: why it is read although it is restricted (UK GDPR Art. 18(2)), as a stable word; empty: it is not.
     FieldInvalidError, PurposeNeededError, PurposeUnknownError, PurposeNotStatedError, RecordingRestrictedError,
     NoticeNotAcknowledgedError; AuditUnavailableError or CatalogueUnavailableError where it cannot be written down.
     """
@@ -123,7 +122,7 @@ async def admit(parts: Parts, row: Recording, request: Any, *, restricted_for: s
 
 
 def override_reason(text: str) -> str:
-    """Why what was not stated is read all the same; FieldInvalidError where that is too short or too long to be a reason."""
+    """Why what was not stated is read all the same; FieldInvalidError where that is too short or too long for one."""
     if not text:
         return ""
     if len(text.strip()) < MIN_OVERRIDE:

@@ -197,9 +197,7 @@ def _read(asked: pb.Tenant, before: Tenant) -> Tenant:
 
 def _years(asked: int) -> int:
     if not 0 <= asked <= MAX_YEARS:
-        raise FieldInvalidError(
-            f"should be 1 to {MAX_YEARS}", field="tenant.acknowledgement_retention_years"
-        )
+        raise FieldInvalidError(f"should be 1 to {MAX_YEARS}", field="tenant.acknowledgement_retention_years")
     return asked or DEFAULT_YEARS
 
 

@@ -94,8 +94,8 @@ class Review:
 class Asked:
     """Which reviews a list has. `agent`: of this one alone; `who`: assigned to or held by.
 
-    `own_agent`: for who is that agent and nothing more: only of that one, and only what has a score. `numbers`: the own ones
-    of who sees all: of these, too, only what has a score.
+    `own_agent`: for who is that agent and nothing more: only of that one, and only what has a score. `numbers`: the own
+    ones of who sees all: of these, too, only what has a score.
     """
 
     tenant_id: str | None

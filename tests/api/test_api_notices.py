@@ -1,4 +1,4 @@
-"""Staff and notices through the API: the list of staff, versions and their time, every way of acknowledging, who has not."""
+"""Staff and notices through the API: the list of staff, versions and their time, ways of acknowledging, who has not."""
 
 from __future__ import annotations
 

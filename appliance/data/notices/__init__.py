@@ -1,1 +1,1 @@
-"""Texts of notices that ship with the product. Words in ${} are filled in from what a tenant's lines are configured to do."""
+"""Texts of notices that ship with the product. Words in ${} are filled in from what a tenant's lines are set to do."""
