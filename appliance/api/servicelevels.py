@@ -48,7 +48,10 @@ class Levels:
             complete, by_day = _complete(
                 connection, tenant_id, span.from_ns, until_ns, ZoneInfo(own or "UTC")
             )
-            stood = [*alarms.stood(connection, tenant_id, span.from_ns, until_ns)]
+            stood = alarms.stood(connection, tenant_id, span.from_ns, until_ns)
+            if tenant_id:  # those of the box, where they touch its recording
+                of_box = alarms.stood(connection, "", span.from_ns, until_ns)
+                stood += [one for one in of_box if kind_of(one.kind).touches_recording]
             found = servicefigures.calls(connection, tenant_id or None, span.from_ns, until_ns)
             return servicelevel.Level(
                 span=span,

@@ -98,7 +98,7 @@ def demo(
         typer.Option("--data", help="Keep the box's data in this (empty) directory.", show_default=False),
     ] = None,
 ) -> None:
-    """Three calls with speech: recorded, listed, shown, verified, rendered; one erased for good."""
+    """Four calls with speech: recorded, listed, shown, verified, rendered; one erased; what was measured meanwhile."""
     from appliance.cli.demonstration.run import run
 
     raise typer.Exit(run(data))

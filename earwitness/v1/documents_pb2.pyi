@@ -513,7 +513,7 @@ class ServiceLevel(_message.Message):
 
     @_builtins.property
     def alarms(self) -> _containers.RepeatedCompositeFieldContainer[Global___AlarmsOfKind]:
-        """Alarms that stood, by kind, those that stood longest first."""
+        """Alarms that stood, by kind, those that stood longest first; of a tenant also those of the box that touch recording."""
 
     @_builtins.property
     def calls(self) -> Global___CallFigures:

@@ -14,7 +14,7 @@ import earwitness
 from appliance.access.identities import Role
 from appliance.api import serving
 from appliance.catalog import alarms, documents, reads
-from appliance.model import new_id
+from appliance.model import Mark, MarkKind, new_id
 from earwitness.v1 import (
     closing_pb2,
     evidence_pb2,
@@ -38,6 +38,11 @@ def refused(call) -> earwitness.Details:
     with pytest.raises(grpc.RpcError) as caught:
         call()
     return earwitness.details(caught.value)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def any_box(request, make_box, make_url):
+    return make_box(catalogue="" if request.param == "sqlite" else make_url())
 
 
 @pytest.fixture
@@ -218,9 +223,12 @@ def test_the_service_level_is_what_was_measured(box, home, sealing, monkeypatch)
     line_id = box.default_line()[1]
     box.filed(box.vault.file(sealing(home[8:], line_id, start_ns=box.clock() - 60 * SECOND)))
     box.write(lambda c: alarms.raise_alarm(c, "GrantRequested", new_id(), home[8:], box.clock()))
+    box.write(lambda c: alarms.raise_alarm(c, "ProcessDown", "capture-0", "", box.clock()))
     ours = level(home)
     assert ours.calls.recording_count == 1 and ours.calls.duration.seconds == 2
-    assert [(one.kind, one.count, one.open_count) for one in ours.alarms] == [("GrantRequested", 1, 1)]
+    told = {one.kind: (one.count, one.open_count) for one in ours.alarms}
+    assert told["GrantRequested"] == (1, 1) and "ProcessDown" in told, "that touches recording"
+    assert "GrantRequested" not in {one.kind for one in level().alarms}
     said = text(client, home, "SERVICE_LEVEL", **span)
     for words in (
         "did not serve",
@@ -375,3 +383,46 @@ def test_what_is_asked_wrongly_is_named(box, home):
     )
     gone = pb.CancelPlannedWorkRequest(name=later.name)
     assert refused(lambda: client.documents.CancelPlannedWork(gone)).reason == "PLANNED_WORK_NOT_FOUND"
+
+
+def test_figures_are_counted_in_either_database(any_box, sealing):
+    box = any_box
+    client, now = box.client(), box.clock()
+    tenant_id, line_id = box.default_line()
+    home, start = f"tenants/{tenant_id}", now - 600 * SECOND
+    gap = Mark(
+        kind=MarkKind.GAP, at_ns=start + SECOND, data={"until_ns": start + SECOND // 2 * 3, "cause": "disk"}
+    )
+    open_ended = Mark(kind=MarkKind.GAP, at_ns=start + SECOND, data={"cause": "disk"})
+    made = [
+        sealing(tenant_id, line_id, start_ns=start, seconds=2, marks=(gap, open_ended)),
+        sealing(tenant_id, line_id, start_ns=start + SECOND, seconds=3),
+    ]
+    for one in made:
+        box.filed(box.vault.file(one))
+    read = reads.Read(
+        now - SECOND, tenant_id, new_id(), "quality", "line", "download", "ris", ("integration",)
+    )
+    box.write(lambda connection: reads.note(connection, read))
+    client.documents.NotePlannedWork(
+        pb.NotePlannedWorkRequest(
+            planned_work=pb.PlannedWork(end_time=stamp(now + DAY), description="nothing is away")
+        )
+    )
+    span = {"start_time": stamp(now - DAY), "end_time": stamp(now + DAY)}
+    found = client.documents.GetServiceLevel(pb.GetServiceLevelRequest(parent=home, **span)).service_level
+    calls = found.calls
+    assert (calls.recording_count, calls.duration.seconds) == (2, 5)
+    assert (calls.gap_recording_count, calls.gap_count) == (1, 2)
+    assert calls.lost.ToNanoseconds() == SECOND // 2, "what has no end counts nothing"
+    assert not found.availability.planned.ToNanoseconds()
+    # The vault files them five seconds after they began; they end after two and three.
+    assert (calls.median_delay.seconds, calls.longest_delay.seconds) == (2, 3)
+    for kind in ("SERVICE_LEVEL", "ACCESS_REPORT"):
+        document, content = make(client, home, kind, **span)
+        assert document.size_bytes == len(content)
+    assert row(content.decode(), "quality").startswith("| quality | 1 |")
+    assert "| Recordings held | 2 |" in text(client, home, "PROCESSING_RECORD")
+    assert len(client.documents.ListDocuments(pb.ListDocumentsRequest(parent=home)).documents) == 3
+    box.write(lambda connection: documents.prune(connection, now + 401 * DAY))
+    assert not client.documents.ListDocuments(pb.ListDocumentsRequest(parent=home)).documents
