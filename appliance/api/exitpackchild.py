@@ -73,6 +73,8 @@ class Packer:
         try:
             if job["sealed"]:
                 entries.append(self._sealed(bool(job["deleted"])))
+                if notes := self._reader.sidecar(recording_id):  # what was added later, sealed as the file is
+                    entries.append(self._put(".sealed.sidecar", "sidecar", [notes]))
                 if self._sealed_sha256 not in ("", entries[0].sha256):
                     problem = (
                         "SEALED_FILE_CHANGED"  # whole by its own account, and not the one that was filed

@@ -38,7 +38,7 @@ def _sections(about: About) -> list[tuple[str, list[str]]]:
     if about.sealed:
         files.append(
             ".sealed is the file that the box sealed and signed while the call lasted; its signature can be checked with"
-            " `python -m earwitness.verify`."
+            " `python -m earwitness.verify`. .sealed.sidecar has the notes that were added later, sealed the same way."
         )
     if about.vcon:
         files.append(".vcon.json is the same as a vCon (draft-ietf-vcon-vcon-core), sound included.")

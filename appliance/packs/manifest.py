@@ -14,7 +14,7 @@ from typing import Any, Final
 MANIFEST: Final = "manifest.jsonl"
 PACK: Final = "pack.json"
 NOTE: Final = "pack.json.note"
-KINDS: Final = ("record", "sealed", "sound", "vcon", "index", "help", "schema")
+KINDS: Final = ("record", "sealed", "sidecar", "sound", "vcon", "index", "help", "schema")
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,9 @@ def test_a_pack_holds_everything_in_open_forms(site, sealing, disk):
     with wave.open(str(own / f"{ids[0]}.wav")) as sound:
         assert (sound.getnchannels(), sound.getnframes() / sound.getframerate()) == (2, 2.0)
     assert (own / f"{ids[0]}.sealed").read_bytes() == box.vault.files[ids[0]].data
+    later = (own / f"{ids[0]}.sealed.sidecar").read_bytes()
+    assert later and later == box.vault.sidecars.files[ids[0]], "what was added later goes with it, sealed"
+    assert not list(folder.rglob(f"{ids[3]}.sealed.sidecar"))
     vcon_is_good((own / f"{ids[0]}.vcon.json").read_bytes(), (own / f"{ids[0]}.wav").read_bytes())
 
     rows = list(csv.DictReader((folder / "index.csv").read_text("utf-8-sig").splitlines()))
