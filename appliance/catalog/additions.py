@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from appliance.catalog import paging
 from appliance.catalog.errors import EtagMismatchError, NoteLimitError, NoteNotFoundError, TagLimitError
 from appliance.catalog.records import etag_of
 from appliance.catalog.searchtables import notes, recording_tags
@@ -87,9 +88,7 @@ def list_notes(
 ) -> list[Note]:
     """Oldest first, after the (create_ns, id) of the last one of the page before."""
     query = sa.select(notes).where(_n.recording_id == recording_id).order_by(_n.create_ns, _n.id).limit(limit)
-    if after is not None:
-        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
-        query = query.where(sa.tuple_(_n.create_ns, _n.id) > there)
+    query = paging.beyond(query, _n.create_ns, _n.id, after)
     return [_note(row) for row in connection.execute(query)]
 
 

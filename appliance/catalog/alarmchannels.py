@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from appliance.alarms.channel import Channel, Fares, as_json, from_json
 from appliance.alarms.severity import Severity
-from appliance.catalog import alarmoutbox, alarms
+from appliance.catalog import alarmoutbox, alarms, paging
 from appliance.catalog.alarmtables import alarm_channels as table
 from appliance.catalog.errors import AlarmChannelLimitError, AlarmChannelNotFoundError, EtagMismatchError
 from appliance.catalog.records import etag_of
@@ -68,9 +68,7 @@ def listed(
     query = sa.select(table).order_by(table.c.create_ns, table.c.id).limit(limit)
     if tenant_id is not None:
         query = query.where(table.c.tenant_id == tenant_id)
-    if after is not None:
-        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
-        query = query.where(sa.tuple_(table.c.create_ns, table.c.id) > there)
+    query = paging.beyond(query, table.c.create_ns, table.c.id, after)
     return [channel_of(row) for row in connection.execute(query)]
 
 

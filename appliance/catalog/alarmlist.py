@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from appliance.alarms.alarm import Alarm
 from appliance.alarms.kinds import KINDS
 from appliance.alarms.severity import Severity
-from appliance.catalog import filters, values
+from appliance.catalog import filters, paging, values
 from appliance.catalog.alarms import alarm_of
 from appliance.catalog.alarmtables import alarms as table
 from appliance.catalog.filters import Comparison, Field
@@ -99,9 +99,7 @@ def some(
         query = query.where(_c.tenant_id == tenant_id)
     if where is not None:
         query = query.where(where)
-    if after is not None:
-        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
-        query = query.where(sa.tuple_(_c.raise_ns, _c.id) < there)
+    query = paging.beyond(query, _c.raise_ns, _c.id, after, newest_first=True)
     return [alarm_of(row) for row in connection.execute(query)]
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from appliance.catalog import paging
 from appliance.catalog.documenttables import planned_work, served
 from appliance.catalog.errors import EtagMismatchError, PlannedWorkLimitError, PlannedWorkNotFoundError
 from appliance.catalog.records import etag_of
@@ -102,9 +103,7 @@ def works(connection: sa.Connection, limit: int, after: tuple[int, str] | None =
     """The latest first, after the (begin_ns, id) of the last one of the page before."""
     c = planned_work.c
     query = sa.select(planned_work).order_by(c.begin_ns.desc(), c.id.desc()).limit(limit)
-    if after is not None:
-        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
-        query = query.where(sa.tuple_(c.begin_ns, c.id) < there)
+    query = paging.beyond(query, c.begin_ns, c.id, after, newest_first=True)
     return [_work(row) for row in connection.execute(query)]
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import recordsources, state, tables
+from appliance.catalog import paging, recordsources, state, tables
 from appliance.catalog.among import among
 from appliance.catalog.completenesstables import (
     call_records,
@@ -187,9 +187,7 @@ def listed(
     )
     if outcomes:
         query = query.where(c.outcome.in_(outcomes))
-    if after is not None:
-        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
-        query = query.where(sa.tuple_(c.start_ns, c.id) > there)
+    query = paging.beyond(query, c.start_ns, c.id, after)
     rows = connection.execute(query.order_by(c.start_ns, c.id).limit(limit))
     return [Record(**row._mapping) for row in rows]
 

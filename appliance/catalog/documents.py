@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from appliance.catalog import paging
 from appliance.catalog.documenttables import documents as table
 from appliance.catalog.errors import DocumentLimitError, DocumentNotFoundError
 
@@ -83,9 +84,7 @@ def listed(
     query = sa.select(*_TOLD).where(table.c.kind.in_([one.value for one in kinds]))
     if tenant_id is not None:
         query = query.where(table.c.tenant_id == tenant_id)
-    if after is not None:
-        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
-        query = query.where(sa.tuple_(table.c.make_ns, table.c.id) < there)
+    query = paging.beyond(query, table.c.make_ns, table.c.id, after, newest_first=True)
     query = query.order_by(table.c.make_ns.desc(), table.c.id.desc()).limit(limit)
     return [_made(row) for row in connection.execute(query)]
 

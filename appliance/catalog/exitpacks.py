@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import reads, tables
+from appliance.catalog import paging, reads, tables
 from appliance.catalog.among import among
 from appliance.catalog.closingtables import exit_packs as table
 from appliance.catalog.contracttables import reads as read_rows
@@ -86,9 +86,7 @@ def some(
     query = sa.select(table).order_by(table.c.create_ns.desc(), table.c.id.desc()).limit(limit)
     if tenant_id is not None:
         query = query.where(table.c.tenant_id == tenant_id)
-    if after is not None:
-        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
-        query = query.where(sa.tuple_(table.c.create_ns, table.c.id) < there)
+    query = paging.beyond(query, table.c.create_ns, table.c.id, after, newest_first=True)
     return [_of(row) for row in connection.execute(query)]
 
 

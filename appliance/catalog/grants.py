@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from appliance.catalog import paging
 from appliance.catalog.errors import GrantNotFoundError
 from appliance.catalog.granttables import grant_recordings, grant_uses
 from appliance.catalog.granttables import grants as table
@@ -132,9 +133,7 @@ def page(
     query = sa.select(table).order_by(table.c.request_ns.desc(), table.c.id.desc()).limit(limit)
     if tenant_id is not None:
         query = query.where(table.c.tenant_id == tenant_id)
-    if after is not None:
-        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
-        query = query.where(sa.tuple_(table.c.request_ns, table.c.id) < there)
+    query = paging.beyond(query, table.c.request_ns, table.c.id, after, newest_first=True)
     return [_grant(row) for row in connection.execute(query)]
 
 
@@ -265,9 +264,7 @@ def use_page(
         .order_by(grant_uses.c.at_ns.desc(), grant_uses.c.id.desc())
         .limit(limit)
     )
-    if after is not None:
-        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
-        query = query.where(sa.tuple_(grant_uses.c.at_ns, grant_uses.c.id) < there)
+    query = paging.beyond(query, grant_uses.c.at_ns, grant_uses.c.id, after, newest_first=True)
     return [_use(row) for row in connection.execute(query)]
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from appliance.catalog import paging
 from appliance.catalog.errors import EtagMismatchError, VersionNotFoundError
 from appliance.catalog.noticeerrors import (
     NoticeArchivedError,
@@ -111,9 +112,7 @@ def listed(
     query = sa.select(table).where(table.c.tenant_id == tenant_id)
     if not archived:
         query = query.where(table.c.archive_ns.is_(None))
-    if after is not None:
-        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
-        query = query.where(sa.tuple_(table.c.create_ns, table.c.id) > there)
+    query = paging.beyond(query, table.c.create_ns, table.c.id, after)
     found = [
         notice_of(row)
         for row in connection.execute(query.order_by(table.c.create_ns, table.c.id).limit(limit))

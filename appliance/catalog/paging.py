@@ -12,7 +12,7 @@ import hmac
 import json
 import secrets
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -26,6 +26,22 @@ from appliance.catalog.errors import (
 PAGE_TOKEN_S: Final = 24 * 3600
 MAX_TOKEN: Final = 2000
 _TAG: Final = 16
+
+
+def beyond(
+    query: sa.Select[Any],
+    first: sa.ColumnElement[int],
+    second: sa.ColumnElement[str],
+    after: tuple[int, str] | None,
+    *,
+    newest_first: bool = False,
+) -> sa.Select[Any]:
+    """What comes after the row at these values of two columns, which the query is ordered by; None: all."""
+    if after is None:
+        return query
+    here = sa.tuple_(first, second)
+    there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
+    return query.where(here < there if newest_first else here > there)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import tables, tenants
+from appliance.catalog import paging, tables, tenants
 from appliance.catalog.errors import (
     LanguageTwiceError,
     PromptInUseError,
@@ -78,9 +78,7 @@ def list_prompts(
     """Oldest first, after the (create_ns, id) of the last one of the page before. None: of all tenants, no samples."""
     query = sa.select(_p).order_by(_p.c.create_ns, _p.c.id).limit(limit)
     query = query.where(_p.c.tenant_id == tenant_id if tenant_id is not None else _p.c.tenant_id != "")
-    if after is not None:
-        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
-        query = query.where(sa.tuple_(_p.c.create_ns, _p.c.id) > there)
+    query = paging.beyond(query, _p.c.create_ns, _p.c.id, after)
     return [_prompt(row) for row in connection.execute(query)]
 
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from appliance.catalog import (
     completeness,
+    paging,
     reads,
     restrictions,
     reviewrules,
@@ -274,10 +275,7 @@ def search(
         query = query.order_by(column.desc(), _r.c.id.desc())
     else:
         query = query.order_by(column, _r.c.id)
-    if after is not None:
-        here = sa.tuple_(column, _r.c.id)
-        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
-        query = query.where(here < there if order.descending else here > there)
+    query = paging.beyond(query, column, _r.c.id, after, newest_first=order.descending)
     return build(connection, connection.execute(query).all(), full=full)
 
 

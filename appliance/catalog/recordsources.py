@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from appliance.catalog import paging
 from appliance.catalog.completenesstables import record_imports, record_sources
 from appliance.catalog.errors import (
     CallRecordSourceLimitError,
@@ -124,8 +125,6 @@ def imports_of(
     """Newest first, after that one."""
     c = record_imports.c
     query = sa.select(record_imports).where(c.tenant_id == tenant_id)
-    if after is not None:
-        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
-        query = query.where(sa.tuple_(c.create_ns, c.id) < there)
+    query = paging.beyond(query, c.create_ns, c.id, after, newest_first=True)
     rows = connection.execute(query.order_by(c.create_ns.desc(), c.id.desc()).limit(limit))
     return [Import(**row._mapping) for row in rows]

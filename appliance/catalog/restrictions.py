@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import state, tables
+from appliance.catalog import paging, state, tables
 from appliance.catalog.among import among
 from appliance.catalog.database import numbering_of
 from appliance.catalog.errors import EtagMismatchError
@@ -169,9 +169,7 @@ def some(
         query = query.where(_c.tenant_id == tenant_id)
     if not ended:
         query = query.where(_c.state.in_(_FORCE))
-    if after is not None:
-        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
-        query = query.where(sa.tuple_(_c.create_ns, _c.id) < there)
+    query = paging.beyond(query, _c.create_ns, _c.id, after, newest_first=True)
     return [restriction_of(row) for row in connection.execute(query)]
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import scorecards, tables
+from appliance.catalog import paging, scorecards, tables
 from appliance.catalog.errors import EtagMismatchError
 from appliance.catalog.records import State as Filing
 from appliance.catalog.records import etag_of
@@ -173,9 +173,7 @@ def listed(
         query = query.where(_c.scorecard_id == asked.scorecard_id)
     if asked.who:
         query = query.where(sa.or_(_c.assignee == asked.who, _c.reviewer == asked.who))
-    if after is not None:
-        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
-        query = query.where(sa.tuple_(_c.create_ns, _c.id) < there)
+    query = paging.beyond(query, _c.create_ns, _c.id, after, newest_first=True)
     found = connection.execute(query.order_by(_c.create_ns.desc(), _c.id.desc()).limit(limit))
     return [_of(row) for row in found]
 

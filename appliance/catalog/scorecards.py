@@ -7,6 +7,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from appliance.catalog import paging
 from appliance.catalog.errors import EtagMismatchError
 from appliance.catalog.records import etag_of
 from appliance.catalog.reviewerrors import ScorecardArchivedError, ScorecardLimitError, ScorecardNotFoundError
@@ -142,9 +143,7 @@ def listed(
     query = _joined().where(table.c.tenant_id == tenant_id, scorecard_versions.c.version == table.c.version)
     if not archived:
         query = query.where(table.c.archive_ns.is_(None))
-    if after is not None:
-        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
-        query = query.where(sa.tuple_(table.c.create_ns, table.c.id) > there)
+    query = paging.beyond(query, table.c.create_ns, table.c.id, after)
     found = connection.execute(query.order_by(table.c.create_ns, table.c.id).limit(limit))
     return [_of(row) for row in found]
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import tables
+from appliance.catalog import paging, tables
 from appliance.catalog.database import erasing
 from appliance.catalog.errors import EtagMismatchError
 from appliance.catalog.noticeerrors import (
@@ -120,9 +120,7 @@ def listed(
     query = sa.select(table).where(table.c.tenant_id == tenant_id)
     if not left:
         query = query.where(table.c.leave_ns.is_(None))
-    if after is not None:
-        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
-        query = query.where(sa.tuple_(table.c.create_ns, table.c.id) > there)
+    query = paging.beyond(query, table.c.create_ns, table.c.id, after)
     query = query.order_by(table.c.create_ns, table.c.id).limit(limit)
     return [member_of(row) for row in connection.execute(query)]
 

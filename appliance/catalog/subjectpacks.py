@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import operations
+from appliance.catalog import operations, paging
 from appliance.catalog.subjecterrors import SubjectPackNotFoundError, SubjectRequestLimitError
 from appliance.catalog.subjecttables import subject_pack_recordings as contents
 from appliance.catalog.subjecttables import subject_packs as table
@@ -86,9 +86,7 @@ def of_request(
 ) -> list[Pack]:
     """Newest first, after that one."""
     query = sa.select(table).where(_c.request_id == request_id)
-    if after is not None:
-        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
-        query = query.where(sa.tuple_(_c.create_ns, _c.id) < there)
+    query = paging.beyond(query, _c.create_ns, _c.id, after, newest_first=True)
     query = query.order_by(_c.create_ns.desc(), _c.id.desc()).limit(limit)
     return [_pack(row) for row in connection.execute(query)]
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from appliance.catalog import paging
 from appliance.catalog.among import among
 from appliance.catalog.database import erasing
 from appliance.catalog.errors import EtagMismatchError
@@ -153,9 +154,7 @@ def some(
         query = query.where(_c.tenant_id == tenant_id)
     if not closed:
         query = query.where(_c.close_ns.is_(None))
-    if after is not None:
-        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
-        query = query.where(sa.tuple_(_c.create_ns, _c.id) < there)
+    query = paging.beyond(query, _c.create_ns, _c.id, after, newest_first=True)
     return [_request(row) for row in connection.execute(query)]
 
 

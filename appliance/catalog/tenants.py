@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import claims, closing, linerows, purposes, state, tables, versions
+from appliance.catalog import claims, closing, linerows, paging, purposes, state, tables, versions
 from appliance.catalog.errors import (
     CatchAllTakenError,
     EtagMismatchError,
@@ -253,10 +253,7 @@ def _page(
     table: sa.Table, columns: Iterable[Any], limit: int | None, after: tuple[int, str] | None
 ) -> sa.Select[Any]:
     query = sa.select(*columns).order_by(table.c.create_ns, table.c.id).limit(limit)
-    if after is not None:
-        there = sa.tuple_(sa.literal(after[0], sa.BigInteger), sa.literal(after[1], sa.String))
-        query = query.where(sa.tuple_(table.c.create_ns, table.c.id) > there)
-    return query
+    return paging.beyond(query, table.c.create_ns, table.c.id, after)
 
 
 def tenant_of(row: sa.Row[Any]) -> Tenant:
