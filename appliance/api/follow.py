@@ -130,7 +130,7 @@ class Follower:
 
     async def scrub(self) -> None:
         """Do what could not be done at once: a reader was in the way."""
-        if self._taker.scrub_wanted:
+        if self._taker.scrub_wanted or self._store.scrub_wanted:
             self._taker.scrub_wanted = not await self._store.scrub()
 
     async def scrub_soon(self) -> None:

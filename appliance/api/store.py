@@ -109,6 +109,11 @@ class Store:
         self.events.notify()
         return result
 
+    @property
+    def scrub_wanted(self) -> bool:
+        """See Database.scrub_wanted."""
+        return self.database.scrub_wanted
+
     async def scrub(self) -> bool:
         """See Database.scrub."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self.database.scrub)

@@ -43,6 +43,9 @@ PERSONAL = (
     "staff",
     "acknowledgements",
     "reviews",
+    "call_records",
+    "subject_packs",
+    "restrictions",
 )
 """Tables that an erasure takes personal data from."""
 
@@ -69,7 +72,10 @@ class Database:
         else:
             engine = postgresql.make_engine(self.url, password_file)
         self._base = engine
-        self.engine = engine.execution_options(earwitness_numbering=numbering or Numbering())
+        self._erased = threading.Event()  # SQLite: something has gone since the last scrub
+        self.engine = engine.execution_options(
+            earwitness_numbering=numbering or Numbering(), earwitness_erased=self._erased
+        )
         self._reading = (
             self.engine
             if self.sqlite
@@ -144,13 +150,22 @@ class Database:
                     postgresql.begin_write(connection)
                 yield connection
 
+    @property
+    def scrub_wanted(self) -> bool:
+        """Whether what was erased may still be in a file: PostgreSQL knows that itself, and `scrub` asks it."""
+        return not self.sqlite or self._erased.is_set()
+
     def scrub(self) -> bool:
         """Let nothing that was erased stay in a file; False where it cannot be done now (try again later)."""
         with self._told():
             if self._scrubber is not None:
                 return self._scrubber.run()
             with self._writing, contextlib.closing(self._base.raw_connection()) as connection:
+                # Within the lock: whoever erases sets it within theirs.
+                self._erased.clear()
                 row = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if row[0] != 0:
+                    self._erased.set()
             return bool(row[0] == 0)
 
     def analyze(self) -> None:
@@ -194,6 +209,8 @@ def erasing(connection: sa.Connection) -> None:
     """Personal data goes in this transaction: `scrub` is to see to the files."""
     if connection.dialect.name == "postgresql":
         postgresql.want_scrub(connection)
+    else:
+        connection.get_execution_options()["earwitness_erased"].set()
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from appliance.catalog import operations, paging
+from appliance.catalog.database import erasing
 from appliance.catalog.subjecterrors import SubjectPackNotFoundError, SubjectRequestLimitError
 from appliance.catalog.subjecttables import subject_pack_recordings as contents
 from appliance.catalog.subjecttables import subject_packs as table
@@ -116,6 +117,7 @@ def ready(connection: sa.Connection, pack_id: str, size: int, sha256: str, expir
         "secret": None,
     }
     where = (_c.id == pack_id, _c.state == State.MAKING.value)
+    erasing(connection)  # of the passphrase
     return bool(connection.execute(sa.update(table).where(*where).values(**values)).rowcount)
 
 
@@ -124,6 +126,7 @@ def failed(connection: sa.Connection, pack_id: str, reason: str) -> None:
     where = (_c.id == pack_id, _c.state == State.MAKING.value)
     values = {"state": State.FAILED.value, "end_reason": reason, "secret": None}
     connection.execute(sa.update(table).where(*where).values(**values))
+    erasing(connection)  # of the passphrase
 
 
 def destroy(connection: sa.Connection, pack_id: str, reason: str) -> None:
@@ -144,7 +147,8 @@ def expire(connection: sa.Connection, now_ns: int) -> None:
 
 def _destroy(connection: sa.Connection, reason: str, *where: sa.ColumnElement[bool]) -> None:
     values = {"state": State.DESTROYING.value, "end_reason": reason, "secret": None}
-    connection.execute(sa.update(table).where(_c.state.in_(_LIVE), *where).values(**values))
+    if connection.execute(sa.update(table).where(_c.state.in_(_LIVE), *where).values(**values)).rowcount:
+        erasing(connection)  # of the passphrase
 
 
 def to_destroy(connection: sa.Connection) -> list[Pack]:

@@ -155,6 +155,28 @@ def test_a_page_overwritten_is_damage(tmp_path):
     assert module.is_damaged(path)
 
 
+def test_what_is_erased_by_anybody_is_scrubbed_from_the_files(tmp_path):
+    path = tmp_path / "catalogue.db"
+    made = Database.at(path)
+    files = (path, path.with_name(path.name + "-wal"))
+    with made.write() as connection:
+        state.put(connection, "secret", "07700900123")
+    made.scrub()
+    assert not made.scrub_wanted
+    with made.write() as connection:
+        state.put(connection, "secret", "gone")
+        module.erasing(connection)
+    assert made.scrub_wanted
+    with made.read() as connection:  # who reads an older state keeps the log from being let go of
+        state.get(connection, "secret")
+        with made.write() as other:
+            state.put(other, "more", "x")
+        assert not made.scrub() and made.scrub_wanted, "it is tried again"
+    assert made.scrub() and not made.scrub_wanted
+    assert not any(b"07700900123" in file.read_bytes() for file in files if file.exists())
+    made.close()
+
+
 def test_foreign_keys_hold(database):
     with pytest.raises(sa.exc.IntegrityError), database.write() as connection:
         connection.execute(sa.insert(tables.flags).values(recording_id="nobody", flag="x"))
