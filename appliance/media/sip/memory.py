@@ -63,7 +63,9 @@ def restore(core: Core, state: Mapping[str, Any], now: float) -> SipSession:
         core.restored[(dialog.call_id, dialog.remote_tag, session.server.first_cseq)] = session
     core.start_session_timer(session, session.timer, now)
     if session.timer is not None and session.timer.refresher:
-        latest = min(SPREAD, session.timer.refresh_after)
+        # The old process may have been about to refresh: half of what is left until the peer ends it is not used up.
+        left = session.timer.expire_after - session.timer.refresh_after
+        latest = min(SPREAD, left / 2)
         core.set_timer(session, "refresh", now + core.random.uniform(0, latest))
     timers = core.config.timers
     for number in session.server.unacked:

@@ -228,9 +228,11 @@ def test_an_unacknowledged_2xx_survives_and_a_repeated_invite_makes_no_second_se
     assert theirs.dialog.local_tag == session.dialog.remote_tag
 
 
-def test_the_session_timer_goes_on_after_a_restart() -> None:
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_the_session_timer_goes_on_after_a_restart(monkeypatch: pytest.MonkeyPatch, spread: float) -> None:
     link, caller, callee, _session = talk(session_expires=100)
-    link.run(40)
+    link.run(49)  # the refresh was due
+    monkeypatch.setattr("random.SystemRandom.uniform", lambda self, low, high: low + spread * (high - low))
     ours = restart(caller)
     assert ours.timer is not None and ours.timer.refresher
     link.run(300)
