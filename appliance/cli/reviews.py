@@ -305,14 +305,13 @@ def _print(services: Box, review: pb.Review, json: bool) -> None:
         ("Score", score),
         ("Comment", review.comment),
         ("Resolution", review.resolution),
-        (
-            "Listen",
-            f"earwitness recordings download {bare(review.recording)} --purpose {review.purpose}"
-            if review.recording and not review.withheld
-            else "",
-        ),
     )
     output.facts((name, value) for name, value in facts if value)
+    if review.recording and not review.withheld:
+        listen = f"earwitness recordings download {bare(review.recording)} --purpose {review.purpose}"
+        output.console.print(
+            f"Listen: {listen}", soft_wrap=True, markup=False, highlight=False
+        )  # to be copied
     answers = {one.question: one for one in review.answers}
     lines = {one.question: one for one in review.score.lines}
     rows = (

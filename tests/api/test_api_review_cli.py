@@ -9,6 +9,7 @@ import json
 import pytest
 from test_api_review import START
 
+from appliance.cli import output
 from appliance.cli.main import run
 
 
@@ -18,7 +19,7 @@ def cli(box, sealing, capsys, monkeypatch):
     box.layout.run.mkdir(parents=True, exist_ok=True)
     (box.layout.run / "addresses.json").write_text(json.dumps({"api": f"127.0.0.1:{box.port}"}))
     monkeypatch.setenv("EARWITNESS_DATA", str(box.layout.root))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(output.console, "_width", 200, raising=False)
 
     def command(*words: str, expect: int = 0):
         capsys.readouterr()
