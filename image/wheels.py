@@ -22,17 +22,23 @@ PLATFORMS = ("manylinux_2_34_x86_64", "manylinux_2_28_x86_64", "manylinux_2_17_x
 LEFT_OUT: Mapping[str, str] = {
     "atheris": "coverage-guided fuzzing runs in `make test`",
     "buf-bin": "lint of the contract",
+    "ffmpeg": "vcon's, and there is no wheel of it",
+    "flask": "moto's",
+    "flask-cors": "moto's",
     "grimp": "import walls",
     "grpc-stubs": "types for mypy",
     "grpcio-tools": "generates the stubs, which are committed",
     "import-linter": "import walls",
     "librt": "mypy's runtime",
+    "logger": "vcon's, and there is no wheel of it",
     "ast-serialize": "mypy's parser",
+    "moto": "S3 for tests of exit packs, in `make test`",
     "mypy": "type checks",
     "mypy-extensions": "mypy's",
     "mypy-protobuf": "generates the stubs",
     "ruff": "lint and format",
     "types-protobuf": "types for mypy",
+    "vcon": "checks vCons of exit packs, in `make test`",
 }
 NEVER = ("pyzfs",)  # PyPI's is of 2016 and would hide Debian's libzfs_core
 
