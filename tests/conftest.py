@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
 import postgres_kit
 import pytest
+import structlog
 
 from appliance.catalog.database import Database
+
+# A box in this process writes its log while a test reads what a command printed: the two go different ways.
+structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
