@@ -31,13 +31,14 @@ def listen(box: Box, session: str, name: str = "supervisor") -> Monitor:
 
 
 def taken(monitor: Monitor) -> tuple[list[tuple[int, int, bytes]], list[str], int]:
-    """All that waits: packets (track, sequence, payload), what happened, how many were lost."""
+    """All that waits: packets (track, sequence, payload), track by track, what happened, how many were lost."""
     packets, events, lost = [], [], 0
     while (found := monitor.take(0)) is not None:
         packets += [(one.track, one.sequence, one.payload) for one in found.packets]
         lost += found.lost
         if found.event is not None:
             events.append(found.event.what)
+    packets.sort(key=lambda one: one[0])  # which socket is drained first is nobody's promise
     return packets, events, lost
 
 
