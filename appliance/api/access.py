@@ -17,10 +17,10 @@ from appliance.access.register import Entry
 from appliance.api import accessview, gate, identitynames, names
 from appliance.api.accesssecrets import Secrets
 from appliance.api.bearers import current_session
-from appliance.api.parts import Note, page_size
+from appliance.api.pages import Page
+from appliance.api.parts import Note
 from appliance.api.scope import caller
 from appliance.catalog import tenants
-from appliance.catalog.errors import PageTokenError
 from earwitness.v1 import access_pb2 as pb
 
 _OLD_CERTIFICATE: Final = timedelta(days=1)  # a certificate from before certificates were kept whole
@@ -72,7 +72,8 @@ class Access(Secrets):
     async def ListIdentities(
         self, request: pb.ListIdentitiesRequest, context: Any
     ) -> pb.ListIdentitiesResponse:
-        size, who = page_size(request.page_size), caller()
+        page, who = Page(self._parts, "ListIdentities", request, (str,)), caller()
+        size = page.size
         wanted = "" if not request.parent else names.parent(request.parent)
         seen: list[str] | None = [who.tenant_id]
         if not who.tenant_id:
@@ -80,13 +81,13 @@ class Access(Secrets):
             seen = None if everywhere else [""]
         if wanted is not None:
             seen = [wanted] if seen is None or wanted in seen else []
-        after = self._after_name("ListIdentities", request)
+        after = page.after[0] if page.after else ""
         found = await self._parts.store.read(
             lambda connection: register.list_entries(connection, size + 1, after, seen)
         )
         answer = pb.ListIdentitiesResponse(identities=[accessview.entry(row) for row in found[:size]])
         if len(found) > size:
-            answer.next_page_token = self._token("ListIdentities", request, [found[size - 1].name])
+            answer.next_page_token = page.token(found[size - 1].name)
         return answer
 
     async def UpdateIdentity(
@@ -197,19 +198,12 @@ class Access(Secrets):
         self, request: pb.ListCertificatesRequest, context: Any
     ) -> pb.ListCertificatesResponse:
         name = identitynames.read(request.parent, "parent")
-        size = page_size(request.page_size)
-        after: tuple[int, str] | None = None
-        match self._position("ListCertificates", request):
-            case None:
-                pass
-            case [int(create_ns), str(fingerprint)]:
-                after = create_ns, fingerprint
-            case _:
-                raise PageTokenError("not a page token of this query", field="page_token")
+        page = Page(self._parts, "ListCertificates", request)
+        size = page.size
 
         def work(connection: sa.Connection) -> list[Certificate]:
             self._seen(connection, name)
-            return issued.of(connection, name, size + 1, after)
+            return issued.of(connection, name, size + 1, page.after)
 
         found = await self._parts.store.read(work)
         answer = pb.ListCertificatesResponse(
@@ -217,9 +211,7 @@ class Access(Secrets):
         )
         if len(found) > size:
             last = found[size - 1]
-            answer.next_page_token = self._token(
-                "ListCertificates", request, [last.create_ns, last.fingerprint]
-            )
+            answer.next_page_token = page.token(last.create_ns, last.fingerprint)
         return answer
 
     async def _issue(

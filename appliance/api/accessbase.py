@@ -11,11 +11,10 @@ import sqlalchemy as sa
 from appliance.access import register, rights
 from appliance.access.register import Entry
 from appliance.api import accessview
-from appliance.api.parts import Note, Parts, query_of
+from appliance.api.parts import Note, Parts
 from appliance.api.roll import Roll
 from appliance.api.scope import caller
 from appliance.api.signing import SignIns
-from appliance.catalog.errors import PageTokenError
 from earwitness.v1 import access_pb2 as pb
 from earwitness.v1 import access_pb2_grpc
 
@@ -80,21 +79,3 @@ class AccessBase(access_pb2_grpc.AccessServiceServicer):
         entry = self._seen(connection, name)
         rights.check_manages(caller(), register.target(connection, entry))
         return entry
-
-    def _after_name(self, method: str, request: Any) -> str:
-        match self._position(method, request):
-            case None:
-                return ""
-            case [str(last)]:
-                return last
-            case _:
-                raise PageTokenError("not a page token of this query", field="page_token")
-
-    def _position(self, method: str, request: Any) -> list[int | str] | None:
-        if not request.page_token:
-            return None
-        now_s = self._parts.clock_ns() / 1e9
-        return self._parts.tokens.read_page(request.page_token, query_of(method, request), now_s)
-
-    def _token(self, method: str, request: Any, position: list[int | str]) -> str:
-        return self._parts.tokens.page(query_of(method, request), position, self._parts.clock_ns() / 1e9)

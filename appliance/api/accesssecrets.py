@@ -16,7 +16,8 @@ from appliance.api import accessview, convert, gate, identitynames
 from appliance.api.accessbase import AccessBase
 from appliance.api.bearers import current_session
 from appliance.api.errors import FieldInvalidError
-from appliance.api.parts import check_text, page_size
+from appliance.api.pages import Page
+from appliance.api.parts import check_text
 from appliance.api.scope import caller
 from appliance.catalog.errors import EtagMismatchError
 from earwitness.v1 import access_pb2 as pb
@@ -125,8 +126,9 @@ class Secrets(AccessBase):
 
     async def ListSessions(self, request: pb.ListSessionsRequest, context: Any) -> pb.ListSessionsResponse:
         name = identitynames.read(request.parent, "parent")
-        size = page_size(request.page_size)
-        after = self._after_name("ListSessions", request)
+        page = Page(self._parts, "ListSessions", request, (str,))
+        size = page.size
+        after = page.after[0] if page.after else ""
 
         def work(connection: sa.Connection) -> list[Session]:
             self._seen(connection, name)
@@ -136,7 +138,7 @@ class Secrets(AccessBase):
         found = [one for one in found if _place(one) > after]
         answer = pb.ListSessionsResponse(sessions=[accessview.session(row) for row in found[:size]])
         if len(found) > size:
-            answer.next_page_token = self._token("ListSessions", request, [_place(found[size - 1])])
+            answer.next_page_token = page.token(_place(found[size - 1]))
         return answer
 
     async def RevokeSession(self, request: pb.RevokeSessionRequest, context: Any) -> pb.RevokeSessionResponse:

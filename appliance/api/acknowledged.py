@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from appliance.api import convert, names, noticeconvert
 from appliance.api.noticebase import NoticeBase, below
-from appliance.api.parts import page_size
+from appliance.api.pages import Page
 from appliance.catalog import acknowledgements, notices, staff, tenants
 from appliance.catalog.acknowledgements import Acknowledgement
 from appliance.model.staff import goes_to, outstanding, takes_calls_of
@@ -28,8 +28,8 @@ class Acknowledged(NoticeBase):
             if request.staff_member
             else ""
         )
-        size = page_size(request.page_size)
-        before = self.position("ListAcknowledgements", request)
+        page = Page(self._parts, "ListAcknowledgements", request)
+        size, before = page.size, page.after
 
         def work(connection: sa.Connection) -> tuple[list[Acknowledgement], dict[str, str]]:
             tenants.get_tenant(connection, tenant_id)
@@ -46,7 +46,7 @@ class Acknowledged(NoticeBase):
         )
         if len(found) > size:
             last = found[size - 1]
-            answer.next_page_token = self.token("ListAcknowledgements", request, last.create_ns, last.id)
+            answer.next_page_token = page.token(last.create_ns, last.id)
         return answer
 
     async def ListOutstandingAcknowledgements(
@@ -55,8 +55,8 @@ class Acknowledged(NoticeBase):
         tenant_id = names.one_tenant(request.parent, "parent")
         notice_id = below(tenant_id, request.notice, "notices", "notice") if request.notice else ""
         line_id = below(tenant_id, request.line, "lines", "line") if request.line else ""
-        size = page_size(request.page_size)
-        after = self.position("ListOutstandingAcknowledgements", request)
+        page = Page(self._parts, "ListOutstandingAcknowledgements", request)
+        size, after = page.size, page.after
         now_ns = self._parts.clock_ns()
 
         def work(connection: sa.Connection) -> Any:
@@ -86,9 +86,7 @@ class Acknowledged(NoticeBase):
             )
         if len(found) > size:
             last = found[size - 1][0]
-            answer.next_page_token = self.token(
-                "ListOutstandingAcknowledgements", request, last.create_ns, last.staff_id
-            )
+            answer.next_page_token = page.token(last.create_ns, last.staff_id)
         return answer
 
     async def CountAcknowledgements(

@@ -11,7 +11,8 @@ from appliance.access.identities import Role
 from appliance.alarms.channel import Channel
 from appliance.api import alarmconvert, masks, names
 from appliance.api.alarmpost import Post
-from appliance.api.parts import Note, Parts, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, Parts
 from appliance.api.scope import confine, require
 from appliance.catalog import alarmchannels as rows
 from appliance.catalog import alarmoutbox, tenants
@@ -33,11 +34,9 @@ class Channels(alarms_pb2_grpc.AlarmsServiceServicer):
         self, request: pb.ListAlarmChannelsRequest, context: Any
     ) -> pb.ListAlarmChannelsResponse:
         tenant_id = names.parent(request.parent)
-        size = page_size(request.page_size)
-        query, now_s = query_of("ListAlarmChannels", request), self._parts.clock_ns() / 1e9
-        after: tuple[int, str] | None = None
-        if request.page_token:
-            after = alarmconvert.position(self._parts.tokens.read_page(request.page_token, query, now_s))
+        page = Page(self._parts, "ListAlarmChannels", request)
+        size = page.size
+        after: tuple[int, str] | None = page.after
 
         def work(connection: sa.Connection) -> tuple[list[Channel], dict[str, int]]:
             found = rows.listed(connection, tenant_id, size + 1, after)
@@ -49,7 +48,7 @@ class Channels(alarms_pb2_grpc.AlarmsServiceServicer):
         )
         if len(found) > size:
             last = found[size - 1]
-            answer.next_page_token = self._parts.tokens.page(query, [last.create_ns, last.id], now_s)
+            answer.next_page_token = page.token(last.create_ns, last.id)
         return answer
 
     async def GetAlarmChannel(

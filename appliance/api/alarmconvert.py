@@ -22,7 +22,6 @@ from appliance.api.parts import check_text
 from appliance.catalog.alarmchannels import etag_of_channel
 from appliance.catalog.alarmlist import Counts, state_of
 from appliance.catalog.alarms import etag_of_alarm
-from appliance.catalog.errors import PageTokenError
 from earwitness.v1 import alarms_pb2 as pb
 
 MAX_TO: Final = 20
@@ -172,15 +171,6 @@ def without_secret(request: Any) -> Any:
         if bare.alarm_channel.HasField(name):
             getattr(bare.alarm_channel, name).ClearField(part)
     return bare
-
-
-def position(fields: list[int | str]) -> tuple[int, str]:
-    """Where a page token of alarms or channels goes on; PageTokenError."""
-    match fields:
-        case [int(at_ns), str(thing)]:
-            return at_ns, thing
-        case _:
-            raise PageTokenError("not a page token of this query", field="page_token")
 
 
 def _settings(asked: pb.AlarmChannel, before: Channel | None) -> tuple[Settings, int | None, str]:

@@ -13,12 +13,12 @@ from appliance.alarms.alarm import Alarm
 from appliance.alarms.kinds import KINDS
 from appliance.api import alarmconvert, names
 from appliance.api.alarmchannels import Channels
-from appliance.api.parts import Note, check_text, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, check_text
 from appliance.api.scope import NOBODY, caller
 from appliance.catalog import alarmlist
 from appliance.catalog import alarms as rows
 from appliance.catalog.alarmlist import Counts
-from appliance.catalog.errors import PageTokenError
 from earwitness.v1 import alarms_pb2 as pb
 
 MAX_NOTE: Final = 500
@@ -30,18 +30,16 @@ class Alarms(Channels):
     async def ListAlarms(self, request: pb.ListAlarmsRequest, context: Any) -> pb.ListAlarmsResponse:
         tenant_id = _seen(names.parent(request.parent), "ListAlarms")
         where = alarmlist.clause(request.filter)
-        size = page_size(request.page_size)
-        query, now_s = query_of("ListAlarms", request), self._parts.clock_ns() / 1e9
-        after: tuple[int, str] | None = None
-        if request.page_token:
-            after = alarmconvert.position(self._parts.tokens.read_page(request.page_token, query, now_s))
+        page = Page(self._parts, "ListAlarms", request)
+        size = page.size
+        after: tuple[int, str] | None = page.after
         found = await self._parts.store.read(
             lambda connection: alarmlist.some(connection, tenant_id, where, size + 1, after)
         )
         answer = pb.ListAlarmsResponse(alarms=[alarmconvert.alarm(one) for one in found[:size]])
         if len(found) > size:
             last = found[size - 1]
-            answer.next_page_token = self._parts.tokens.page(query, [last.raise_ns, last.id], now_s)
+            answer.next_page_token = page.token(last.raise_ns, last.id)
         return answer
 
     async def GetAlarm(self, request: pb.GetAlarmRequest, context: Any) -> pb.GetAlarmResponse:
@@ -99,21 +97,15 @@ class Alarms(Channels):
     async def ListAlarmKinds(
         self, request: pb.ListAlarmKindsRequest, context: Any
     ) -> pb.ListAlarmKindsResponse:
-        size = page_size(request.page_size)
-        query, now_s = query_of("ListAlarmKinds", request), self._parts.clock_ns() / 1e9
-        after = ""
-        if request.page_token:
-            match self._parts.tokens.read_page(request.page_token, query, now_s):
-                case [str(after)]:
-                    pass
-                case _:
-                    raise PageTokenError("not a page token of this query", field="page_token")
+        page = Page(self._parts, "ListAlarmKinds", request, (str,))
+        size = page.size
+        after = page.after[0] if page.after else ""
         rest = sorted(name for name in KINDS if name > after)
         answer = pb.ListAlarmKindsResponse(
             alarm_kinds=[alarmconvert.alarm_kind(KINDS[name]) for name in rest[:size]]
         )
         if len(rest) > size:
-            answer.next_page_token = self._parts.tokens.page(query, [rest[size - 1]], now_s)
+            answer.next_page_token = page.token(rest[size - 1])
         return answer
 
     async def _change(

@@ -9,7 +9,8 @@ from typing import Any, Final
 from appliance.api import auditexport, auditfilter, convert, names
 from appliance.api.auditexport import checkpoint, kept
 from appliance.api.errors import FieldInvalidError
-from appliance.api.parts import Parts, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Parts
 from appliance.api.store import Signal
 from appliance.audit import tree
 from appliance.audit.errors import TreeSizeError
@@ -50,12 +51,10 @@ class Audit(audit_pb2_grpc.AuditServiceServicer):
         self, request: pb.ListAuditEntriesRequest, context: Any
     ) -> pb.ListAuditEntriesResponse:
         tenant_id = names.parent(request.parent)
-        size, clause = page_size(request.page_size), auditfilter.clause(request.filter)
-        query = query_of("ListAuditEntries", request)
-        now_s = self._parts.clock_ns() / 1e9
-        before = self._log.size
-        if request.page_token:
-            before = int(self._parts.tokens.read_page(request.page_token, query, now_s)[0])
+        clause = auditfilter.clause(request.filter)
+        page = Page(self._parts, "ListAuditEntries", request, (int,))
+        size: int = page.size
+        before: int = page.after[0] if page.after else self._log.size
 
         def work() -> list[Found]:
             self._index.caught_up(before)
@@ -64,7 +63,7 @@ class Audit(audit_pb2_grpc.AuditServiceServicer):
         found = await asyncio.to_thread(work)
         answer = pb.ListAuditEntriesResponse(audit_entries=map(entry, found[:size]))
         if len(found) > size:
-            answer.next_page_token = self._parts.tokens.page(query, [found[size - 1].index], now_s)
+            answer.next_page_token = page.token(found[size - 1].index)
         return answer
 
     async def WatchAuditEntries(
@@ -104,15 +103,12 @@ class Audit(audit_pb2_grpc.AuditServiceServicer):
     async def ListCheckpoints(
         self, request: pb.ListCheckpointsRequest, context: Any
     ) -> pb.ListCheckpointsResponse:
-        size, query = page_size(request.page_size), query_of("ListCheckpoints", request)
-        now_s = self._parts.clock_ns() / 1e9
-        end = None
-        if request.page_token:
-            end = int(self._parts.tokens.read_page(request.page_token, query, now_s)[0])
-        rows, before = await asyncio.to_thread(self._log.checkpoints.before, end, size)
+        page = Page(self._parts, "ListCheckpoints", request, (int,))
+        end = page.after[0] if page.after else None
+        rows, before = await asyncio.to_thread(self._log.checkpoints.before, end, page.size)
         answer = pb.ListCheckpointsResponse(checkpoints=map(kept, rows))
         if before > 0:
-            answer.next_page_token = self._parts.tokens.page(query, [before], now_s)
+            answer.next_page_token = page.token(before)
         return answer
 
     async def GetInclusionProof(

@@ -11,10 +11,10 @@ from appliance.access.identities import Role
 from appliance.api import convert, gate, names
 from appliance.api.errors import AgentRightError, CallNotFoundError
 from appliance.api.listening import ListenCalls
-from appliance.api.parts import Note, Parts, check_text, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, Parts, check_text
 from appliance.api.scope import caller
 from appliance.catalog import acknowledgements, filters, tenants, values
-from appliance.catalog.errors import PageTokenError
 from appliance.catalog.filters import Comparison, Field, Node
 from appliance.catalog.numbering import Numbering, asked
 from appliance.media.inline.plan import rights_of
@@ -119,16 +119,9 @@ class Calls(ListenCalls, calls_pb2_grpc.CallsServiceServicer):
         tenant_id = names.parent(request.parent)
         where = filters.parse(request.filter, FIELDS)
         numbering = self._parts.store.database.numbering
-        size = page_size(request.page_size)
-        query = query_of("ListCalls", request)
-        now_s = self._parts.clock_ns() / 1e9
-        after: tuple[int, str] = (-(2**63), "")
-        if request.page_token:
-            match self._parts.tokens.read_page(request.page_token, query, now_s):
-                case [int(started_ns), str(last)]:
-                    after = (started_ns, last)
-                case _:
-                    raise PageTokenError("not a page token of this query", field="page_token")
+        page = Page(self._parts, "ListCalls", request)
+        size = page.size
+        after: tuple[int, str] = page.after or (-(2**63), "")
         found = [
             call
             for call in self._parts.board.calls()
@@ -136,8 +129,7 @@ class Calls(ListenCalls, calls_pb2_grpc.CallsServiceServicer):
         ]
         answer = pb.ListCallsResponse(calls=[self._shown(call) for call in found[:size]])
         if len(found) > size:
-            position: list[int | str] = [found[size - 1].started_ns, found[size - 1].call_id]
-            answer.next_page_token = self._parts.tokens.page(query, position, now_s)
+            answer.next_page_token = page.token(found[size - 1].started_ns, found[size - 1].call_id)
         return answer
 
     async def GetCall(self, request: pb.GetCallRequest, context: Any) -> pb.GetCallResponse:

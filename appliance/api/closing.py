@@ -10,11 +10,12 @@ from appliance.api import closingview, names
 from appliance.api.closingpacks import ClosingPacks
 from appliance.api.closingwork import end_reminders, event
 from appliance.api.errors import FieldInvalidError, NoticeTooShortError
-from appliance.api.parts import Note, check_text, moment, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, check_text, moment
 from appliance.api.scope import caller
 from appliance.catalog import closing, events, tenants
 from appliance.catalog.closing import DAY_NS
-from appliance.catalog.errors import ClosingStateError, PageTokenError
+from appliance.catalog.errors import ClosingStateError
 from appliance.catalog.events import EventType
 from appliance.model.routing import Closing, ServiceState
 from appliance.packs.exitrecord import moment as written
@@ -155,15 +156,9 @@ class ClosingOf(ClosingPacks, closing_pb2_grpc.ClosingServiceServicer):
 
     async def ListClosings(self, request: pb.ListClosingsRequest, context: Any) -> pb.ListClosingsResponse:
         tenant_id = names.parent(request.parent)
-        size, query = page_size(request.page_size), query_of("ListClosings", request)
-        now_ns = self.parts.clock_ns()
-        after: tuple[int, str, str] | None = None
-        if request.page_token:
-            match self.parts.tokens.read_page(request.page_token, query, now_ns / 1e9):
-                case [int(notice_ns), str(tenant), str(line)]:
-                    after = notice_ns, tenant, line
-                case _:
-                    raise PageTokenError("not a page token of this query", field="page_token")
+        page = Page(self.parts, "ListClosings", request, (int, str, str))
+        size, now_ns = page.size, self.parts.clock_ns()
+        after: tuple[int, str, str] | None = page.after
 
         def work(connection: sa.Connection) -> tuple[list[Closing], list[pb.Closing]]:
             if tenant_id is not None:
@@ -177,8 +172,7 @@ class ClosingOf(ClosingPacks, closing_pb2_grpc.ClosingServiceServicer):
         answer = pb.ListClosingsResponse(closings=made)
         if len(found) > size:
             last = found[size - 1]
-            place: list[int | str] = [last.notice_ns, last.tenant_id, last.line_id]
-            answer.next_page_token = self.parts.tokens.page(query, place, now_ns / 1e9)
+            answer.next_page_token = page.token(last.notice_ns, last.tenant_id, last.line_id)
         return answer
 
     async def _closing(self, tenant_id: str, line_id: str) -> pb.Closing:

@@ -13,11 +13,12 @@ from appliance.api import admission, closingview, gate, names
 from appliance.api.errors import FieldInvalidError
 from appliance.api.exitpackchild import target_of
 from appliance.api.operations import message as operation_message
-from appliance.api.parts import Note, Parts, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, Parts
 from appliance.api.scope import caller
 from appliance.api.worker import Worker
 from appliance.catalog import exitpacks, filters, operations, purposes, recordings, tenants
-from appliance.catalog.errors import PageTokenError, PurposeUnknownError
+from appliance.catalog.errors import PurposeUnknownError
 from appliance.catalog.exitpacks import EXIT_PACK, ExitPack, PackState
 from appliance.catalog.operations import Operation, State
 from appliance.catalog.recording_filter import FIELDS
@@ -190,15 +191,9 @@ class ClosingPacks:
 
     async def ListExitPacks(self, request: pb.ListExitPacksRequest, context: Any) -> pb.ListExitPacksResponse:
         tenant_id = names.parent(request.parent)
-        size, query = page_size(request.page_size), query_of("ListExitPacks", request)
-        now_s = self.parts.clock_ns() / 1e9
-        after: tuple[int, str] | None = None
-        if request.page_token:
-            match self.parts.tokens.read_page(request.page_token, query, now_s):
-                case [int(create_ns), str(last)]:
-                    after = create_ns, last
-                case _:
-                    raise PageTokenError("not a page token of this query", field="page_token")
+        page = Page(self.parts, "ListExitPacks", request)
+        size = page.size
+        after: tuple[int, str] | None = page.after
 
         def work(connection: sa.Connection) -> list[ExitPack]:
             if tenant_id is not None:
@@ -208,8 +203,7 @@ class ClosingPacks:
         found = await self.parts.store.read(work)
         answer = pb.ListExitPacksResponse(exit_packs=map(closingview.pack_message, found[:size]))
         if len(found) > size:
-            place: list[int | str] = [found[size - 1].create_ns, found[size - 1].id]
-            answer.next_page_token = self.parts.tokens.page(query, place, now_s)
+            answer.next_page_token = page.token(found[size - 1].create_ns, found[size - 1].id)
         return answer
 
 

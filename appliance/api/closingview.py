@@ -86,11 +86,11 @@ def _when(one: retention_pb2.Upcoming) -> int:
     return one.when_ns
 
 
-def put_states(connection: sa.Connection, some: Any) -> None:
-    """Where tenants or lines are, into the messages of them."""
+def put_states(closings: closing.Closings, some: Any) -> None:
+    """Where tenants or lines are, into the messages of them. `closings`: those of their tenants."""
     for one in some:
         tenant_id, _, line_id = one.name.removeprefix("tenants/").partition("/lines/")
-        found = closing.governing(connection, tenant_id, line_id)
+        found = closing.furthest(closings, tenant_id, line_id)
         one.state = state(found.state if found is not None else ServiceState.ACTIVE)
         if found is not None:
             one.notice_time.CopyFrom(convert.timestamp(found.notice_ns))

@@ -16,11 +16,11 @@ from appliance.api.completenessfacts import contract_of
 from appliance.api.completenessimport import Importer, reading_of
 from appliance.api.errors import FieldInvalidError, UploadTooSlowError
 from appliance.api.gate import Upload
-from appliance.api.parts import Note, Parts, check_text, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, Parts, check_text
 from appliance.api.scope import caller
 from appliance.catalog import completeness, counting, recordsources, tenants
 from appliance.catalog.completeness import Day, Record
-from appliance.catalog.errors import PageTokenError
 from appliance.catalog.recordsources import Import, Source
 from appliance.completeness import report
 from appliance.completeness.contract import Contract
@@ -212,8 +212,8 @@ class Completeness(completeness_pb2_grpc.CompletenessServiceServicer):
         self, request: pb.ListCallRecordImportsRequest, context: Any
     ) -> pb.ListCallRecordImportsResponse:
         tenant_id = names.one_tenant(request.parent, "parent")
-        size = page_size(request.page_size)
-        query, after = self._page("ListCallRecordImports", request)
+        page = Page(self._parts, "ListCallRecordImports", request)
+        size, after = page.size, page.after
 
         def work(connection: sa.Connection) -> list[Import]:
             tenants.get_tenant(connection, tenant_id)
@@ -225,23 +225,17 @@ class Completeness(completeness_pb2_grpc.CompletenessServiceServicer):
         )
         if len(found) > size:
             last = found[size - 1]
-            answer.next_page_token = self._token(query, [last.create_ns, last.id])
+            answer.next_page_token = page.token(last.create_ns, last.id)
         return answer
 
     async def ListCompletenessDays(
         self, request: pb.ListCompletenessDaysRequest, context: Any
     ) -> pb.ListCompletenessDaysResponse:
         tenant_id = names.one_tenant(request.parent, "parent")
-        size = page_size(request.page_size)
         first, last = (_day(getattr(request, name), name) for name in ("first_day", "last_day"))
-        query = query_of("ListCompletenessDays", request)
-        before = ""
-        if request.page_token:
-            match self._parts.tokens.read_page(request.page_token, query, self._parts.clock_ns() / 1e9):
-                case [str(before)]:
-                    pass
-                case _:
-                    raise PageTokenError("not a page token of this query", field="page_token")
+        page = Page(self._parts, "ListCompletenessDays", request, (str,))
+        size = page.size
+        before = page.after[0] if page.after else ""
 
         def work(connection: sa.Connection) -> list[Day]:
             tenants.get_tenant(connection, tenant_id)
@@ -250,7 +244,7 @@ class Completeness(completeness_pb2_grpc.CompletenessServiceServicer):
         found = await self._parts.store.read(work)
         answer = pb.ListCompletenessDaysResponse(days=map(view.day, found[:size]))
         if len(found) > size:
-            answer.next_page_token = self._token(query, [found[size - 1].day])
+            answer.next_page_token = page.token(found[size - 1].day)
         return answer
 
     async def GetCompletenessReport(
@@ -274,11 +268,11 @@ class Completeness(completeness_pb2_grpc.CompletenessServiceServicer):
         self, request: pb.ListCallRecordsRequest, context: Any
     ) -> pb.ListCallRecordsResponse:
         tenant_id, day = names.completeness_day(request.parent, "parent")
-        size = page_size(request.page_size)
         if len(request.outcomes) > len(pb.CallOutcome.values()):
             raise FieldInvalidError("names more than there are", field="outcomes")
         wanted = [view.outcome_of(one, f"outcomes[{at}]").value for at, one in enumerate(request.outcomes)]
-        query, after = self._page("ListCallRecords", request)
+        page = Page(self._parts, "ListCallRecords", request)
+        size, after = page.size, page.after
 
         def work(connection: sa.Connection) -> list[Record]:
             zone = counting.zone(tenants.get_tenant(connection, tenant_id).time_zone)
@@ -289,7 +283,7 @@ class Completeness(completeness_pb2_grpc.CompletenessServiceServicer):
         found = await self._parts.store.read(work)
         answer = pb.ListCallRecordsResponse(records=map(view.record, found[:size]))
         if len(found) > size:
-            answer.next_page_token = self._token(query, [found[size - 1].start_ns, found[size - 1].id])
+            answer.next_page_token = page.token(found[size - 1].start_ns, found[size - 1].id)
         return answer
 
     async def _source(self, tenant_id: str, source_id: str) -> Source:
@@ -298,19 +292,6 @@ class Completeness(completeness_pb2_grpc.CompletenessServiceServicer):
             return recordsources.get_source(connection, tenant_id, source_id)
 
         return await self._parts.store.read(work)
-
-    def _page(self, method: str, request: Any) -> tuple[bytes, tuple[int, str] | None]:
-        query = query_of(method, request)
-        if not request.page_token:
-            return query, None
-        match self._parts.tokens.read_page(request.page_token, query, self._parts.clock_ns() / 1e9):
-            case [int(at_ns), str(last_id)]:
-                return query, (at_ns, last_id)
-            case _:
-                raise PageTokenError("not a page token of this query", field="page_token")
-
-    def _token(self, query: bytes, place: list[Any]) -> str:
-        return self._parts.tokens.page(query, place, self._parts.clock_ns() / 1e9)
 
 
 def _source_name(text: str, field: str) -> tuple[str, str]:

@@ -17,7 +17,8 @@ from appliance.api import names
 from appliance.api.documentfacts import Gatherer
 from appliance.api.documentspans import span_of
 from appliance.api.errors import FieldInvalidError
-from appliance.api.parts import Note, Parts, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, Parts
 from appliance.api.plannedwork import PlannedWorks
 from appliance.api.scope import caller, confine, require
 from appliance.api.servicelevels import Levels
@@ -25,7 +26,6 @@ from appliance.api.serving import Serving
 from appliance.audit.trail import Trail
 from appliance.catalog import counting, documents, tenants
 from appliance.catalog.documents import DocumentKind, Made
-from appliance.catalog.errors import PageTokenError
 from appliance.documents import accessreport, html, markdown, pdf, processing, servicelevel
 from appliance.documents.blocks import Document
 from appliance.documents.facts import Span
@@ -96,18 +96,11 @@ class Documents(PlannedWorks, documents_pb2_grpc.DocumentsServiceServicer):
 
     async def ListDocuments(self, request: pb.ListDocumentsRequest, context: Any) -> pb.ListDocumentsResponse:
         tenant_id = names.parent(request.parent) if request.parent else confine("")
-        size = page_size(request.page_size)
         kinds = set(DocumentKind) if not request.kind else {view.kind_of(request.kind)}
         if not _may_read():
             kinds.discard(DocumentKind.ACCESS_REPORT)
-        query, now_s = query_of("ListDocuments", request), self._parts.clock_ns() / 1e9
-        after: tuple[int, str] | None = None
-        if request.page_token:
-            match self._parts.tokens.read_page(request.page_token, query, now_s):
-                case [int(at_ns), str(last_id)]:
-                    after = at_ns, last_id
-                case _:
-                    raise PageTokenError("not a page token of this query", field="page_token")
+        page = Page(self._parts, "ListDocuments", request)
+        size, after = page.size, page.after
 
         def work(connection: sa.Connection) -> list[Made]:
             if tenant_id:
@@ -118,7 +111,7 @@ class Documents(PlannedWorks, documents_pb2_grpc.DocumentsServiceServicer):
         answer = pb.ListDocumentsResponse(documents=map(view.document, found[:size]))
         if len(found) > size:
             last = found[size - 1]
-            answer.next_page_token = self._parts.tokens.page(query, [last.make_ns, last.id], now_s)
+            answer.next_page_token = page.token(last.make_ns, last.id)
         return answer
 
     async def DownloadDocument(

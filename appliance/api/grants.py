@@ -14,11 +14,11 @@ from appliance.api import gate, grantconvert, names
 from appliance.api.errors import FieldInvalidError
 from appliance.api.grantapproval import Approval, check_etag, unmade
 from appliance.api.granted import Granted, by_grant_alone, is_own, tell
-from appliance.api.parts import Note, Parts, check_text, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, Parts, check_text
 from appliance.api.scope import caller
 from appliance.catalog import alarms
 from appliance.catalog import grants as rows
-from appliance.catalog.errors import PageTokenError
 from appliance.catalog.events import EventType
 from appliance.catalog.grants import Grant, Latched
 from earwitness.v1 import grants_pb2 as pb
@@ -77,11 +77,9 @@ class Grants(Approval, grants_pb2_grpc.GrantsServiceServicer):
         states = {_state(value) for value in request.states}
         mine = by_grant_alone("/earwitness.v1.GrantsService/ListGrants")
         identity, clocks = caller(), self.granted.clocks
-        size = page_size(request.page_size)
-        query, now_s = query_of("ListGrants", request), self.parts.clock_ns() / 1e9
-        start: tuple[int, str] | None = None
-        if request.page_token:
-            start = _position(self.parts.tokens.read_page(request.page_token, query, now_s))
+        page = Page(self.parts, "ListGrants", request)
+        size = page.size
+        start: tuple[int, str] | None = page.after
 
         def wanted(grant: Grant) -> bool:
             return (not mine or is_own(grant, identity)) and (
@@ -108,16 +106,14 @@ class Grants(Approval, grants_pb2_grpc.GrantsServiceServicer):
         )
         if len(found) > size:
             last = found[size - 1]
-            answer.next_page_token = self.parts.tokens.page(query, [last.request_ns, last.grant_id], now_s)
+            answer.next_page_token = page.token(last.request_ns, last.grant_id)
         return answer
 
     async def ListGrantUses(self, request: pb.ListGrantUsesRequest, context: Any) -> pb.ListGrantUsesResponse:
         tenant_id, grant_id = names.child(request.parent, "grants", "parent")
-        size = page_size(request.page_size)
-        query, now_s = query_of("ListGrantUses", request), self.parts.clock_ns() / 1e9
-        after: tuple[int, str] | None = None
-        if request.page_token:
-            after = _position(self.parts.tokens.read_page(request.page_token, query, now_s))
+        page = Page(self.parts, "ListGrantUses", request)
+        size = page.size
+        after: tuple[int, str] | None = page.after
         look = self.sight("ListGrantUses", tenant_id, grant_id)
 
         def work(connection: sa.Connection) -> tuple[Grant, list[rows.Use]]:
@@ -129,20 +125,14 @@ class Grants(Approval, grants_pb2_grpc.GrantsServiceServicer):
         )
         if len(found) > size:
             last = found[size - 1]
-            answer.next_page_token = self.parts.tokens.page(query, [last.at_ns, last.use_id], now_s)
+            answer.next_page_token = page.token(last.at_ns, last.use_id)
         return answer
 
     async def ListGrantKeys(self, request: pb.ListGrantKeysRequest, context: Any) -> pb.ListGrantKeysResponse:
         tenant_id, grant_id = names.child(request.parent, "grants", "parent")
-        size = page_size(request.page_size)
-        query, now_s = query_of("ListGrantKeys", request), self.parts.clock_ns() / 1e9
-        after = ""
-        if request.page_token:
-            match self.parts.tokens.read_page(request.page_token, query, now_s):
-                case [str(after)]:
-                    pass
-                case _:
-                    raise PageTokenError("not a page token of this query", field="page_token")
+        page = Page(self.parts, "ListGrantKeys", request, (str,))
+        size = page.size
+        after = page.after[0] if page.after else ""
         grant = await self.parts.store.read(self.sight("ListGrantKeys", tenant_id, grant_id))
         now_ns = self.granted.clocks.now(grant)
         if not rules.goes_on(grant, caller(), now_ns):
@@ -153,7 +143,7 @@ class Grants(Approval, grants_pb2_grpc.GrantsServiceServicer):
             grant_keys=[grantconvert.key(one, grant.tenant_id) for one in found[:size]]
         )
         if len(found) > size:
-            answer.next_page_token = self.parts.tokens.page(query, [found[size - 1].recording_id], now_s)
+            answer.next_page_token = page.token(found[size - 1].recording_id)
         return answer
 
     # The parts of it.
@@ -202,10 +192,3 @@ def _state(value: int) -> rules.Standing:
         return rules.Standing[pb.GrantState.Name(value).removeprefix("GRANT_STATE_")]  # type: ignore[arg-type]
     except (ValueError, KeyError):
         raise FieldInvalidError("not a state of a grant", field="states") from None
-
-
-def _position(found: list[int | str]) -> tuple[int, str]:
-    match found:
-        case [int(at_ns), str(last)]:
-            return at_ns, last
-    raise PageTokenError("not a page token of this query", field="page_token")

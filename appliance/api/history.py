@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from google.protobuf.message import Message
 
 from appliance.api import convert, differences, gate
-from appliance.api.parts import Parts, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Parts
 from appliance.api.scope import caller
 from appliance.catalog import versions
-from appliance.catalog.errors import PageTokenError
 from appliance.catalog.versions import Author, Subject, Version
 from earwitness.v1 import tenants_pb2 as pb
 
@@ -33,16 +33,9 @@ async def listed(
     `find` gives kind, tenant and id of what there are versions of, and how its content becomes a public message; what it
     raises is the answer.
     """
-    size = page_size(request.page_size)
-    query = query_of(method, request)
-    now_s = parts.clock_ns() / 1e9
-    below: int | None = None
-    if request.page_token:
-        match parts.tokens.read_page(request.page_token, query, now_s):
-            case [int(below)]:
-                pass
-            case _:
-                raise PageTokenError("not a page token of this query", field="page_token")
+    page = Page(parts, method, request, (int,))
+    size = page.size
+    below: int | None = page.after[0] if page.after else None
 
     def work(connection: sa.Connection) -> list[tuple[Version, list[pb.FieldChange], int]]:
         kind, tenant_id, subject, shown = find(connection)
@@ -56,7 +49,7 @@ async def listed(
         ]
 
     found = await parts.store.read(work)
-    token = parts.tokens.page(query, [found[size - 1][0].version], now_s) if len(found) > size else ""
+    token = page.token(found[size - 1][0].version) if len(found) > size else ""
     return [_message(*one) for one in found[:size]], token
 
 

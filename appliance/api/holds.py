@@ -11,11 +11,11 @@ import sqlalchemy as sa
 
 from appliance.api import names, retentionconvert
 from appliance.api.errors import FieldInvalidError
-from appliance.api.parts import Note, Parts, check_text, moment, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, Parts, check_text, moment
 from appliance.api.scope import caller
 from appliance.api.vaultretention import MAX_NAMED
 from appliance.catalog import filters, recordings, tenants
-from appliance.catalog.errors import PageTokenError
 from appliance.catalog.filters import Node
 from appliance.catalog.recording_filter import FIELDS
 from appliance.model import EarwitnessError, id_text, new_id
@@ -88,21 +88,16 @@ class Holds:
         self, request: pb.ListLegalHoldsRequest, context: Any
     ) -> pb.ListLegalHoldsResponse:
         tenant_id = names.parent(request.parent)
-        size = page_size(request.page_size)
+        page = Page(self.parts, "ListLegalHolds", request)
+        size = page.size
         found = list(await self.parts.retention.holds(tenant_id or "", released=request.show_released))
-        query, now_s = query_of("ListLegalHolds", request), self.parts.clock_ns() / 1e9
-        if request.page_token:
-            match self.parts.tokens.read_page(request.page_token, query, now_s):
-                case [int(created_ns), str(last)]:
-                    found = [one for one in found if (one.created_ns, one.case_id) > (created_ns, last)]
-                case _:
-                    raise PageTokenError("not a page token of this query", field="page_token")
+        if page.after:
+            found = [one for one in found if (one.created_ns, one.case_id) > page.after]
         found.sort(key=lambda one: (one.created_ns, one.case_id))
         answer = pb.ListLegalHoldsResponse(legal_holds=map(retentionconvert.hold, found[:size]))
         if len(found) > size:
             last_one = found[size - 1]
-            position: list[int | str] = [last_one.created_ns, last_one.case_id]
-            answer.next_page_token = self.parts.tokens.page(query, position, now_s)
+            answer.next_page_token = page.token(last_one.created_ns, last_one.case_id)
         return answer
 
     async def AddToLegalHold(
@@ -176,21 +171,15 @@ class Holds:
         self, request: pb.ListLegalHoldRecordingsRequest, context: Any
     ) -> pb.ListLegalHoldRecordingsResponse:
         hold = await self._hold(request.parent, "parent")
-        size = page_size(request.page_size)
-        query, now_s = query_of("ListLegalHoldRecordings", request), self.parts.clock_ns() / 1e9
-        after = ""
-        if request.page_token:
-            match self.parts.tokens.read_page(request.page_token, query, now_s):
-                case [str(after)]:
-                    pass
-                case _:
-                    raise PageTokenError("not a page token of this query", field="page_token")
+        page = Page(self.parts, "ListLegalHoldRecordings", request, (str,))
+        size = page.size
+        after = page.after[0] if page.after else ""
         found = await self.parts.retention.held(hold.case_id, after, size)
         answer = pb.ListLegalHoldRecordingsResponse(
             recordings=retentionconvert.recordings(hold.tenant_id, found.recording_ids)
         )
         if found.more:
-            answer.next_page_token = self.parts.tokens.page(query, [found.recording_ids[-1]], now_s)
+            answer.next_page_token = page.token(found.recording_ids[-1])
         return answer
 
     async def ReleaseLegalHold(

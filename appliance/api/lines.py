@@ -9,10 +9,12 @@ import sqlalchemy as sa
 
 from appliance.api import closingview, differences, history, linefields, masks, names
 from appliance.api.errors import FieldInvalidError
-from appliance.api.parts import Note, Parts, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, Parts
 from appliance.api.scope import caller
-from appliance.catalog import linepolicies, prompts, tenants, versions
-from appliance.catalog.errors import EtagMismatchError, PageTokenError
+from appliance.catalog import closing, linepolicies, prompts, tenants, versions
+from appliance.catalog.closing import Closings
+from appliance.catalog.errors import EtagMismatchError
 from appliance.catalog.linepolicies import LinePolicy
 from appliance.catalog.versions import Subject
 from appliance.model import new_id
@@ -99,24 +101,25 @@ class Lines:
 
     async def ListLines(self, request: pb.ListLinesRequest, context: Any) -> pb.ListLinesResponse:
         tenant_id = names.parent(request.parent)
-        size = page_size(request.page_size)
-        after = self.after("ListLines", request)
+        page = Page(self.parts, "ListLines", request)
+        size = page.size
 
-        def work(connection: sa.Connection) -> list[Line]:
+        def work(connection: sa.Connection) -> tuple[list[Line], Any, Closings]:
             if tenant_id is not None:
                 tenants.get_tenant(connection, tenant_id)
-            return tenants.list_lines(connection, size + 1, after, tenant_id)
+            some = tenants.list_lines(connection, size + 1, page.after, tenant_id)
+            told = closing.of_tenants(connection, {one.tenant_id for one in some})
+            return some, prompts.sample_ids(connection), told
 
-        found = await self.parts.store.read(work)
+        found, samples, closings = await self.parts.store.read(work)
         holds = await self.parts.line_policies.of(found[:size])
-        samples = await self.parts.store.read(prompts.sample_ids)
         answer = pb.ListLinesResponse(
             lines=[linefields.shown(row, holds.get(row.line_id), samples) for row in found[:size]]
         )
-        await self.parts.store.read(lambda connection: closingview.put_states(connection, answer.lines))
+        closingview.put_states(closings, answer.lines)
         if len(found) > size:
             last = found[size - 1]
-            answer.next_page_token = self.token("ListLines", request, last.create_ns, last.line_id)
+            answer.next_page_token = page.token(last.create_ns, last.line_id)
         return answer
 
     async def UpdateLine(self, request: pb.UpdateLineRequest, context: Any) -> pb.UpdateLineResponse:
@@ -207,10 +210,13 @@ class Lines:
         return pb.ListLineVersionsResponse(versions=some, next_page_token=token)
 
     async def _line(self, tenant_id: str | None, line_id: str) -> pb.Line:
-        made = await self._message(
-            await self.parts.store.read(lambda connection: tenants.get_line(connection, line_id, tenant_id))
-        )
-        await self.parts.store.read(lambda connection: closingview.put_states(connection, [made]))
+        def work(connection: sa.Connection) -> tuple[Line, Closings]:
+            line = tenants.get_line(connection, line_id, tenant_id)
+            return line, closing.of_tenants(connection, [line.tenant_id])
+
+        line, closings = await self.parts.store.read(work)
+        made = await self._message(line)
+        closingview.put_states(closings, [made])
         return made
 
     async def _message(self, line: Line) -> pb.Line:
@@ -218,22 +224,6 @@ class Lines:
         return linefields.message(
             line, (await self.parts.line_policies.of([line])).get(line.line_id), samples
         )
-
-    def after(self, method: str, request: Any) -> tuple[int, str] | None:
-        """Where a page begins; PageTokenError."""
-        if not request.page_token:
-            return None
-        now_s = self.parts.clock_ns() / 1e9
-        match self.parts.tokens.read_page(request.page_token, query_of(method, request), now_s):
-            case [int(create_ns), str(last)]:
-                return create_ns, last
-            case _:
-                raise PageTokenError("not a page token of this query", field="page_token")
-
-    def token(self, method: str, request: Any, create_ns: int, last: str) -> str:
-        """The token of the page after this one."""
-        now_s = self.parts.clock_ns() / 1e9
-        return self.parts.tokens.page(query_of(method, request), [create_ns, last], now_s)
 
 
 def _before(connection: sa.Connection, tenant_id: str | None, line_id: str, etag: str, field: str) -> Line:

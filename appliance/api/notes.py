@@ -11,11 +11,12 @@ import sqlalchemy as sa
 from appliance.api import convert, masks, names
 from appliance.api.errors import FieldInvalidError, NotReadableError
 from appliance.api.notesealing import Ids, NoteSealing, Planned
-from appliance.api.parts import Parts, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Parts
 from appliance.api.scope import caller
 from appliance.catalog import additions, recordings, sidecars
 from appliance.catalog.additions import MAX_NOTE, MAX_TAGS, Note
-from appliance.catalog.errors import NoteNotFoundError, PageTokenError
+from appliance.catalog.errors import NoteNotFoundError
 from appliance.catalog.records import Recording, State
 from appliance.catalog.values import MAX_TAG, fold
 from appliance.model import ErasedError
@@ -61,16 +62,9 @@ class Notes(notes_pb2_grpc.NotesServiceServicer):
 
     async def ListNotes(self, request: pb.ListNotesRequest, context: Any) -> pb.ListNotesResponse:
         tenant_id, recording_id = names.child(request.parent, "recordings", "parent")
-        size = page_size(request.page_size)
-        query = query_of("ListNotes", request)
-        now_s = self._parts.clock_ns() / 1e9
-        after: tuple[int, str] | None = None
-        if request.page_token:
-            match self._parts.tokens.read_page(request.page_token, query, now_s):
-                case [int(value), str(last)]:
-                    after = (value, last)
-                case _:
-                    raise PageTokenError("not a page token of this query", field="page_token")
+        page = Page(self._parts, "ListNotes", request)
+        size = page.size
+        after: tuple[int, str] | None = page.after
 
         def work(connection: sa.Connection) -> tuple[str, list[Note]]:
             row = _standing(connection, tenant_id, recording_id)
@@ -80,8 +74,7 @@ class Notes(notes_pb2_grpc.NotesServiceServicer):
         answer = pb.ListNotesResponse(notes=[message(one, owner) for one in found[:size]])
         if len(found) > size:
             last_one = found[size - 1]
-            position: list[int | str] = [last_one.create_ns, last_one.note_id]
-            answer.next_page_token = self._parts.tokens.page(query, position, now_s)
+            answer.next_page_token = page.token(last_one.create_ns, last_one.note_id)
         return answer
 
     async def UpdateNote(self, request: pb.UpdateNoteRequest, context: Any) -> pb.UpdateNoteResponse:

@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from appliance.access import naming
 from appliance.api import names
 from appliance.api.errors import FieldInvalidError, NameInvalidError
-from appliance.api.parts import Note, Parts, query_of
-from appliance.catalog.errors import PageTokenError
+from appliance.api.parts import Note, Parts
 
 T = TypeVar("T")
 
@@ -63,21 +62,6 @@ class NoticeBase:
         subject = await self._parts.once(method, request, act)
         await self._parts.routing.publish()
         return Changed(made[0] if made else None, subject)
-
-    def position(self, method: str, request: Any) -> tuple[int, str] | None:
-        """Where a page goes on; PageTokenError."""
-        if not request.page_token:
-            return None
-        now_s = self._parts.clock_ns() / 1e9
-        match self._parts.tokens.read_page(request.page_token, query_of(method, request), now_s):
-            case [int(at_ns), str(last)]:
-                return at_ns, last
-            case _:
-                raise PageTokenError("not a page token of this query", field="page_token")
-
-    def token(self, method: str, request: Any, at_ns: int, last: str) -> str:
-        """Of the next page."""
-        return self._parts.tokens.page(query_of(method, request), [at_ns, last], self._parts.clock_ns() / 1e9)
 
 
 def of_tenant(text: str, collection: str, field: str = "name") -> tuple[str, str]:

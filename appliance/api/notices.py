@@ -15,7 +15,8 @@ from appliance.api.errors import FieldInvalidError
 from appliance.api.languages import language_tag
 from appliance.api.noticebase import of_tenant
 from appliance.api.noticedefaults import DEFAULTS, LANGUAGE
-from appliance.api.parts import moment, page_size
+from appliance.api.pages import Page
+from appliance.api.parts import moment
 from appliance.api.scope import caller
 from appliance.api.staff import Staff
 from appliance.catalog import notices, purposes, tenants
@@ -43,8 +44,8 @@ class Notices(Staff, Acknowledging, Acknowledged, notices_pb2_grpc.NoticesServic
 
     async def ListNotices(self, request: pb.ListNoticesRequest, context: Any) -> pb.ListNoticesResponse:
         tenant_id = names.one_tenant(request.parent, "parent")
-        size = page_size(request.page_size)
-        after = self.position("ListNotices", request)
+        page = Page(self._parts, "ListNotices", request)
+        size, after = page.size, page.after
 
         def work(connection: sa.Connection) -> list[Whole]:
             tenants.get_tenant(connection, tenant_id)
@@ -54,7 +55,7 @@ class Notices(Staff, Acknowledging, Acknowledged, notices_pb2_grpc.NoticesServic
         answer = pb.ListNoticesResponse(notices=[self._message(*one) for one in found[:size]])
         if len(found) > size:
             last = found[size - 1][0]
-            answer.next_page_token = self.token("ListNotices", request, last.create_ns, last.notice_id)
+            answer.next_page_token = page.token(last.create_ns, last.notice_id)
         return answer
 
     async def GetNotice(self, request: pb.GetNoticeRequest, context: Any) -> pb.GetNoticeResponse:
@@ -165,16 +166,16 @@ class Notices(Staff, Acknowledging, Acknowledged, notices_pb2_grpc.NoticesServic
         self, request: pb.ListNoticeVersionsRequest, context: Any
     ) -> pb.ListNoticeVersionsResponse:
         tenant_id, notice_id = of_tenant(request.parent, "notices", "parent")
-        page_size(request.page_size)  # its form
+        page = Page(self._parts, "ListNoticeVersions", request)
         size = min(request.page_size or DEFAULT_VERSIONS_PAGE, MAX_VERSIONS_PAGE)
-        before = self.position("ListNoticeVersions", request)
+        before = page.after
         _, versions = await self._parts.store.read(
             lambda connection: notices.get(connection, tenant_id, notice_id)
         )
         found = [one for one in reversed(versions) if before is None or one.version < before[0]]
         answer = pb.ListNoticeVersionsResponse(versions=map(noticeconvert.version, found[:size]))
         if len(found) > size:
-            answer.next_page_token = self.token("ListNoticeVersions", request, found[size - 1].version, "")
+            answer.next_page_token = page.token(found[size - 1].version, "")
         return answer
 
     async def AdoptDefaultNotices(

@@ -8,12 +8,12 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from appliance.api import closingview, convert, names
-from appliance.api.parts import Note, Parts, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, Parts
 from appliance.api.scope import caller
 from appliance.api.verification import VERIFY
 from appliance.api.worker import Worker
 from appliance.catalog import filters, operations, recordings, tenants
-from appliance.catalog.errors import PageTokenError
 from appliance.catalog.exitpacks import EXIT_PACK
 from appliance.catalog.operations import Operation, State
 from appliance.catalog.recording_filter import FIELDS
@@ -80,22 +80,15 @@ class Operations(operations_pb2_grpc.OperationsServiceServicer):
         self, request: pb.ListOperationsRequest, context: Any
     ) -> pb.ListOperationsResponse:
         tenant_id = names.parent(request.parent)
-        size = page_size(request.page_size)
-        query, now_s = query_of("ListOperations", request), self._parts.clock_ns() / 1e9
-        after: tuple[int, str] | None = None
-        if request.page_token:
-            match self._parts.tokens.read_page(request.page_token, query, now_s):
-                case [int(create_ns), str(last)]:
-                    after = create_ns, last
-                case _:
-                    raise PageTokenError("not a page token of this query", field="page_token")
+        page = Page(self._parts, "ListOperations", request)
+        size = page.size
+        after: tuple[int, str] | None = page.after
         found = await self._parts.store.read(
             lambda connection: operations.some(connection, tenant_id, size + 1, after)
         )
         answer = pb.ListOperationsResponse(operations=map(message, found[:size]))
         if len(found) > size:
-            position: list[int | str] = [found[size - 1].create_ns, found[size - 1].id]
-            answer.next_page_token = self._parts.tokens.page(query, position, now_s)
+            answer.next_page_token = page.token(found[size - 1].create_ns, found[size - 1].id)
         return answer
 
     async def CancelOperation(

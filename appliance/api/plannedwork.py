@@ -9,10 +9,10 @@ import sqlalchemy as sa
 
 from appliance.api import documentsview as view
 from appliance.api.errors import FieldInvalidError
-from appliance.api.parts import Note, Parts, check_text, moment, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, Parts, check_text, moment
 from appliance.api.scope import caller
 from appliance.catalog import availability
-from appliance.catalog.errors import PageTokenError
 from appliance.model import new_id
 from appliance.model.served import Work
 from earwitness.v1 import documents_pb2 as pb
@@ -55,22 +55,16 @@ class PlannedWorks:
     async def ListPlannedWork(
         self, request: pb.ListPlannedWorkRequest, context: Any
     ) -> pb.ListPlannedWorkResponse:
-        size = page_size(request.page_size)
-        query, now_s = query_of("ListPlannedWork", request), self._parts.clock_ns() / 1e9
-        after: tuple[int, str] | None = None
-        if request.page_token:
-            match self._parts.tokens.read_page(request.page_token, query, now_s):
-                case [int(at_ns), str(last_id)]:
-                    after = at_ns, last_id
-                case _:
-                    raise PageTokenError("not a page token of this query", field="page_token")
+        page = Page(self._parts, "ListPlannedWork", request)
+        size = page.size
+        after: tuple[int, str] | None = page.after
         found = await self._parts.store.read(
             lambda connection: availability.works(connection, size + 1, after)
         )
         answer = pb.ListPlannedWorkResponse(planned_work=map(view.work, found[:size]))
         if len(found) > size:
             last = found[size - 1]
-            answer.next_page_token = self._parts.tokens.page(query, [last.begin_ns, last.id], now_s)
+            answer.next_page_token = page.token(last.begin_ns, last.id)
         return answer
 
     async def CancelPlannedWork(

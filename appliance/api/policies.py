@@ -7,10 +7,11 @@ from typing import Any, Final
 from appliance.access.identities import Role
 from appliance.api import names, retentionconvert
 from appliance.api.errors import FieldInvalidError
-from appliance.api.parts import Note, Parts, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, Parts
 from appliance.api.scope import caller, require
 from appliance.catalog import tenants
-from appliance.catalog.errors import EtagMismatchError, PageTokenError
+from appliance.catalog.errors import EtagMismatchError
 from appliance.model import ConflictError, EarwitnessError
 from earwitness.internal.v1 import retention_pb2 as vault
 from earwitness.v1 import retention_pb2 as pb
@@ -52,16 +53,9 @@ class Policies:
         self, request: pb.ListRetentionPoliciesRequest, context: Any
     ) -> pb.ListRetentionPoliciesResponse:
         tenant_id = names.parent(request.parent)
-        size = page_size(request.page_size)
-        query = query_of("ListRetentionPolicies", request)
-        now_s = self.parts.clock_ns() / 1e9
-        after: tuple[str, str] | None = None
-        if request.page_token:
-            match self.parts.tokens.read_page(request.page_token, query, now_s):
-                case [str(tenant), str(line)]:
-                    after = (tenant, line)
-                case _:
-                    raise PageTokenError("not a page token of this query", field="page_token")
+        page = Page(self.parts, "ListRetentionPolicies", request, (str, str))
+        size = page.size
+        after: tuple[str, str] | None = page.after
         found = [
             one
             for one in (await self.parts.retention.policies()).policies
@@ -71,7 +65,7 @@ class Policies:
             retention_policies=map(retentionconvert.policy, found[:size])
         )
         if len(found) > size:
-            answer.next_page_token = self.parts.tokens.page(query, [*_place(found[size - 1].scope)], now_s)
+            answer.next_page_token = page.token(*_place(found[size - 1].scope))
         return answer
 
     async def UpdateRetentionPolicy(

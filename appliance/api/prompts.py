@@ -15,11 +15,11 @@ from appliance.api import convert, names
 from appliance.api.errors import FieldInvalidError, UploadTooSlowError
 from appliance.api.gate import Upload
 from appliance.api.languages import language_tag
-from appliance.api.parts import Note, Parts, check_text, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, Parts, check_text
 from appliance.api.promptstore import PromptUnwrittenError
 from appliance.api.scope import require
 from appliance.catalog import prompts, purposes, tenants
-from appliance.catalog.errors import PageTokenError
 from appliance.media.audio.encode import wav_header
 from appliance.media.audio.prompts import Checked, check, render
 from appliance.media.audio.sound import MAX_BYTES, PromptTooLargeError, Sound, read_sound
@@ -120,16 +120,9 @@ class Prompts(prompts_pb2_grpc.PromptsServiceServicer):
 
     async def ListPrompts(self, request: pb.ListPromptsRequest, context: Any) -> pb.ListPromptsResponse:
         tenant_id = names.parent(request.parent) if request.parent else ""
-        size = page_size(request.page_size)
-        query = query_of("ListPrompts", request)
-        now_s = self._parts.clock_ns() / 1e9
-        after: tuple[int, str] | None = None
-        if request.page_token:
-            match self._parts.tokens.read_page(request.page_token, query, now_s):
-                case [int(create_ns), str(last_id)]:
-                    after = create_ns, last_id
-                case _:
-                    raise PageTokenError("not a page token of this query", field="page_token")
+        page = Page(self._parts, "ListPrompts", request)
+        size = page.size
+        after: tuple[int, str] | None = page.after
 
         def work(connection: sa.Connection) -> list[Prompt]:
             if tenant_id:
@@ -140,7 +133,7 @@ class Prompts(prompts_pb2_grpc.PromptsServiceServicer):
         answer = pb.ListPromptsResponse(prompts=map(message, found[:size]))
         if len(found) > size:
             last = found[size - 1]
-            answer.next_page_token = self._parts.tokens.page(query, [last.create_ns, last.prompt_id], now_s)
+            answer.next_page_token = page.token(last.create_ns, last.prompt_id)
         return answer
 
     async def DeletePrompt(self, request: pb.DeletePromptRequest, context: Any) -> pb.DeletePromptResponse:

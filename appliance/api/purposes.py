@@ -11,9 +11,9 @@ import sqlalchemy as sa
 
 from appliance.api import convert, differences, history, masks, names
 from appliance.api.errors import FieldInvalidError
-from appliance.api.parts import Note, Parts, check_text, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, Parts, check_text
 from appliance.catalog import counting, purposes, reads, tenants
-from appliance.catalog.errors import PageTokenError
 from appliance.catalog.reads import Counts, Report
 from appliance.catalog.versions import Subject
 from appliance.model.purpose import FORM, Purpose
@@ -33,16 +33,9 @@ class Purposes(purposes_pb2_grpc.PurposesServiceServicer):
 
     async def ListPurposes(self, request: pb.ListPurposesRequest, context: Any) -> pb.ListPurposesResponse:
         tenant_id = names.one_tenant(request.parent, "parent")
-        size = page_size(request.page_size)
-        query = query_of("ListPurposes", request)
-        now_s = self._parts.clock_ns() / 1e9
-        after = 0
-        if request.page_token:
-            match self._parts.tokens.read_page(request.page_token, query, now_s):
-                case [int(after)]:
-                    pass
-                case _:
-                    raise PageTokenError("not a page token of this query", field="page_token")
+        page = Page(self._parts, "ListPurposes", request, (int,))
+        size = page.size
+        after = page.after[0] if page.after else 0
 
         def work(connection: sa.Connection) -> list[tuple[int, Purpose]]:
             tenants.get_tenant(connection, tenant_id)
@@ -51,7 +44,7 @@ class Purposes(purposes_pb2_grpc.PurposesServiceServicer):
         found = await self._parts.store.read(work)
         answer = pb.ListPurposesResponse(purposes=[message(one) for _, one in found[:size]])
         if len(found) > size:
-            answer.next_page_token = self._parts.tokens.page(query, [found[size - 1][0]], now_s)
+            answer.next_page_token = page.token(found[size - 1][0])
         return answer
 
     async def CreatePurpose(self, request: pb.CreatePurposeRequest, context: Any) -> pb.CreatePurposeResponse:

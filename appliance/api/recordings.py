@@ -9,10 +9,11 @@ import sqlalchemy as sa
 
 from appliance.api import admission, convert, names
 from appliance.api.errors import EtagNeededError, FieldInvalidError
-from appliance.api.parts import Note, Parts, check_text, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, Parts, check_text
 from appliance.api.reading import Reading
 from appliance.catalog import counting, filters, recordings
-from appliance.catalog.errors import EtagMismatchError, PageTokenError, RecordingNotFoundError
+from appliance.catalog.errors import EtagMismatchError, RecordingNotFoundError
 from appliance.catalog.filters import Field
 from appliance.catalog.recording_filter import FIELDS
 from appliance.catalog.records import Recording, State
@@ -46,18 +47,11 @@ class Recordings(Reading, recordings_pb2_grpc.RecordingsServiceServicer):
         tenant_id = names.parent(request.parent)
         where = filters.parse(request.filter, self.fields)
         order = recordings.parse_order(request.order_by)
-        size = page_size(request.page_size)
-        query = query_of("ListRecordings", request)
         among = await self.among()
-        now_s = self.parts.clock_ns() / 1e9
-        bound: int | None = None
-        after: tuple[int, str] | None = None
-        if request.page_token:
-            match self.parts.tokens.read_page(request.page_token, query, now_s):
-                case [int(bound), int(value), str(last)]:
-                    after = (value, last)
-                case _:
-                    raise PageTokenError("not a page token of this query", field="page_token")
+        page = Page(self.parts, "ListRecordings", request, (int, int, str))
+        size = page.size
+        bound: int | None = page.after[0] if page.after else None
+        after: tuple[int, str] | None = page.after[1:] if page.after else None
         full = request.view == pb.RECORDING_VIEW_FULL
 
         def work(connection: sa.Connection) -> tuple[list[Recording], int]:
@@ -85,7 +79,7 @@ class Recordings(Reading, recordings_pb2_grpc.RecordingsServiceServicer):
             await admission.show(self.parts, found[:size], answer.recordings)
         if len(found) > size:
             position = recordings.position_of(found[size - 1], order)
-            answer.next_page_token = self.parts.tokens.page(query, [newest, *position], now_s)
+            answer.next_page_token = page.token(newest, *position)
         return answer
 
     async def GetRecording(self, request: pb.GetRecordingRequest, context: Any) -> pb.GetRecordingResponse:

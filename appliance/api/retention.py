@@ -10,11 +10,11 @@ from typing import Any, Final
 from appliance.api import convert, names, retentionconvert
 from appliance.api.errors import FieldInvalidError
 from appliance.api.holds import Holds
-from appliance.api.parts import Note, Parts, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, Parts
 from appliance.api.policies import Policies
 from appliance.api.scope import caller
 from appliance.catalog import recordings
-from appliance.catalog.errors import PageTokenError
 from appliance.catalog.records import State
 from appliance.model import ErasedError, NotFoundError
 from earwitness.internal.v1 import retention_pb2 as vault
@@ -82,18 +82,11 @@ class Retention(Policies, Holds, retention_pb2_grpc.RetentionServiceServicer):
     async def ListRetentionRuns(
         self, request: pb.ListRetentionRunsRequest, context: Any
     ) -> pb.ListRetentionRunsResponse:
-        size = page_size(request.page_size)
-        match self._position("ListRetentionRuns", request):
-            case None:
-                before = ""
-            case [str(before)]:
-                pass
-            case _:
-                raise _not_of_this_query()
-        found = await self.parts.retention.runs(size, before)
+        page = Page(self.parts, "ListRetentionRuns", request, (str,))
+        found = await self.parts.retention.runs(page.size, page.after[0] if page.after else "")
         answer = pb.ListRetentionRunsResponse(retention_runs=map(retentionconvert.run, found.runs))
         if found.more:
-            answer.next_page_token = self._token("ListRetentionRuns", request, [found.runs[-1].run_id])
+            answer.next_page_token = page.token(found.runs[-1].run_id)
         return answer
 
     # What is due soon.
@@ -102,15 +95,9 @@ class Retention(Policies, Holds, retention_pb2_grpc.RetentionServiceServicer):
         self, request: pb.ListUpcomingExpirationsRequest, context: Any
     ) -> pb.ListUpcomingExpirationsResponse:
         tenant_id, line_id = names.tenant_or_line(request.parent)
-        size = page_size(request.page_size)
-        after: tuple[int | str, ...] = ()
-        match self._position("ListUpcomingExpirations", request):
-            case None:
-                pass
-            case [int(when), str(tenant), str(line), str(slice_)]:
-                after = (when, tenant, line, slice_)
-            case _:
-                raise _not_of_this_query()
+        page = Page(self.parts, "ListUpcomingExpirations", request, (int, str, str, str))
+        size = page.size
+        after: tuple[int | str, ...] = page.after or ()
         found = [
             each
             for each in await self.parts.retention.upcoming(_days(request.days), tenant_id or "", line_id)
@@ -120,28 +107,22 @@ class Retention(Policies, Holds, retention_pb2_grpc.RetentionServiceServicer):
             upcoming_expirations=map(retentionconvert.upcoming, found[:size])
         )
         if len(found) > size:
-            position = [*_place(found[size - 1])]
-            answer.next_page_token = self._token("ListUpcomingExpirations", request, position)
+            answer.next_page_token = page.token(*_place(found[size - 1]))
         return answer
 
     async def ListExpiringRecordings(
         self, request: pb.ListExpiringRecordingsRequest, context: Any
     ) -> pb.ListExpiringRecordingsResponse:
         tenant_id, line_id = names.tenant_or_line(request.parent)
+        days = _days(request.days)
+        page = Page(self.parts, "ListExpiringRecordings", request, (int, str, str, str, str))
         asked = vault.ListExpiringRequest(
-            days=_days(request.days),
-            tenant_id=tenant_id or "",
-            line_id=line_id,
-            limit=page_size(request.page_size),
+            days=days, tenant_id=tenant_id or "", line_id=line_id, limit=page.size
         )
-        match self._position("ListExpiringRecordings", request):
-            case None:
-                pass
-            case [int(when), str(tenant), str(line), str(slice_), str(last)]:
-                bucket = vault.Bucket(tenant_id=tenant, line_id=line, slice=slice_)
-                asked.after.CopyFrom(vault.Expiring(recording_id=last, when_ns=when, bucket=bucket))
-            case _:
-                raise _not_of_this_query()
+        if page.after:
+            when, tenant, line, slice_, last = page.after
+            bucket = vault.Bucket(tenant_id=tenant, line_id=line, slice=slice_)
+            asked.after.CopyFrom(vault.Expiring(recording_id=last, when_ns=when, bucket=bucket))
         found = await self.parts.retention.expiring(asked)
         answer = pb.ListExpiringRecordingsResponse(
             expiring_recordings=[
@@ -156,9 +137,7 @@ class Retention(Policies, Holds, retention_pb2_grpc.RetentionServiceServicer):
         )
         if found.more:
             one = found.expiring[-1]
-            answer.next_page_token = self._token(
-                "ListExpiringRecordings", request, [*_place(one), one.recording_id]
-            )
+            answer.next_page_token = page.token(*_place(one), one.recording_id)
         return answer
 
     async def ExplainRetention(
@@ -200,21 +179,6 @@ class Retention(Policies, Holds, retention_pb2_grpc.RetentionServiceServicer):
         await self.parts.once("AcceptRetentionClock", request, act)
         clock = retentionconvert.clock(await self.parts.retention.clock())
         return pb.AcceptRetentionClockResponse(retention_clock=clock)
-
-    # Pages.
-
-    def _position(self, method: str, request: Any) -> list[int | str] | None:
-        if not request.page_token:
-            return None
-        now_s = self.parts.clock_ns() / 1e9
-        return self.parts.tokens.read_page(request.page_token, query_of(method, request), now_s)
-
-    def _token(self, method: str, request: Any, position: list[int | str]) -> str:
-        return self.parts.tokens.page(query_of(method, request), position, self.parts.clock_ns() / 1e9)
-
-
-def _not_of_this_query() -> PageTokenError:
-    return PageTokenError("not a page token of this query", field="page_token")
 
 
 def _place(each: vault.Upcoming | vault.Expiring) -> tuple[int | str, ...]:

@@ -11,10 +11,10 @@ from appliance.access import naming
 from appliance.access.identities import Role
 from appliance.api import identitynames
 from appliance.api.errors import FieldInvalidError
-from appliance.api.parts import Note, Parts, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, Parts
 from appliance.api.scope import caller
 from appliance.catalog import staff, tables
-from appliance.catalog.errors import PageTokenError
 
 REVIEWERS: Final = frozenset({Role.RECORDS_OFFICER, Role.SUPERVISOR})
 
@@ -43,28 +43,8 @@ class Base:
             await self._parts.follower.scrub_soon()  # what was said before is in no file any more
         return subject
 
-    def _page(self, method: str, request: Any) -> Pages:
-        return Pages(self._parts, method, request)
-
-
-class Pages:
-    """One page of a list, by (number, id)."""
-
-    def __init__(self, parts: Parts, method: str, request: Any) -> None:
-        self.size = page_size(request.page_size)
-        self._tokens = parts.tokens
-        self._query = query_of(method, request)
-        self._now_s = parts.clock_ns() / 1e9
-        self.after: tuple[int, str] | None = None
-        if request.page_token:
-            match self._tokens.read_page(request.page_token, self._query, self._now_s):
-                case [int(number), str(last)]:
-                    self.after = number, last
-                case _:
-                    raise PageTokenError("not a page token of this query", field="page_token")
-
-    def token(self, number: int, last: str) -> str:
-        return self._tokens.page(self._query, [number, last], self._now_s)
+    def _page(self, method: str, request: Any) -> Page:
+        return Page(self._parts, method, request)
 
 
 def own_agent() -> str | None:

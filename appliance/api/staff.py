@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from appliance.api import csvtable, masks, names, noticeconvert, stafffields, staffrows
 from appliance.api.csvtable import Problem
 from appliance.api.noticebase import NoticeBase, below, of_tenant
-from appliance.api.parts import page_size
+from appliance.api.pages import Page
 from appliance.catalog import staff, tenants
 from appliance.catalog.errors import EtagMismatchError
 from appliance.catalog.noticeerrors import StaffLeftError, StaffLimitError
@@ -30,8 +30,8 @@ class Staff(NoticeBase):
     ) -> pb.ListStaffMembersResponse:
         tenant_id = names.one_tenant(request.parent, "parent")
         line_id = below(tenant_id, request.line, "lines", "line") if request.line else ""
-        size = page_size(request.page_size)
-        after = self.position("ListStaffMembers", request)
+        page = Page(self._parts, "ListStaffMembers", request)
+        size, after = page.size, page.after
 
         def work(connection: sa.Connection) -> list[StaffMember]:
             tenants.get_tenant(connection, tenant_id)
@@ -45,7 +45,7 @@ class Staff(NoticeBase):
         answer = pb.ListStaffMembersResponse(staff_members=map(noticeconvert.member, found[:size]))
         if len(found) > size:
             last = found[size - 1]
-            answer.next_page_token = self.token("ListStaffMembers", request, last.create_ns, last.staff_id)
+            answer.next_page_token = page.token(last.create_ns, last.staff_id)
         return answer
 
     async def GetStaffMember(

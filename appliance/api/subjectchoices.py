@@ -9,12 +9,12 @@ import sqlalchemy as sa
 
 from appliance.api import convert, names, subjectconvert
 from appliance.api.errors import FieldInvalidError
-from appliance.api.parts import Note, Parts, check_text, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, Parts, check_text
 from appliance.api.scope import caller
 from appliance.api.subjectrestrictions import matching
 from appliance.catalog import recordings, subjectpacks, subjectrequests
 from appliance.catalog.database import numbering_of
-from appliance.catalog.errors import PageTokenError
 from appliance.catalog.numbering import Numbering
 from appliance.catalog.recordings import Order
 from appliance.catalog.records import Recording
@@ -40,16 +40,10 @@ class Choosing:
         self, request: pb.FindSubjectRecordingsRequest, context: Any
     ) -> pb.FindSubjectRecordingsResponse:
         tenant_id, request_id = names.child(request.name, "subjectRequests")
-        size = page_size(request.page_size)
-        query, now_s = query_of("FindSubjectRecordings", request), self._parts.clock_ns() / 1e9
-        bound: int | None = None
-        after: tuple[int, str] | None = None
-        if request.page_token:
-            match self._parts.tokens.read_page(request.page_token, query, now_s):
-                case [int(bound), int(value), str(last)]:
-                    after = (value, last)
-                case _:
-                    raise PageTokenError("not a page token of this query", field="page_token")
+        page = Page(self._parts, "FindSubjectRecordings", request, (int, int, str))
+        size = page.size
+        bound: int | None = page.after[0] if page.after else None
+        after: tuple[int, str] | None = page.after[1:] if page.after else None
 
         def work(connection: sa.Connection) -> tuple[list[Recording], dict[str, Choice], int]:
             one = subjectrequests.get(connection, request_id, tenant_id)
@@ -79,7 +73,7 @@ class Choosing:
                 candidate.choice.CopyFrom(subjectconvert.choice(chosen[row.recording_id], row.tenant_id))
         if len(found) > size:
             position = recordings.position_of(found[size - 1], Order())
-            answer.next_page_token = self._parts.tokens.page(query, [newest, *position], now_s)
+            answer.next_page_token = page.token(newest, *position)
         return answer
 
     async def SetSubjectChoice(

@@ -14,10 +14,10 @@ from appliance.access.sealing import Sealing
 from appliance.api import gate, names, operations, subjectconvert
 from appliance.api.admission import admit
 from appliance.api.errors import FieldInvalidError, NotReadableError, OffsetError
-from appliance.api.parts import Note, Parts, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, Parts
 from appliance.api.scope import caller
 from appliance.api.subjectjob import KIND, SubjectPacking, secret_name
-from appliance.api.subjectrestrictions import page_after
 from appliance.api.worker import Worker
 from appliance.catalog import operations as operation_rows
 from appliance.catalog import recordings, restrictions, subjectpacks, subjectrequests
@@ -157,9 +157,8 @@ class Packing:
         self, request: pb.ListSubjectPacksRequest, context: Any
     ) -> pb.ListSubjectPacksResponse:
         tenant_id, request_id = names.child(request.parent, "subjectRequests", "parent")
-        size = page_size(request.page_size)
-        query, now_s = query_of("ListSubjectPacks", request), self._parts.clock_ns() / 1e9
-        after = page_after(self._parts, request.page_token, query, now_s)
+        page = Page(self._parts, "ListSubjectPacks", request)
+        size, after = page.size, page.after
 
         def work(connection: sa.Connection) -> tuple[list[Pack], dict[str, int]]:
             subjectrequests.get(connection, request_id, tenant_id)
@@ -172,7 +171,7 @@ class Packing:
         )
         if len(found) > size:
             last = found[size - 1]
-            answer.next_page_token = self._parts.tokens.page(query, [last.create_ns, last.pack_id], now_s)
+            answer.next_page_token = page.token(last.create_ns, last.pack_id)
         return answer
 
     async def DownloadSubjectPack(

@@ -12,9 +12,10 @@ import sqlalchemy as sa
 from appliance.access import naming
 from appliance.api import masks, names, subjectconvert
 from appliance.api.errors import FieldInvalidError
-from appliance.api.parts import Note, Parts, check_text, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, Parts, check_text
 from appliance.api.scope import caller
-from appliance.api.subjectrestrictions import page_after, span
+from appliance.api.subjectrestrictions import span
 from appliance.catalog import alarms, restrictions, subjectrequests, tenants
 from appliance.catalog.database import numbering_of
 from appliance.catalog.numbering import Numbering
@@ -93,10 +94,8 @@ class Requesting:
         self, request: pb.ListSubjectRequestsRequest, context: Any
     ) -> pb.ListSubjectRequestsResponse:
         tenant_id = names.parent(request.parent)
-        size = page_size(request.page_size)
-        now_ns = self._parts.clock_ns()
-        query = query_of("ListSubjectRequests", request)
-        after = page_after(self._parts, request.page_token, query, now_ns / 1e9)
+        page = Page(self._parts, "ListSubjectRequests", request)
+        size, after, now_ns = page.size, page.after, self._parts.clock_ns()
 
         def work(connection: sa.Connection) -> tuple[list[Request], dict[str, str]]:
             found = subjectrequests.some(connection, tenant_id, size + 1, after, closed=request.show_closed)
@@ -114,8 +113,7 @@ class Requesting:
         )
         if len(found) > size:
             last = found[size - 1]
-            position: list[int | str] = [last.create_ns, last.request_id]
-            answer.next_page_token = self._parts.tokens.page(query, position, now_ns / 1e9)
+            answer.next_page_token = page.token(last.create_ns, last.request_id)
         return answer
 
     async def UpdateSubjectRequest(

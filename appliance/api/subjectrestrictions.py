@@ -10,12 +10,12 @@ import sqlalchemy as sa
 
 from appliance.api import names, subjectconvert
 from appliance.api.errors import FieldInvalidError
-from appliance.api.parts import Note, Parts, check_text, moment, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, Parts, check_text, moment
 from appliance.api.restriction import RestrictionKeeper
 from appliance.api.scope import caller
 from appliance.catalog import recordings, restrictionduties, restrictions, tenants
 from appliance.catalog.database import numbering_of
-from appliance.catalog.errors import PageTokenError
 from appliance.catalog.filters import And, Comparison, Node, Or
 from appliance.catalog.numbering import Asked
 from appliance.catalog.restrictions import Ground, Restriction, Standing, State
@@ -134,9 +134,8 @@ class Restricting:
         self, request: pb.ListRestrictionsRequest, context: Any
     ) -> pb.ListRestrictionsResponse:
         tenant_id = names.parent(request.parent)
-        size = page_size(request.page_size)
-        query, now_s = query_of("ListRestrictions", request), self._parts.clock_ns() / 1e9
-        after = page_after(self._parts, request.page_token, query, now_s)
+        page = Page(self._parts, "ListRestrictions", request)
+        size, after = page.size, page.after
 
         def work(connection: sa.Connection) -> tuple[list[Restriction], dict[str, Standing]]:
             found = restrictions.some(connection, tenant_id, size + 1, after, ended=request.show_ended)
@@ -151,9 +150,7 @@ class Restricting:
         )
         if len(found) > size:
             last = found[size - 1]
-            answer.next_page_token = self._parts.tokens.page(
-                query, [last.create_ns, last.restriction_id], now_s
-            )
+            answer.next_page_token = page.token(last.create_ns, last.restriction_id)
         return answer
 
     async def LiftRestriction(
@@ -237,17 +234,6 @@ class Restricting:
             return subjectconvert.restriction(one, standing, ids)
 
         return await self._parts.store.read(work)
-
-
-def page_after(parts: Parts, token: str, query: bytes, now_s: float) -> tuple[int, str] | None:
-    """Time and id of the last of the page before; PageTokenError."""
-    if not token:
-        return None
-    match parts.tokens.read_page(token, query, now_s):
-        case [int(at_ns), str(last)]:
-            return at_ns, last
-        case _:
-            raise PageTokenError("not a page token of this query", field="page_token")
 
 
 def _ended(one: Restriction, state: State, now_ns: int) -> Restriction:

@@ -11,8 +11,10 @@ from appliance.api import closingview, convert, differences, history, masks, nam
 from appliance.api.errors import FieldInvalidError
 from appliance.api.languages import language_tag
 from appliance.api.lines import Lines
-from appliance.api.parts import Note, check_text, page_size
-from appliance.catalog import counting, tenants, versions
+from appliance.api.pages import Page
+from appliance.api.parts import Note, check_text
+from appliance.catalog import closing, counting, tenants, versions
+from appliance.catalog.closing import Closings
 from appliance.catalog.versions import Subject
 from appliance.model import new_id
 from appliance.model.routing import Tenant
@@ -72,21 +74,23 @@ class Tenants(Lines, tenants_pb2_grpc.TenantsServiceServicer):
         return pb.GetTenantResponse(tenant=await self._tenant(names.one_tenant(request.name)))
 
     async def ListTenants(self, request: pb.ListTenantsRequest, context: Any) -> pb.ListTenantsResponse:
-        size = page_size(request.page_size)
-        after = self.after("ListTenants", request)
+        page = Page(self.parts, "ListTenants", request)
+        size = page.size
         own = scope.caller().tenant_id
 
-        def work(connection: sa.Connection) -> list[Tenant]:
+        def work(connection: sa.Connection) -> tuple[list[Tenant], Closings]:
             if own:
-                return [tenants.get_tenant(connection, own)]
-            return tenants.list_tenants(connection, size + 1, after)
+                some = [tenants.get_tenant(connection, own)]
+            else:
+                some = tenants.list_tenants(connection, size + 1, page.after)
+            return some, closing.of_tenants(connection, {one.tenant_id for one in some})
 
-        found = await self.parts.store.read(work)
+        found, closings = await self.parts.store.read(work)
         answer = pb.ListTenantsResponse(tenants=[convert.tenant(row) for row in found[:size]])
-        await self.parts.store.read(lambda connection: closingview.put_states(connection, answer.tenants))
+        closingview.put_states(closings, answer.tenants)
         if len(found) > size:
             last = found[size - 1]
-            answer.next_page_token = self.token("ListTenants", request, last.create_ns, last.tenant_id)
+            answer.next_page_token = page.token(last.create_ns, last.tenant_id)
         return answer
 
     async def UpdateTenant(self, request: pb.UpdateTenantRequest, context: Any) -> pb.UpdateTenantResponse:
@@ -166,7 +170,7 @@ class Tenants(Lines, tenants_pb2_grpc.TenantsServiceServicer):
     async def _tenant(self, tenant_id: str) -> pb.Tenant:
         def work(connection: sa.Connection) -> pb.Tenant:
             made = convert.tenant(tenants.get_tenant(connection, tenant_id))
-            closingview.put_states(connection, [made])
+            closingview.put_states(closing.of_tenants(connection, [tenant_id]), [made])
             return made
 
         return await self.parts.store.read(work)

@@ -11,10 +11,10 @@ from google.protobuf.message import Message
 from appliance.access.identities import Role
 from appliance.api import names, retentionconvert
 from appliance.api.errors import FieldInvalidError
-from appliance.api.parts import Note, Parts, page_size, query_of
+from appliance.api.pages import Page
+from appliance.api.parts import Note, Parts
 from appliance.api.scope import caller
 from appliance.catalog import tenants
-from appliance.catalog.errors import PageTokenError
 from appliance.model import is_id
 from earwitness.internal.v1 import retention_pb2 as vault
 from earwitness.v1 import box_pb2 as pb
@@ -34,15 +34,9 @@ class VaultView:
 
     async def ListBuckets(self, request: pb.ListBucketsRequest, context: Any) -> pb.ListBucketsResponse:
         tenant_id = names.parent(request.parent)
-        size = page_size(request.page_size)
-        query, now_s = query_of("ListBuckets", request), self.parts.clock_ns() / 1e9
-        after: tuple[str, ...] = ()
-        if request.page_token:
-            match self.parts.tokens.read_page(request.page_token, query, now_s):
-                case [str(tenant), str(line), str(slice_)]:
-                    after = (tenant, line, slice_)
-                case _:
-                    raise PageTokenError("not a page token of this query", field="page_token")
+        page = Page(self.parts, "ListBuckets", request, (str, str, str))
+        size = page.size
+        after: tuple[str, ...] = page.after or ()
         answer = pb.ListBucketsResponse()
         last: tuple[str, ...] = ()
         async with aclosing(self.parts.retention.buckets(tenant_id or "")) as buckets:
@@ -51,7 +45,7 @@ class VaultView:
                 if place <= after:
                     continue
                 if len(answer.buckets) == size:
-                    answer.next_page_token = self.parts.tokens.page(query, [*last], now_s)
+                    answer.next_page_token = page.token(*last)
                     break
                 made = retentionconvert.bucket(found)
                 for hold in (one for snapshot in made.snapshots for one in snapshot.holds if one.legal_hold):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from appliance.catalog import tables
+from appliance.catalog.among import among
 from appliance.catalog.closingtables import closings as table
 from appliance.catalog.errors import ClosingNotFoundError, ClosingStateError, TenantClosedError
 from appliance.catalog.records import State
@@ -19,6 +20,9 @@ REMIND_DAYS: Final = (30, 14, 7, 3, 1)
 _OVER: Final = (ServiceState.CLOSED, ServiceState.EMPTY)
 _ORDER: Final = tuple(ServiceState)
 _r = tables.recordings
+
+Closings = Mapping[tuple[str, str], Closing]
+"""By tenant and line; no line: the whole tenant."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,23 @@ def find(connection: sa.Connection, tenant_id: str, line_id: str = "") -> Closin
     return None if row is None else of(row)
 
 
-def governing(connection: sa.Connection, tenant_id: str, line_id: str = "") -> Closing | None:
+def of_tenants(connection: sa.Connection, tenant_ids: Iterable[str]) -> Closings:
+    """All closings of these tenants and their lines."""
+    query = sa.select(table).where(among(connection, table.c.tenant_id, list(tenant_ids)))
+    return {(row.tenant_id, row.line_id): of(row) for row in connection.execute(query)}
+
+
+def furthest(closings: Closings, tenant_id: str, line_id: str = "") -> Closing | None:
     """What says of a line or tenant where it is: its own closing or its tenant's, whichever is further on."""
-    found = [one for one in (find(connection, tenant_id, each) for each in {line_id, ""}) if one is not None]
+    found = [closings[tenant_id, each] for each in {line_id, ""} if (tenant_id, each) in closings]
     return max(found, key=lambda one: (_ORDER.index(one.state), -one.notice_ns, one.line_id), default=None)
+
+
+def governing(connection: sa.Connection, tenant_id: str, line_id: str = "") -> Closing | None:
+    """`furthest`, of one tenant or line."""
+    query = sa.select(table).where(table.c.tenant_id == tenant_id, table.c.line_id.in_([line_id, ""]))
+    found = {(tenant_id, row.line_id): of(row) for row in connection.execute(query)}
+    return furthest(found, tenant_id, line_id)
 
 
 def every(connection: sa.Connection, tenant_id: str | None = None) -> list[Closing]:
