@@ -43,6 +43,25 @@ Token = str | Callable[[], str]
 
 # Doing these twice is as doing them once. The others are safe to repeat with a request_id, which is the caller's to give.
 _SAFE: Final = {
+    "earwitness.v1.AlarmsService": (
+        "ListAlarms",
+        "GetAlarm",
+        "CountAlarms",
+        "ListAlarmKinds",
+        "ListAlarmChannels",
+        "GetAlarmChannel",
+    ),
+    "earwitness.v1.NoticesService": (
+        "ListStaffMembers",
+        "GetStaffMember",
+        "ListNotices",
+        "GetNotice",
+        "ListNoticeVersions",
+        "ListOwnNotices",
+        "ListAcknowledgements",
+        "ListOutstandingAcknowledgements",
+        "CountAcknowledgements",
+    ),
     "earwitness.v1.AccessService": (
         "GetIdentity",
         "ListIdentities",

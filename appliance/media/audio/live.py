@@ -285,7 +285,9 @@ class LiveSound(Live):
         sequence = self._sequence.get(number, 0)
         self._sequence[number] = sequence + 1
         if self._opus:
-            data = self._encoders.setdefault(number, _Opus()).encode(samples)
+            if number not in self._encoders:
+                self._encoders[number] = _Opus()
+            data = self._encoders[number].encode(samples)
         else:
             data = samples.astype("<i2", copy=False).tobytes()
         return Chunk(number, sequence, at_ns, data)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -154,9 +154,9 @@ class Monitor:
             return Taken(packets, lost, event) if packets or lost or event is not None else None
 
 
-def copy_kept(monitors: Iterable[Monitor], track: int, packet: Kept, arrival_ns: int) -> None:
+def copy_kept(monitors: Sequence[Monitor], track: int, packet: Kept, arrival_ns: int) -> None:
     """What the box itself says goes to who listens, too; `arrival_ns` by the wall clock. Keys do not."""
-    if packet.event:
+    if packet.event or not monitors:
         return
     heard = Heard(
         track,

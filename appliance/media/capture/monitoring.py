@@ -42,8 +42,10 @@ class Monitoring:
         monitors = self._recorder.monitors
         monitor = Monitor(request.actor, request.purpose, request.listener_id)
         begin = self._loop.call(lambda: monitors.begin(self._recorder.recorded(request.session_id), monitor))
-        awaited(begin, context)
         try:
+            awaited(
+                begin, context
+            )  # a loop that is slow carries it out after we have gone: it is ended all the same
             context.add_callback(monitor.wake)  # the caller is gone
             while context.is_active():
                 taken = monitor.take(LOOK_S)

@@ -223,7 +223,8 @@ class _Restoring:
             return  # it never came to the replica: `reconcile` tells
         aside = self._aside(name)
         sidecar = read_raw(staging, bucket, name, place)
-        if sidecar:
+        # One that is here stays: it may have grown since it was copied.
+        if sidecar and not read_raw(vault.store, bucket, name):
             put(vault, vault.store, bucket, name, sidecar)
         try:
             with staging.read(bucket, name, snapshot=place) as source, open(aside, "wb") as file:

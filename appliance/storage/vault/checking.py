@@ -18,12 +18,12 @@ from appliance.storage.keystore.errors import TenantLockedError
 from appliance.storage.names import HOLD_LINE
 from appliance.storage.sealed import Report, verify
 from appliance.storage.sealed.sidecar import SidecarFinding, check
-from appliance.storage.sealed.sidecarerrors import SidecarProblem
+from appliance.storage.sealed.sidecarerrors import SidecarCorruptError
 from appliance.storage.vault.contract import BucketId, BucketState
 from appliance.storage.vault.core import Vault
 from appliance.storage.vault.errors import BucketBusyError, BucketLockedError, BucketMissingError
 from appliance.storage.vault.holding import Holding, HoldingState
-from appliance.storage.vault.sidecars import read_raw
+from appliance.storage.vault.sidecars import Sidecars
 
 _KEPT = (HoldingState.FILED, HoldingState.DELETED)
 _WHERE = "state IN ('filed', 'deleted')"
@@ -135,30 +135,31 @@ class Checker:
 
     def _verify(self, held: Holding) -> Report:
         """A deleted recording that is parked is read in its snapshot. Of a locked tenant, everything but the opening."""
-        vault = self._vault
-        key: bytes | None = None
-        with suppress(TenantLockedError):
-            key = vault.keystore.data_key(held.recording_id)
         with self._file(held) as file:
-            return verify(file, vault.keystore.device_public_key, key)
+            return verify(file, self._vault.keystore.device_public_key, self._key(held))
+
+    def _key(self, held: Holding) -> bytes | None:
+        with suppress(TenantLockedError):
+            return self._vault.keystore.data_key(held.recording_id)
+        return None
 
     def _sidecar(self, held: Holding, report: Report) -> list[Found]:
         """What was added to it later. One that grew meanwhile is no finding."""
         if held.sidecar is None:
             return []
         vault = self._vault
-        raw = read_raw(vault.store, held.bucket, held.recording_id, held.parked)
-        if not raw:
-            return [_beside(held, SidecarFinding(SidecarProblem.MISSING))]
-        key: bytes | None = None
-        with suppress(TenantLockedError):
-            key = vault.keystore.data_key(held.recording_id)
+        try:
+            raw = Sidecars(vault).opened(held)
+        except SidecarCorruptError as error:  # it is missing
+            if not vault.unchanged([held]):
+                raise  # parked or moved just now, and it with its recording: gone from here
+            return [_beside(held, SidecarFinding(error.problem))]
         return [
             _beside(held, one)
             for one in check(
                 raw,
                 vault.keystore.device_public_key,
-                key,
+                self._key(held),
                 recording_id=held.recording_id,
                 root=report.root,
                 known=held.sidecar,

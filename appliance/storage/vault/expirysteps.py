@@ -111,14 +111,14 @@ class Steps:
     def _copy(self, held: Holding, to: BucketId) -> None:
         """The file into the hold's bucket, by way of a file of its own, and compared there by the store."""
         vault = self._vault
+        vault.buckets.open(held.bucket)
+        sidecar = read_raw(vault.store, held.bucket, held.recording_id, held.parked)
+        if sidecar:  # before its recording, and each time: it may have grown since a copying that broke off
+            put(vault, vault.store, to, held.recording_id, sidecar)
         if vault.store.find(to, held.recording_id) is not None:
             return
-        vault.buckets.open(held.bucket)
         folder = vault.layout.vault / "moving"
         make_directory(folder)
-        sidecar = read_raw(vault.store, held.bucket, held.recording_id, held.parked)
-        if sidecar:  # before its recording: where that is, all is
-            put(vault, vault.store, to, held.recording_id, sidecar)
         aside = folder / f"{held.recording_id}.sealed"
         try:
             with (

@@ -100,14 +100,15 @@ class Sidecars:
         vault = self._vault
         held = vault.readable(recording_id, deleted=True)
         try:
-            return self._opened(held)
+            return self.opened(held)
         except SidecarCorruptError:
             again = vault.readable(recording_id, deleted=True)  # it may just have been parked, or moved
             if again == held:
                 raise
-            return self._opened(again)
+            return self.opened(again)
 
-    def _opened(self, held: Holding) -> bytes:
+    def opened(self, held: Holding) -> bytes:
+        """The sidecar as it is held, its bucket unlocked; empty where there is none. SidecarCorruptError: it is missing."""
         self._vault.buckets.open(held.bucket)
         try:
             return self._raw(held)

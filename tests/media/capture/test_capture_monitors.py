@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
 
 import pytest
 from capture_kit import EVENT, Box, rtp, tone
@@ -19,9 +22,12 @@ from appliance.media.capture.monitor import (
     ListenerTooSlowError,
     Monitor,
 )
+from appliance.media.capture.monitoring import Monitoring
 from appliance.media.capture.monitors import MAX_OF_SESSION, TooManyListenersError
 from appliance.media.capture.session import RelayOnlyError, TrackRequest
+from appliance.media.capture.waiting import CaptureBusyError
 from appliance.model import MarkKind
+from earwitness.internal.v1 import capture_pb2
 
 
 def listen(box: Box, session: str, name: str = "supervisor") -> Monitor:
@@ -191,3 +197,33 @@ def test_what_came_encrypted_is_heard_in_the_clear_and_so_is_what_the_box_says(b
     packets, _, _ = taken(monitor)
     assert packets == [(0, 5, tone(5)), (1, 1, tone(77))], "what is not of the key is nobody's"
     assert box.close(session).sequences(0) == [5]
+
+
+class SlowLoop:
+    """Carries out what it is asked only afterwards."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Future[Any], Callable[[], Any]]] = []
+
+    def call(self, command: Callable[[], Any]) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.asked.append((future, command))
+        return future
+
+
+class Caller:
+    def time_remaining(self) -> float:
+        return 0.01
+
+
+def test_a_listener_that_a_slow_loop_begins_too_late_is_ended(box: Box) -> None:
+    session, _ = box.open(TrackRequest(0))
+    service = Monitoring()
+    loop = SlowLoop()
+    service._loop, service._recorder = loop, box.recorder  # type: ignore[assignment]
+    request = capture_pb2.MonitorRequest(session_id=session, actor="a", purpose="p", listener_id="l")
+    with pytest.raises(CaptureBusyError):
+        next(service.Monitor(request, Caller()))  # type: ignore[call-overload]
+    for _, command in loop.asked:
+        command()
+    assert not box.recorder.monitors.open

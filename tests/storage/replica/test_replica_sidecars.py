@@ -8,7 +8,7 @@ from test_replica_restore import filed, lose, restore
 
 from appliance.model import new_id
 from appliance.storage.sealed.sidecar import pack_content
-from appliance.storage.vault.sidecars import Sidecars
+from appliance.storage.vault.sidecars import Sidecars, put
 
 
 def annotate(pair: Pair, name: str, text: str) -> None:
@@ -46,4 +46,22 @@ def test_a_recording_that_is_merged_into_a_bucket_brings_its_sidecar(pair: Pair)
     done = restore(pair, pair.house.ground.second(name="staging"))
     assert done.recordings == 1 and done.failed == {}
     assert Sidecars(pair.vault).read(name) == raw
+    pair.house.check_readable(name)
+
+
+def test_a_sidecar_that_grew_since_it_was_copied_stays(pair: Pair) -> None:
+    pair.open()
+    (name,) = filed(pair, 1)
+    annotate(pair, name, "one")
+    pair.go()
+    annotate(pair, name, "two")
+    raw = Sidecars(pair.vault).read(name)
+    lose(pair)
+    filed(pair, 1)  # the bucket is here again, and of the recording only its sidecar
+    bucket = pair.vault.holding(name).bucket
+    pair.vault.buckets.open(bucket)
+    put(pair.vault, pair.vault.store, bucket, name, raw)
+    done = restore(pair, pair.house.ground.second(name="staging"))
+    assert done.recordings == 1 and done.failed == {}
+    assert Sidecars(pair.vault).read(name) == raw, "the copy is older"
     pair.house.check_readable(name)
