@@ -37,7 +37,7 @@ _RAISED: Final = (
         " log of that minute for the cause. It clears itself when a recording of the call is found.",
     ),
     Kind(
-        "CallsNotRecorded",
+        "ManyCallsNotRecorded",
         Severity.CRITICAL,
         "Many contracted calls of a day were not recorded",
         "See `earwitness completeness report DAY` for the hours in which they are missing: did the"
@@ -117,9 +117,8 @@ _NOTICES: Final = (
     ),
 )
 
-KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
-    {kind.name: kind for kind in (*CONDITIONS, *_RAISED, *_NOTICES)}
-)
+ALL: Final = (*CONDITIONS, *_RAISED, *_NOTICES)
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType({kind.name: kind for kind in ALL})
 
 
 def kind_of(name: str) -> Kind:

@@ -25,7 +25,7 @@ from appliance.model import new_id
 MANY: Final = 10  # missing calls of one day: more are one alarm
 HOUR_NS: Final = 3600 * 10**9
 MISSING: Final = "CallNotRecorded"
-MANY_MISSING: Final = "CallsNotRecorded"
+MANY_MISSING: Final = "ManyCallsNotRecorded"
 UNWANTED: Final = "CallsRecordedUnwanted"
 CLOCK_OFF: Final = "CallRecordsClockOff"
 NO_RECORDS: Final = "CallRecordsAbsent"

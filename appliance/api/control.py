@@ -342,6 +342,7 @@ class Control:
             await asyncio.sleep(RENEWAL_S)
             admin = await asyncio.to_thread(pki.ensure, self._settings.layout, self._settings)
             certificates.reload()
+            self._notices.page.reload()
             await self._entrance.enroll(admin)
             now = datetime.now(UTC)
             ending = [

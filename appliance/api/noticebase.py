@@ -12,6 +12,7 @@ from appliance.access import naming
 from appliance.api import names
 from appliance.api.errors import FieldInvalidError, NameInvalidError
 from appliance.api.parts import Note, Parts
+from appliance.catalog import tenants
 
 T = TypeVar("T")
 
@@ -83,3 +84,9 @@ def below(tenant_id: str, text: str, collection: str, field: str) -> str:
 def own_identity(key: str, tenant_id: str) -> bool:
     """Whether an identity (its key) may be of a tenant's staff: the tenant's own, the box's, or an identity provider's."""
     return naming.parts(key)[0] in ("", tenant_id)
+
+
+def line_ids(connection: sa.Connection, tenant_id: str) -> set[str]:
+    """Of the lines of a tenant; TenantNotFoundError."""
+    tenants.get_tenant(connection, tenant_id)
+    return {one.line_id for one in tenants.list_lines(connection, tenant_id=tenant_id)}

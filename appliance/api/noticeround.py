@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from appliance.api.parts import Parts
 from appliance.audit.trail import Trail
-from appliance.catalog import acknowledgements, alarms, noticelinks, notices, staff, tables
+from appliance.catalog import acknowledgements, alarms, noticelinks, notices, staff
 from appliance.model.staff import InForce, StaffMember, reminder_due
 
 OUTSTANDING: Final = "NoticesOutstanding"
@@ -26,9 +26,9 @@ class Reminder:
 
 
 def due(connection: sa.Connection, now_ns: int) -> list[Reminder]:
-    """Reminders that are to go out, each tenant's once; the alarm of a tenant where nothing is outstanding goes."""
+    """Reminders that are to go out, each tenant's once."""
     found = []
-    for (tenant_id,) in connection.execute(sa.select(tables.tenants.c.id)).all():
+    for tenant_id in notices.tenants_with(connection):
         some = notices.in_force(connection, tenant_id, now_ns)
         if not some:
             continue

@@ -13,7 +13,7 @@ from appliance.api.acknowledged import Acknowledged
 from appliance.api.acknowledging import Acknowledging
 from appliance.api.errors import FieldInvalidError
 from appliance.api.languages import language_tag
-from appliance.api.noticebase import of_tenant
+from appliance.api.noticebase import line_ids, of_tenant
 from appliance.api.noticedefaults import DEFAULTS, LANGUAGE
 from appliance.api.pages import Page
 from appliance.api.parts import moment
@@ -71,7 +71,7 @@ class Notices(Staff, Acknowledging, Acknowledged, notices_pb2_grpc.NoticesServic
 
         def plan(connection: sa.Connection) -> Whole:
             notices.check_new(connection, tenant_id)
-            return _read(request.notice, empty, _lines(connection, tenant_id)), [first]
+            return _read(request.notice, empty, line_ids(connection, tenant_id)), [first]
 
         def apply(connection: sa.Connection, made: Whole) -> str:
             notices.add(connection, made[0], first)
@@ -92,7 +92,7 @@ class Notices(Staff, Acknowledging, Acknowledged, notices_pb2_grpc.NoticesServic
 
         def changed(connection: sa.Connection, before: Whole) -> Notice:
             wanted = masks.merged(self._message(*before), request.notice, paths)
-            return _read(wanted, before[0], {*_lines(connection, tenant_id), *before[0].lines})
+            return _read(wanted, before[0], {*line_ids(connection, tenant_id), *before[0].lines})
 
         etag = request.notice.etag
         return pb.UpdateNoticeResponse(
@@ -333,8 +333,3 @@ def _read(asked: pb.Notice, before: Notice, known_lines: set[str]) -> Notice:
             "required": asked.required,
         }
     )
-
-
-def _lines(connection: sa.Connection, tenant_id: str) -> set[str]:
-    tenants.get_tenant(connection, tenant_id)
-    return {one.line_id for one in tenants.list_lines(connection, tenant_id=tenant_id)}

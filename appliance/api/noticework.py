@@ -20,7 +20,6 @@ from appliance.catalog.errors import CatalogueUnavailableError
 log = structlog.get_logger()
 
 AGAIN_S: Final = 5.0
-RELOAD_S: Final = 3600.0
 
 
 class NoticeWork:
@@ -41,8 +40,6 @@ class NoticeWork:
 
     async def run(self) -> None:
         """Until cancelled."""
-        loop = asyncio.get_running_loop()
-        reload_s = loop.time() + RELOAD_S
         while True:
             try:
                 await asyncio.sleep(await self.round.look())
@@ -50,6 +47,3 @@ class NoticeWork:
                 # Its condition is raised; nothing is lost, as what is due stays due.
                 log.info("notices wait", reason=error.reason)
                 await asyncio.sleep(AGAIN_S)
-            if loop.time() >= reload_s:
-                reload_s = loop.time() + RELOAD_S
-                self.page.reload()

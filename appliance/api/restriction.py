@@ -56,6 +56,7 @@ class RestrictionKeeper:
         self._trail = trail
         self._clock_ns = clock_ns
         self._turn = asyncio.Lock()
+        self._round = asyncio.Lock()  # a hold that one round makes, another must not release before it
         self._written = -1  # the serial of the copy
 
     async def settle(self) -> None:
@@ -133,8 +134,9 @@ class RestrictionKeeper:
     async def attempt(self) -> None:
         """Copy, legal holds, erasures, as far as it goes now: restrictions hold without them, and there is a next time."""
         try:
-            await self.keep()
-            await self._do()
+            async with self._round:
+                await self.keep()
+                await self._do()
         except EarwitnessError as error:
             if error.kind is not Kind.UNAVAILABLE:
                 raise
@@ -207,7 +209,12 @@ class RestrictionKeeper:
 
     async def _erase(self, recording_id: str, one: Restriction) -> None:
         """Where something else keeps it, such as a legal hold, it stays restricted."""
-        row = await self._store.read(lambda c: recordings.get(c, recording_id))
+        restriction_id = one.restriction_id
+        if not await self._store.read(
+            lambda c: restrictionduties.erase_is_due(c, recording_id, restriction_id)
+        ):
+            return  # it was lifted, or decided otherwise, since the round began
+        await self._store.read(lambda c: recordings.get(c, recording_id))
         try:
             await self._parts.vault.erase(recording_id, "objection upheld (UK GDPR Art. 21)")
         except EarwitnessError as error:
@@ -218,7 +225,7 @@ class RestrictionKeeper:
             await self._tell(one, "restriction-erased", recording=recording_id, outcome=error.reason)
             return
         await self._tell(one, "restriction-erased", recording=recording_id, outcome="OK")
-        self._parts.renders.forget(row.recording_id)
+        self._parts.renders.forget(recording_id)
         await self._parts.follower.refresh(recording_id)
 
     async def _tell(self, one: Restriction, what: str, **more: object) -> None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from appliance.api import csvtable, masks, names, noticeconvert, stafffields, staffrows
 from appliance.api.csvtable import Problem
-from appliance.api.noticebase import NoticeBase, below, of_tenant
+from appliance.api.noticebase import NoticeBase, below, line_ids, of_tenant
 from appliance.api.pages import Page
 from appliance.catalog import staff, tenants
 from appliance.catalog.errors import EtagMismatchError
@@ -64,7 +64,7 @@ class Staff(NoticeBase):
         )
 
         def plan(connection: sa.Connection) -> StaffMember:
-            made = stafffields.read(request.staff_member, empty, _lines(connection, tenant_id))
+            made = stafffields.read(request.staff_member, empty, line_ids(connection, tenant_id))
             staff.check(connection, made)
             staff.check_room(connection, tenant_id, 1)
             return made
@@ -92,7 +92,7 @@ class Staff(NoticeBase):
             before = staff.get(connection, tenant_id, staff_id, request.staff_member.etag)
             wanted = masks.merged(noticeconvert.member(before), request.staff_member, paths)
             # A line that is gone since stays where nothing is said of it.
-            known = {*_lines(connection, tenant_id), *before.lines}
+            known = {*line_ids(connection, tenant_id), *before.lines}
             if before.forgotten:
                 raise StaffLeftError("the person left, and was forgotten")
             return stafffields.read(wanted, before, known)
@@ -210,8 +210,3 @@ def problems(some: Sequence[Problem]) -> list[pb.RowProblem]:
         pb.RowProblem(row=one.row, column=one.column, reason=one.reason, message=one.message)
         for one in some[:MAX_PROBLEMS]
     ]
-
-
-def _lines(connection: sa.Connection, tenant_id: str) -> set[str]:
-    tenants.get_tenant(connection, tenant_id)
-    return {one.line_id for one in tenants.list_lines(connection, tenant_id=tenant_id)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -40,12 +40,12 @@ def plan(
 ) -> Planned:
     """See the module. `present`: all who work here."""
     made = Planned()
-    people = Known(present)
+    people, named = Known(present), _named(lines)
     taken: dict[tuple[str, str], int] = {}
     seen: set[str] = set()
     for row in rows:
         try:
-            said = _read(row, lines, tenant_id)
+            said = _read(row, named, tenant_id)
             before = people.one(said.get("identity", ""), said.get("numbers", ()), said.get("email", ""))
             if before is not None and before.staff_id in seen:
                 raise _Wrong("name", "twice", "is the same person as a row above")
@@ -129,7 +129,7 @@ def _keys(said: dict[str, Any]) -> list[tuple[str, str]]:
     return [*found, ("identity", said["identity"])] if said.get("identity") else found
 
 
-def _read(row: Row, lines: Sequence[Line], tenant_id: str) -> dict[str, Any]:
+def _read(row: Row, named: Mapping[str, list[str]], tenant_id: str) -> dict[str, Any]:
     """Fields of a staff member, of the columns that the table has. _Wrong."""
     cells = row.cells
 
@@ -153,7 +153,7 @@ def _read(row: Row, lines: Sequence[Line], tenant_id: str) -> dict[str, Any]:
     if "number" in cells:
         said["numbers"] = checked("number", lambda: stafffields.numbers(_several(cells["number"]), "number"))
     if "line" in cells:
-        said["lines"] = tuple(dict.fromkeys(_line(one, lines) for one in _several(cells["line"])))
+        said["lines"] = tuple(dict.fromkeys(_line(one, named) for one in _several(cells["line"])))
         if len(said["lines"]) > stafffields.MAX_LINES:
             raise _Wrong("line", "limit", f"should be at most {stafffields.MAX_LINES} lines")
     if cells.get("kind"):
@@ -172,15 +172,20 @@ def _full(cell: str) -> str:
     return f"identities/{cell}" if cell and ":" not in cell and "/" not in cell else cell
 
 
-def _line(cell: str, lines: Sequence[Line]) -> str:
-    found = [
-        one
-        for one in lines
-        if cell in (one.line_id, f"tenants/{one.tenant_id}/lines/{one.line_id}", one.display_name)
-    ]
+def _named(lines: Sequence[Line]) -> dict[str, list[str]]:
+    """Ids of lines, by each way to write them."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for one in lines:
+        for name in {one.line_id, f"tenants/{one.tenant_id}/lines/{one.line_id}", one.display_name}:
+            found[name].append(one.line_id)
+    return found
+
+
+def _line(cell: str, named: Mapping[str, list[str]]) -> str:
+    found = named.get(cell, [])
     if len(found) != 1:
         reason, message = (
             ("unknown", "is no line of this tenant") if not found else ("ambiguous", "fits several lines")
         )
         raise _Wrong("line", reason, message)
-    return found[0].line_id
+    return found[0]

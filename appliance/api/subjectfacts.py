@@ -70,7 +70,7 @@ def load(
     tenant = tenants.get_tenant(connection, one.tenant_id)
     zone = counting.zone(tenant.time_zone)
     choices = subjectrequests.chosen(connection, request_id)
-    rows = [recordings.get(connection, each, one.tenant_id) for each in recording_ids]
+    rows = recordings.get_all(connection, recording_ids, one.tenant_id)
     rows.sort(key=lambda row: (row.start_ns, row.recording_id))
     known = {each.purpose_id: each for _, each in purposes.listed(connection, one.tenant_id)}
     names = {key: purpose.display_name for key, purpose in known.items()}
@@ -78,8 +78,10 @@ def load(
     for row, stated in zip(rows, rules.stated_of(connection, rows), strict=True):
         some, more = _reads(connection, row.recording_id, names, zone)
         choice = choices.get(row.recording_id)
-        if choice is None:
-            raise SubjectPackStateError("a recording in it was erased meanwhile", state="destroyed")
+        if choice is None or not choice.give:
+            raise SubjectPackStateError(
+                "a recording in it was erased or withheld meanwhile", state="destroyed"
+            )
         given[row.recording_id] = Given(
             file="",
             sha256="",
@@ -161,10 +163,8 @@ def _muted(mute: Mute, row: Recording) -> Muted:
 def _withheld(
     connection: sa.Connection, one: Request, choices: Mapping[str, Choice], zone: ZoneInfo
 ) -> tuple[Withheld, ...]:
-    found = [
-        (recordings.get(connection, choice.recording_id, one.tenant_id).start_ns, choice)
-        for choice in choices.values()
-        if not choice.give and not choice.untold
-    ]
+    told = [choice for choice in choices.values() if not choice.give and not choice.untold]
+    rows = recordings.get_all(connection, [choice.recording_id for choice in told], one.tenant_id)
+    found = [(row.start_ns, choice) for row, choice in zip(rows, told, strict=True)]
     found.sort(key=lambda each: (each[0], each[1].recording_id))
     return tuple(Withheld(moment(at_ns, zone), choice.ground, choice.text) for at_ns, choice in found)

@@ -74,7 +74,8 @@ class Packing:
                 raise SubjectRequestLimitError(
                     "a pack would hold more recordings than one may", limit=MAX_GIVEN
                 )
-            rows = [(recordings.get(connection, each.recording_id, one.tenant_id), each) for each in given]
+            some = recordings.get_all(connection, [each.recording_id for each in given], one.tenant_id)
+            rows = list(zip(some, given, strict=True))
             return one, rows
 
         one, rows = await self._parts.store.read(planned)
@@ -121,6 +122,9 @@ class Packing:
 
             def work(connection: sa.Connection) -> None:
                 _ready_for_a_pack(connection, request_id, tenant_id)
+                now = subjectrequests.chosen(connection, request_id).values()
+                if [each for each in now if each.give] != [choice for _, choice in rows]:
+                    raise SubjectRequestStateError("what is given was changed meanwhile", state="changed")
                 operation_rows.add(connection, operation)
                 contents = {row.recording_id: choice.exception for row, choice in rows}
                 subjectpacks.add(connection, _sealed(pack, secret), contents)

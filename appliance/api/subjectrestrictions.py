@@ -16,6 +16,7 @@ from appliance.api.restriction import RestrictionKeeper
 from appliance.api.scope import caller
 from appliance.catalog import recordings, restrictionduties, restrictions, tenants
 from appliance.catalog.database import numbering_of
+from appliance.catalog.errors import RecordingNotFoundError
 from appliance.catalog.filters import And, Comparison, Node, Or
 from appliance.catalog.numbering import Asked
 from appliance.catalog.restrictions import Ground, Restriction, Standing, State
@@ -95,10 +96,11 @@ class Restricting:
             tenants.get_tenant(connection, tenant_id)
             if not said.number:
                 for owner, recording_id in named:
-                    # Both as it is named and as of this tenant: a stranger's is not there.
-                    recordings.get(connection, recording_id, owner or tenant_id)
-                    recordings.get(connection, recording_id, tenant_id)
-                return one, [recording_id for _, recording_id in named]
+                    if owner not in (None, tenant_id):  # a stranger's is not there
+                        raise RecordingNotFoundError("no such recording", recording=recording_id)
+                ids = [recording_id for _, recording_id in named]
+                recordings.get_all(connection, ids, tenant_id)
+                return one, ids
             number = restrictions.whole_number(said.number, "restriction.number", numbering_of(connection))
             return replace(one, number=number), list(_found(connection, tenant_id, number, from_ns, to_ns))
 
@@ -188,6 +190,8 @@ class Restricting:
         def also(connection: sa.Connection, one: Restriction) -> None:
             if request.decision == pb.OBJECTION_DECISION_ERASE:
                 restrictionduties.erase_all(connection, one.restriction_id)
+            else:  # what was not erased yet is not any more
+                restrictionduties.erase_none(connection, one.restriction_id)
 
         return pb.DecideObjectionResponse(
             restriction=await self._change_restriction("DecideObjection", request, changed, also)

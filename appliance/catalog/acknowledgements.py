@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from appliance.catalog import notices, staff, tables
+from appliance.catalog import notices, paging, staff, tables
 from appliance.catalog.noticeerrors import AcknowledgementNotFoundError, NoticeNotAcknowledgedError
 from appliance.catalog.noticetables import acknowledgements as table
 from appliance.model.routing import Barred
@@ -89,9 +89,7 @@ def listed(
         query = query.where(table.c.notice_id == notice_id)
     if staff_id:
         query = query.where(table.c.staff_id == staff_id)
-    if before is not None:
-        there = sa.tuple_(sa.literal(before[0], sa.BigInteger), sa.literal(before[1], sa.String))
-        query = query.where(sa.tuple_(table.c.create_ns, table.c.id) < there)
+    query = paging.beyond(query, table.c.create_ns, table.c.id, before, newest_first=True)
     rows = connection.execute(query.order_by(table.c.create_ns.desc(), table.c.id.desc()).limit(limit))
     return [acknowledgement_of(row) for row in rows]
 
@@ -137,10 +135,10 @@ def required_of(
     connection: sa.Connection, tenant_id: str, identity: str, number: str, now_ns: int
 ) -> list[InForce]:
     """Notices that are required, and that somebody who is signed in has not acknowledged; of nobody on the list: none."""
-    member = staff.of_identity(connection, tenant_id, identity, number)
+    some = [one for one in notices.in_force(connection, tenant_id, now_ns) if one.notice.required]
+    member = staff.of_identity(connection, tenant_id, identity, number) if some else None
     if member is None:
         return []
-    some = [one for one in notices.in_force(connection, tenant_id, now_ns) if one.notice.required]
     return outstanding(member, some, of_member(connection, member.staff_id))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import paging, recordsources, state, tables
+from appliance.catalog import paging, state, tables
 from appliance.catalog.among import among
 from appliance.catalog.completenesstables import (
     call_records,
@@ -33,6 +33,7 @@ KEEP_NUMBERS_NS: Final = 31 * 86400 * 10**9
 _KEY: Final = "call-records-key"
 _CHUNK: Final = 1000
 _NUMBERS: Final = {"from_number": "", "to_number": "", "extension": "", "call_id": ""}
+_TOLD: Final = [one for one in completeness_days.c if one.name not in ("report", "signature")]
 
 
 @dataclass(frozen=True)
@@ -196,18 +197,20 @@ def rows_by_source(
     connection: sa.Connection, tenant_id: str, first_ns: int, after_ns: int
 ) -> list[tuple[str, int, list[str]]]:
     """Of each source with records of that span: its id, how many, and the SHA-256 of the files they came in."""
-    c = call_records.c
+    c, i = call_records.c, record_imports.c
     query = (
-        sa.select(c.source_id, c.import_id, sa.func.count())
+        sa.select(c.source_id, i.sha256, sa.func.count())
+        .outerjoin_from(
+            call_records, record_imports, sa.and_(i.id == c.import_id, i.tenant_id == c.tenant_id)
+        )
         .where(c.tenant_id == tenant_id, c.start_ns >= first_ns, c.start_ns < after_ns)
-        .group_by(c.source_id, c.import_id)
+        .group_by(c.source_id, i.sha256)
     )
     counts: dict[str, int] = {}
     files: dict[str, set[str]] = {}
-    for source_id, import_id, count in connection.execute(query):
+    for source_id, sha256, count in connection.execute(query):
         counts[source_id] = counts.get(source_id, 0) + int(count)
-        made = recordsources.get_import(connection, tenant_id, import_id)
-        files.setdefault(source_id, set()).update({made.sha256} if made is not None else ())
+        files.setdefault(source_id, set()).update({sha256} if sha256 is not None else ())
     return [(one, counts[one], sorted(files[one])[:100]) for one in sorted(counts)]
 
 
@@ -304,25 +307,32 @@ def get_day(connection: sa.Connection, tenant_id: str, day: str) -> Day:
 def days_of(
     connection: sa.Connection, tenant_id: str, first: str, last: str, limit: int, before: str = ""
 ) -> list[Day]:
-    """Newest first, before that day; `first` and `last`: empty, or both included."""
+    """Newest first, before that day, without their texts; `first` and `last`: empty, or both included."""
     c = completeness_days.c
-    query = sa.select(completeness_days).where(c.tenant_id == tenant_id)
+    query = sa.select(*_TOLD).where(c.tenant_id == tenant_id)
     if first:
         query = query.where(c.day >= first)
     if last:
         query = query.where(c.day <= last)
     if before:
         query = query.where(c.day < before)
-    return [Day(**row._mapping) for row in connection.execute(query.order_by(c.day.desc()).limit(limit))]
+    return [_told(row) for row in connection.execute(query.order_by(c.day.desc()).limit(limit))]
 
 
 def days_to_watch(connection: sa.Connection, now_ns: int, *, back: bool) -> list[Day]:
-    """Days that are due to be made anew; `back`: also those of which a recording that is missing may still come."""
+    """Days that are due to be made anew; `back`: also those of which a recording that is missing may still come.
+
+    Without their texts.
+    """
     c = completeness_days.c
     wanted = sa.and_(c.due_ns.is_not(None), c.due_ns <= now_ns)
     if back:
         wanted = sa.or_(wanted, sa.and_(c.make_ns > now_ns - KEEP_NUMBERS_NS, c.missing > 0))
-    return [Day(**row._mapping) for row in connection.execute(sa.select(completeness_days).where(wanted))]
+    return [_told(row) for row in connection.execute(sa.select(*_TOLD).where(wanted))]
+
+
+def _told(row: sa.Row[Any]) -> Day:
+    return Day(**row._mapping, report="", signature="")
 
 
 def seen(connection: sa.Connection, tenant_id: str, first_ns: int, after_ns: int) -> str:

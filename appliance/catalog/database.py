@@ -161,12 +161,10 @@ class Database:
             if self._scrubber is not None:
                 return self._scrubber.run()
             with self._writing, contextlib.closing(self._base.raw_connection()) as connection:
-                # Within the lock: whoever erases sets it within theirs.
-                self._erased.clear()
                 row = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                if row[0] != 0:
-                    self._erased.set()
-            return bool(row[0] == 0)
+                if done := row[0] == 0:
+                    self._erased.clear()  # within the lock: whoever erases sets it within theirs
+            return bool(done)
 
     def analyze(self) -> None:
         """Let the planner look at how the tables are filled: a sample, which takes milliseconds."""

@@ -120,6 +120,12 @@ def listed(
     return [(one, versions_of(connection, one.notice_id)) for one in found]
 
 
+def tenants_with(connection: sa.Connection) -> list[str]:
+    """Ids of the tenants that have notices in use."""
+    query = sa.select(table.c.tenant_id).where(table.c.archive_ns.is_(None)).distinct()
+    return list(connection.execute(query.order_by(table.c.tenant_id)).scalars())
+
+
 def in_force(connection: sa.Connection, tenant_id: str, now_ns: int) -> list[InForce]:
     """What is to be acknowledged now, in the order the notices were made. No texts are read."""
     rows = connection.execute(

@@ -241,6 +241,15 @@ def of_ids(connection: sa.Connection, ids: Sequence[str]) -> list[Recording]:
     return build(connection, connection.execute(query).all(), full=True) if ids else []
 
 
+def get_all(connection: sa.Connection, ids: Sequence[str], tenant_id: str) -> list[Recording]:
+    """Recordings of a tenant in full, in the order asked for; RecordingNotFoundError where one is not there."""
+    found = {row.recording_id: row for row in of_ids(connection, ids) if row.tenant_id == tenant_id}
+    for each in ids:
+        if each not in found:
+            raise RecordingNotFoundError("no such recording", recording=each)
+    return [found[each] for each in ids]
+
+
 def get_described(connection: sa.Connection, recording_id: str) -> Recording | None:
     """A recording whose content is known; None where it is not."""
     row = connection.execute(sa.select(_r).where(_r.c.id == recording_id, _r.c.described.is_(True))).first()

@@ -61,6 +61,20 @@ def erase_all(connection: sa.Connection, restriction_id: str) -> None:
     changed(connection)
 
 
+def erase_none(connection: sa.Connection, restriction_id: str) -> None:
+    """What was to be erased, and is there yet, stays."""
+    where = (restricted.c.restriction_id == restriction_id, restricted.c.erase == "due")
+    if connection.execute(sa.update(restricted).where(*where).values(erase="")).rowcount:
+        changed(connection)
+
+
+def erase_is_due(connection: sa.Connection, recording_id: str, restriction_id: str) -> bool:
+    """Whether it is still to be erased: it may have been decided otherwise."""
+    r = restricted.c
+    where = (r.recording_id == recording_id, r.restriction_id == restriction_id, r.erase == "due")
+    return connection.execute(sa.select(sa.literal(1)).where(*where)).first() is not None
+
+
 def erasures_due(connection: sa.Connection, limit: int) -> list[tuple[str, Restriction]]:
     """Recordings that are to be erased, with why."""
     query = (

@@ -242,6 +242,8 @@ def meet(connection: sa.Connection, recording_id: str, tenant_id: str, content: 
     """A recording is new, or its content is known now: put it under the restrictions that its numbers have."""
     numbers = [party.number for party in content.parties]
     wanted = set(of_numbers(connection, tenant_id, numbers, content.start_ns))
+    if not wanted:
+        return
     missing = wanted - set(of(connection, [recording_id]).get(recording_id, ()))
     if missing:
         rows = [_row(recording_id, one) for one in sorted(missing)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,7 +16,7 @@ from appliance.catalog.filters import Field
 from appliance.catalog.recording_filter import FIELDS, conditions
 from appliance.catalog.records import Recording, State, etag_of
 from appliance.catalog.restrictions import restricted_clause
-from appliance.catalog.reviewerrors import ReviewRuleLimitError, ReviewRuleNotFoundError
+from appliance.catalog.reviewerrors import ReviewDoubleError, ReviewRuleLimitError, ReviewRuleNotFoundError
 from appliance.catalog.reviews import Review
 from appliance.catalog.reviewtables import review_considered, review_counts, review_pending
 from appliance.catalog.reviewtables import review_rules as table
@@ -171,9 +172,10 @@ def consider(
     if row is None:
         return []
     card = scorecards.get(connection, rule.scorecard_id, rule.tenant_id)
+    if card.archive_ns is not None:
+        return []
     recording = build(connection, [row], full=True)[0]
-    purpose = scorecards.settings(connection, rule.tenant_id).purpose
-    if card.archive_ns is not None or not reads(connection, recording, purpose):
+    if not reads(connection, recording, scorecards.settings(connection, rule.tenant_id).purpose):
         return []
     connection.execute(sa.insert(review_considered).values(recording_id=recording_id, rule_id=rule.rule_id))
     zone = tenants.get_tenant(connection, rule.tenant_id).time_zone
@@ -198,7 +200,7 @@ def consider(
             assignee=rule.assignee,
             due_ns=now_ns + rule.drawing.due_days * DAY_NS if rule.drawing.due_days else None,
         )
-        if not reviews.double(connection, one):
+        with contextlib.suppress(ReviewDoubleError):
             reviews.add(connection, one)
             made.append(one.review_id)
     return made

@@ -67,20 +67,22 @@ def check(connection: sa.Connection, member: StaffMember) -> None:
         raise StaffLeftError("the person left, and was forgotten")
     if not member.works_here or not (member.identity or member.numbers):
         return
-    for other in working(connection, member.tenant_id):
-        if other.staff_id != member.staff_id:
-            if member.identity and other.identity == member.identity:
-                raise _taken("identity", other)
-            for position, number in enumerate(member.numbers):
-                if number in other.numbers:
-                    raise _taken(f"numbers[{position}]", other)
+    others = sa.select(table.c.id, table.c.identity, table.c.numbers).where(
+        table.c.tenant_id == member.tenant_id, table.c.leave_ns.is_(None), table.c.id != member.staff_id
+    )
+    for other in connection.execute(others.order_by(table.c.create_ns, table.c.id)).all():
+        if member.identity and other.identity == member.identity:
+            raise _taken("identity", member.tenant_id, other.id)
+        for position, number in enumerate(member.numbers):
+            if number in other.numbers:
+                raise _taken(f"numbers[{position}]", member.tenant_id, other.id)
 
 
-def _taken(field: str, other: StaffMember) -> StaffTakenError:
+def _taken(field: str, tenant_id: str, staff_id: str) -> StaffTakenError:
     return StaffTakenError(
         "somebody else who works here has it",
         field=f"staff_member.{field}",
-        staff_member=f"tenants/{other.tenant_id}/staffMembers/{other.staff_id}",
+        staff_member=f"tenants/{tenant_id}/staffMembers/{staff_id}",
     )
 
 
@@ -139,10 +141,8 @@ def of_identity(connection: sa.Connection, tenant_id: str, identity: str, number
     if not number:
         return None
     unnamed = mine.where(table.c.identity == "", table.c.kind == StaffKind.AGENT.value)
-    return next(
-        (one for one in map(member_of, connection.execute(unnamed)) if number in one.numbers),
-        None,
-    )
+    rows = connection.execute(unnamed).all()
+    return next((member_of(row) for row in rows if number in row.numbers), None)
 
 
 def to_forget(connection: sa.Connection, now_ns: int) -> dict[str, list[str]]:

@@ -11,6 +11,7 @@ from appliance.completeness.contract import Why
 from appliance.completeness.facts import Call, Known, Tolerances
 
 _MOST: Final = 32  # candidates of a record by one number: a hostile file may have thousands at one instant
+_PIECES: Final = 256  # records that lie within one call: a hostile file may have thousands
 _STRONG: Final = 2  # numbers in common that tell a call by themselves
 
 
@@ -122,6 +123,8 @@ class Matches:
             for number in record.outside:
                 for place in self._numbers.before(number, record.begin_ns + slack, self.calls):
                     if place not in self.taken or self.calls[place].end_ns + slack < record.end_ns:
+                        continue
+                    if len(spans[place]) >= _PIECES:
                         continue
                     beside = all(
                         record.begin_ns + slack >= last or record.end_ns <= first + slack

@@ -68,9 +68,5 @@ def yes(value: bool | None) -> str:
     return UNKNOWN if value is None else "yes" if value else "no"
 
 
-def or_unknown(text: str | None, empty: str = "none") -> str:
-    return UNKNOWN if text is None else text or empty
-
-
 def some(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -15,10 +15,6 @@ from appliance.packs.exitrecord import Whole, document, moment
 
 VERSION: Final = "0.4.0"
 MEDIA_TYPE: Final = "audio/x-wav"
-MEDIA_TYPES: Final = {"wav": "audio/x-wav", "flac": "audio/flac"}
-_SPACE: Final = uuid.UUID(
-    "5b0c3a52-8a3a-5ad5-9a53-0d0d3c9e7c11"
-)  # recordings of ours in UUID version 5 (RFC 9562)
 
 
 def vcon(whole: Whole, created_ns: int) -> dict[str, Any]:

@@ -329,6 +329,19 @@ def test_an_objection_restricts_until_it_is_decided(ward, box):
     ]
 
 
+def test_what_was_to_be_erased_and_was_decided_otherwise_stays(ward, box):
+    name = ward.call()
+    kept = ward.restrict(pb.RESTRICTION_GROUND_OBJECTION, recordings=[name])
+    box.vault.stop()
+    decide(ward, kept.name, pb.OBJECTION_DECISION_ERASE)
+    decide(ward, kept.name, pb.OBJECTION_DECISION_KEEP_RESTRICTED)
+    box.vault.start()
+    box.wait(lambda: box.control.parts.follower.connected)
+    box.run(box.control._subjects.keeper.attempt())
+    assert ward.get(kept.name).recording_count == 1
+    assert refused(lambda: ward.read(name)).reason == "RECORDING_RESTRICTED"
+
+
 @pytest.mark.parametrize("damaged", [False, True])
 def test_a_lost_catalogue_lifts_no_restriction(ward, box, damaged):
     name = ward.call()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
@@ -18,7 +19,7 @@ from google.protobuf.duration_pb2 import Duration
 
 import earwitness
 from appliance.access.identities import Role
-from appliance.api import subjectjob, subjects
+from appliance.api import subjectjob, subjectpacks, subjects
 from appliance.audit.note import open_note
 from appliance.catalog import alarms, contracttables
 from appliance.model import Mark, MarkKind, new_id
@@ -417,6 +418,26 @@ def test_it_is_made_anew_after_a_stop_and_says_why_it_failed(desk, box, monkeypa
     box.wait(lambda: desk.packs(one.name)[0].state == pb.SUBJECT_PACK_STATE_FAILED)
     assert desk.packs(one.name)[0].end_reason == "CORRUPT" and begun.pack.name == desk.packs(one.name)[0].name
     assert not list(folder.glob("*.part"))
+
+
+def test_what_is_withheld_while_a_pack_is_begun_is_not_given(desk, box, monkeypatch):
+    one = desk.open()
+    first, second = desk.call(), desk.call()
+    for each in (first, second):
+        desk.choose(one.name, each)
+    admit = subjectpacks.admit
+
+    async def meanwhile(*words, **how):
+        await asyncio.to_thread(
+            desk.choose, one.name, second, False, ground=pb.WITHHOLDING_GROUND_THIRD_PARTY, text="another's"
+        )
+        return await admit(*words, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subjectpacks, "admit", meanwhile)
+        error = refused(lambda: desk.make(one.name))
+    assert error.reason == "SUBJECT_REQUEST_STATE" and not desk.packs(one.name)
+    assert desk.made(one.name).recording_count == 1
 
 
 def test_reminders_are_alarms_at_seven_and_two_days_and_when_it_is_over(desk, box):

@@ -8,6 +8,7 @@ import completeness_kit as kit
 import pytest
 from completeness_kit import DAY, S
 
+from appliance.completeness import matching
 from appliance.completeness.compare import compare
 from appliance.completeness.facts import FAULTS, Outcome
 from appliance.completeness.reading import CallRecord
@@ -149,3 +150,11 @@ def test_thousands_at_one_instant_take_no_longer_than_others():
     calls = [kit.known(row()) for _ in range(3000)]
     some = [kit.heard(row(), calls[0]) for _ in range(3000)]
     assert len(compare(calls, some, LATER).findings) >= 3000
+
+
+def test_of_thousands_of_pieces_within_one_call_so_many_are_looked_at():
+    """A hostile file: rows of no length beside each other, each of them held against all that were taken."""
+    whole = row(talk_s=600)
+    pieces = [kit.known(row(talk_s=0, start_ns=NOON + S * n // 8)) for n in range(3000)]
+    found = outcome([kit.known(whole), *pieces], [kit.heard(whole, kit.known(whole))])
+    assert found.count(Outcome.MATCHED) <= 1 + matching._PIECES
