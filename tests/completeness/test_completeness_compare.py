@@ -155,6 +155,6 @@ def test_thousands_at_one_instant_take_no_longer_than_others():
 def test_of_thousands_of_pieces_within_one_call_so_many_are_looked_at():
     """A hostile file: rows of no length beside each other, each of them held against all that were taken."""
     whole = row(talk_s=600)
-    pieces = [kit.known(row(talk_s=0, start_ns=NOON + S * n // 8)) for n in range(3000)]
-    found = outcome([kit.known(whole), *pieces], [kit.heard(whole, kit.known(whole))])
-    assert found.count(Outcome.MATCHED) <= 1 + matching._PIECES
+    pieces = [kit.known(row(talk_s=1, start_ns=NOON + S * n // 8)) for n in range(3000)]
+    found = outcome(pieces, [kit.heard(whole, kit.known(whole))])
+    assert found.count(Outcome.MATCHED) == matching._PIECES and found.count(Outcome.MISSING) > 2000
