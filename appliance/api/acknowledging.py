@@ -180,7 +180,7 @@ class Acknowledging(NoticeBase):
                 raise EtagMismatchError(
                     "staff or notice changed meanwhile: send the table again", field="csv"
                 )
-            created = sum(acknowledgements.add(connection, one).id == one.id for one in found[0])
+            created = acknowledgements.add_all(connection, notice_id, found[0])
             return notice_id
 
         found = await self._parts.store.read(plan)

@@ -66,6 +66,7 @@ class Post:
         self._slots = asyncio.Semaphore(MOST_CHANNELS)
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._woken = asyncio.Event()
+        self._sent: set[str] = set()  # went out, and could not be taken out of what waits yet
 
     @classmethod
     async def open(cls, store: Store, key: Path, clock_ns: Callable[[], int]) -> Self:
@@ -125,20 +126,24 @@ class Post:
 
     def _ended(self, channel_id: str) -> None:
         task = self._busy.pop(channel_id)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
             # What is wrong with one channel is told, and is no end of the others. Its message waits for the next look.
             log.error("channel of alarms broke", channel=channel_id, error=type(error).__name__)
+            return
         self._woken.set()
 
     async def _serve(self, channel_id: str) -> None:
         """Send what is due, until nothing is, or the channel is down."""
-        async with self._slots:
-            try:
+        try:
+            async with self._slots:
                 while (batch := await self._store.read(lambda one: self._next(one, channel_id))) is not None:
                     if not await self._deliver(batch):
                         return
-            except CatalogueUnavailableError as error:
-                log.info("alarms wait", channel=channel_id, reason=error.reason)
+        except CatalogueUnavailableError as error:
+            log.info("alarms wait", channel=channel_id, reason=error.reason)
+            await asyncio.sleep(LOOK_S)  # still busy: it is not begun again at once
 
     def _next(self, connection: sa.Connection, channel_id: str) -> _Batch | None:
         channel = alarmchannels.find(connection, channel_id)
@@ -162,7 +167,8 @@ class Post:
             )
             for one in some
             for alarm in (alarms.alarm_of(found[one.alarm_id]),)
-            if (alarm.open or not one.digest)
+            if one.id not in self._sent
+            and (alarm.open or not one.digest)
             and not life.is_blip(alarm.severity, alarm.raise_ns, alarm.clear_ns, alarm.clear_by)
         )
         return _Batch(channel, some, messages)
@@ -172,6 +178,7 @@ class Post:
         channel, ids = batch.channel, [one.id for one in batch.waiting]
         if not batch.messages:
             await self._store.write(lambda connection: alarmoutbox.remove(connection, ids))
+            self._sent.difference_update(ids)
             return True
         try:
             await self._send(channel, batch.messages, batch.waiting[0].recipients)
@@ -190,7 +197,9 @@ class Post:
             alarmchannels.delivered(connection, channel.id, len(batch.messages), now_ns)
             alarms.clear_alarm(connection, CHANNEL_FAILING, channel.id, now_ns)
 
+        self._sent.update(ids)  # it is not sent again where that cannot be written down now
         await self._store.write(work)
+        self._sent.difference_update(ids)
         return True
 
     async def _failed(self, batch: _Batch, error: DeliveryError) -> None:

@@ -111,9 +111,10 @@ class Calls(ListenCalls, calls_pb2_grpc.CallsServiceServicer):
 
     def _shown(self, live: signaling_pb2.LiveCall) -> pb.Call:
         """A call as the caller may see it."""
-        made = convert.call(live)
-        made.listeners = self._parts.listening.count(live.call_id, to_agent=_only_agent())
-        return made
+        return _made(live, self._listeners(live))
+
+    def _listeners(self, live: signaling_pb2.LiveCall) -> int:
+        return self._parts.listening.count(live.call_id, to_agent=_only_agent())
 
     async def ListCalls(self, request: pb.ListCallsRequest, context: Any) -> pb.ListCallsResponse:
         tenant_id = names.parent(request.parent)
@@ -170,7 +171,7 @@ class Calls(ListenCalls, calls_pb2_grpc.CallsServiceServicer):
         where = filters.parse(request.filter, FIELDS)
         numbering = self._parts.store.database.numbering
         board = self._parts.board
-        sent: dict[str, pb.Call] = {}
+        sent: dict[str, tuple[signaling_pb2.LiveCall, int]] = {}
         first = True
         while True:
             seen = board.changed.number
@@ -178,15 +179,15 @@ class Calls(ListenCalls, calls_pb2_grpc.CallsServiceServicer):
             present = {call.call_id: call for call in board.calls() if _in_sight(call, tenant_id)}
             for call_id, call in present.items():
                 shown = matches(call, where, tenant_id, numbering)
-                made = self._shown(call)
-                if (shown or call_id in sent) and sent.get(call_id) != made:
-                    yield self._answer(call=made)
+                now = call, self._listeners(call)
+                if (shown or call_id in sent) and sent.get(call_id) != now:
+                    yield self._answer(call=_made(*now))
                 if shown:
-                    sent[call_id] = made
+                    sent[call_id] = now
                 else:
                     sent.pop(call_id, None)
             for call_id in [call_id for call_id in sent if call_id not in present]:
-                last = sent.pop(call_id)
+                last = _made(*sent.pop(call_id))
                 last.state = pb.CALL_STATE_ENDED
                 last.state_time.CopyFrom(convert.timestamp(self._parts.clock_ns()))
                 yield self._answer(call=last)
@@ -236,3 +237,9 @@ class Calls(ListenCalls, calls_pb2_grpc.CallsServiceServicer):
         return pb.WatchCallsResponse(
             call=call, in_sync=in_sync, time=convert.timestamp(self._parts.clock_ns())
         )
+
+
+def _made(live: signaling_pb2.LiveCall, listeners: int) -> pb.Call:
+    made = convert.call(live)
+    made.listeners = listeners
+    return made

@@ -10,13 +10,10 @@ import sqlalchemy as sa
 import structlog
 
 from appliance.api import names
-from appliance.api.errors import VaultUnavailableError
 from appliance.api.exitpack import ExitPacks
 from appliance.api.parts import Parts
-from appliance.audit.errors import AuditUnavailableError
 from appliance.audit.trail import Trail
 from appliance.catalog import alarms, closing, events, exitpacks, tenants
-from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.catalog.events import Event, EventType
 from appliance.model import EarwitnessError, Kind
 from appliance.model.routing import Closing, ServiceState
@@ -27,7 +24,6 @@ log = structlog.get_logger()
 LOOK_S: Final = 5.0
 EMPTY_S: Final = 60.0  # how often it is looked whether something that is closed is empty
 DUE: Final = "ClosingDue"
-_AWAY: Final = (CatalogueUnavailableError, AuditUnavailableError, VaultUnavailableError)
 
 
 class ClosingWork:
@@ -46,12 +42,10 @@ class ClosingWork:
             try:
                 await self.look()
                 await self._packs.tidy()
-            except _AWAY as error:
-                log.info("closings not looked after", reason=error.reason)  # its condition is raised
             except EarwitnessError as error:
                 if error.kind is not Kind.UNAVAILABLE:
                     raise
-                log.info("closings not looked after", reason=error.reason)
+                log.info("closings not looked after", reason=error.reason)  # its condition is raised
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:

@@ -48,6 +48,7 @@ class Completeness(completeness_pb2_grpc.CompletenessServiceServicer):
         self._parts = parts
         self._importer = importer
         self._uploads = asyncio.Semaphore(UPLOADS)
+        self._taking: set[asyncio.Task[str]] = set()
 
     async def ListCallRecordPresets(
         self, request: pb.ListCallRecordPresetsRequest, context: Any
@@ -188,7 +189,9 @@ class Completeness(completeness_pb2_grpc.CompletenessServiceServicer):
         first: pb.ImportCallRecordsRequest = await requests.first()
         tenant_id, source_id = _source_name(first.parent, "parent")
         source = await self._source(tenant_id, source_id)
-        async with self._uploads:
+        await self._uploads.acquire()
+        task: asyncio.Task[str] | None = None
+        try:
             data = await _received(requests)
             if first.validate_only:
                 made = view.import_(await self._importer.check(source, data))
@@ -201,12 +204,25 @@ class Completeness(completeness_pb2_grpc.CompletenessServiceServicer):
             async def act(note: Note) -> str:
                 return await self._importer.take(source, data, caller().name, note)
 
+            task = asyncio.create_task(self._parts.once("ImportCallRecords", request, act))
+            self._taking.add(task)
+            task.add_done_callback(self._taken)
             # Shielded: who goes away does not leave a file half compared.
-            import_id = await asyncio.shield(self._parts.once("ImportCallRecords", request, act))
+            import_id = await asyncio.shield(task)
+        finally:
+            if task is None:
+                self._uploads.release()
         taken = await self._importer.taken(tenant_id, import_id)
         return pb.ImportCallRecordsResponse(
             call_record_import=view.import_(taken.made), days=[view.day(one) for one in taken.days]
         )
+
+    def _taken(self, task: asyncio.Task[str]) -> None:
+        """The place goes with the work, not with who asked: the file is in memory as long."""
+        self._taking.discard(task)
+        self._uploads.release()
+        if not task.cancelled():
+            task.exception()  # who asked, and is still there, is told
 
     async def ListCallRecordImports(
         self, request: pb.ListCallRecordImportsRequest, context: Any

@@ -8,15 +8,19 @@ after some days: they are copies, and full of numbers.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import stat
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 import structlog
@@ -45,6 +49,7 @@ REFUSED: Final = "CallRecordsRefused"
 DONE: Final = "done"
 NOT_TAKEN: Final = "refused"
 REPORT: Final = ".report.json"
+MAX_NAME: Final = 200  # bytes: a number and the name of a report go behind it
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class Watch:
         self._clock_ns = clock_ns
         self._looked_back_s = self._pruned_s = float("-inf")
         self._begun = False
+        self._stuck: set[tuple[str, str]] = set()  # taken, and not to be moved: source and file
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -96,44 +102,45 @@ class Watch:
         """Take files, then make days that are due; `back`: also those of which something is new."""
         now_ns = self._clock_ns()
         found = await self._store.read(lambda connection: self._found(connection, now_ns, back))
-        self._begun = True
         if self._settings.folder is not None:
             for source in found.sources:
                 await self._folder(source, self._settings.folder / source.id)
         for tenant_id, day in found.days:
             await self._days.make(tenant_id, datetime.fromisoformat(day).date())
+        self._begun = True  # only now: what broke off before is looked for again
         if time.monotonic() - self._pruned_s >= PRUNE_S:
             await self._store.write(lambda connection: completeness.prune(connection, now_ns))
             self._pruned_s = time.monotonic()
 
     def _found(self, connection: sa.Connection, now_ns: int, back: bool) -> _Watched:
         sources = recordsources.sources_of(connection, None)
+        zone_of = cache(lambda tenant_id: counting.zone(tenants.get_tenant(connection, tenant_id).time_zone))
         days = [
             (one.tenant_id, one.day)
             for one in completeness.days_to_watch(connection, now_ns, back=back)
-            if self._is_due(connection, one, now_ns)
+            if self._is_due(connection, one, zone_of, now_ns)
         ]
         if not self._begun:
             for tenant_id, start_ns in completeness.uncompared(connection):
-                zone = counting.zone(tenants.get_tenant(connection, tenant_id).time_zone)
-                days.append((tenant_id, report.day_of(start_ns, zone).isoformat()))
+                days.append((tenant_id, report.day_of(start_ns, zone_of(tenant_id)).isoformat()))
             days = list(dict.fromkeys(days))
         for tenant_id in dict.fromkeys(one.tenant_id for one in sources):
             first_ns = min(one.create_ns for one in sources if one.tenant_id == tenant_id)
-            days += [(tenant_id, day) for day in self._silent(connection, tenant_id, first_ns, now_ns)]
+            found = self._silent(connection, tenant_id, zone_of(tenant_id), first_ns, now_ns)
+            days += [(tenant_id, day) for day in found]
         return _Watched(list(dict.fromkeys(days)), sources)
 
     @staticmethod
-    def _is_due(connection: sa.Connection, day: Day, now_ns: int) -> bool:
+    def _is_due(connection: sa.Connection, day: Day, zone_of: Callable[[str], ZoneInfo], now_ns: int) -> bool:
         if day.due_ns is not None and day.due_ns <= now_ns:
             return True
-        zone = counting.zone(tenants.get_tenant(connection, day.tenant_id).time_zone)
-        span = report.span_of(datetime.fromisoformat(day.day).date(), zone)
+        span = report.span_of(datetime.fromisoformat(day.day).date(), zone_of(day.tenant_id))
         return completeness.seen(connection, day.tenant_id, *span) != day.seen
 
-    def _silent(self, connection: sa.Connection, tenant_id: str, first_ns: int, now_ns: int) -> list[str]:
+    def _silent(
+        self, connection: sa.Connection, tenant_id: str, zone: ZoneInfo, first_ns: int, now_ns: int
+    ) -> list[str]:
         """Yesterday, where the hour for reports is over and nothing was heard of it."""
-        zone = counting.zone(tenants.get_tenant(connection, tenant_id).time_zone)
         now = datetime.fromtimestamp(now_ns / 1e9, UTC).astimezone(zone)
         yesterday = now.date() - timedelta(days=1)
         if now.hour < self._settings.hour or report.span_of(yesterday, zone)[1] <= first_ns:
@@ -147,8 +154,10 @@ class Watch:
         except OSError as error:
             log.warning("watched folder cannot be read", source=source.id, errno=error.errno or 0)
             return
+        self._stuck = {one for one in self._stuck if one[0] != source.id or one[1] in names}
         for name in names:
-            await self._file(source, folder, name)
+            if (source.id, name) not in self._stuck:
+                await self._file(source, folder, name)
 
     async def _file(self, source: Source, folder: Path, name: str) -> None:
         taken: Taken | None = None
@@ -188,7 +197,8 @@ class Watch:
         try:
             await asyncio.to_thread(_put_away, folder, name, DONE if refusal is None else NOT_TAKEN, told)
         except OSError as error:
-            # It is found again, and its rows are known then.
+            # Taken it is: it is not taken again and again, each time with an entry in the audit log.
+            self._stuck.add((source.id, name))
             log.warning("file of call records cannot be moved", source=source.id, errno=error.errno or 0)
 
 
@@ -252,12 +262,14 @@ def _told(refusal: EarwitnessError | None, taken: Taken | None) -> dict[str, Any
 
 def _put_away(folder: Path, name: str, where: str, told: dict[str, Any]) -> None:
     """The report first, so that no file lies there without one; a name that is there already gets a number."""
-    target = folder / where / name
+    kept = name if len(os.fsencode(name)) <= MAX_NAME else hashlib.sha256(os.fsencode(name)).hexdigest()
+    target = folder / where / kept
     number = 1
     while target.exists():
         number += 1
-        target = folder / where / f"{name}.{number}"
+        target = folder / where / f"{kept}.{number}"
     beside = target.with_name(target.name + REPORT)
     beside.write_text(json.dumps(told, indent=2) + "\n", "utf-8")
     os.replace(folder / name, target)
-    os.utime(target)  # from now on it is kept for so many days
+    with suppress(PermissionError):  # another user's: its own time counts
+        os.utime(target)  # from now on it is kept for so many days

@@ -34,7 +34,7 @@ from appliance.catalog import (
 from appliance.catalog.records import State
 from appliance.documents import facts, words
 from appliance.model import EarwitnessError, Kind
-from appliance.model.routing import Line, PromptRef, ServiceState
+from appliance.model.routing import Line, PromptRef
 from earwitness.internal.v1 import retention_pb2, tenantkeys_pb2
 
 Answer = TypeVar("Answer")
@@ -106,7 +106,6 @@ class Gatherer:
 
         def work(connection: sa.Connection) -> facts.Tenant:
             row = tenants.get_tenant(connection, tenant_id)
-            state = closing.governing(connection, tenant_id)
             in_force = [one for one in notices.in_force(connection, tenant_id, now_ns) if one.notice.required]
             behind = [
                 member
@@ -119,7 +118,7 @@ class Gatherer:
                 contact=row.contact,
                 time_zone=row.time_zone,
                 create_ns=row.create_ns,
-                state=(state.state if state else ServiceState.ACTIVE).value,
+                state=closing.state_of(connection, tenant_id).value,
                 lines=tuple(_line(connection, one, kept.get(one.line_id)) for one in lines),
                 purposes=tuple(
                     facts.Purpose(one.purpose_id, one.display_name, one.legal_basis)
@@ -207,10 +206,9 @@ def _roles(
 def _tenants(connection: sa.Connection) -> list[tuple[str, str, str, int, int]]:
     found = []
     for one in tenants.list_tenants(connection):
-        state = closing.governing(connection, one.tenant_id)
         lines = len(tenants.list_lines(connection, tenant_id=one.tenant_id))
         held = _held(connection, one.tenant_id)
-        said = (state.state if state else ServiceState.ACTIVE).value
+        said = closing.state_of(connection, one.tenant_id).value
         found.append((one.display_name, said, one.contact, lines, held.filed))
     return found
 
@@ -247,13 +245,12 @@ def _grants(connection: sa.Connection, tenant_id: str, now_ns: int) -> tuple[fac
 
 
 def _line(connection: sa.Connection, line: Line, kept: facts.Period | None) -> facts.Line:
-    state = closing.governing(connection, line.tenant_id, line.line_id)
     inline = line.inline
     announced = inline.announcement if inline else None
     targets = (*inline.inbound, *inline.outbound) if inline else ()
     return facts.Line(
         name=line.display_name,
-        state=(state.state if state else ServiceState.ACTIVE).value,
+        state=closing.state_of(connection, line.tenant_id, line.line_id).value,
         inline=inline is not None,
         directions=tuple(one.value for one in line.directions),
         numbers=len(line.numbers),

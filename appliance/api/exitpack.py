@@ -28,12 +28,14 @@ from appliance.api.store import Store
 from appliance.api.worker import Keep
 from appliance.audit.trail import Trail
 from appliance.catalog import events, exitpacks, filters, operations, purposes, reads, recordings
+from appliance.catalog.errors import OperationNotFoundError
 from appliance.catalog.events import Event, EventType
 from appliance.catalog.exitpacks import EXIT_PACK, ExitPack, PackState
 from appliance.catalog.operations import Operation
 from appliance.catalog.operations import State as OperationState
 from appliance.catalog.reads import Read
 from appliance.catalog.recording_filter import FIELDS
+from appliance.catalog.records import Recording
 from appliance.config.settings import Settings
 from appliance.model import EarwitnessError, Kind
 from appliance.packs.errors import ExitTargetAwayError
@@ -143,7 +145,7 @@ class ExitPacks:
         kept_s = time.monotonic()
         while True:
 
-            def page(connection: sa.Connection) -> list[Whole]:
+            def page(connection: sa.Connection) -> list[Recording]:
                 ids = recordings.matching(
                     connection,
                     tenant_id=pack.tenant_id,
@@ -152,7 +154,7 @@ class ExitPacks:
                     after=journal.last,
                     bound=int(asked["bound"]),
                 )
-                return content.wholes_briefly(connection, ids)
+                return recordings.of_ids(connection, ids)
 
             found = await self._store.read(page)
             if not found:
@@ -189,14 +191,16 @@ class ExitPacks:
                 return False
         return True
 
-    async def _admitted(self, asked: dict[str, Any], pack: ExitPack, found: list[Whole]) -> dict[str, str]:
+    async def _admitted(
+        self, asked: dict[str, Any], pack: ExitPack, found: list[Recording]
+    ) -> dict[str, str]:
         """Why each may not be read, "" where it may; written down, in the audit log and for the reports, before it is."""
         roles = frozenset(Role(one) for one in asked["roles"])
         reason = str(asked["override_reason"])
 
         def look(connection: sa.Connection) -> list[tuple[rules.Stated, bool, str]]:
             known = purposes.find(connection, pack.tenant_id, pack.purpose) if pack.purpose else None
-            said = rules.stated_of(connection, [one.row for one in found])
+            said = rules.stated_of(connection, found)
             return [(one, *self._judged(pack, known, one, roles, reason)) for one in said]
 
         judged = await self._store.read(look)
@@ -205,7 +209,7 @@ class ExitPacks:
             Read(
                 at_ns=now_ns,
                 tenant_id=pack.tenant_id,
-                recording_id=whole.row.recording_id,
+                recording_id=row.recording_id,
                 purpose=pack.purpose,
                 source=stated.source.value,
                 kind=READ,
@@ -215,7 +219,7 @@ class ExitPacks:
                 overridden=overridden,
                 override_reason=reason if overridden else "",
             )
-            for whole, (stated, overridden, refused) in zip(found, judged, strict=True)
+            for row, (stated, overridden, refused) in zip(found, judged, strict=True)
         ]
         let_in = [one.recording_id for one in noted if not one.refused]
         if let_in:
@@ -347,6 +351,6 @@ def _ended(connection: sa.Connection, operation_id: str) -> OperationState | Non
     """The state of an operation that has ended, or is forgotten; None where it goes on."""
     try:
         found = operations.get(connection, operation_id)
-    except EarwitnessError:
+    except OperationNotFoundError:
         return OperationState.FAILED
     return None if found.state is OperationState.RUNNING else found.state

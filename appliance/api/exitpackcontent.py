@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from itertools import islice
 from typing import Any, Final
@@ -20,7 +20,6 @@ from appliance.catalog.database import Database
 from appliance.catalog.exitpacks import ExitPack
 from appliance.catalog.records import Recording, State
 from appliance.model import Direction
-from appliance.model.routing import ServiceState
 from appliance.packs import exitrecord, howto, vcon
 from appliance.packs.exitrecord import Row, Whole
 from appliance.packs.exittargets import Target
@@ -36,19 +35,14 @@ INDEX: Final = "index.json"
 
 def wholes(connection: sa.Connection, ids: Sequence[str]) -> list[Whole]:
     """All that is known of some recordings; of one that is not there any more nothing."""
-    rows = recordings.of_ids(connection, ids)
     reads = exitpacks.reads_of(connection, ids)
-    standing = restrictions.of(connection, ids)
-    names = exitpacks.line_names(connection, {row.line_id for row in rows})
     return [
-        Whole(
-            row,
-            additions.list_notes(connection, row.recording_id, additions.MAX_NOTES),
-            reads.get(row.recording_id, ()),
-            standing.get(row.recording_id, ()),
-            names.get(row.line_id, ""),
+        replace(
+            one,
+            notes=additions.list_notes(connection, one.row.recording_id, additions.MAX_NOTES),
+            reads=reads.get(one.row.recording_id, ()),
         )
-        for row in rows
+        for one in wholes_briefly(connection, ids)
     ]
 
 
@@ -274,8 +268,7 @@ def _listed(some: Iterable[dict[str, Any]]) -> Iterator[bytes]:
 
 
 def _state(connection: sa.Connection, line: Any) -> str:
-    found = closing.governing(connection, line.tenant_id, line.line_id)
-    return (found.state if found is not None else ServiceState.ACTIVE).value
+    return closing.state_of(connection, line.tenant_id, line.line_id).value
 
 
 def _gone(recording_id: str, pack: ExitPack) -> Whole:

@@ -40,6 +40,7 @@ from appliance.audit.trail import Trail
 from appliance.model import EarwitnessError, Kind, is_id, new_id
 from appliance.model.purpose import FORM
 from appliance.process import rpc
+from earwitness.v1 import access_pb2
 
 log = structlog.get_logger()
 
@@ -358,8 +359,9 @@ def _describe(call: Call, request: Any) -> None:
     for text in (*(getattr(one, "name", "") for one in said), getattr(request, "parent", "")):
         if isinstance(text, str) and text:
             call.subject = text if names.is_name(text) else "malformed"
-    made = getattr(getattr(request, "identity", None), "tenant", "")
-    below = made.removeprefix("tenants/") if isinstance(made, str) else ""
+    # Nobody else reads the tenant beside the name: it must not decide whose audit an act stands in.
+    made = request.identity.tenant if isinstance(request, access_pb2.CreateIdentityRequest) else ""
+    below = made.removeprefix("tenants/")
     own = call.identity.tenant_id if call.identity else ""
     call.subject = identitynames.full(call.subject, own or (below if is_id(below) else ""))
     if is_id(getattr(request, "copy_id", "")):

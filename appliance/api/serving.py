@@ -53,6 +53,7 @@ class Serving:
         self._started_s = steady_s()
         self._seen = (0, 0.0)  # by the clock, and by the one that is never set
         self._written_s = float("-inf")
+        self._noted_ns = 0
         self._pruned_s = float("-inf")
         self._rows: list[_Row] = []
         self._unwritable = False
@@ -86,10 +87,12 @@ class Serving:
         CatalogueUnavailableError.
         """
         await self.look(write=True)
+        # Before it is read: what is seen meanwhile is not written yet, and would look as if nothing ran.
+        noted_ns = self._noted_ns or self._clock_ns()
         found = await self._store.read(
             lambda connection: availability.stretches(connection, from_ns, until_ns)
         )
-        return found, self._seen[0] or self._clock_ns()
+        return found, noted_ns
 
     async def _cause(self) -> Cause | None:
         try:
@@ -120,7 +123,7 @@ class Serving:
         return True
 
     async def _write(self, steady_s: float) -> None:
-        rows = list(self._rows)
+        rows, until_ns = list(self._rows), self._seen[0]
 
         def work(connection: sa.Connection) -> list[int]:
             numbers = []
@@ -141,7 +144,7 @@ class Serving:
             row.number = number
         del self._rows[: len(rows) - 1]
         self._unwritable = False
-        self._written_s = steady_s
+        self._written_s, self._noted_ns = steady_s, until_ns
 
     async def _prune(self) -> None:
         steady_s = self._steady_s()

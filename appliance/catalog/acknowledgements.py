@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,22 @@ class Acknowledgement:
     withdraw_ns: int | None = None
     withdraw_actor: str = ""
     withdraw_reason: str = ""
+
+
+def add_all(connection: sa.Connection, notice_id: str, some: Sequence[Acknowledgement]) -> int:
+    """Those of one notice that there are not yet; gives how many. Of one person and version the first stays."""
+    standing = sa.select(table.c.staff_id, table.c.version).where(
+        table.c.notice_id == notice_id, table.c.withdraw_ns.is_(None)
+    )
+    there = {(row.staff_id, row.version) for row in connection.execute(standing)}
+    fresh: dict[tuple[str, int], Acknowledgement] = {}
+    for one in some:
+        if (one.staff_id, one.version) not in there:
+            fresh.setdefault((one.staff_id, one.version), one)
+    if fresh:
+        rows = [{**one.__dict__, "way": one.way.value} for one in fresh.values()]
+        connection.execute(sa.insert(table), rows)
+    return len(fresh)
 
 
 def add(connection: sa.Connection, made: Acknowledgement) -> Acknowledgement:

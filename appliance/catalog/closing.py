@@ -61,6 +61,12 @@ def governing(connection: sa.Connection, tenant_id: str, line_id: str = "") -> C
     return furthest(found, tenant_id, line_id)
 
 
+def state_of(connection: sa.Connection, tenant_id: str, line_id: str = "") -> ServiceState:
+    """Where a tenant or line is."""
+    found = governing(connection, tenant_id, line_id)
+    return ServiceState.ACTIVE if found is None else found.state
+
+
 def every(connection: sa.Connection, tenant_id: str | None = None) -> list[Closing]:
     """All of a tenant and its lines, or of the box, by the date."""
     query = sa.select(table).order_by(table.c.notice_ns, table.c.tenant_id, table.c.line_id)

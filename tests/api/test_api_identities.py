@@ -228,6 +228,23 @@ def test_an_operator_makes_the_first_administrator_of_a_tenant_and_then_sees_it_
     )
 
 
+def test_what_is_said_beside_a_name_does_not_decide_whose_audit_a_change_stands_in(ground, other):
+    op = as_(ground, "op", Role.OPERATOR)
+    ground.make("ris", "INTEGRATION", by=op)
+    wanted = pb.Identity(
+        name="identities/ris", roles=[pb.IDENTITY_ROLE_INTEGRATION], tenant=f"tenants/{other}"
+    )
+    op.UpdateIdentity(pb.UpdateIdentityRequest(identity=wanted, update_mask=FieldMask(paths=["roles"])))
+    entries = [
+        json.loads(line)
+        for path in ground.box.layout.control.rglob("*.jsonl")
+        for line in path.read_text().splitlines()
+        if "UpdateIdentity" in line
+    ]
+    assert {line["subject"] for line in entries} == {"identities/ris"}
+    assert other not in {line["tenant"] for line in entries}
+
+
 def test_a_provider_run_admin_is_an_operator_only(make_box):
     box = make_box()
     box.default_line()

@@ -164,3 +164,21 @@ def test_old_rows_go_and_the_last_one_stays(ground):
     asyncio.run(ground.store.write(work))
     with ground.store.database.read() as connection:
         assert availability.stretches(connection, 0, 10 * S) == some[-1:]
+
+
+def test_what_is_seen_while_it_is_read_is_no_outage(ground, monkeypatch):
+    ground.look()
+    plain, turns = ground.store.read, []
+
+    async def slow(work):
+        turns.append(None)
+        if len(turns) == 2:  # the first is the look before it is read
+            ground.steady_s += 5
+            await ground.serving.look()
+        return await plain(work)
+
+    monkeypatch.setattr(ground.store, "read", slow)
+    ground.steady_s += 5
+    found, noted_ns = asyncio.run(ground.serving.stretches(0, 1 << 62))
+    assert [one.end_ns for one in found] == [noted_ns]
+    assert ground.clock() == noted_ns + 5 * S
