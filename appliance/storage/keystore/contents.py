@@ -20,6 +20,7 @@ from appliance.storage.keystore.deposit import IntermediateRecord, KeyRecord
 from appliance.storage.keystore.epochfile import VERSION
 from appliance.storage.keystore.errors import KeystoreCorruptError
 from appliance.storage.keystore.granted import GRANTED, GrantedKey
+from appliance.storage.keystore.keyjournal import End
 from appliance.storage.keystore.tenantkeys import TENANT, TenantKey, unpack_tenants
 from appliance.storage.keystore.wrap import ID_BYTES, SEALED_INTERMEDIATE_BYTES, WRAPPED_BYTES
 
@@ -118,6 +119,8 @@ class Contents:
         self.device_key = device_key
         self.erased_in = erased_in
         """The first epoch without what was erased last; 0: nothing was, as far as is known."""
+        self.before: End | None = None
+        """Where the journal of the epoch before ended; None: there was none, or it was of a format that does not say."""
         self.copies = {item.id: item for item in copies}
         self.grants = {item.place: item for item in grants}
         """Data keys sealed to holders of grants, by raw ids of grant and recording."""

@@ -23,8 +23,8 @@ from appliance.storage.keystore.errors import KeystoreCorruptError, KeystoreTooN
 from appliance.storage.keystore.files import sync_directory, write_durably
 
 MAGIC = b"\x89EWK\r\n\x1a\n"
-VERSION = 3
-VERSIONS = (1, 2, 3)  # that can be read
+VERSION = 4
+VERSIONS = (1, 2, 3, 4)  # that can be read
 CHUNK = 1 << 20
 TAG = 16
 MAX_PLAIN = 1 << 38

@@ -10,10 +10,12 @@ import errno
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from appliance.model import EarwitnessError
 from appliance.storage.keystore import epochfile
+from appliance.storage.keystore.carryover import carry_over
 from appliance.storage.keystore.contents import DEVICE_KEY_BYTES, Contents
 from appliance.storage.keystore.copies import Copies, keystore_id
 from appliance.storage.keystore.epochfile import derive, equal_files, peek_epoch, read_epoch, write_epoch
@@ -28,9 +30,9 @@ from appliance.storage.keystore.errors import (
     why,
 )
 from appliance.storage.keystore.files import remove_durably
-from appliance.storage.keystore.keyjournal import KeyJournal, create_journal
+from appliance.storage.keystore.keyjournal import End, KeyJournal, create_journal
 from appliance.storage.keystore.places import Places
-from appliance.storage.keystore.records import apply_record
+from appliance.storage.keystore.records import apply_record, pack_before
 from appliance.storage.keystore.rootslot import ROOT_KEY_BYTES, SLOTS, Active, Fault, RootKey, RootSlot
 
 
@@ -127,6 +129,7 @@ class Epochs:
         self._active, self._version = active, version
         if self._place(empty, contents):
             *_, journal = self._read(root)
+        self.findings += carry_over(self._slots, self._places.used, contents, journal)
         self._look_after(root, contents, current)
         return contents, journal
 
@@ -227,7 +230,10 @@ class Epochs:
         self.copies.survey(self._owner)
         found = self._slots.active()
         if found is not None and found.epoch > active.epoch:
-            raise KeystoreCorruptError("a copy is of a later epoch than the one that is open", what="active")
+            raise KeystoreCorruptError(
+                "a copy is of a later epoch than the one that is open; it is taken up at the next start",
+                what="active",
+            )
         root = self._root(active)
         current = self._places.current(active.epoch)
         self._place(self._places.empty(), contents)
@@ -235,20 +241,22 @@ class Epochs:
         read_epoch(self._places.paths(active.epoch, "keys"), key, active.epoch, self.findings)
         self._look_after(root, contents, current)
 
-    def turn(self, contents: Contents) -> KeyJournal:
-        """Makes `contents` the next epoch; its empty journal. The caller then calls `finish`.
+    def turn(self, contents: Contents, end: End) -> KeyJournal:
+        """Makes `contents` the next epoch; its journal, new. The caller then calls `finish`.
+
+        `end`: of the present journal, all of which is in `contents` but for what is to go.
 
         KeystoreWriteError where a copy cannot be written: the old epoch is as it was.
         """
         active = self._present()
         if self.unfinished:
             self.finish()
-        return self._turn(contents, Active(1 - active.slot, active.epoch + 1))
+        return self._turn(contents, Active(1 - active.slot, active.epoch + 1), end)
 
-    def _turn(self, contents: Contents, to: Active) -> KeyJournal:
+    def _turn(self, contents: Contents, to: Active, end: End | None = None) -> KeyJournal:
         before = self._active
         try:
-            journal = self._write(contents, to)
+            journal = self._write(contents, to, end)
         except SLOT_ERRORS as error:
             self._undo(to)
             raise KeystoreWriteError(
@@ -291,9 +299,11 @@ class Epochs:
             return None
         try:
             now = self._slots.active()
+            if now == pending.before:
+                now = self._slots.active_for_sure()
         except (*SLOT_ERRORS, KeystoreCorruptError) as error:
             raise KeystoreDegradedError(
-                "it cannot be told yet whether the next epoch counts; nothing is written until it can",
+                "it cannot be told yet whether the next epoch counts; nothing is written until every copy can be read",
                 copies=[],
             ) from error
         if now == pending.before:
@@ -304,7 +314,7 @@ class Epochs:
         self._flipped(pending)
         return pending.contents, pending.journal
 
-    def _write(self, contents: Contents, to: Active) -> KeyJournal:
+    def _write(self, contents: Contents, to: Active, end: End | None) -> KeyJournal:
         parts = contents.encode()
         root = RootKey(to.epoch, secrets.token_bytes(ROOT_KEY_BYTES))
         self._slots.write(to.slot, root)
@@ -335,17 +345,22 @@ class Epochs:
         )
         if findings:
             raise KeystoreCorruptError("the next epoch's journal reads back otherwise", what="key journal")
+        if end is not None:
+            journal.append(pack_before(end))
+            if journal.degraded:
+                raise OSError(errno.EIO, "a copy of the next epoch's journal takes no record")
         return journal
 
     def _undo(self, to: Active) -> None:
-        try:
-            self._slots.destroy(to.slot)
-            for path in (*self._places.paths(to.epoch, "keys"), *self._places.paths(to.epoch, "journal")):
-                remove_durably(path)
-        except SLOT_ERRORS as error:
-            # They are no part of the present epoch; the next turn, or opening, does it again.
-            self.unfinished = self._active is not None
-            self.findings.append(f"a next epoch that failed could not be removed: {why(error)}")
+        paths = (*self._places.paths(to.epoch, "keys"), *self._places.paths(to.epoch, "journal"))
+        steps = [partial(self._slots.destroy, to.slot), *(partial(remove_durably, path) for path in paths)]
+        for step in steps:
+            try:
+                step()
+            except SLOT_ERRORS as error:
+                # They are no part of the present epoch; the next turn, or opening, does it again.
+                self.unfinished = self._active is not None
+                self.findings.append(f"a next epoch that failed could not be removed: {why(error)}")
 
     def finish(self) -> None:
         """Destroys what is old: the other slot, then files of other epochs. SLOT_ERRORS where it cannot yet."""

@@ -2,6 +2,9 @@
 
 The copies have the same bytes at the same places. A record is written and synced in the first copy, then in the
 second; so only the last record can be torn, and only where no other copy has it whole.
+
+The first record of a journal says where the one of the epoch before ended. A copy that missed the flip may have gone on
+with that one: what it took in since is found by it (`records_after`).
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import secrets
 import struct
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -21,7 +25,7 @@ from appliance.storage.keystore.errors import KeystoreCorruptError
 from appliance.storage.keystore.files import write_durably
 
 MAGIC = b"\x89EWJ\r\n\x1a\n"
-VERSION = 3
+VERSION = 4
 SYNC = b"\xe7EWj"
 MAX_RECORD = 64 << 20
 
@@ -30,6 +34,16 @@ HEADER_BYTES = _HEADER.size
 _PREFIX = struct.Struct("<4sI12sI")  # sync, length of the ciphertext with its tag, nonce, CRC-32
 _CONTEXT = b"earwitness key journal v1\x00"
 TAG = 16
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Where a journal ends: bytes, how many records, and the last one's tag (zeros where there is none)."""
+
+    epoch: int
+    size: int
+    number: int
+    tag: bytes
 
 
 def _header(epoch: int, version: int = VERSION) -> bytes:
@@ -65,6 +79,52 @@ def _record_at(raw: bytes, at: int) -> bytes | None:
     return raw[at:end] if prefix is not None and len(raw) >= end else None
 
 
+def _aad(end: End) -> bytes:
+    return _CONTEXT + struct.pack("<QQQ", end.epoch, end.number, end.size) + end.tag
+
+
+def _decrypt(record: bytes, aead: AESGCM, end: End) -> bytes | None:
+    _, _, nonce, _ = _PREFIX.unpack_from(record)
+    try:
+        return aead.decrypt(nonce, record[_PREFIX.size :], _aad(end))
+    except InvalidTag:
+        return None
+
+
+def beginning(epoch: int) -> End:
+    """Where a journal ends that has no record yet."""
+    return End(epoch, HEADER_BYTES, 0, bytes(TAG))
+
+
+def records_after(raw: bytes, key: bytes, end: End) -> tuple[list[bytes], End]:
+    """Plain records of a copy of the journal beyond `end`, and where they end.
+
+    A torn one at the end was never said to be taken in. KeystoreCorruptError where one is damaged that others follow.
+    """
+    aead, found = AESGCM(key), []
+    while (record := _record_at(raw, end.size)) is not None:
+        plain = _decrypt(record, aead, end)
+        if plain is None:
+            break
+        found.append(plain)
+        end = End(end.epoch, end.size + len(record), end.number + 1, record[-TAG:])
+    if _followed(raw, end.size):
+        name = f"journal of epoch {end.epoch}"
+        raise KeystoreCorruptError("a copy's key journal is damaged", what=name, offset=end.size)
+    return found, end
+
+
+def _followed(raw: bytes, at: int) -> bool:
+    """Whether records begin after `at` that are not within the one that begins there."""
+    prefix = _prefix_at(raw, at)
+    place = at + 1 if prefix is None else at + _PREFIX.size + prefix[0]
+    while (place := raw.find(SYNC, place)) >= 0:
+        if _prefix_at(raw, place) is not None:
+            return True
+        place += 1
+    return False
+
+
 class KeyJournal:
     """The journal of one epoch, open for appending. Not for several threads at once."""
 
@@ -92,6 +152,11 @@ class KeyJournal:
         """Bytes of the sound part."""
         return self._size
 
+    @property
+    def end(self) -> End:
+        """Where the sound part ends."""
+        return End(self._epoch, self._size, self._number, self._last_tag)
+
     def _read(self, findings: list[str]) -> None:
         raw: list[bytes | None] = []
         for path in self._paths:
@@ -102,10 +167,11 @@ class KeyJournal:
         if all(item is None for item in raw):
             raise KeystoreCorruptError("no copy of the key journal can be read", what=self._name, offset=0)
         good = bytearray(_header(self._epoch, self.version))
-        while (record := self._next(raw, len(good))) is not None:
-            good += record
-        self._refuse_damage(raw, len(good))
         self._size = len(good)
+        while (record := self._next(raw)) is not None:
+            good += record
+            self._size = len(good)
+        self._refuse_damage(raw, len(good))
         for path, item in zip(self._paths, raw, strict=True):
             if item != good:
                 findings.append(self._mend(path, item, bytes(good)))
@@ -114,13 +180,14 @@ class KeyJournal:
     def _name(self) -> str:
         return self._paths[0].name
 
-    def _next(self, raw: Sequence[bytes | None], at: int) -> bytes | None:
-        """The record at `at` as any copy has it whole; its content goes to `records`."""
+    def _next(self, raw: Sequence[bytes | None]) -> bytes | None:
+        """The record at the end of what is read, as any copy has it whole; its content goes to `records`."""
         found: dict[bytes, bytes] = {}
+        at = self._size
         for item in raw:
             record = _record_at(item or b"", at)
             if record is not None and record not in found:
-                plain = self._open(record, at)
+                plain = _decrypt(record, self._aead, self.end)
                 if plain is not None:
                     found[record] = plain
         if len(found) > 1:
@@ -135,16 +202,6 @@ class KeyJournal:
             return record
         return None
 
-    def _open(self, record: bytes, at: int) -> bytes | None:
-        _, _, nonce, _ = _PREFIX.unpack_from(record)
-        try:
-            return self._aead.decrypt(nonce, record[_PREFIX.size :], self._aad(at))
-        except InvalidTag:
-            return None
-
-    def _aad(self, at: int) -> bytes:
-        return _CONTEXT + struct.pack("<QQQ", self._epoch, self._number, at) + self._last_tag
-
     def _refuse_damage(self, raw: Sequence[bytes | None], at: int) -> None:
         """What follows the last whole record must be the one that a crash tore, not damage."""
         longer = [item for item in raw if item is not None and len(item) > at]
@@ -154,19 +211,8 @@ class KeyJournal:
                 "both copies of the key journal are damaged", what=self._name, offset=at
             )
         for item in longer:
-            if self._followed(item, at):
+            if _followed(item, at):
                 raise KeystoreCorruptError("the key journal is damaged", what=self._name, offset=at)
-
-    @staticmethod
-    def _followed(raw: bytes, at: int) -> bool:
-        """Whether records begin after `at` that are not within the one that begins there."""
-        prefix = _prefix_at(raw, at)
-        place = at + 1 if prefix is None else at + _PREFIX.size + prefix[0]
-        while (place := raw.find(SYNC, place)) >= 0:
-            if _prefix_at(raw, place) is not None:
-                return True
-            place += 1
-        return False
 
     def _mend(self, path: Path, had: bytes | None, good: bytes) -> str:
         place = f"{path.parent.name}/{path.name}"
@@ -190,7 +236,7 @@ class KeyJournal:
         OSError where none does: nothing was appended then, and it may be tried again.
         """
         nonce = secrets.token_bytes(12)
-        sealed = self._aead.encrypt(nonce, plain, self._aad(self._size))
+        sealed = self._aead.encrypt(nonce, plain, _aad(self.end))
         record = _prefix(len(sealed), nonce) + sealed
         failed: list[tuple[Path, OSError]] = []
         done = 0

@@ -11,6 +11,7 @@ from appliance.storage.keystore.copies import COPY, CopyRecord
 from appliance.storage.keystore.deposit import IntermediateRecord, KeyRecord
 from appliance.storage.keystore.errors import KeystoreCorruptError
 from appliance.storage.keystore.granted import GRANTED, GrantedKey
+from appliance.storage.keystore.keyjournal import TAG, End
 from appliance.storage.keystore.tenantkeys import TENANT, TenantKey
 from appliance.storage.keystore.wrap import ID_BYTES, SEALED_INTERMEDIATE_BYTES, WRAPPED_BYTES
 
@@ -23,10 +24,12 @@ _UNPIN = 6
 _COPIES = 7
 _FORGET = 8
 _GRANTED = 9
+_BEFORE = 10
 
 _HEAD = struct.Struct("<BxxxIII")  # kind, seconds, intermediates, records
 _INTERMEDIATE = struct.Struct(f"<16s16s{SEALED_INTERMEDIATE_BYTES}s")
 _RECORD = struct.Struct(f"<16s16sI{WRAPPED_BYTES}s")
+_END = struct.Struct(f"<QQQ{TAG}s")
 
 
 def pack_keys(
@@ -80,6 +83,33 @@ def pack_granted(keys: Sequence[GrantedKey]) -> bytes:
     return _HEAD.pack(_GRANTED, 0, 0, len(keys)) + b"".join(item.pack() for item in keys)
 
 
+def pack_before(end: End) -> bytes:
+    """Where the journal of the epoch before ended when this one was made of it."""
+    return _HEAD.pack(_BEFORE, 0, 0, 1) + _END.pack(end.epoch, end.size, end.number, end.tag)
+
+
+def carried(plain: bytes, known: Contents, source: Contents) -> bytes | None:
+    """What of a record of `source`'s journal is new to `known`, as a record that stands by itself; None: nothing.
+
+    Keys come with the intermediate keys above them, which `known` may have lost as wrapping nothing.
+    """
+    kind, deposited_s, above, _ = _HEAD.unpack_from(plain)
+    if kind == _BEFORE:
+        return None
+    if kind == _DEPOSIT_KEY:
+        return None if DepositKey.unpack(plain, _HEAD.size) in known.deposit_keys else plain
+    if kind == _BUCKET_KEY:
+        return None if BucketKey.unpack(plain, _HEAD.size).name in known.buckets else plain
+    if kind != _KEYS:
+        return plain
+    split = _HEAD.size + above * _INTERMEDIATE.size
+    rows = [KeyRecord(*row) for row in _RECORD.iter_unpack(plain[split:])]
+    fresh = [row for row in rows if row.recording not in known]
+    names = dict.fromkeys(row.intermediate for row in fresh if known.intermediate(row.intermediate) is None)
+    wanted = [found for name in names if (found := source.intermediate(name)) is not None]
+    return pack_keys(wanted, fresh, deposited_s) if fresh else None
+
+
 def apply_record(plain: bytes, contents: Contents) -> None:
     """Takes a record in. It came out of an AEAD: a malformed one is a fault of ours, and said."""
     if len(plain) < _HEAD.size:
@@ -96,6 +126,7 @@ def apply_record(plain: bytes, contents: Contents) -> None:
         _COPIES: count * COPY.size,
         _FORGET: count * ID_BYTES,
         _GRANTED: count * GRANTED.size,
+        _BEFORE: count * _END.size,
     }
     if sizes.get(kind) != len(plain) - at:
         raise KeystoreCorruptError(
@@ -120,6 +151,8 @@ def apply_record(plain: bytes, contents: Contents) -> None:
     elif kind == _FORGET:
         for place in range(at, len(plain), ID_BYTES):
             contents.copies.pop(plain[place : place + ID_BYTES], None)
+    elif kind == _BEFORE:
+        contents.before = End(*_END.unpack_from(plain, at))
     elif kind == _GRANTED:
         for place in range(at, len(plain), GRANTED.size):
             granted = GrantedKey.unpack(plain, place)

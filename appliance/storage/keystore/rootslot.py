@@ -107,6 +107,10 @@ class RootSlot(ABC):
     def active(self) -> Active | None:
         """Which slot counts; None where none was ever activated. KeystoreCorruptError where it cannot be told."""
 
+    def active_for_sure(self) -> Active | None:
+        """As `active`, but KeystoreCorruptError where any copy cannot be read: it may tell of a later one."""
+        return self.active()
+
     @abstractmethod
     def write(self, slot: int, root: RootKey) -> None:
         """Puts a root key into a slot that is not the active one."""
@@ -158,6 +162,14 @@ class FileRootSlot(RootSlot):
         if any(item.epoch == best.epoch and item.slot != best.slot for item in sound):
             raise KeystoreCorruptError("the copies tell of different root slots", what="active")
         return best
+
+    def active_for_sure(self) -> Active | None:
+        """See RootSlot."""
+        if any(self._read_active(directory) == "damaged" for directory in self._directories):
+            raise KeystoreCorruptError(
+                "a copy cannot be read that may tell which root slot counts", what="active"
+            )
+        return self.active()
 
     def _read_active(self, directory: Path) -> Active | str:
         try:
@@ -240,9 +252,15 @@ class FileRootSlot(RootSlot):
         return done
 
     def destroy(self, slot: int) -> None:
-        """See RootSlot: overwritten, synced, unlinked, the directory synced."""
+        """See RootSlot: overwritten, synced, unlinked, the directory synced. One that refuses keeps no other one."""
+        errors = []
         for directory in self._directories:
-            self._destroy_slot(directory, slot)
+            try:
+                self._destroy_slot(directory, slot)
+            except OSError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def _destroy_slot(self, directory: Path, slot: int) -> None:
         path = directory / f"root-{slot}"

@@ -170,7 +170,7 @@ class KeystoreWriter(KeystoreReader):
             self._finish()
         here = self._epochs.copies.records(self.epoch)
         contents.copies = self._open.contents.copies | {item.id: item for item in here}
-        self._journal = self._epochs.turn(contents)
+        self._journal = self._epochs.turn(contents, self._journal.end)
         self._replace(contents)
 
     def _destroy_old(self, contents: Contents) -> None:

@@ -129,7 +129,7 @@ def test_the_first_format_is_read_and_brought_to_the_present_one(box: Box) -> No
     assert box.store._open.contents.device_key == first.device
     assert box.store.deposit_key_ids == [hpke.key_id(hpke.public_key(first.deposit_key))]
     for directory in box.directories:
-        assert (directory / "epoch-0000000008.keys").read_bytes()[8:10] == b"\3\0"
+        assert (directory / "epoch-0000000008.keys").read_bytes()[8:10] == b"\4\0"
         assert not (directory / "root-1").exists()
     names = list(box.keys)
     box.store.pin(names[:1])
@@ -212,9 +212,9 @@ def test_a_later_format_is_refused_and_nothing_changed(box: Box) -> None:
     first = First(box)
     for directory in box.directories:
         path = directory / "epoch-0000000007.keys"
-        path.write_bytes(base(first.root, 7, first.plain, version=4))
+        path.write_bytes(base(first.root, 7, first.plain, version=5))
     before = box.files()
     with pytest.raises(KeystoreTooNewError) as error:
         box.open()
-    assert error.value.kind is Kind.PRECONDITION and error.value.data == {"version": 4}
+    assert error.value.kind is Kind.PRECONDITION and error.value.data == {"version": 5}
     assert box.files() == before
