@@ -172,8 +172,10 @@ def run(main: Callable[[], None]) -> None:
         log.error("cannot go on", reason=error.reason, message=error.message)
         notify.failed(error.reason, error.message.replace("\n", " "))
         sys.exit(78 if isinstance(error, InvalidError) else 1)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - it ends the process
         # Threads that wait for a loop that is gone would keep the process for ever; its supervisor starts it anew.
-        log.exception("fault", error=type(error).__name__)
-        sys.stderr.flush()
-        os._exit(70)
+        try:
+            log.exception("fault", error=type(error).__name__)
+            sys.stderr.flush()
+        finally:
+            os._exit(70)

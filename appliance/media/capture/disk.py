@@ -180,10 +180,12 @@ class Disk:
     def _run(self) -> None:
         try:
             self._serve()
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - it ends the process
             # Without this thread nothing becomes durable: a worker started anew is better than a deaf one.
-            log.exception("the disk's thread ended")
-            os._exit(70)
+            try:
+                log.exception("the disk's thread ended")
+            finally:
+                os._exit(70)
 
     def _serve(self) -> None:
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import signal
 import socket
 import threading
@@ -143,6 +144,11 @@ class Keeper:
         stub = process_pb2_grpc.ProcessServiceStub(self.channel)
         return dict(stub.GetProcessStatus(process_pb2.GetProcessStatusRequest()).counters)
 
+    def conditions(self) -> set[str]:
+        stub = process_pb2_grpc.ProcessServiceStub(self.channel)
+        found = stub.GetProcessStatus(process_pb2.GetProcessStatusRequest(), timeout=20)
+        return {condition.type for condition in found.conditions}
+
     def path(self, session: str, suffix: str) -> Path:
         return self.layout.spool_recordings / f"{session}.{suffix}"
 
@@ -262,3 +268,21 @@ def test_a_stop_ends_recordings_properly(keeper: Keeper) -> None:
         assert content.sequences(0) == list(range(number + 1))
         assert (content.marks[-1].kind, content.marks[-1].reason) == (MarkKind.ENDED, "shutdown")
         assert content.end is not None
+
+
+def test_a_full_disk_does_not_end_the_worker_and_what_came_meanwhile_is_kept(keeper: Keeper) -> None:
+    session, port = keeper.open()
+    keeper.send(port, [rtp(seq, tone(seq)) for seq in range(5)])
+    wait_until(lambda: keeper.counters().get("frames_written", 0) > 0)
+    unlimited = resource.RLIM_INFINITY
+    resource.prlimit(keeper.pid, resource.RLIMIT_FSIZE, (0, unlimited))  # the log is a file, too
+    keeper.send(port, [rtp(seq, tone(seq)) for seq in range(5, 10)])
+    wait_until(lambda: "DiskFull" in keeper.conditions())
+    keeper.send(port, [rtp(seq, tone(seq)) for seq in range(10, 15)])
+    assert keeper.stub.ListSessions(pb.ListSessionsRequest(), timeout=20).sessions[0].session_id == session
+    resource.prlimit(keeper.pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
+    keeper.stub.CloseSession(pb.CloseSessionRequest(session_id=session, reason="bye"), timeout=30)
+    assert keeper.read(session).sequences(0) == list(range(15))
+    wait_until(lambda: "DiskFull" not in keeper.conditions())
+    assert keeper.end(signal.SIGTERM) == 0
+    assert "lines of this log lost" in keeper.log.read_text("utf-8")
