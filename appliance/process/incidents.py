@@ -1,10 +1,14 @@
-"""What happened to the box's processes: one JSON object a line, on disk before anything else is done about it."""
+"""What happened to the box's processes: one JSON object a line, on disk before anything else is done about it.
+
+Where the disk takes nothing, what happened waits in memory: the processes are kept up all the same.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import time
+from collections import deque
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,7 +21,7 @@ class Incident:
 
     time_ns: int
     process: str
-    kind: str  # killed, exited, hung, unclean-stop
+    kind: str  # killed, exited, hung, not-started, log-cut, unclean-stop
     message: str
     pid: int = 0
     restarts: int = 0
@@ -28,16 +32,37 @@ class Incidents:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._waiting: deque[Incident] = deque(maxlen=KEEP)
 
     def add(self, process: str, kind: str, message: str, *, pid: int = 0, restarts: int = 0) -> Incident:
-        """Appends one; durable when this returns."""
+        """Appends one; durable when this returns, unless the disk takes nothing: then it waits for `catch_up`."""
         incident = Incident(time.time_ns(), process, kind, message, pid, restarts)
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._path.open("ab") as file:
-            file.write(json.dumps(asdict(incident)).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self._waiting.append(incident)
+        self.catch_up()
         return incident
+
+    def catch_up(self) -> bool:
+        """Writes what waits, if anything; whether nothing waits any more."""
+        if not self._waiting:
+            return True
+        try:
+            self._append(b"".join(json.dumps(asdict(one)).encode() + b"\n" for one in self._waiting))
+        except OSError:
+            return False
+        self._waiting.clear()
+        return True
+
+    def _append(self, lines: bytes) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._path.open("ab", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            try:
+                while lines:
+                    lines = lines[file.write(lines) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(size)  # no torn line, to which the next one would be glued
+                raise
 
     def trim(self) -> None:
         """Forgets the oldest where there are far too many."""

@@ -60,10 +60,10 @@ class Program:
         return self.state is not State.DOWN
 
     def start(self, *, settings: Path, log: Path, notify: Path, lifeline: int) -> None:
-        """Starts it. What a crash left in the store is given to it again."""
+        """Starts it; OSError where the system cannot. What a crash left in the store is given to it again."""
         self.log = log
         self.complaint = ""
-        self.pid = spawn(
+        pid = spawn(
             [*self.arguments, "--settings", str(settings)],
             log=log,
             notify=notify,
@@ -71,7 +71,13 @@ class Program:
             store=self.store,
             environment=dict(os.environ),
         )
-        self.pidfd = os.pidfd_open(self.pid)
+        try:
+            self.pidfd = os.pidfd_open(pid)
+        except OSError:  # nobody would hear of its end
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+        self.pid = pid
         self.state = State.STARTING
         self._started = time.monotonic()
 
@@ -123,11 +129,22 @@ class Program:
             tail = file.read().decode("utf-8", "replace").strip().splitlines()
         return " | ".join(tail[-lines:]) or "(nothing)"
 
-    def trim_log(self, limit: int) -> None:
-        """Keeps the log and one older one. The process appends, so that the file may be cut under it."""
-        if self.log is not None and self.log.exists() and self.log.stat().st_size > limit:
-            shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
-            os.truncate(self.log, 0)
+    def trim_log(self, limit: int) -> bool:
+        """Keeps the log and one older one. The process appends, so that the file may be cut under it.
+
+        False where the disk had no room for the older one: the log is cut all the same. OSError where it cannot be cut.
+        """
+        if self.log is None or not self.log.exists() or self.log.stat().st_size <= limit:
+            return True
+        older = self.log.with_suffix(".log.1")
+        kept = True
+        try:
+            shutil.copyfile(self.log, older)
+        except OSError:
+            kept = False
+            older.unlink(missing_ok=True)
+        os.truncate(self.log, 0)
+        return kept
 
 
 def programs(settings: Settings) -> list[Program]:

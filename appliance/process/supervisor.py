@@ -1,4 +1,7 @@
-"""The supervisor: starts the box's processes, keeps them up, keeps their sockets, and stops them in order."""
+"""The supervisor: starts the box's processes, keeps them up, keeps their sockets, and stops them in order.
+
+Once they are up, a disk that takes nothing ends nothing: what is to be written is written when it can be.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +51,7 @@ class Supervisor:
         self._addresses: dict[str, str] = {}
         self._stopping = False
         self._ready = False
+        self._unpublished = False
 
     def run(self) -> int:
         """Runs until SIGTERM or SIGINT; gives 0. StartError where the box does not come up."""
@@ -152,12 +156,18 @@ class Supervisor:
         )
 
     def _publish(self) -> None:
-        """What programs of this machine may want to know: addresses, process ids."""
-        self._write_settings()
-        _replace(self._layout.run / "addresses.json", json.dumps(self._addresses, indent=1))
-        self._publish_processes()
+        """What programs of this machine may want to know: addresses, process ids. Again in the next turn, where the disk
+        does not take it."""
+        self._unpublished = True
+        try:
+            self._write_settings()
+            _replace(self._layout.run / "addresses.json", json.dumps(self._addresses, indent=1))
+            self._write_processes()
+        except OSError:
+            return
+        self._unpublished = False
 
-    def _publish_processes(self) -> None:
+    def _write_processes(self) -> None:
         state = {
             "pid": os.getpid(),
             "processes": [
@@ -189,9 +199,29 @@ class Supervisor:
             now = time.monotonic()
             for program in self._programs:
                 if program.state is State.DOWN and now >= program.restart_at and not self._stopping:
-                    self._spawn(program)
-                    self._publish_processes()
-                program.trim_log(LOG_BYTES)
+                    self._restart(program)
+                self._trim(program)
+            self._incidents.catch_up()
+            if self._unpublished:
+                self._publish()
+
+    def _restart(self, program: Program) -> None:
+        try:
+            self._spawn(program)
+        except OSError as error:
+            self._ended(program, "not-started", f"could not be started: {error.strerror}")
+        else:
+            self._publish()
+
+    def _trim(self, program: Program) -> None:
+        try:
+            kept = program.trim_log(LOG_BYTES)
+        except OSError:
+            return  # the next turn tries again
+        if not kept:
+            self._incidents.add(
+                program.name, "log-cut", "its log was cut; there was no room for what it held"
+            )
 
     def _turn(self, timeout: float) -> None:
         due = [
@@ -244,12 +274,15 @@ class Supervisor:
         end = program.reap()
         if self._stopping or not self._ready:
             return
+        self._ended(program, end.kind, end.words, pid=end.pid, was_ready=was_ready)
+
+    def _ended(
+        self, program: Program, kind: str, words: str, *, pid: int = 0, was_ready: bool = False
+    ) -> None:
         program.schedule(was_ready=was_ready)
         action = f"started again in {max(0.0, program.restart_at - time.monotonic()):.1f} s"
-        self._incidents.add(
-            program.name, end.kind, f"{end.words}; {action}", pid=end.pid, restarts=program.restarts
-        )
-        self._publish_processes()
+        self._incidents.add(program.name, kind, f"{words}; {action}", pid=pid, restarts=program.restarts)
+        self._publish()
 
     # Stop
 

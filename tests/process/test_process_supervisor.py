@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -18,7 +19,8 @@ import pytest
 
 from appliance.config.layout import Layout
 from appliance.config.settings import Settings
-from appliance.process import incidents, rpc
+from appliance.process import datadir, incidents, rpc
+from appliance.process.supervisor import LOG_BYTES
 from earwitness.internal.v1 import process_pb2, process_pb2_grpc
 
 KIT = Path(__file__).with_name("kit_child.py")
@@ -166,6 +168,67 @@ def test_a_crash_loop_is_restarted_and_recorded(tmp_path: Path) -> None:
         found = incidents.read(Layout(tmp_path).incidents)
         assert [one.restarts for one in found] == list(range(1, len(found) + 1))
         assert all(one.kind == "exited" and "exit code 4" in one.message for one in found)
+
+
+def _fill(process: subprocess.Popen[str], room: int) -> None:
+    """What the supervisor writes to files from now on, and those it starts, the kernel refuses beyond `room` bytes."""
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+
+
+def test_a_full_disk_ends_nothing_and_what_happened_is_told_when_there_is_room(tmp_path: Path) -> None:
+    with supervised(tmp_path, "plain") as process:
+        ready(process)
+        before = pid_of(tmp_path, "plain")
+        _fill(process, 10)  # so that a line of an incident would be torn
+        os.kill(before, signal.SIGKILL)
+
+        def answers() -> bool:
+            with contextlib.suppress(grpc.RpcError):
+                return counters(tmp_path, "plain") == {}
+            return False
+
+        until(lambda: gone(before) and answers())
+        assert process.poll() is None
+        assert incidents.read(Layout(tmp_path).incidents) == []
+        _fill(process, resource.RLIM_INFINITY)
+        until(lambda: pid_of(tmp_path, "plain") not in (0, before))
+        (incident,) = incidents.read(Layout(tmp_path).incidents)
+        assert (incident.kind, incident.pid) == ("killed", before)
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def test_a_long_log_is_cut_also_where_the_disk_is_full(tmp_path: Path) -> None:
+    with supervised(tmp_path, "plain") as process:
+        ready(process)
+        log = datadir.log_directory(Layout(tmp_path)) / "plain.log"
+        os.truncate(log, LOG_BYTES + 1)
+        until(lambda: log.stat().st_size < LOG_BYTES and log.with_suffix(".log.1").exists())
+        _fill(process, 10)
+        os.truncate(log, LOG_BYTES + 1)
+        until(lambda: log.stat().st_size < LOG_BYTES)
+        assert not log.with_suffix(".log.1").exists()
+        assert counters(tmp_path, "plain") == {}
+        _fill(process, resource.RLIM_INFINITY)
+        until(lambda: incidents.read(Layout(tmp_path).incidents) != [])
+        (incident,) = incidents.read(Layout(tmp_path).incidents)
+        assert (incident.process, incident.kind) == ("plain", "log-cut")
+
+
+def test_a_process_that_the_system_cannot_start_is_started_when_it_can(tmp_path: Path) -> None:
+    with supervised(tmp_path, "plain") as process:
+        ready(process)
+        log = datadir.log_directory(Layout(tmp_path)) / "plain.log"
+        log.unlink()
+        log.mkdir()  # nothing can be opened to write to
+        before = pid_of(tmp_path, "plain")
+        os.kill(before, signal.SIGKILL)
+        until(lambda: len(incidents.read(Layout(tmp_path).incidents)) >= 3)
+        assert pid_of(tmp_path, "plain") == 0
+        log.rmdir()
+        until(lambda: pid_of(tmp_path, "plain") not in (0, before))
+        found = incidents.read(Layout(tmp_path).incidents)
+        assert [one.kind for one in found] == ["killed"] + ["not-started"] * (len(found) - 1)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
