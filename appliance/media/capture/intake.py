@@ -22,6 +22,8 @@ from appliance.media.rtp.receive import BATCH, CELL, Arena
 from appliance.media.rtp.srtp import SrtpReceiver
 from appliance.storage.sealed import PacketColumns
 
+CARRIED = 4
+"""One row of so many, at most, may be a newcomer's that waits: the rest is for voices."""
 _NONE, _KEEP, _DROP = int(Verdict.NONE), int(Verdict.KEEP), int(Verdict.DROP)
 _REFUSE, _WAIT, _RTCP = int(Verdict.REFUSE), int(Verdict.WAIT), int(Verdict.RTCP)
 
@@ -354,14 +356,21 @@ class Intake(SlotTables):
         return Gathered(columns, starts)
 
     def rewind(self) -> None:
-        """Empties the arena, but for rows that wait for their verdict: they are carried to its beginning."""
+        """Empties the arena, but for rows that wait for their verdict: they are carried to its beginning. Where too many
+        wait (somebody sprays our ports), those of the tracks with most of them are refused."""
         waits = np.flatnonzero(self._verdict[: self._sorted] == _WAIT)
-        carried: list[int] = []
+        tracks = [track for slot in self._restless if (track := self._tracks[slot]) is not None]
+        carried: NDArray[np.intp] = np.zeros(0, np.intp)
         if len(waits):
-            carried = sorted(row for slot in self._restless for row in self._waiting(slot))
-            lost = np.setdiff1d(waits, np.asarray(carried, np.intp))
+            chosen: list[int] = []
+            for rows in sorted((track.waiting for track in tracks), key=len):
+                if len(chosen) + len(rows) > self.arena.rows // CARRIED:
+                    break
+                chosen += rows
+            carried = np.sort(np.asarray(chosen, np.intp))
+            lost = np.setdiff1d(waits, carried)
             np.add.at(self.refused, self._slot[lost], 1)
-        moved = {row: place for place, row in enumerate(carried)}
+        count = len(carried)
         columns = (
             self._slot,
             self._event,
@@ -373,20 +382,14 @@ class Intake(SlotTables):
             self._offset,
             self._size,
         )
-        for row, place in moved.items():
-            self.arena.move_row(row, place)
+        if count:
+            self.arena.carry(carried)
             for column in columns:
-                column[place] = column[row]
-        for slot in self._restless:
-            track = self._tracks[slot]
-            assert track is not None
+                column[:count] = column[carried]
+        moved = dict(zip(carried.tolist(), range(count), strict=True))
+        for track in tracks:
             track.move_waiting(moved)
         self._verdict[: self._sorted] = _NONE
         self.arena.rewind()
-        self.arena.used = self._sorted = len(carried)
-        self._verdict[: len(carried)] = _WAIT
-
-    def _waiting(self, slot: int) -> list[int]:
-        track = self._tracks[slot]
-        assert track is not None
-        return track.waiting
+        self.arena.used = self._sorted = count
+        self._verdict[:count] = _WAIT

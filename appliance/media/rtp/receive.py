@@ -218,7 +218,7 @@ class Arena:
         name = self._names[row].tobytes()
         return name[:28] if name[:2] == _INET6 else name[:16]
 
-    def move_row(self, source: int, target: int) -> None:
-        """Copies a packet to another row; used to carry rows over a `rewind`."""
-        self.cells[target] = self.cells[source]
-        self._headers["len"][target] = self._headers["len"][source]
+    def carry(self, rows: NDArray[np.intp]) -> None:
+        """Copies these packets, in this order, to the first rows; used to carry them over a `rewind`."""
+        self.cells[: len(rows)] = self.cells[rows]
+        self.lengths[: len(rows)] = self.lengths[rows]

@@ -16,8 +16,9 @@ from appliance.media.capture.commands import (
     SessionNotFoundError,
     Update,
 )
+from appliance.media.capture.intake import CARRIED
 from appliance.media.capture.session import Evidence, SessionError, TrackRequest
-from appliance.media.capture.track import QUIET_NS
+from appliance.media.capture.track import MAX_CANDIDATES, QUIET_NS, RUN
 from appliance.media.rtp.ports import PortsExhaustedError
 from appliance.media.rtp.srtp import SrtpKeyError
 from appliance.model import Mark, MarkKind, new_id
@@ -357,6 +358,41 @@ def test_an_arena_that_is_too_small_loses_nothing(box: Box) -> None:
     content = box.close(session)
     for number in range(4):
         assert content.sequences(number) == list(range(1350))
+
+
+@pytest.mark.timeout(60)
+def test_sprayed_ports_do_not_hold_up_the_worker_nor_cost_others_their_newcomers(tmp_path: Path) -> None:
+    box = Box(tmp_path / "data", pairs=16)
+    session, ports = box.open(*(TrackRequest(number) for number in range(12)))
+    voices = [port.rtp_port for port in ports]
+    sprayed, changing, steady = voices[:10], voices[10], voices[11]
+    for port in voices:
+        box.send(port, [rtp(0, tone(1))])
+    box.tick()
+    box.send(changing, [rtp(seq, tone(2), ssrc=8) for seq in range(RUN - 1)])  # one more makes the run
+    strangers = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(MAX_CANDIDATES)]
+    for turn in range(4):
+        for port in sprayed:
+            for number, stranger in enumerate(strangers):
+                packets = [rtp(1000 * (turn * 16 + one), tone(9), ssrc=100 + number) for one in range(16)]
+                box.send(port, packets, stranger)
+        box.tick()
+        box.commit()
+        box.send(steady, [rtp(turn + 1, tone(1))])
+    box.send(changing, [rtp(RUN - 1, tone(2), ssrc=8)])
+    for port in sprayed:
+        box.send(port, [rtp(1, tone(1))])
+    box.tick()
+    refused = [box.figures(session, number).refused for number in range(12)]
+    assert sum(refused[:10]) >= 10 * 4 * 16 * MAX_CANDIDATES - 4096 // CARRIED
+    assert refused[10:] == [0, 0]
+    content = box.close(session)
+    assert [content.sequences(number) for number in range(10)] == [[0, 1]] * 10
+    assert content.packets(10)[1:] == [(8, seq, tone(2)) for seq in range(RUN)]
+    assert content.sequences(11) == [0, 1, 2, 3, 4]
+    for stranger in strangers:
+        stranger.close()
+    box.shut()
 
 
 def test_what_the_kernel_drops_is_said(box: Box) -> None:
