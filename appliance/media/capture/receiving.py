@@ -190,8 +190,8 @@ class Receiving:
             self._ready.register(fd, select.EPOLLIN)
         self._fast = wanted
 
-    def _admitted(self, slots: Sequence[int], counts: Sequence[int]) -> None:
-        # The clock is looked at after the drain: a step made later cannot have touched what was drained.
+    def look_at_clock(self) -> int:
+        """Takes in whether the wall clock was set since last looked at; what it says now."""
         now = self._clock.wall()
         step = self._clock.check()
         if step:
@@ -200,6 +200,11 @@ class Receiving:
                 self.intake.shift(slot, step)
             # Whatever waits in any socket may be of before the step, until all have been drained.
             self._span = (min(self._last_tick_ns + step, now), now)
+        return now
+
+    def _admitted(self, slots: Sequence[int], counts: Sequence[int]) -> None:
+        # The clock is looked at after the drain: a step made later cannot have touched what was drained.
+        now = self.look_at_clock()
         span = None if self._span is None else (self._span[0], now)
         for control in self.intake.admit(slots, counts, now, span):
             self._take_rtcp(control)

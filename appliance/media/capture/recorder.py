@@ -177,6 +177,7 @@ class Recorder:
         if command.session_id in self._entries or command.session_id in self._relayed:
             raise SessionExistsError("a session of this id is open")
         check_tracks(command.tracks, MediaSession(command.session_id, 0), command.address)
+        self.receiving.look_at_clock()  # a step of before is none of this session's
         entry = self._new_relayed(command) if command.relay_only else self._new_entry(command)
         session = entry.session
         session.address = command.address

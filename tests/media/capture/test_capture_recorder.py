@@ -137,6 +137,22 @@ def test_a_pause_holds_though_the_clock_is_set_back(box: Box) -> None:
     assert content.sequences(0) == [0, 4]
 
 
+@pytest.mark.parametrize("relay_only", [False, True])
+def test_a_clock_set_before_a_session_opens_does_not_shift_it(box: Box, relay_only: bool) -> None:
+    before, _ = box.open_one()
+    box.tick()
+    step = 3_600_000_000_000
+    box.wall.offset += step
+    session, ports = box.open(TrackRequest(0), relay_only=relay_only)
+    box.send(ports[0].rtp_port, [rtp(0)])
+    box.tick()
+    opened = box.recorder._any(session).session
+    assert opened.shift_ns == 0
+    assert abs(opened.own_time(box.wall()) - opened.opened_ns) < 60_000_000_000
+    older = box.recorder.recorded(before)
+    assert abs(older.shift_ns - step) < 60_000_000_000 and box.recorder.clock_steps == 1
+
+
 def test_hold_drops_one_track_only(box: Box) -> None:
     session, ports = box.open(TrackRequest(0), TrackRequest(1))
     for held, seq in ((False, 0), (True, 1), (False, 2)):
