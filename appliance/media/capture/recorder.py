@@ -84,6 +84,7 @@ class Recorder:
 
     def _clock_was_set(self, step_ns: int) -> None:
         self.clock_steps += 1
+        self.exchange.relay.stepped(step_ns)
         for entry in self._all():
             entry.session.shift_ns += step_ns
 

@@ -180,6 +180,14 @@ class Wiring:
             else:
                 self._extra.setdefault(source, []).append(opened.slot)
 
+    def stepped(self, step_ns: int) -> None:
+        """The wall clock was set by so much: what is remembered of its times goes along."""
+        for table in (self.since_ns, self.last_ns):
+            table[table > 0] += step_ns
+        self._latest_ns = int(self.since_ns.max())
+        for leg in self.legs.values():
+            leg.stale_ns += step_ns
+
     def unwire(self, slot: int) -> None:
         """Nobody hears this participant any more."""
         self.listener[slot] = -1

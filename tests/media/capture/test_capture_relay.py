@@ -406,6 +406,39 @@ def test_what_waited_for_a_worker_is_recorded_and_not_passed_on_late(box: Box) -
     first.close()
 
 
+HOUR_NS = 3_600_000_000_000
+
+
+def test_media_passes_on_though_the_clock_is_set_back_after_a_restart(box: Box, call: Call) -> None:
+    box.close(call.session)
+    box.recorder.receiving.tidy()
+    # The kernel's stamps cannot be set here: the wall clock is ahead of them, and comes back.
+    box.wall.offset = HOUR_NS
+    box.tick()
+    session, _ = box.open(call.track(0, port=call.caller.to), call.track(1, port=call.agent.to))
+    box.wall.offset = 0
+    call.caller.say(tone(1))
+    call.agent.say(tone(2))
+    box.tick()
+    assert [packet.payload for packet in call.agent.hears()] == [tone(1)]
+    assert [packet.payload for packet in call.caller.hears()] == [tone(2)]
+    assert box.recorder.clock_steps == 2
+    box.close(session)
+
+
+def test_what_relaying_remembers_of_times_goes_along_with_a_clock_that_is_set(box: Box, call: Call) -> None:
+    box.wall.offset = HOUR_NS
+    call.caller.say(tone(1))
+    box.tick()
+    call.caller.port = call.caller.rtcp_port  # it moves: the old address is not followed for a while
+    box.recorder.update(Update(call.session, (call.track(0),)))
+    box.wall.offset = 0
+    box.tick()
+    relay = box.recorder.exchange.relay
+    assert 0 < relay.last_ns.max() <= box.wall()
+    assert abs(relay.legs[0].stale_ns - box.wall()) < HOUR_NS // 2
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), max_size=40))
 def test_any_life_of_a_call_leaves_nothing_behind(box: Box, steps: list[tuple[int, int]]) -> None:
