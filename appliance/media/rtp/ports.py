@@ -1,7 +1,8 @@
 """UDP port pairs of one worker: an even port for RTP, the next for RTCP (RFC 3550 section 11).
 
 A pair that is given back cools down: its sockets stay bound, so that a straggler of one call lands in
-nobody's file, and nobody else on the machine can take the port. What arrives meanwhile is thrown away.
+nobody's file, and nobody else on the machine can take the port. What arrives meanwhile is thrown away. Only a call that
+asked for its port by number, since it went on after a crash, may take the cooling pair back.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class PortPair:
     port: int
     rtp: socket.socket
     rtcp: socket.socket | None = None
+    asked: bool = False
+    """Taken by its number: by a call whose port it was before."""
 
     @property
     def rtcp_port(self) -> int:
@@ -120,7 +123,7 @@ class PortPool:
                 self._closing(f"rtcp-{port + 1}")
                 found["rtcp"].close()
                 continue
-            self._stored[port] = PortPair(rtp.getsockname()[0], port, rtp, found.get("rtcp"))
+            self._stored[port] = PortPair(rtp.getsockname()[0], port, rtp, found.get("rtcp"), asked=True)
             self._used.add(port)
 
     def release_stored(self, now_ns: int) -> int:
@@ -132,23 +135,21 @@ class PortPool:
         return len(gone)
 
     def open(self, address: str, *, mux: bool = False, port: int = 0) -> PortPair:
-        """The next free pair, or the one on `port`: a stored one as it is, with what has piled up in it.
+        """The next free pair, or the one on `port`: a stored one as it is, with what has piled up in it, and so one that
+        cools down and was asked for by number before.
 
         PortsExhaustedError where none is free, PortTakenError where `port` is not, AddressError where the
         address is not ours.
         """
         if port:
-            kept = self._stored.pop(port, None)
-            if kept is not None:
-                if kept.rtcp is None and not mux:
-                    kept.rtcp = self._bind(address, port + 1)
-                    self._opened(f"rtcp-{port + 1}", kept.rtcp)
-                return kept
-            if port in self._used or port % 2 or not self._first <= port < self._first + 2 * self._pairs:
-                raise PortTakenError("the port is not free", port=port)
-            pair = self._bind_pair(address, port, mux)
+            pair = self._take_again(address, mux, port)
+            if pair is None and not (
+                port in self._used or port % 2 or not self._first <= port < self._first + 2 * self._pairs
+            ):
+                pair = self._bind_pair(address, port, mux)
             if pair is None:
                 raise PortTakenError("the port is not free", port=port)
+            pair.asked = True
             return pair
         for _ in range(self._pairs):
             candidate = self._first + 2 * self._next
@@ -160,6 +161,22 @@ class PortPool:
             if pair is not None:
                 return pair
         raise PortsExhaustedError("no port pair is free", pairs=self._pairs)
+
+    def _take_again(self, address: str, mux: bool, port: int) -> PortPair | None:
+        """The stored pair of this port, or one that cools down; it stays where it is if what it lacks cannot be bound."""
+        cooling = (item for item in self._cooling if item[1].port == port and item[1].asked)
+        item = next(cooling, None)
+        pair = self._stored.get(port) if item is None else item[1]
+        if pair is None:
+            return None
+        if pair.rtcp is None and not mux:
+            pair.rtcp = self._bind(address, port + 1)
+            self._opened(f"rtcp-{port + 1}", pair.rtcp)
+        if item is None:
+            del self._stored[port]
+        else:
+            self._cooling.remove(item)
+        return pair
 
     def give_back(self, pair: PortPair, now_ns: int) -> None:
         """Begins a pair's cool-down."""

@@ -308,6 +308,18 @@ def test_a_straggler_lands_in_nobodys_file(tmp_path: Path) -> None:
     box.shut()
 
 
+def test_a_reopening_that_was_undone_is_done_again_on_the_same_port(tmp_path: Path) -> None:
+    box = Box(tmp_path / "data", cool_down_ns=60_000_000_000)
+    session, port = box.open_one(port=box.pool._first)
+    box.send(port, [rtp(0)])
+    box.close(session)
+    box.send(port, [rtp(1)])  # the call goes on
+    again, port_again = box.open_one(port=port)
+    box.send(port, [rtp(2)])
+    assert port_again == port and box.close(again).sequences(0) == [1, 2]
+    box.shut()
+
+
 def test_what_comes_after_the_end_is_dropped(box: Box) -> None:
     session, port = box.open_one()
     box.send(port, [rtp(0)])

@@ -265,3 +265,43 @@ def test_an_address_that_is_not_ours(ports: tuple[int, int]) -> None:
     with pytest.raises(AddressError):
         pool.open("192.0.2.1")
     assert pool.free == 3
+
+
+def test_only_who_asked_for_a_port_may_take_it_again_while_it_cools_down(ports: tuple[int, int]) -> None:
+    told: list[str] = []
+    pool = PortPool(*ports, 1000, opened=lambda name, sock: told.append(name), closing=told.append)
+    pair = pool.open("127.0.0.1", port=ports[0])
+    pool.give_back(pair, 0)
+    with pytest.raises(PortsExhaustedError):
+        for _ in range(3):
+            chance = pool.open("127.0.0.1")
+    assert pool.open("127.0.0.1", port=ports[0]) is pair and pool.cooling == []
+    with pytest.raises(PortTakenError):
+        pool.open("127.0.0.1", port=ports[0])
+    pool.give_back(chance, 0)  # the next who comes by chance gets it, and no straggler's sender
+    with pytest.raises(PortTakenError):
+        pool.open("127.0.0.1", port=chance.port)
+    pool.cool(1000)
+    assert told.count(f"rtp-{ports[0]}") == 1 and pair.rtp.fileno() >= 0
+    pair.close()
+    pool.close()
+
+
+@pytest.mark.parametrize("cooling", [False, True])
+def test_kept_sockets_that_cannot_be_completed_stay_kept(ports: tuple[int, int], cooling: bool) -> None:
+    kept = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    kept.bind(("127.0.0.1", ports[0]))
+    pool = PortPool(*ports, 0)
+    pool.adopt({f"rtp-{ports[0]}": kept})
+    if cooling:
+        pool.release_stored(0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", ports[0] + 1))
+        with pytest.raises(PortTakenError):
+            pool.open("127.0.0.1", port=ports[0])
+    pair = pool.open("127.0.0.1", port=ports[0])
+    assert pair.rtp is kept and pair.rtcp_port == ports[0] + 1
+    pool.give_back(pair, 0)
+    pool.cool(0)
+    assert pool.free == 3
+    pool.close()
