@@ -17,7 +17,7 @@ from typing import TypeVar
 import structlog
 
 from appliance.media.capture.clock import StepClock
-from appliance.media.capture.commands import Close, Closed, Open, Ports, ShuttingDownError
+from appliance.media.capture.commands import Close, Closed, Open, Ports, ShuttingDownError, Update
 from appliance.media.capture.delays import Delays
 from appliance.media.capture.disk import Cycle, NotDepositedError
 from appliance.media.capture.recorder import Recorder
@@ -87,17 +87,24 @@ class CaptureLoop:
         def run() -> list[Ports]:
             if self._stopping:
                 raise ShuttingDownError("this worker is being stopped")
-            try:
-                return self._recorder.open(command)
-            except PortsExhaustedError:
-                self._status.raise_condition(
-                    "PortsExhausted",
-                    ALARM,
-                    "A call could not be recorded: no media port is free. Widen the range.",
-                )
-                raise
+            return self._recorder.open(command)
 
-        return self.call(run)
+        return self.call(lambda: self._with_ports(run))
+
+    def update(self, command: Update) -> Future[list[Ports]]:
+        """Changes a session."""
+        return self.call(lambda: self._with_ports(lambda: self._recorder.update(command)))
+
+    def _with_ports(self, function: Callable[[], T]) -> T:
+        try:
+            return function()
+        except PortsExhaustedError:
+            self._status.raise_condition(
+                "PortsExhausted",
+                ALARM,
+                "A call could not be recorded: no media port is free. Widen the range.",
+            )
+            raise
 
     def close(self, command: Close) -> Future[Closed]:
         """Ends a session; the future is done when its file is whole and durable."""

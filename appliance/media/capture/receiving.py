@@ -115,14 +115,36 @@ class Receiving:
             self.tracks[slot] = (relayed, self.tracks[slot][1])
         self._exchange.move(relayed.session)
 
+    def open_all(self, entry: AnyEntry, requests: Sequence[TrackRequest]) -> None:
+        """Opens tracks of a session, all or none. Errors of `open`."""
+        try:
+            for request in requests:
+                self.open(entry, request)
+        except BaseException:
+            self.withdraw(entry, requests)
+            raise
+
+    def withdraw(self, entry: AnyEntry, requests: Sequence[TrackRequest]) -> None:
+        """Takes back what was opened a moment ago, as if it had never been."""
+        session = entry.session
+        gone = []
+        for number in (request.number for request in requests if request.number in session.order):
+            session.order.remove(number)
+            session.voices.pop(number, None)
+            if (opened := session.tracks.pop(number, None)) is not None:
+                gone.append(opened)
+        self._let_go(entry, gone)
+
     def close(self, entry: AnyEntry) -> None:
         """Lets sockets cool down and frees slots; what was not gathered is gone."""
-        if not entry.slots:
-            return
+        if entry.slots:
+            self._let_go(entry, list(entry.session.tracks.values()))
+
+    def _let_go(self, entry: AnyEntry, tracks: Sequence[OpenTrack]) -> None:
         now = self._clock.monotonic()
-        gone = set(entry.slots)
-        entry.slots = []
-        for opened in entry.session.tracks.values():
+        gone = {opened.slot for opened in tracks}
+        entry.slots = [slot for slot in entry.slots if slot not in gone]
+        for opened in tracks:
             if opened.pair.rtcp is not None:
                 self._rtcp.unregister(opened.pair.rtcp.fileno())
                 del self._rtcp_slot[opened.pair.rtcp.fileno()]
@@ -135,7 +157,8 @@ class Receiving:
                 self._past[name] += int(getattr(self.intake, name)[opened.slot])
             del self.tracks[opened.slot]
             self._pool.give_back(opened.pair, now)
-        entry.session.close_media()
+            if opened.receiver is not None:
+                opened.receiver.close()  # the next key begins anew
         kept = [index for index, slot in enumerate(self._slots) if slot not in gone]
         self._fds = [self._fds[index] for index in kept]
         self._slots = [self._slots[index] for index in kept]

@@ -184,13 +184,8 @@ class Recorder:
         session.address = command.address
         session.keep_from_ns = command.keep_from_ns
         session.remember(command.context)
-        try:
-            for request in command.tracks:
-                self.receiving.open(entry, request)
-            self.exchange.wire(session)
-        except BaseException:
-            self.receiving.close(entry)
-            raise
+        self.receiving.open_all(entry, command.tracks)
+        self.exchange.wire(session)
         if isinstance(entry, Entry):
             self._entries[session.recording_id] = entry
         else:
@@ -218,7 +213,7 @@ class Recorder:
         return Entry(session, self._part_file(session.recording_id), ticket)
 
     def update(self, command: Update) -> list[Ports]:
-        """Changes a session; what it says holds from `at_ns` on."""
+        """Changes a session; what it says holds from `at_ns` on. Nothing is changed where it fails."""
         entry = self._any(command.session_id)
         session = entry.session
         check_tracks(command.tracks, session, session.address)
@@ -226,17 +221,21 @@ class Recorder:
             request.number: self._receiver(session.tracks.get(request.number), request)
             for request in command.tracks
         }
-        if isinstance(session, Session):
-            session.describe(command.info_json)
-            session.annotate(command.marks, command.evidence)
-        session.remember(command.context)
         self.receiving.settle(session)
+        fresh = [request for request in command.tracks if request.number not in session.order]
+        self.receiving.open_all(entry, fresh)
+        try:
+            session.remember(command.context)
+            if isinstance(session, Session):
+                session.describe(command.info_json)
+                session.annotate(command.marks, command.evidence)
+        except BaseException:
+            self.receiving.withdraw(entry, fresh)
+            raise
         at = session.own_time(command.at_ns or self._clock.wall())
         for request in command.tracks:
             opened = session.tracks.get(request.number)
-            if opened is None:
-                if request.number not in session.voices:
-                    self.receiving.open(entry, request)
+            if opened is None or request in fresh:
                 continue
             if request.active:
                 opened.track.hold.open_from(at)

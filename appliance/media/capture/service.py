@@ -178,7 +178,7 @@ class CaptureServicer(Monitoring, capture_pb2_grpc.CaptureServiceServicer):
             marks=_marks(request.marks),
             evidence=_evidence(request.evidence),
         )
-        ports = awaited(self._loop.call(lambda: self._recorder.update(command)), context)
+        ports = awaited(self._loop.update(command), context)
         return pb.UpdateSessionResponse(ports=_ports(ports))
 
     def PauseSession(

@@ -143,12 +143,6 @@ class MediaSession:
     def keep(self, track: int, packet: Kept) -> None:
         """A packet of the box's own making; only a recording keeps it."""
 
-    def close_media(self) -> None:
-        """Forgets SRTP streams; the next key begins anew."""
-        for track in self.tracks.values():
-            if track.receiver is not None:
-                track.receiver.close()
-
 
 def _check_id(name: str, value: str) -> None:
     try:

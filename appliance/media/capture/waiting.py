@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 import grpc
 
-from appliance.media.capture.commands import Close, Closed, Open, Ports
+from appliance.media.capture.commands import Close, Closed, Open, Ports, Update
 from appliance.model import UnavailableError
 
 T = TypeVar("T")
@@ -28,6 +28,8 @@ class Loop(Protocol):
     def call(self, function: Callable[[], T]) -> Future[T]: ...
 
     def open(self, command: Open) -> Future[list[Ports]]: ...
+
+    def update(self, command: Update) -> Future[list[Ports]]: ...
 
     def close(self, command: Close) -> Future[Closed]: ...
 

@@ -30,6 +30,7 @@ from appliance.model.routing import Line
 SDP = "application/sdp"
 MAX_UNSAID = 64  # marks, and messages, that wait for capture
 AGAIN_S = 1.0  # until capture is told again what it may not have heard
+REFUSED_S = 5.0  # the same where it has said no: a port may be free by then
 Then = Callable[[Outcome], None]
 
 
@@ -250,15 +251,16 @@ class Ground:
             marks = evidence = ()
 
         def outcome(answer: Outcome) -> None:
-            if isinstance(answer, Failed) and answer.away:
+            if isinstance(answer, Failed):
                 self._unsaid = marks[-MAX_UNSAID:], evidence[-MAX_UNSAID:]
-                self._untold(fresh, before)
+                self._untold(fresh, before, AGAIN_S if answer.away else REFUSED_S)
             (then or self._placed)(answer)
 
         self.ask(Change(tuple(fresh), marks, evidence), outcome)
 
-    def _untold(self, plans: list[TrackPlan], before: dict[int, TrackPlan | None]) -> None:
-        """Capture may not have heard of it: unless something newer was said since, it is said again in a while."""
+    def _untold(self, plans: list[TrackPlan], before: dict[int, TrackPlan | None], again_s: float) -> None:
+        """Capture has not done it, or not heard of it: unless something newer was said since, it is said again in a
+        while."""
         for plan in plans:
             if self._told.get(plan.number) is not plan:
                 continue
@@ -268,7 +270,7 @@ class Ground:
             else:
                 self._told[plan.number] = known
         if not self.over:
-            self.timer("again", AGAIN_S)
+            self.timer("again", again_s)
 
     def told(self, plans: Iterable[TrackPlan]) -> None:
         """Capture has been told this by another command."""

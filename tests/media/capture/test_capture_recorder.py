@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -341,6 +343,46 @@ def test_a_track_can_be_added(box: Box) -> None:
     box.send(port, [rtp(1)])
     content = box.close(session)
     assert content.sequences(0) == [1] and content.sequences(4) == [9]
+
+
+def test_a_change_for_which_no_port_is_free_changes_nothing(tmp_path: Path) -> None:
+    box = Box(tmp_path / "data", pairs=2)
+    session, ports = box.open(TrackRequest(0))
+    mark = Mark(kind=MarkKind.HELD, at_ns=time.time_ns(), track=0).model_dump_json().encode()
+    wanted = Update(
+        session,
+        (TrackRequest(0, active=False), TrackRequest(1), TrackRequest(2, box_voice=True), TrackRequest(3)),
+        marks=(mark,),
+    )
+    files = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(PortsExhaustedError):
+        box.recorder.update(wanted)
+    assert [port.track for port in box.recorder.update(Update(session))] == [0]
+    box.send(ports[0].rtp_port, [rtp(0)])
+    box.tick()
+    assert box.figures(session).dropped == 0
+    box.recorder.receiving.tidy()  # nothing cools down for long here
+    assert box.pool.free == 1 and len(os.listdir("/proc/self/fd")) == files
+    added = box.recorder.update(replace(wanted, tracks=wanted.tracks[:3]))
+    assert [port.track for port in added] == [0, 1, 2]
+    box.send(ports[0].rtp_port, [rtp(1)])
+    box.send(added[1].rtp_port, [rtp(7)])
+    content = box.close(session)
+    assert (content.sequences(0), content.sequences(1)) == ([0], [7])
+    assert [mark.kind for mark in content.marks] == [MarkKind.HELD, MarkKind.ENDED]
+    box.shut()
+
+
+def test_a_change_with_marks_that_are_none_opens_nothing(box: Box) -> None:
+    session, _ = box.open_one()
+    free = box.pool.free
+    with pytest.raises(SessionError):
+        box.recorder.update(
+            Update(session, (TrackRequest(1), TrackRequest(2, box_voice=True)), marks=(b"none",))
+        )
+    box.recorder.receiving.tidy()
+    assert box.pool.free == free
+    assert [port.track for port in box.recorder.update(Update(session))] == [0]
 
 
 def test_requests_that_make_no_sense(box: Box) -> None:

@@ -286,3 +286,16 @@ def test_a_full_disk_does_not_end_the_worker_and_what_came_meanwhile_is_kept(kee
     wait_until(lambda: "DiskFull" not in keeper.conditions())
     assert keeper.end(signal.SIGTERM) == 0
     assert "lines of this log lost" in keeper.log.read_text("utf-8")
+
+
+def test_a_change_for_which_no_port_is_free_raises_the_alarm(keeper: Keeper) -> None:
+    session, _ = keeper.open()
+    for number in range(1, 17):  # of sixteen pairs one is taken
+        added = pb.UpdateSessionRequest(session_id=session, tracks=[pb.TrackSpec(track=number, active=True)])
+        if number < 16:
+            keeper.stub.UpdateSession(added)
+    assert "PortsExhausted" not in keeper.conditions()
+    with pytest.raises(grpc.RpcError) as error:
+        keeper.stub.UpdateSession(added)
+    assert rpc.from_rpc_error(error.value).reason == "PORTS_EXHAUSTED"
+    assert "PortsExhausted" in keeper.conditions()

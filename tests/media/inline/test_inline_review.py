@@ -188,9 +188,10 @@ def test_a_call_that_has_no_hops_left_is_refused() -> None:
 # -- capture does not hear ---------------------------------------------------------------------------------------------
 
 
-def test_what_capture_did_not_hear_is_said_again() -> None:
+@pytest.mark.parametrize("why", ["away", "PORTS_EXHAUSTED"])
+def test_what_capture_did_not_hear_or_could_not_do_is_said_again(why: str) -> None:
     kit, _, other = talking()
-    kit.fails = lambda command: "away" if isinstance(command, Change) else ""
+    kit.fails = lambda command: why if isinstance(command, Change) else ""
     kit.callee.endpoint.reinvite(
         other, now=kit.link.now, body=sdp(CALLEE, 5600, "8 101", version=2), content_type="application/sdp"
     )
@@ -198,21 +199,22 @@ def test_what_capture_did_not_hear_is_said_again() -> None:
     reply(kit, kit.caller.one(ReInvite), sdp(CALLER, 4000, "8 101", version=2))
     assert kit.capture.tracks[1].far.rtp_port == 5000  # type: ignore[union-attr]
     kit.fails = lambda command: ""
-    kit.run(2)
+    kit.run(6)
     assert kit.capture.tracks[1].far.rtp_port == 5600  # type: ignore[union-attr]
     asked = len(kit.capture.of(Change))
     kit.run(5)
     assert len(kit.capture.of(Change)) == asked, "said once"
 
 
-def test_marks_that_capture_did_not_hear_are_said_again() -> None:
+@pytest.mark.parametrize("why", ["away", "PORTS_EXHAUSTED"])
+def test_marks_that_capture_did_not_hear_are_said_again(why: str) -> None:
     kit = Kit(announced())
     kit.dial()
-    kit.fails = lambda command: "away" if isinstance(command, Change) else ""
+    kit.fails = lambda command: why if isinstance(command, Change) else ""
     kit.play_to_end()
     assert kit.capture.kinds() == []
     kit.fails = lambda command: ""
-    kit.run(2)
+    kit.run(6)
     assert kit.capture.kinds() == ["announced"]
 
 
