@@ -17,9 +17,10 @@ from appliance.api.vault import Vault
 from appliance.audit.errors import AuditUnavailableError
 from appliance.catalog import recordings, state
 from appliance.catalog.errors import CatalogueUnavailableError
-from appliance.catalog.records import UNREADABLE, State
+from appliance.catalog.records import UNREADABLE, Held, State
 from appliance.model import EarwitnessError
 from appliance.process.status import WARNING, Status
+from earwitness.internal.v1 import vault_pb2
 
 log = structlog.get_logger()
 
@@ -86,9 +87,7 @@ class Follower:
             cursor = await self._store.read(lambda connection: state.get(connection, CURSOR))
         self.cursor = int(cursor or 0)
         async for entry in self._vault.journal(self.cursor):
-            held = convert.held(entry.holding)
-            if held.state is not State.FILED:
-                self._gone(held.recording_id)
+            held = self._held(entry.holding)
             await self._taker.take(held, entry.position, moves_cursor=True, witnesses=True)
             self.cursor = entry.position
             self._status.count("journal_entries_taken")
@@ -108,7 +107,7 @@ class Follower:
             first = await self._store.read(lambda connection: state.get(connection, CURSOR)) is None
             position = (await self._vault.status()).position  # the list is asked for later, so is not older
             async for item in self._vault.holdings():
-                held = convert.held(item.holding)
+                held = self._held(item.holding)
                 position = item.position
                 description = await self._taker.take(held, position, tells=tells, anew=True, witnesses=first)
                 seen.add(held.recording_id)
@@ -117,10 +116,12 @@ class Follower:
             dropped = await self._store.write(
                 lambda connection: recordings.drop_unheld(connection, seen, position)
             )
-            self._taker.scrub_wanted |= dropped > 0
+            for recording_id in dropped:
+                self._gone(recording_id)
+            self._taker.scrub_wanted |= bool(dropped)
             if first:
                 await self._store.write(lambda connection: state.put_int(connection, CURSOR, position))
-            log.info("catalogue rebuilt", recordings=len(seen), unreadable=unreadable, dropped=dropped)
+            log.info("catalogue rebuilt", recordings=len(seen), unreadable=unreadable, dropped=len(dropped))
             yield Progress(len(seen), unreadable, done=True)
 
     @property
@@ -141,4 +142,10 @@ class Follower:
         """Take up at once how one recording stands in the vault, without waiting for the journal."""
         position = (await self._vault.status()).position
         holding = await self._vault.holding(recording_id)  # asked after the position, so not older than it
-        await self._taker.take(convert.held(holding), position)
+        await self._taker.take(self._held(holding), position)
+
+    def _held(self, holding: vault_pb2.Holding) -> Held:
+        held = convert.held(holding)
+        if held.state is not State.FILED:
+            self._gone(held.recording_id)
+        return held

@@ -33,6 +33,8 @@ KEEP_NUMBERS_NS: Final = 31 * 86400 * 10**9
 _KEY: Final = "call-records-key"
 _CHUNK: Final = 1000
 _NUMBERS: Final = {"from_number": "", "to_number": "", "extension": "", "call_id": ""}
+SAID: Final = sa.or_(*(call_records.c[name] != "" for name in _NUMBERS))
+"""For queries on call records: this one still has a number or an id."""
 _TOLD: Final = [one for one in completeness_days.c if one.name not in ("report", "signature")]
 
 
@@ -238,8 +240,13 @@ def _forget(connection: sa.Connection, some: Sequence[str]) -> None:
 
 
 def forget_recording(connection: sa.Connection, recording_id: str) -> None:
-    """A recording is about to be erased: its numbers leave the call records of its time, too."""
+    """A recording is about to be erased: its numbers leave the call records of its time, too.
+
+    Those that are known to be of it also where the recording itself is not there.
+    """
     c, r = call_records.c, tables.recordings.c
+    own = sa.select(c.id).where(c.recording_id == recording_id, SAID)
+    _forget(connection, list(connection.execute(own).scalars()))
     row = connection.execute(
         sa.select(r.tenant_id, r.start_ns, r.duration_ns).where(r.id == recording_id)
     ).first()
@@ -252,17 +259,17 @@ def forget_recording(connection: sa.Connection, recording_id: str) -> None:
     theirs = {form.normal(one) for one in numbers if one}
     near_ns = 15 * 3600 * 10**9  # a switchboard's clock may be as far off
     gone = []
-    query = sa.select(c.id, c.recording_id, c.from_number, c.to_number, c.extension, c.call_id, c.own).where(
+    query = sa.select(c.id, c.from_number, c.to_number, c.extension, c.own).where(
         c.tenant_id == row.tenant_id,
         c.start_ns >= row.start_ns - near_ns,
         c.start_ns <= row.start_ns + row.duration_ns + near_ns,
-        sa.or_(c.from_number != "", c.to_number != "", c.extension != "", c.call_id != ""),
+        SAID,
     )
     for one in connection.execute(query):
         three = (one.from_number, one.to_number, one.extension)
         # Numbers of the house are in every call, and nobody's.
         said = {form.normal(number) for bit, number in enumerate(three) if number and not one.own >> bit & 1}
-        if one.recording_id == recording_id or said & theirs:
+        if said & theirs:
             gone.append(one.id)
     _forget(connection, gone)
 
@@ -272,8 +279,7 @@ def prune(connection: sa.Connection, now_ns: int) -> int:
     c = call_records.c
     gone = connection.execute(sa.delete(call_records).where(c.start_ns < now_ns - KEEP_NS)).rowcount
     connection.execute(sa.delete(record_imports).where(record_imports.c.create_ns < now_ns - KEEP_NS))
-    said = sa.or_(c.from_number != "", c.to_number != "", c.extension != "", c.call_id != "")
-    old = sa.update(call_records).where(c.start_ns < now_ns - KEEP_NUMBERS_NS, said).values(**_NUMBERS)
+    old = sa.update(call_records).where(c.start_ns < now_ns - KEEP_NUMBERS_NS, SAID).values(**_NUMBERS)
     if connection.execute(old).rowcount or gone:
         erasing(connection)
     return gone

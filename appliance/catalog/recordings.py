@@ -9,38 +9,19 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import (
-    completeness,
-    paging,
-    reads,
-    restrictions,
-    reviewrules,
-    reviews,
-    subjectpacks,
-    subjectrequests,
-    tables,
-    terms,
-)
+from appliance.catalog import forgetting, paging, restrictions, reviewrules, tables, terms
 from appliance.catalog.among import among
 from appliance.catalog.building import build
-from appliance.catalog.database import erasing, numbering_of
+from appliance.catalog.database import numbering_of
 from appliance.catalog.errors import OrderError, RecordingNotFoundError
 from appliance.catalog.filters import Node
 from appliance.catalog.recording_filter import conditions
 from appliance.catalog.records import Description, Held, Recording, State, etag_of
-from appliance.catalog.searchtables import notes, recording_tags, sidecars
+from appliance.catalog.searchtables import recording_tags
 
 _r = tables.recordings
-_CONTENT: Final = (
-    tables.parties,
-    tables.tracks,
-    tables.identifiers,
-    tables.flags,
-    tables.marks,
-)
 _ORDER: Final = {"start_time": _r.c.start_ns, "duration": _r.c.duration_ns, "size_bytes": _r.c.size}
 _ORDER_TEXT = re.compile(r"\s*([a-z_]+)(?:\s+(asc|desc))?\s*")
-_ADDED: Final = (notes, recording_tags, sidecars)
 _NOTHING: Final = Description(start_ns=0, end_ns=None)
 
 
@@ -123,14 +104,8 @@ def take(
         if doubted:
             fields["described"] = False
     if erased:
-        _forget_additions(connection, held.recording_id)
-        reads.forget(connection, held.recording_id)
-        completeness.forget_recording(connection, held.recording_id)
+        forgetting.forget(connection, held.recording_id)
         restrictions.forget(connection, held.recording_id)
-        subjectrequests.forget_recording(connection, held.recording_id)
-        subjectpacks.forget_recording(connection, held.recording_id)
-        reviews.forget(connection, held.recording_id)
-        erasing(connection)
     known = {**(dict(row._mapping) if row is not None else {}), **fields}
     fields["etag"] = _etag(connection, held.recording_id, known)
     if row is None:
@@ -139,14 +114,15 @@ def take(
     else:
         seq = row.seq
         connection.execute(sa.update(_r).where(_r.c.id == held.recording_id).values(**fields))
-    if replaced:
-        content = _NOTHING if erased else description or _NOTHING
+    if erased:
+        terms.put(connection, seq, held.tenant_id, set())  # what a damage left of another with this number
+    elif replaced:
+        content = description or _NOTHING
         _replace_content(connection, held.recording_id, content)
         found = terms.of_content(content, numbering_of(connection))
         terms.put(connection, seq, held.tenant_id, found | terms.of_additions(connection, held.recording_id))
         restrictions.meet(connection, held.recording_id, held.tenant_id, content)
-        if not erased:
-            reviewrules.touched(connection, held.recording_id, held.tenant_id)
+        reviewrules.touched(connection, held.recording_id, held.tenant_id)
     elif row is not None and row.tenant_id != held.tenant_id:
         terms.move(connection, seq, held.tenant_id)
     if erased and held.certificate is not None:
@@ -161,8 +137,8 @@ def take(
     return before, row is None or row.etag != fields["etag"]
 
 
-def drop_unheld(connection: sa.Connection, held: set[str], position: int) -> int:
-    """Forget recordings that a whole list of the vault at `position` did not name. Gives how many. Tombstones stay."""
+def drop_unheld(connection: sa.Connection, held: set[str], position: int) -> list[str]:
+    """Forget recordings that a whole list of the vault at `position` did not name. Gives their ids. Tombstones stay."""
     known = (
         connection.execute(
             sa.select(_r.c.id).where(_r.c.position <= position, _r.c.state != State.ERASED.value)
@@ -172,20 +148,13 @@ def drop_unheld(connection: sa.Connection, held: set[str], position: int) -> int
     )
     gone = [recording_id for recording_id in known if recording_id not in held]
     for recording_id in gone:
-        for table in (*_CONTENT, *_ADDED, tables.tombstones):
-            connection.execute(sa.delete(table).where(table.c.recording_id == recording_id))
-        reviews.forget(connection, recording_id)
-        seq = connection.execute(sa.select(_r.c.seq).where(_r.c.id == recording_id)).scalar()
-        if seq is not None:
-            terms.put(connection, seq, "", set())
+        forgetting.forget(connection, recording_id)
+        connection.execute(
+            sa.delete(tables.tombstones).where(tables.tombstones.c.recording_id == recording_id)
+        )
         connection.execute(sa.delete(_r).where(_r.c.id == recording_id))
-    # What was saved from a damaged catalogue, and is of nothing that the vault still holds.
-    for table in _ADDED:
-        here = sa.select(_r.c.id).where(_r.c.id == table.c.recording_id)
-        connection.execute(sa.delete(table).where(~sa.exists(here)))
-    terms.drop_orphans(connection)
-    erasing(connection)
-    return len(gone)
+    forgetting.forget_orphans(connection)
+    return gone
 
 
 def refresh(connection: sa.Connection, recording_id: str) -> None:
@@ -206,11 +175,6 @@ def _etag(connection: sa.Connection, recording_id: str, known: dict[str, Any]) -
     ).scalars()
     names = ("state", "state_ns", "size", "start_ns", "duration_ns", "call_id")
     return etag_of(recording_id, *(known[name] for name in names), *tags)
-
-
-def _forget_additions(connection: sa.Connection, recording_id: str) -> None:
-    for table in _ADDED:
-        connection.execute(sa.delete(table).where(table.c.recording_id == recording_id))
 
 
 def standing(connection: sa.Connection, recording_id: str) -> tuple[int, bool]:
@@ -344,7 +308,7 @@ def columns(description: Description) -> dict[str, Any]:
 
 
 def _replace_content(connection: sa.Connection, recording_id: str, description: Description) -> None:
-    for table in _CONTENT:
+    for table in forgetting.CONTENT:
         connection.execute(sa.delete(table).where(table.c.recording_id == recording_id))
     for table, some in content_rows(description).items():
         if some:

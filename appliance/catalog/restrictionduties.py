@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from appliance.catalog import state
+from appliance.catalog import state, tables
 from appliance.catalog.among import among
 from appliance.catalog.restrictions import IN_FORCE, SERIAL, Restriction, changed, restriction_of
 from appliance.catalog.subjecttables import restricted
@@ -20,7 +20,7 @@ _FORCE = sorted(one.value for one in IN_FORCE)
 def holds_due(connection: sa.Connection, limit: int) -> list[tuple[Restriction, list[str]]]:
     """Restrictions that want a legal hold which does not have all of their recordings yet, with the next of those."""
     r = restricted.c
-    unheld = sa.select(r.restriction_id).where(r.held.is_(False))
+    unheld = sa.select(r.restriction_id).where(r.held.is_(False), _known())
     query = sa.select(table).where(
         _c.case_id != "",
         _c.state.in_(_FORCE),
@@ -28,7 +28,7 @@ def holds_due(connection: sa.Connection, limit: int) -> list[tuple[Restriction, 
     )
     found = []
     for row in connection.execute(query.order_by(_c.create_ns).limit(100)).all():
-        ids = sa.select(r.recording_id).where(r.restriction_id == row.id, r.held.is_(False))
+        ids = sa.select(r.recording_id).where(r.restriction_id == row.id, r.held.is_(False), _known())
         found.append((restriction_of(row), list(connection.execute(ids.limit(limit)).scalars())))
     return found
 
@@ -80,7 +80,7 @@ def erasures_due(connection: sa.Connection, limit: int) -> list[tuple[str, Restr
     query = (
         sa.select(restricted.c.recording_id, table)
         .join(table, _c.id == restricted.c.restriction_id)
-        .where(restricted.c.erase == "due")
+        .where(restricted.c.erase == "due", _known())
         .order_by(restricted.c.recording_id)
         .limit(limit)
     )
@@ -92,6 +92,11 @@ def erase_refused(connection: sa.Connection, recording_id: str) -> None:
     where = (restricted.c.recording_id == recording_id, restricted.c.erase == "due")
     connection.execute(sa.update(restricted).where(*where).values(erase="kept"))
     changed(connection)
+
+
+def _known() -> sa.ColumnElement[bool]:
+    """What the vault does not hold, or is not taken up yet, stays restricted, and nothing can be done with it."""
+    return sa.exists().where(tables.recordings.c.id == restricted.c.recording_id)
 
 
 def dump(connection: sa.Connection) -> dict[str, Any]:

@@ -140,6 +140,11 @@ def forget_recording(connection: sa.Connection, recording_id: str) -> None:
     _destroy(connection, "RECORDING_ERASED", _c.id.in_(inside))
 
 
+def live_clause() -> sa.ColumnElement[bool]:
+    """For queries on what packs have in them: this pack is made or there."""
+    return sa.exists().where(_c.id == contents.c.pack_id, _c.state.in_(_LIVE))
+
+
 def expire(connection: sa.Connection, now_ns: int) -> None:
     """What is older than it was to become goes."""
     _destroy(connection, "EXPIRED", _c.expire_ns <= now_ns)

@@ -146,7 +146,7 @@ def test_what_the_vault_does_not_hold_goes_but_tombstones_stay(database, file, m
     kept, gone, later = file(), file(), file(position=50)
     stone = file(make_held(state=State.ERASED, certificate=CERTIFICATE))
     with database.write() as connection:
-        assert recordings.drop_unheld(connection, {kept}, 40) == 1
+        assert recordings.drop_unheld(connection, {kept}, 40) == [gone]
     assert {get(database, one).recording_id for one in (kept, later, stone)} == {kept, later, stone}
     with pytest.raises(RecordingNotFoundError):
         get(database, gone)

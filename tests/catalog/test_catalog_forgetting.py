@@ -1,0 +1,169 @@
+"""A recording's row in every table that has its id, and what is left of it by each way out of the catalogue."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import pkgutil
+
+import pytest
+import sqlalchemy as sa
+
+import appliance.catalog
+from appliance.catalog import recordings, tables
+from appliance.catalog.database import PERSONAL
+from appliance.catalog.forgetting import LEFT, STAYS, TAKEN
+from appliance.catalog.records import Certificate, State
+from appliance.model import new_id
+
+for module in pkgutil.iter_modules(appliance.catalog.__path__):
+    importlib.import_module(f"appliance.catalog.{module.name}")  # each may have tables
+
+NEEDLE = "zebedee"
+NUMBER = "+449998887777"
+TABLES = sorted(table.name for table in tables.metadata.tables.values() if "recording_id" in table.c)
+# What code reads back, and so must have a form; all other texts are the needle.
+FORMED = {
+    "reads": {"source": "line", "kind": "download"},
+    "call_records": {"own": 0, "from_number": NUMBER, "outcome": "", "direction": "inbound"},
+    "subject_packs": {"state": "ready"},
+    "subject_pack_recordings": {"exception": ""},
+    "reviews": {
+        "state": "submitted",
+        "outcome": "",
+        "answers": [{"question_id": "q", "text": NEEDLE}],
+        "score": {},
+        "agent": "200",
+        "week": "2026-W48",
+    },
+    "restrictions": {"number": "", "ground": "accuracy", "state": "restricted"},
+    "parties": {"number": NUMBER, "role": "caller"},
+    "flags": {"flag": "kept"},
+}
+# Where a row may stay: the columns that are of people. Elsewhere all are, and no row stays.
+PERSONAL_COLUMNS = {
+    "reads": {"override_reason"},
+    "call_records": {"from_number", "to_number", "extension", "call_id"},
+    "reviews": {"answers", "comment", "resolution"},
+    "subject_pack_recordings": set(),
+    **dict.fromkeys(STAYS, set()),
+}
+
+
+def test_each_table_with_a_recordings_id_is_in_one_of_the_lists():
+    taken = {table.name for table in TAKEN}
+    assert taken | set(STAYS) == set(TABLES) and not taken & set(STAYS)
+    assert set(LEFT) <= taken
+    bare = {"flags", "tracks", "sidecars", "review_considered", "review_pending", "subject_pack_recordings"}
+    assert taken - bare <= set(PERSONAL), "it is written anew where a database keeps what was deleted"
+
+
+class Filled:
+    """Rows with a recording's id; `add` makes one, and what it refers to."""
+
+    def __init__(self, connection: sa.Connection, recording_id: str, tenant_id: str) -> None:
+        self.connection = connection
+        self.recording_id = recording_id
+        self.tenant_id = tenant_id
+
+    def add(self, name: str, *, own: bool = True) -> dict[str, object]:
+        table = tables.metadata.tables[name]
+        row: dict[str, object] = {}
+        for column in table.columns:
+            parent = next((key.column for key in column.foreign_keys), None)
+            if column.autoincrement is True:
+                continue
+            if column.name in FORMED.get(name, {}):
+                row[column.name] = FORMED[name][column.name]
+            elif column.name == "recording_id":
+                row[column.name] = self.recording_id
+            elif column.name == "tenant_id":
+                row[column.name] = self.tenant_id
+            elif parent is not None:
+                row[column.name] = self.add(parent.table.name, own=False)[parent.name]
+            else:
+                said = own and column.name in PERSONAL_COLUMNS.get(name, {column.name})
+                row[column.name] = _value(column.type, NEEDLE if said else "word")
+        if "id" in row:
+            row["id"] = new_id()
+        self.connection.execute(sa.insert(table).values(**row))
+        return row
+
+
+def _value(kind: sa.types.TypeEngine, text: str) -> object:
+    if isinstance(kind, sa.JSON):
+        return [text]
+    if isinstance(kind, sa.Boolean):
+        return False
+    if isinstance(kind, sa.Integer):
+        return 1
+    if isinstance(kind, sa.LargeBinary):
+        return text.encode()
+    return text[: kind.length]
+
+
+def erased(connection, held, position):
+    certificate = Certificate(3, 77, "asked", b"s" * 64, b"k" * 32)
+    gone = dataclasses.replace(held, state=State.ERASED, since_ns=99, certificate=certificate, size=0)
+    recordings.take(connection, gone, position, None)
+
+
+def unheld(connection, held, position):
+    assert recordings.drop_unheld(connection, set(), position) == [held.recording_id]
+
+
+def erased_unknown(connection, held, position):
+    """The catalogue had lost the recording, and kept what is said of it."""
+    _lose(connection, held)
+    erased(connection, held, position)
+
+
+def lost(connection, held, position):
+    """The same, and the vault does not name it either."""
+    _lose(connection, held)
+    assert recordings.drop_unheld(connection, set(), position) == []
+
+
+def _lose(connection, held):
+    own = [table for table in TAKEN if table.c.recording_id.foreign_keys]
+    for table in (*own, tables.tombstones):
+        connection.execute(sa.delete(table).where(table.c.recording_id == held.recording_id))
+    connection.execute(sa.delete(tables.recordings).where(tables.recordings.c.id == held.recording_id))
+
+
+@pytest.mark.parametrize("way", [erased, unheld, erased_unknown, lost])
+def test_nothing_said_of_a_recording_is_left(database, file, make_held, make_description, way):
+    held = make_held()
+    party = dataclasses.replace(make_description().parties[0], number=NUMBER, name=NEEDLE, aor="")
+    file(held, make_description(parties=(party,)))
+    with database.write() as connection:
+        for name in TABLES:
+            table = tables.metadata.tables[name]
+            connection.execute(sa.delete(table).where(table.c.recording_id == held.recording_id))
+            Filled(connection, held.recording_id, held.tenant_id).add(name)
+    before = _said(database)
+    assert {one for one, text in before.items() if held.recording_id in text} == {"recordings", *TABLES}
+    with database.write() as connection:
+        way(connection, held, 50)
+    said = _said(database)
+    assert not [one for one, text in said.items() if NEEDLE in text or NUMBER in text]
+    with_id = {one for one, text in said.items() if held.recording_id in text}
+    assert with_id <= {"recordings"} | set(STAYS) | set(LEFT)
+    if way is erased:
+        assert "restricted" not in with_id, "there is nothing left to restrict"
+
+
+def _said(database) -> dict[str, str]:
+    """Of each table, all that is in it."""
+    with database.read() as connection:
+        return {
+            table.name: json.dumps(
+                [list(row) for row in connection.execute(sa.select(table))], default=_plain
+            )
+            for table in tables.metadata.sorted_tables
+        }
+
+
+def _plain(value: object) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
