@@ -35,7 +35,7 @@ from appliance.catalog.operations import Operation
 from appliance.catalog.operations import State as OperationState
 from appliance.catalog.reads import Read
 from appliance.catalog.recording_filter import FIELDS
-from appliance.catalog.records import Recording
+from appliance.catalog.records import Recording, State
 from appliance.config.settings import Settings
 from appliance.model import EarwitnessError, Kind
 from appliance.packs.errors import ExitTargetAwayError
@@ -106,9 +106,9 @@ class ExitPacks:
             async with Writer(layout, settings, pack.spec, lock, pack.who, pack.purpose or "exit") as writer:
                 self.writer = writer
                 await self._clear(pack, target, journal)
-                if not await self._recordings(asked, pack, writer, journal, keep):
+                if not await self._recordings(asked, pack, target, writer, journal, keep):
                     return False
-                if not await self._owed(pack, writer, journal, keep):
+                if not await self._owed(pack, target, writer, journal, keep):
                     return False
             made = await self._finish(pack, target, journal, int(asked["bound"]))
             await self._made(made)
@@ -138,7 +138,13 @@ class ExitPacks:
                 await asyncio.to_thread(target.drop, folder(under_way))
 
     async def _recordings(
-        self, asked: dict[str, Any], pack: ExitPack, writer: Writer, journal: Journal, keep: Keep
+        self,
+        asked: dict[str, Any],
+        pack: ExitPack,
+        target: Target,
+        writer: Writer,
+        journal: Journal,
+        keep: Keep,
     ) -> bool:
         where = filters.parse(str(asked["filter"]), FIELDS) if asked["filter"] else None
         at = self._file(pack.id, "at")
@@ -161,27 +167,39 @@ class ExitPacks:
                 await asyncio.to_thread(journal.sync)
                 return not await keep(journal.last, journal.recordings, self._result(journal))
             refused = await self._admitted(asked, pack, found)
-            # Read anew, so that what was just written down of it is in it, too.
-            for whole in await self._wholes(list(refused)):
-                problem = refused[whole.row.recording_id]
-                at.write_text(whole.row.recording_id, "ascii")
-                made = await writer.pack(content.job(whole, pack.spec, problem, self._clock_ns()))
-                journal.append(made)
+            for recording_id in sorted(refused):
+                at.write_text(recording_id, "ascii")
+                journal.append(await self._packed(pack, target, writer, recording_id, refused[recording_id]))
                 if time.monotonic() - kept_s >= KEEP_EVERY_S:
                     kept_s = time.monotonic()
                     await asyncio.to_thread(journal.sync)
                     if await keep(journal.last, journal.recordings, self._result(journal)):
                         return False
 
-    async def _owed(self, pack: ExitPack, writer: Writer, journal: Journal, keep: Keep) -> bool:
+    async def _packed(
+        self, pack: ExitPack, target: Target, writer: Writer, recording_id: str, problem: str, **only: object
+    ) -> Packed:
+        """One recording, as it stands once it is put there: what is erased, deleted or restricted meanwhile is put anew.
+
+        `only`: what else than all of it is asked for.
+        """
+        while (whole := await self._whole(recording_id)) is not None:
+            made = await writer.pack({**content.job(whole, pack.spec, problem, self._clock_ns()), **only})
+            after = await self._whole(recording_id)
+            if after is not None and content.stands(after) == content.stands(whole):
+                return made
+            gone = [entry.path for entry in made.entries] if only else [folder(recording_id)]
+            for path in gone:
+                await asyncio.to_thread(target.drop, path)
+        return Packed(recording_id, (), problem="ERASED")
+
+    async def _owed(
+        self, pack: ExitPack, target: Target, writer: Writer, journal: Journal, keep: Keep
+    ) -> bool:
         """Sound of recordings whose keys were locked. It waits until they are unlocked."""
         while journal.owed:
             recording_id = journal.owed[0]
-            found = await self._wholes([recording_id])
-            late = Packed(recording_id, (), problem="ERASED")
-            if found and found[0].row.state.value != "erased":
-                job = content.job(found[0], pack.spec, "", self._clock_ns())
-                late = await writer.pack({**job, "sealed": False, "document": None})
+            late = await self._packed(pack, target, writer, recording_id, "", sealed=False, document=None)
             if late.owed:
                 raise ExitPackWaitsError("the tenant's keys are locked", why="TENANT_LOCKED")
             journal.append(late)
@@ -248,8 +266,10 @@ class ExitPacks:
         await self._store.write(note)
         return {one.recording_id: one.refused for one in noted}
 
-    async def _wholes(self, ids: list[str]) -> list[Whole]:
-        return await self._store.read(lambda connection: content.wholes(connection, ids))
+    async def _whole(self, recording_id: str) -> Whole | None:
+        """None where it is erased, or not there any more."""
+        found = await self._store.read(lambda connection: content.wholes(connection, [recording_id]))
+        return found[0] if found and found[0].row.state is not State.ERASED else None
 
     @staticmethod
     def _judged(

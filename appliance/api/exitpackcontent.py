@@ -46,6 +46,11 @@ def wholes(connection: sa.Connection, ids: Sequence[str]) -> list[Whole]:
     ]
 
 
+def stands(whole: Whole) -> tuple[object, ...]:
+    """What decides how much of a recording is put into a pack."""
+    return whole.row.state, whole.restrictions
+
+
 def job(whole: Whole, spec: dict[str, Any], problem: str, now_ns: int) -> dict[str, Any]:
     """What the process is asked to put into the pack. `problem`: why neither bytes nor sound of it are to be there."""
     row = whole.row

@@ -11,7 +11,7 @@ import contextvars
 import inspect
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -70,6 +70,7 @@ class Call:
     grant: str = ""  # name of the support grant by which it is allowed
     started_s: float = field(default_factory=time.monotonic)
     write_down: Callable[..., Awaitable[None]] | None = None
+    watch: Callable[[Coroutine[Any, Any, EarwitnessError]], None] | None = None  # of a stream
 
 
 class Upload:
@@ -119,6 +120,13 @@ def concern(tenant_id: str) -> None:
 def allowed_by(grant: str) -> None:
     """The call under way is allowed by this support grant: its last entry in the audit log says so."""
     _current.get().grant = grant
+
+
+def ends_with(error: Coroutine[Any, Any, EarwitnessError]) -> None:
+    """The stream under way ends with the error that this gives, once it gives one, even where its caller takes nothing."""
+    watch = _current.get().watch
+    assert watch is not None, "no stream"
+    watch(error)
 
 
 async def write_down(what: str, **more: object) -> None:
@@ -258,7 +266,21 @@ class Gate(grpc.aio.ServerInterceptor):
     @asynccontextmanager
     async def _watched(self, context: Any) -> AsyncIterator[None]:
         """Ends what is within, with the error of it, when its caller may call it no more."""
-        call, task, found = _current.get(), asyncio.current_task(), list[EarwitnessError]()
+        call, task, found = _current.get(), asyncio.current_task(), list[BaseException]()
+        watchers: list[asyncio.Task[Any]] = []
+
+        def end(error: BaseException) -> None:
+            if call.watch is not None and not found and task is not None:
+                found.append(error)
+                task.cancel()
+
+        def told(asked: asyncio.Task[EarwitnessError]) -> None:
+            if not asked.cancelled():
+                end(asked.exception() or asked.result())
+
+        def until(error: Coroutine[Any, Any, EarwitnessError]) -> None:
+            watchers.append(asyncio.create_task(error))
+            watchers[-1].add_done_callback(told)
 
         async def watch() -> None:
             changed = self._entrance.roll.changed
@@ -273,11 +295,10 @@ class Gate(grpc.aio.ServerInterceptor):
                         raise RightsChangedError("what you may see has changed: begin the stream anew")
                 except EarwitnessError as error:
                     if error.kind is not Kind.UNAVAILABLE:  # nobody can say now: it is asked again
-                        found.append(error)
-                        if task is not None:
-                            task.cancel()
+                        end(error)
 
-        watcher = asyncio.create_task(watch())
+        watchers.append(asyncio.create_task(watch()))
+        call.watch = until
         try:
             yield
         except asyncio.CancelledError:
@@ -287,7 +308,9 @@ class Gate(grpc.aio.ServerInterceptor):
                 raise found[0] from None
             raise
         finally:
-            watcher.cancel()
+            call.watch = None
+            for watcher in watchers:
+                watcher.cancel()
 
     async def _audit(self, call: Call, what: str, *, durable: bool, **more: object) -> None:
         record = {

@@ -10,16 +10,16 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, Final
 
-from appliance.api import convert, names, sealednotes, sound
+from appliance.api import convert, gate, names, recheck, sealednotes, sound
 from appliance.api.admission import Admitted, admit
 from appliance.api.errors import FieldInvalidError, NotReadableError, OffsetError
 from appliance.api.parts import Parts
-from appliance.api.renders import MemoryFile, Progress, Rendered
+from appliance.api.renders import MemoryFile, Progress, RenderCancelled, Rendered
 from appliance.api.scope import caller
-from appliance.catalog import recordings, restrictions
+from appliance.catalog import recordings
 from appliance.catalog.errors import EtagMismatchError
-from appliance.catalog.records import Recording, State
-from appliance.model import EarwitnessError, ErasedError, Kind
+from appliance.catalog.records import Recording
+from appliance.model import EarwitnessError, Kind
 from appliance.storage.sealed import Report, verify
 from appliance.storage.sealed.sidecar import SidecarFinding
 from earwitness.v1 import recordings_pb2 as pb
@@ -50,10 +50,7 @@ class Reading:
 
     async def _readable(self, name: str) -> Recording:
         row = await self.find(*names.child(name, "recordings"))
-        if row.state is State.ERASED:
-            raise ErasedError("the recording is erased: its key is destroyed")
-        if row.state is not State.FILED:
-            raise NotReadableError("the recording cannot be read in this state", state=row.state.name)
+        recheck.readable(row)
         return row
 
     async def DownloadRecording(
@@ -65,6 +62,7 @@ class Reading:
             raise OffsetError("an offset is not negative, and comes with an etag", field="offset")
         row = await self._readable(request.name)
         admitted = await admit(self.parts, row, request)
+        gate.ends_with(recheck.refused(self.parts.store, recheck.standing(row.recording_id)))
         if request.format == pb.DOWNLOAD_FORMAT_SEALED:
             digest = bytes.fromhex(row.sha256) if row.sha256 else await self._hash(row)
             yield self._header(request, row, admitted, row.size, digest)
@@ -81,7 +79,12 @@ class Reading:
                 while not (await asyncio.wait({job.task}, timeout=PROGRESS_EVERY_S))[0]:
                     progress = pb.DownloadProgress(fraction=min(1.0, job.fraction[0]))
                     yield pb.DownloadRecordingResponse(progress=progress)
-                rendered = await job.task
+                try:
+                    rendered = await job.task
+                except RenderCancelled:
+                    await self.parts.store.read(recheck.standing(row.recording_id))
+                    self.parts.key_states.refuse_locked(row.tenant_id)
+                    raise NotReadableError("the recording could not be read for a while: ask again") from None
         with rendered.reading():
             yield self._header(request, row, admitted, rendered.size, rendered.sha256)
             async for answer in _chunks(
@@ -136,23 +139,24 @@ class Reading:
 
     async def _pieces(self, recording_id: str, rendered: Rendered, offset: int) -> AsyncIterator[bytes]:
         while offset < rendered.size:
-            if rendered.dropped and not await self._still_readable(recording_id):
-                raise NotReadableError("the recording was deleted meanwhile")
+            if rendered.dropped:
+                await self._still_unlocked(recording_id)
             piece = await asyncio.to_thread(rendered.read, offset, CHUNK)
             yield piece
             offset += len(piece)
 
-    async def _still_readable(self, recording_id: str) -> bool:
+    async def _still_unlocked(self, recording_id: str) -> None:
         row = await self.find(None, recording_id)
         self.parts.key_states.refuse_locked(row.tenant_id)
-        if row.restricted:  # since it was begun
-            await self.parts.store.read(lambda connection: restrictions.check(connection, recording_id))
-        return row.state is State.FILED
+        await self.parts.store.read(recheck.standing(recording_id))
 
     async def VerifyRecording(
         self, request: pb.VerifyRecordingRequest, context: Any
     ) -> AsyncIterator[pb.VerifyRecordingResponse]:
         row = await self._readable(request.name)
+        # Of a restricted one, too: it says nothing of what was said.
+        standing = recheck.standing(row.recording_id, restricted=True)
+        gate.ends_with(recheck.refused(self.parts.store, standing))
         actor = caller().name
         reader = self.parts.reader
         stream = reader.open(row.recording_id)
@@ -197,6 +201,7 @@ class Reading:
             picture = await asyncio.get_running_loop().run_in_executor(self.parts.readers, work)
         finally:
             stream.cancel()
+        await self.parts.store.read(recheck.standing(row.recording_id))  # since it was begun
         return pb.GetWaveformResponse(
             column_duration=convert.duration(picture.column_ns),
             duration=convert.duration(picture.duration_ns),

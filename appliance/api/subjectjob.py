@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from io import BufferedRandom
@@ -20,12 +21,12 @@ import sqlalchemy as sa
 
 from appliance.access.refusals import IdentityKeyError
 from appliance.access.sealing import Sealing
-from appliance.api import subjectfacts
+from appliance.api import recheck, subjectfacts
 from appliance.api.parts import Parts
 from appliance.api.subjectfacts import Known, Rendered
 from appliance.api.worker import Keep
 from appliance.audit.trail import Trail
-from appliance.catalog import restrictions, subjectpacks, subjectrequests
+from appliance.catalog import subjectpacks, subjectrequests
 from appliance.catalog.operations import Operation
 from appliance.catalog.subjecterrors import (
     SubjectMuteImpossibleError,
@@ -122,13 +123,14 @@ class SubjectPacking:
             if await keep("", 0, {}):
                 return False
             for number, row in enumerate(known.rows, 1):
-                await self._still(row.recording_id, contents[row.recording_id])
                 name = f"audio/{number:04}.wav"
                 actor, choice = operation.creator, known.choices[row.recording_id]
                 purpose = str(operation.request["purpose"])
-                rendered = await asyncio.to_thread(
-                    self._render, writer, name, row.recording_id, choice, actor, purpose
-                )
+                standing = recheck.standing(row.recording_id, restricted=bool(contents[row.recording_id]))
+                async with recheck.meanwhile(self._parts.store, standing) as still:
+                    rendered = await asyncio.to_thread(
+                        self._render, writer, name, row.recording_id, choice, actor, purpose, still
+                    )
                 given.append(_with_sound(known.given[row.recording_id], rendered))
                 if await keep("", number, {}):
                     return False
@@ -156,15 +158,17 @@ class SubjectPacking:
         kept = {one.recording_id: one.expire_ns for one in told.keeping} if told is not None else {}
         return await self._parts.store.read(lambda c: subjectfacts.load(c, pack.request_id, ids, kept))
 
-    async def _still(self, recording_id: str, exception: str) -> None:
-        """That it was not restricted since."""
-        if not exception:
-            await self._parts.store.read(lambda c: restrictions.check(c, recording_id))
-
     def _render(
-        self, writer: Zip, name: str, recording_id: str, choice: Choice, actor: str, purpose: str
+        self,
+        writer: Zip,
+        name: str,
+        recording_id: str,
+        choice: Choice,
+        actor: str,
+        purpose: str,
+        still: Callable[[], None],
     ) -> Rendered:
-        """In a thread."""
+        """In a thread. What `still` raises."""
         reader = self._parts.reader
         data_key = reader.lease(recording_id, actor, purpose)
         with reader.open(recording_id) as stream:
@@ -172,7 +176,7 @@ class SubjectPacking:
         if loaded.info is None:
             raise CorruptError("nothing of the recording can be read", recording=recording_id)
         rendering = Rendering(loaded, RenderOptions(format="wav", mutes=mutes_of(loaded, choice)))
-        digest = writer.add(name, rendering.chunks(), size=rendering.size)
+        digest = writer.add(name, _while(still, rendering.chunks()), size=rendering.size)
         return Rendered(
             name, digest, rendering.channels, loaded.duration_ns, loaded.whole and not loaded.notes
         )
@@ -225,6 +229,12 @@ class SubjectPacking:
             with suppress(FileNotFoundError):
                 await asyncio.to_thread(self.path(pack.pack_id).unlink)
             raise SubjectPackStateError("a recording in it was erased meanwhile", state="destroyed")
+
+
+def _while(still: Callable[[], None], pieces: Iterable[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        still()
+        yield piece
 
 
 def mutes_of(loaded: Recording, choice: Choice) -> tuple[Mute, ...]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from appliance.access.sealing import Sealing
-from appliance.api import gate, names, operations, subjectconvert
+from appliance.api import gate, names, operations, recheck, subjectconvert
 from appliance.api.admission import admit
 from appliance.api.errors import FieldInvalidError, NotReadableError, OffsetError
 from appliance.api.pages import Page
@@ -193,6 +193,8 @@ class Packing:
         fd = await asyncio.to_thread(self._open, pack_id)
         try:
             await gate.write_down("read", kind="subject-pack-download", pack=pack_id)
+            # It may be destroyed, or what is in it restricted, at any time.
+            gate.ends_with(recheck.refused(self._parts.store, lambda c: _there(c, pack_id, tenant_id)))
             if not request.offset:
                 await self._parts.store.write(lambda c: subjectpacks.downloaded(c, pack_id))
             header = recordings_pb2.DownloadHeader(
@@ -212,8 +214,6 @@ class Packing:
                 chunk = recordings_pb2.DownloadChunk(offset=offset, data=data, crc32=zlib.crc32(data))
                 yield pb.DownloadSubjectPackResponse(chunk=chunk)
                 offset += len(data)
-                if offset < pack.size:  # it may be destroyed, or what is in it restricted, at any time
-                    await self._parts.store.read(lambda c: _there(c, pack_id, tenant_id))
         finally:
             os.close(fd)
 

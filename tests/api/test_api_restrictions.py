@@ -10,6 +10,7 @@ from anycall import methods
 
 import earwitness
 from appliance.access.identities import Role
+from appliance.api import gate
 from appliance.api.restriction import FILE
 from appliance.catalog import restrictions
 from appliance.model import new_id
@@ -225,6 +226,64 @@ def test_what_is_restricted_is_read_in_no_way(ward, box):
     assert (lifted.state, lifted.recording_count) == (pb.RESTRICTION_STATE_LIFTED, 0)
     assert [act.act for act in lifted.acts] == ["restricted", "lifted"] and ward.lift(made.name) == lifted
     assert ward.read(name) and not ward.listed("restricted:true")
+
+
+# Each stream of READS, and each way in which one that is under way is decided against.
+FORMATS = ("SEALED", "WAV", "FLAC")
+STREAMS = [*FORMATS, "/earwitness.v1.SubjectsService/DownloadSubjectPack"]
+DECISIONS = {
+    "restricted": lambda ward, name: ward.restrict(recordings=[name]),
+    "deleted": lambda ward, name: ward.client.recordings.DeleteRecording(
+        recordings_pb2.DeleteRecordingRequest(name=name, reason="as asked")
+    ),
+    "erased": lambda ward, name: ward.client.recordings.EraseRecording(
+        recordings_pb2.EraseRecordingRequest(name=name, reason="as asked", force=True)
+    ),
+    "erased in the vault": lambda ward, name: ward.box.vault._erase(name[-26:], "retention"),
+}
+ENDS = {
+    "restricted": {"RECORDING_RESTRICTED"},
+    "deleted": {"RECORDING_NOT_READABLE"},
+    "erased": {"ERASED", "SUBJECT_PACK_STATE"},
+    "erased in the vault": {"ERASED", "SUBJECT_PACK_STATE"},
+}
+
+
+def test_every_stream_of_a_recording_is_tried_here():
+    streams = {one.path for one in methods() if one.descriptor.server_streaming} & READS
+    assert streams == {"/earwitness.v1.RecordingsService/DownloadRecording", STREAMS[-1]}
+
+
+@pytest.mark.parametrize("way", STREAMS)
+def test_what_is_decided_ends_what_is_under_way(ward, way, monkeypatch):
+    ended, abort = [], gate._abort
+
+    async def told(context, status, call) -> None:
+        if call.method in READS:
+            ended.append(call)
+        await abort(context, status, call)
+
+    monkeypatch.setattr(gate, "_abort", told)
+    others = [one for one in DECISIONS if not (one == "deleted" and way == STREAMS[-1])]
+    for decision in others:
+        name = ward.call(seconds=900 if way == "SEALED" else 300, noise=3)  # more than waits on its way
+        if way in FORMATS:
+            request = recordings_pb2.DownloadRecordingRequest(
+                name=name, format=recordings_pb2.DownloadFormat.Value(f"DOWNLOAD_FORMAT_{way}")
+            )
+            request.purpose = "complaints"
+            stream = ward.client.recordings.DownloadRecording(request)
+        else:
+            pack = made_pack(ward, asked(ward, name))
+            stream = ward.client.subjects.DownloadSubjectPack(pb.DownloadSubjectPackRequest(name=pack))
+        while not next(stream).HasField("chunk"):
+            pass
+        DECISIONS[decision](ward, name)
+        # Nobody takes anything meanwhile: it ends all the same.
+        ward.box.wait(lambda: ended, 8)
+        ended.clear()
+        error = refused(lambda stream=stream: list(stream))
+        assert error.reason in ENDS[decision], (decision, error.reason)
 
 
 def test_a_numbers_calls_are_restricted_and_those_that_will_come(ward, box):

@@ -47,7 +47,7 @@ PERSONAL_COLUMNS = {
     "call_records": {"from_number", "to_number", "extension", "call_id"},
     "reviews": {"answers", "comment", "resolution"},
     "subject_pack_recordings": set(),
-    **dict.fromkeys(STAYS, set()),
+    **{name: set() for name in STAYS},
 }
 
 
