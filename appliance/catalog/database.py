@@ -46,8 +46,10 @@ PERSONAL = (
     "call_records",
     "subject_packs",
     "restrictions",
+    "operations",
+    "grants",
 )
-"""Tables that an erasure takes personal data from."""
+"""Tables that an erasure, or the end of what it was for, takes personal data from."""
 
 
 class Database:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from appliance.catalog import paging
+from appliance.catalog.database import erasing
 from appliance.catalog.errors import GrantNotFoundError
 from appliance.catalog.granttables import grant_recordings, grant_uses
 from appliance.catalog.granttables import grants as table
@@ -104,12 +105,16 @@ def insert(connection: sa.Connection, grant: Grant) -> None:
 
 def update(connection: sa.Connection, grant: Grant) -> None:
     """Write down how it is now."""
+    before = connection.execute(sa.select(table.c.scope).where(table.c.id == grant.grant_id)).scalar()
+    if before and before.get("filter") and not grant.scope.filter:
+        erasing(connection)
     connection.execute(sa.update(table).where(table.c.id == grant.grant_id).values(**_columns(grant)))
 
 
 def forget(connection: sa.Connection, grant_id: str) -> None:
     """Remove a request that nobody answered: nothing refers to it."""
     connection.execute(sa.delete(table).where(table.c.id == grant_id))
+    erasing(connection)  # of its filter
 
 
 def get(connection: sa.Connection, grant_id: str, tenant_id: str | None = None) -> Grant:

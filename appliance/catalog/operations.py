@@ -13,6 +13,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from appliance.catalog import paging
+from appliance.catalog.database import erasing
 from appliance.catalog.errors import OperationLimitError, OperationNotFoundError
 from appliance.catalog.tables import Id, Who, metadata
 
@@ -133,11 +134,13 @@ def came_on(
 
 def end(connection: sa.Connection, operation_id: str, state: State, now_ns: int, failure: str = "") -> None:
     """It has ended, and what was asked is forgotten."""
-    connection.execute(
+    ended = connection.execute(
         sa.update(table)
         .where(table.c.id == operation_id, table.c.state == State.RUNNING.value)
         .values(state=state.value, failure=failure, end_ns=now_ns, update_ns=now_ns, request={}, cursor="")
     )
+    if ended.rowcount:
+        erasing(connection)  # of a filter, or why something was overridden
 
 
 def cancel(connection: sa.Connection, operation_id: str) -> None:

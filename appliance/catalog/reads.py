@@ -92,7 +92,10 @@ def forget(connection: sa.Connection, recording_id: str) -> None:
 
 def prune(connection: sa.Connection, now_ns: int) -> int:
     """Forget what is older than is kept; gives how many."""
-    return connection.execute(sa.delete(table).where(table.c.at_ns <= now_ns - KEEP_NS)).rowcount
+    gone = connection.execute(sa.delete(table).where(table.c.at_ns <= now_ns - KEEP_NS)).rowcount
+    if gone:
+        erasing(connection)  # of reasons of overrides
+    return gone
 
 
 def report(connection: sa.Connection, tenant_id: str, from_ns: int, until_ns: int) -> Report:

@@ -11,15 +11,20 @@ import pytest
 import sqlalchemy as sa
 
 import appliance.catalog
-from appliance.catalog import recordings, tables
+from appliance.catalog import grants, operations, reads, recordings, tables
 from appliance.catalog.database import PERSONAL
 from appliance.catalog.forgetting import LEFT, STAYS, TAKEN
+from appliance.catalog.grants import Grant, Latched, Scope
+from appliance.catalog.operations import Operation
+from appliance.catalog.operations import State as OperationState
+from appliance.catalog.reads import Read
 from appliance.catalog.records import Certificate, State
 from appliance.model import new_id
 
 for module in pkgutil.iter_modules(appliance.catalog.__path__):
     importlib.import_module(f"appliance.catalog.{module.name}")  # each may have tables
 
+TENANT = new_id()
 NEEDLE = "zebedee"
 NUMBER = "+449998887777"
 TABLES = sorted(table.name for table in tables.metadata.tables.values() if "recording_id" in table.c)
@@ -167,3 +172,62 @@ def _said(database) -> dict[str, str]:
 
 def _plain(value: object) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def _operation_ends(connection, needle):
+    one = Operation(new_id(), TENANT, "verify", OperationState.RUNNING, {"filter": needle}, "me", 1, 1, 1)
+    operations.add(connection, one)
+    return lambda c: operations.end(c, one.id, OperationState.SUCCEEDED, 2)
+
+
+def _request_is_answered(connection, needle):
+    one = make_grant(needle)
+    grants.insert(connection, one)
+    return lambda c: grants.update(c, dataclasses.replace(one, scope=Scope(recordings=("a",))))
+
+
+def _request_is_not_answered(connection, needle):
+    one = make_grant(needle)
+    grants.insert(connection, one)
+    return lambda c: grants.forget(c, one.grant_id)
+
+
+def _reads_are_old(connection, needle):
+    reads.note(
+        connection,
+        Read(1, TENANT, new_id(), "", "line", "download", "me", (), overridden=True, override_reason=needle),
+    )
+    return lambda c: reads.prune(c, reads.KEEP_NS + 10)
+
+
+def make_grant(needle: str) -> Grant:
+    return Grant(
+        grant_id=new_id(),
+        tenant_id=TENANT,
+        state=Latched.REQUESTED,
+        identities=(),
+        requester="me",
+        request_ns=1,
+        purpose="x",
+        necessity="y",
+        scope=Scope(filter=needle),
+        begin_ns=None,
+        end_ns=10,
+        max_reads=3,
+        include_parties=False,
+        public_key=b"",
+        seen_ns=1,
+    )
+
+
+@pytest.mark.parametrize(
+    "way", [_operation_ends, _request_is_answered, _request_is_not_answered, _reads_are_old]
+)
+def test_what_was_for_a_while_is_in_no_file_after_it(database, on_disk, way):
+    with database.write() as connection:
+        ends = way(connection, "number:+449998887777")
+    assert database.scrub() and b"9998887777" in on_disk()
+    with database.write() as connection:
+        ends(connection)
+    assert database.scrub_wanted, "so that who keeps house does it"
+    assert database.scrub() and b"9998887777" not in on_disk()
