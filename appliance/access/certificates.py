@@ -20,6 +20,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 # Clocks of new boxes are seldom exact.
 BACKDATE: Final = timedelta(hours=1)
+# An authority is never made again: it has to hold even where its first clock was years ahead.
+CA_BACKDATE: Final = timedelta(days=10 * 365)
 CA_LIFETIME: Final = timedelta(days=20 * 365)
 SERVER_LIFETIME: Final = timedelta(days=397)
 CLIENT_LIFETIME: Final = timedelta(days=825)
@@ -66,7 +68,7 @@ def make_authority(name: str, now: datetime) -> Pair:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(name)
     certificate = (
-        _builder(subject, subject, key.public_key(), now, now + CA_LIFETIME)
+        _builder(subject, subject, key.public_key(), now - CA_BACKDATE, now + CA_LIFETIME)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(sign_certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -137,7 +139,7 @@ def _end_builder(
     # An end certificate that outlives its authority would fail all the same, only less clearly.
     until = min(now + lifetime, authority.certificate.not_valid_after_utc)
     return (
-        _builder(name, authority.certificate.subject, key, now, until)
+        _builder(name, authority.certificate.subject, key, now - BACKDATE, until)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(sign_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
@@ -152,7 +154,7 @@ def _builder(
     subject: x509.Name,
     issuer: x509.Name,
     key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
-    now: datetime,
+    since: datetime,
     until: datetime,
 ) -> x509.CertificateBuilder:
     return (
@@ -161,7 +163,7 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now.astimezone(UTC) - BACKDATE)
+        .not_valid_before(since.astimezone(UTC))
         .not_valid_after(until.astimezone(UTC))
     )
 

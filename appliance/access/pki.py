@@ -55,7 +55,8 @@ class Issued:
 
 
 def ensure(layout: Layout, settings: Settings, now: datetime | None = None) -> Issued:
-    """Make what is missing, renew what ends within 30 days or no longer names the box's addresses; gives `admin`.
+    """Make what is missing, renew what ends within 30 days, is not valid yet, or no longer names the box's addresses; gives
+    `admin`.
 
     Doing it again changes nothing. AuthorityError where the authority lost its key: nothing is made anew then, since
     every client trusts the old one.
@@ -70,7 +71,7 @@ def ensure(layout: Layout, settings: Settings, now: datetime | None = None) -> I
         clients = layout.pki / "clients"
         clients.mkdir(mode=0o700, exist_ok=True)
         admin = _load(clients, ADMIN)
-        if admin is None or _ends_soon(admin.certificate, now):
+        if admin is None or _is_due(admin.certificate, now):
             admin = certificates.make_client(authority, ADMIN, now)
             _store(clients, ADMIN, admin)
         return _issued(clients, ADMIN, admin.certificate)
@@ -135,14 +136,18 @@ def _ensure_server(authority: Pair, folder: Path, name: str, alternatives: list[
     pair = _load(folder, name)
     if (
         pair is None
-        or _ends_soon(pair.certificate, now)
+        or _is_due(pair.certificate, now)
         or not set(alternatives) <= certificates.alternatives_of(pair.certificate)
     ):
         _store(folder, name, certificates.make_server(authority, alternatives[0], alternatives, now))
 
 
-def _ends_soon(certificate: x509.Certificate, now: datetime) -> bool:
-    return certificate.not_valid_after_utc - now < certificates.RENEW_BEFORE
+def _is_due(certificate: x509.Certificate, now: datetime) -> bool:
+    """Ends soon; or is not valid yet: made while the clock was ahead."""
+    return (
+        certificate.not_valid_after_utc - now < certificates.RENEW_BEFORE
+        or certificate.not_valid_before_utc > now
+    )
 
 
 def _alternatives(configured: list[str]) -> list[str]:

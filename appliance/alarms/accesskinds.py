@@ -123,6 +123,11 @@ _ACCESS: Final = (
         "Certificates of the box end within 30 days",
         "Issue new ones (docs/site.md).",
     ),
+    critical(
+        "AuthorityNotYetValid",
+        "The box's certificate authority is not valid yet: no client trusts the box",
+        "Set the clock right. Where it is right, the authority was made while the clock was more than ten years ahead.",
+    ),
     warning(
         "ClientCertificateExpiring",
         "Client certificates end soon and have no younger one",

@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import grpc
@@ -57,6 +56,7 @@ from appliance.api.prompts import Prompts
 from appliance.api.promptstore import PromptStore
 from appliance.api.purposes import Purposes
 from appliance.api.renders import Renders
+from appliance.api.renewal import Renewal
 from appliance.api.retention import Retention
 from appliance.api.review import Reviews
 from appliance.api.reviewsampling import RuleWork
@@ -80,7 +80,7 @@ from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.catalog.paging import Tokens
 from appliance.config.settings import Settings
 from appliance.model import EarwitnessError, Kind
-from appliance.process.status import WARNING, Status
+from appliance.process.status import Status
 
 log = structlog.get_logger()
 
@@ -88,10 +88,8 @@ MAX_CALLS: Final = 1000  # at once, over all clients
 PROVISION_S: Final = 20.0  # how long the first start waits for the vault before it says that it is ready
 STOP_GRACE_S: Final = 5.0
 HOUSEKEEPING_S: Final = 30.0
-RENEWAL_S: Final = 6 * 3600.0
 ANALYSIS_S: Final = 3600.0
 READERS: Final = 2
-EXPIRING: Final = "CertificateExpiring"
 
 
 class Control:
@@ -164,7 +162,13 @@ class Control:
         )
         await self._register(server)
         port, self.token_port = listen(server, self._settings.api, certificates)
-        await self._exit.enter_async_context(self._tasks(certificates))
+
+        def take_up() -> None:
+            certificates.reload()
+            self._notices.page.reload()
+
+        self._renewal = Renewal(self._settings, self._status, self._entrance, take_up)
+        await self._exit.enter_async_context(self._tasks())
         await server.start()
         self._exit.push_async_callback(server.stop, STOP_GRACE_S)
         self._exit.callback(self._audit.close)  # watches end before the server does
@@ -253,7 +257,7 @@ class Control:
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
 
     @asynccontextmanager
-    async def _tasks(self, certificates: Certificates) -> AsyncIterator[None]:
+    async def _tasks(self) -> AsyncIterator[None]:
         parts = self.parts
         work: dict[str, Coroutine[Any, Any, None]] = {
             "follower": parts.follower.run(),
@@ -271,7 +275,7 @@ class Control:
             "completeness": self._completeness.watch.run(),
             "documents": self._documents.run(),
             "closing": ClosingWork(parts, self.trail, self._exit_packs).run(),
-            "renewal": self._renew(certificates),
+            "renewal": self._renewal.run(),
             "health": self._show_health(),
             "subjects": self._subjects.run(),
             "reindex": reindex(parts.store, self._status),
@@ -336,28 +340,6 @@ class Control:
             await self.parts.line_policies.try_push()
             self.parts.renders.expire()
             await asyncio.sleep(HOUSEKEEPING_S)
-
-    async def _renew(self, certificates: Certificates) -> None:
-        while True:
-            await asyncio.sleep(RENEWAL_S)
-            admin = await asyncio.to_thread(pki.ensure, self._settings.layout, self._settings)
-            certificates.reload()
-            self._notices.page.reload()
-            await self._entrance.enroll(admin)
-            now = datetime.now(UTC)
-            ending = [
-                label
-                for label, certificate in pki.present(self._settings.layout).items()
-                if (certificate.not_valid_after_utc - now).days < 30
-            ]
-            if ending:
-                self._status.raise_condition(
-                    EXPIRING,
-                    WARNING,
-                    f"Certificates end within 30 days: {', '.join(ending)}. Issue new ones.",
-                )
-            else:
-                self._status.clear_condition(EXPIRING)
 
     async def _show_health(self) -> None:
         """A service is NOT_SERVING while what it needs is away."""

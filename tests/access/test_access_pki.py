@@ -97,6 +97,18 @@ def test_what_ends_soon_is_renewed_under_the_same_authority(layout, settings):
     )
 
 
+@pytest.mark.parametrize(
+    "first", [NOW, NOW + timedelta(days=6 * 365)], ids=["while-it-ran", "at-the-first-start"]
+)
+def test_what_was_made_while_the_clock_was_ahead_is_valid_once_it_is_right(layout, settings, first):
+    pki.ensure(layout, settings, first)
+    pki.ensure(layout, settings, NOW + timedelta(days=6 * 365))
+    assert load(layout, "server.crt").not_valid_before_utc > NOW
+    pki.ensure(layout, settings, NOW)
+    for label, certificate in pki.present(layout).items():
+        assert certificate.not_valid_before_utc <= NOW < certificate.not_valid_after_utc, label
+
+
 def test_a_new_address_gets_a_new_certificate(layout, settings):
     pki.ensure(layout, settings, NOW)
     other = settings.model_copy(update={"api": ApiSettings(address="198.51.100.9")})
