@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from appliance.access.errors import AuthorityError
+
 # Clocks of new boxes are seldom exact.
 BACKDATE: Final = timedelta(hours=1)
 # An authority is never made again: it has to hold even where its first clock was years ahead.
@@ -78,7 +80,7 @@ def make_authority(name: str, now: datetime) -> Pair:
 
 
 def make_server(authority: Pair, name: str, alternatives: Sequence[str], now: datetime) -> Pair:
-    """A certificate for a server that is reached by these names and addresses."""
+    """A certificate for a server that is reached by these names and addresses. AuthorityError where it has ended."""
     names = x509.SubjectAlternativeName([_general_name(text) for text in alternatives])
     # A SIP peer is now server, now client, on one certificate.
     usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
@@ -86,7 +88,7 @@ def make_server(authority: Pair, name: str, alternatives: Sequence[str], now: da
 
 
 def make_client(authority: Pair, name: str, now: datetime, lifetime: timedelta = CLIENT_LIFETIME) -> Pair:
-    """A certificate for a client of the API."""
+    """A certificate for a client of the API. AuthorityError where the authority has ended."""
     return _make_end(authority, name, [ExtendedKeyUsageOID.CLIENT_AUTH], None, lifetime, now)
 
 
@@ -98,7 +100,7 @@ def certify(
     lifetime: timedelta,
     unit: str = "",
 ) -> x509.Certificate:
-    """A client certificate for a key whose private half is elsewhere. `unit`: a tenant's id."""
+    """A client certificate for a key whose private half is elsewhere. `unit`: a tenant's id. AuthorityError."""
     usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
     builder = _end_builder(authority, _name(name, unit), key, usages, lifetime, now)
     return builder.sign(authority.key, hashes.SHA256())
@@ -138,6 +140,8 @@ def _end_builder(
 ) -> x509.CertificateBuilder:
     # An end certificate that outlives its authority would fail all the same, only less clearly.
     until = min(now + lifetime, authority.certificate.not_valid_after_utc)
+    if until <= now:
+        raise AuthorityError("the certificate authority has ended: is the clock right?", file="ca.crt")
     return (
         _builder(name, authority.certificate.subject, key, now - BACKDATE, until)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

@@ -71,7 +71,7 @@ class IdentityError(InvalidError):
 
 
 class AuthorityError(PreconditionError):
-    """The box's own certificate authority is not whole: a key without its certificate, or the other way round."""
+    """The box's own certificate authority is not whole, cannot be read, or has ended; `data['file']`."""
 
     reason = "AUTHORITY_BROKEN"
 

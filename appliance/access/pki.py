@@ -6,7 +6,7 @@
     clients/<name>.crt, .key    client certificates issued here; admin is made at the first start
 
 Keys have mode 0600. A pair is written key first, certificate last, each atomically: a certificate that is there has its
-key, and whoever waits for a certificate may read both.
+key, and whoever waits for a certificate may read both. Neither takes its place before both are on disk.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -34,7 +36,9 @@ from appliance.access.errors import AuthorityError, IdentityError
 from appliance.access.requested import PublicKey
 from appliance.config.layout import Layout
 from appliance.config.settings import Settings
-from appliance.process.wholefile import write_whole
+from appliance.process.wholefile import write_together
+
+log = structlog.get_logger()
 
 ADMIN: Final = "admin"
 _CLIENT_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
@@ -54,27 +58,51 @@ class Issued:
     key: Path
 
 
-def ensure(layout: Layout, settings: Settings, now: datetime | None = None) -> Issued:
+@dataclass(frozen=True)
+class Ensured:
+    """What `ensure` left: the client certificate `admin`, and the names of pairs that were due and stay as they were."""
+
+    admin: Issued
+    kept: tuple[str, ...]
+
+
+def ensure(layout: Layout, settings: Settings, now: datetime | None = None) -> Ensured:
     """Make what is missing, renew what ends within 30 days, is not valid yet, or no longer names the box's addresses; gives
     `admin`.
 
-    Doing it again changes nothing. AuthorityError where the authority lost its key: nothing is made anew then, since
-    every client trusts the old one.
+    Doing it again changes nothing. A pair that is there and cannot be renewed now stays. AuthorityError where the authority
+    lost its key: nothing is made anew then, since every client trusts the old one. OSError where there is no pair yet.
     """
     now = now or datetime.now(UTC)
+    kept: list[str] = []
+
+    def hold(folder: Path, name: str, names: list[str], make: Callable[[], Pair]) -> Pair:
+        before = _load(folder, name)
+        if before is not None and not _is_due(before.certificate, names, now):
+            return before
+        try:
+            made = make()
+            _store(folder, name, made)
+        except (AuthorityError, OSError) as error:
+            if before is None:
+                raise
+            log.error("certificate not renewed", name=name, error=type(error).__name__)
+            kept.append(name)
+            return before
+        return made
+
     with _locked(layout.pki):
         authority = _authority(layout.pki, now)
-        api = [settings.api.address]
-        sip = [settings.sip.address, settings.sip.advertised_address]
-        _ensure_server(authority, layout.pki, "server", _alternatives(api), now)
-        _ensure_server(authority, layout.pki, "sip", _alternatives(sip), now)
+        for name, configured in (
+            ("server", [settings.api.address]),
+            ("sip", [settings.sip.address, settings.sip.advertised_address]),
+        ):
+            names = _alternatives(configured)
+            hold(layout.pki, name, names, partial(certificates.make_server, authority, names[0], names, now))
         clients = layout.pki / "clients"
         clients.mkdir(mode=0o700, exist_ok=True)
-        admin = _load(clients, ADMIN)
-        if admin is None or _is_due(admin.certificate, now):
-            admin = certificates.make_client(authority, ADMIN, now)
-            _store(clients, ADMIN, admin)
-        return _issued(clients, ADMIN, admin.certificate)
+        admin = hold(clients, ADMIN, [], partial(certificates.make_client, authority, ADMIN, now))
+        return Ensured(_issued(clients, ADMIN, admin.certificate), tuple(kept))
 
 
 def issue(
@@ -116,11 +144,14 @@ def certify(
 
 
 def present(layout: Layout) -> dict[str, x509.Certificate]:
-    """The certificates in the directory: ca, server, sip, clients/<name>."""
+    """The certificates in the directory: ca, server, sip, clients/<name>. AuthorityError where one cannot be read."""
     found = {}
     for path in sorted([*layout.pki.glob("*.crt"), *(layout.pki / "clients").glob("*.crt")]):
         label = str(path.relative_to(layout.pki).with_suffix(""))
-        found[label] = x509.load_pem_x509_certificate(path.read_bytes())
+        try:
+            found[label] = x509.load_pem_x509_certificate(path.read_bytes())
+        except ValueError as error:
+            raise AuthorityError("a certificate cannot be read", file=f"{label}.crt") from error
     return found
 
 
@@ -132,21 +163,12 @@ def _authority(folder: Path, now: datetime) -> Pair:
     return authority
 
 
-def _ensure_server(authority: Pair, folder: Path, name: str, alternatives: list[str], now: datetime) -> None:
-    pair = _load(folder, name)
-    if (
-        pair is None
-        or _is_due(pair.certificate, now)
-        or not set(alternatives) <= certificates.alternatives_of(pair.certificate)
-    ):
-        _store(folder, name, certificates.make_server(authority, alternatives[0], alternatives, now))
-
-
-def _is_due(certificate: x509.Certificate, now: datetime) -> bool:
-    """Ends soon; or is not valid yet: made while the clock was ahead."""
+def _is_due(certificate: x509.Certificate, names: list[str], now: datetime) -> bool:
+    """Ends soon, is for too few names, or is not valid yet: made while the clock was ahead."""
     return (
         certificate.not_valid_after_utc - now < certificates.RENEW_BEFORE
         or certificate.not_valid_before_utc > now
+        or not certificates.alternatives_of(certificate) >= set(names)
     )
 
 
@@ -190,8 +212,9 @@ def _load(folder: Path, name: str) -> Pair | None:
 
 
 def _store(folder: Path, name: str, pair: Pair) -> None:
-    write_whole(folder / f"{name}.key", pair.key_pem, 0o600)
-    write_whole(folder / f"{name}.crt", pair.certificate_pem, 0o644)
+    write_together(
+        (folder / f"{name}.key", pair.key_pem, 0o600), (folder / f"{name}.crt", pair.certificate_pem, 0o644)
+    )
 
 
 def _issued(clients: Path, name: str, certificate: x509.Certificate) -> Issued:

@@ -124,6 +124,11 @@ _ACCESS: Final = (
         "Issue new ones (docs/site.md).",
     ),
     critical(
+        "CertificatesNotRenewed",
+        "Certificates of the box cannot be renewed or taken up",
+        "Make space, look at the catalogue, put back what the message names; it is tried again every ten minutes.",
+    ),
+    critical(
         "AuthorityNotYetValid",
         "The box's certificate authority is not valid yet: no client trusts the box",
         "Set the clock right. Where it is right, the authority was made while the clock was more than ten years ahead.",

@@ -122,13 +122,13 @@ class Control:
     async def start(self) -> int:
         """Open everything and listen; what other processes are needed for comes when they do."""
         layout = self._settings.layout
-        admin = await asyncio.to_thread(pki.ensure, layout, self._settings)
+        ensured = await asyncio.to_thread(pki.ensure, layout, self._settings)
         certificates = Certificates(layout)
         database_ = await opened(self._settings, self._status)
         store = Store(database_, self._status)
         self._exit.callback(store.close)
         self._entrance = await Entrance.open(self._settings, store, self._status, self._clock_ns, self._exit)
-        await self._entrance.enroll(admin)
+        await self._entrance.enroll(ensured.admin)
         trail = self.trail = await asyncio.to_thread(
             Trail, layout.control, self._status, syslog=self._settings.audit.syslog
         )

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
+import structlog
 from cryptography import x509
 
 from appliance.access import pki
+from appliance.access.errors import AuthorityError
 from appliance.api.entrance import Entrance
 from appliance.config.settings import Settings
+from appliance.model import EarwitnessError, Kind
 from appliance.process.status import ALARM, WARNING, Status
+
+log = structlog.get_logger()
 
 LOOK_S: Final = 600.0  # a clock that was put right keeps nobody out for longer
 EXPIRING: Final = "CertificateExpiring"
+FAILING: Final = "CertificatesNotRenewed"
 NOT_YET_VALID: Final = "AuthorityNotYetValid"
 _EXPIRING_DAYS: Final = 30
 
@@ -32,20 +39,44 @@ class Renewal:
         self._take_up = take_up
 
     async def run(self) -> None:
-        """Until cancelled. The certificates were made, or renewed, just before."""
-        await self._look()
+        """Until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_S)
             await self.renew()
+            await asyncio.sleep(LOOK_S)
 
     async def renew(self) -> None:
-        """Once."""
-        admin = await asyncio.to_thread(pki.ensure, self._settings.layout, self._settings)
-        self._take_up()
-        await self._entrance.enroll(admin)
-        await self._look()
+        """Once, as far as it goes now: what is there is used until the next time."""
+        failing = [why for step in (self._renew, self._look) if (why := await self._tried(step()))]
+        if failing:
+            self._status.raise_condition(
+                FAILING,
+                ALARM,
+                f"Certificates of the box cannot be renewed or taken up ({', '.join(failing)}). Those that are there are"
+                " used until they end; it is tried again every ten minutes.",
+            )
+        else:
+            self._status.clear_condition(FAILING)
 
-    async def _look(self) -> None:
+    async def _tried(self, step: Coroutine[Any, Any, str]) -> str:
+        """What is in the way; empty where nothing is."""
+        try:
+            return await step
+        except EarwitnessError as error:
+            if error.kind is not Kind.UNAVAILABLE and not isinstance(error, AuthorityError):
+                raise
+            log.error("certificates not renewed", reason=error.reason)
+            return " ".join(filter(None, [error.reason, str(error.data.get("file", ""))]))
+        except OSError as error:  # of TLS, too
+            log.error("certificates not renewed", error=type(error).__name__, errno=error.errno)
+            return errno.errorcode.get(error.errno or 0, type(error).__name__)
+
+    async def _renew(self) -> str:
+        ensured = await asyncio.to_thread(pki.ensure, self._settings.layout, self._settings)
+        self._take_up()
+        await self._entrance.enroll(ensured.admin)
+        return ", ".join(ensured.kept)
+
+    async def _look(self) -> str:
         present = await asyncio.to_thread(pki.present, self._settings.layout)
         now = datetime.now(UTC)
         self._look_at_ends(present, now)
@@ -59,6 +90,7 @@ class Renewal:
             )
         else:
             self._status.clear_condition(NOT_YET_VALID)
+        return ""
 
     def _look_at_ends(self, present: dict[str, x509.Certificate], now: datetime) -> None:
         ending = [

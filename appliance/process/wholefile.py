@@ -8,14 +8,22 @@ from pathlib import Path
 
 def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
     """The file with this content, or as it was: on disk before this returns."""
-    scratch = path.with_name(f".{path.name}.new")
-    scratch.unlink(missing_ok=True)
-    with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(scratch, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    write_together((path, content, mode))
+
+
+def write_together(*files: tuple[Path, bytes, int]) -> None:
+    """Files of one folder with their contents and modes, put in place in this order once all are on disk beside their
+    places: where there is no space for one of them, all are as they were."""
+    scratches = [path.with_name(f".{path.name}.new") for path, _, _ in files]
+    for scratch, (_, content, mode) in zip(scratches, files, strict=True):
+        scratch.unlink(missing_ok=True)
+        with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    for scratch, (path, _, _) in zip(scratches, files, strict=True):
+        os.replace(scratch, path)
+    folder = os.open(files[0][0].parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
     finally:

@@ -42,7 +42,7 @@ def load(layout, name):
 
 
 def test_the_first_start_makes_everything(layout, settings):
-    admin = pki.ensure(layout, settings, NOW)
+    admin = pki.ensure(layout, settings, NOW).admin
     assert set(contents(layout)) == {
         ".lock", "ca.crt", "ca.key", "server.crt", "server.key", "sip.crt", "sip.key", "admin.crt", "admin.key",
     }  # fmt: skip
@@ -139,6 +139,35 @@ def test_a_stop_between_key_and_certificate_is_mended(layout, settings):
     for name in ("server", "sip"):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(layout.pki / f"{name}.crt", layout.pki / f"{name}.key")
+
+
+def test_a_pair_that_cannot_be_renewed_stays(layout, settings):
+    pki.ensure(layout, settings, NOW)
+    before, later = contents(layout), NOW + timedelta(days=380)
+    (layout.pki / ".server.crt.new").mkdir()  # nothing can be written there
+    assert pki.ensure(layout, settings, later).kept == ("server",)
+    after = contents(layout)
+    assert {name for name in before if after[name] != before[name]} == {"sip.crt", "sip.key"}
+    (layout.pki / ".server.crt.new").rmdir()
+    assert pki.ensure(layout, settings, later).kept == ()
+    assert load(layout, "server.crt").not_valid_after_utc > later + timedelta(days=390)
+
+
+def test_where_there_is_no_pair_yet_it_is_an_error_that_none_can_be_written(layout, settings):
+    layout.pki.mkdir(parents=True)
+    (layout.pki / ".server.crt.new").mkdir()
+    with pytest.raises(OSError):
+        pki.ensure(layout, settings, NOW)
+
+
+def test_nothing_is_made_by_an_authority_that_has_ended(layout, settings):
+    pki.ensure(layout, settings, NOW)
+    before, later = contents(layout), NOW + timedelta(days=21 * 365)
+    assert pki.ensure(layout, settings, later).kept == ("server", "sip", "admin")
+    assert contents(layout) == before
+    with pytest.raises(AuthorityError) as caught:
+        pki.issue(layout, "ris", now=later)
+    assert caught.value.data["file"] == "ca.crt"
 
 
 def test_issuing(layout, settings):
