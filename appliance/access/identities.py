@@ -25,16 +25,23 @@ class Role(enum.StrEnum):
     SUPERVISOR = "supervisor"  # listens, reads, notes; pauses and ends live calls
     AGENT = "agent"  # the own live calls, as far as the line's rights go
     AUDITOR = "auditor"  # the audit, and what is there; hears nothing, changes nothing
-    # Of the box.
+    # Of the box, and integration of a tenant as well.
     OPERATOR = "operator"  # runs the box: tenants, lines, storage, retention runs; reads no recording
     SUPPORT = "support"  # the provider's staff: health and counts; recordings only under a tenant's grant
     INTEGRATION = "integration"  # a system that follows events and fetches recordings; changes nothing
 
 
 TENANT_ROLES: Final = frozenset(
-    {Role.TENANT_ADMINISTRATOR, Role.RECORDS_OFFICER, Role.SUPERVISOR, Role.AGENT, Role.AUDITOR}
+    {
+        Role.TENANT_ADMINISTRATOR,
+        Role.RECORDS_OFFICER,
+        Role.SUPERVISOR,
+        Role.AGENT,
+        Role.AUDITOR,
+        Role.INTEGRATION,
+    }
 )
-BOX_ROLES: Final = frozenset(Role) - TENANT_ROLES
+BOX_ROLES: Final = frozenset({Role.OPERATOR, Role.SUPPORT, Role.INTEGRATION})
 SITE_ROLES: Final = frozenset({Role.OPERATOR, Role.TENANT_ADMINISTRATOR, Role.RECORDS_OFFICER})
 """Of the administrator of a box that its site runs itself."""
 
@@ -48,6 +55,7 @@ class Identity:
     tenant_id: str = ""  # whom it sees; empty: of the box
     fingerprint: str = ""  # of the certificate; empty: another credential
     agent: str = ""  # an agent's own number
+    blind: bool = False  # of a box that a provider runs: sees nothing of what was said, and between whom
 
 
 def enroll(

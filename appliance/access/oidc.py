@@ -18,7 +18,7 @@ from typing import Any, Final
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from appliance.access.identities import TENANT_ROLES, Identity, Role
+from appliance.access.identities import BOX_ROLES, TENANT_ROLES, Identity, Role
 from appliance.access.refusals import (
     ProviderUnavailableError,
     TokenExpiredError,
@@ -157,7 +157,7 @@ def identity(provider: OidcSettings, claims: Mapping[str, Any]) -> Identity:
         raise TokenUnmappedError("the groups in the token give roles of more than one tenant")
     tenant_id = tenants.pop()
     roles = frozenset(Role(role) for one in grants for role in one.roles)
-    if bool(tenant_id) != (roles <= TENANT_ROLES):
+    if not roles <= (TENANT_ROLES if tenant_id else BOX_ROLES):
         raise AssertionError("the settings keep roles of tenants and of the box apart")
     said = claims.get(provider.name_claim)
     if not isinstance(said, str) or not _NAME.fullmatch(said):

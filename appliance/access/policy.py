@@ -27,6 +27,7 @@ _KNOWS: Final = _RULES | {Role.INTEGRATION}
 _AUDITS: Final = _ADMIN | _OFFICER | {Role.AUDITOR}
 _TELLS: Final = _ADMIN | _OFFICER  # staff what they must know
 _OVERSEES: Final = frozenset({Role.SUPERVISOR, Role.AUDITOR})  # who was told
+_STAFF: Final = TENANT_ROLES - {Role.INTEGRATION}
 _ANYBODY: Final = frozenset(Role)
 
 ALLOWED: Final[Mapping[str, frozenset[Role]]] = {
@@ -112,8 +113,8 @@ ALLOWED: Final[Mapping[str, frozenset[Role]]] = {
     "/earwitness.v1.NoticesService/CancelNoticeVersion": _TELLS,
     "/earwitness.v1.NoticesService/ListNoticeVersions": _TELLS | _OVERSEES,
     "/earwitness.v1.NoticesService/AdoptDefaultNotices": _TELLS,
-    "/earwitness.v1.NoticesService/ListOwnNotices": TENANT_ROLES,
-    "/earwitness.v1.NoticesService/AcknowledgeNotice": TENANT_ROLES,
+    "/earwitness.v1.NoticesService/ListOwnNotices": _STAFF,
+    "/earwitness.v1.NoticesService/AcknowledgeNotice": _STAFF,
     "/earwitness.v1.NoticesService/CreateAcknowledgementLink": _TELLS,
     "/earwitness.v1.NoticesService/RecordPaperAcknowledgement": _OFFICER,
     "/earwitness.v1.NoticesService/ImportAcknowledgements": _TELLS,
@@ -287,7 +288,7 @@ OPEN: Final = frozenset(
 
 def check(identity: Identity, method: str) -> None:
     """MethodDeniedError where none of the identity's roles may call the method."""
-    if not identity.roles & ALLOWED.get(method, frozenset()):
+    if not _fitting(identity, method):
         raise MethodDeniedError(
             "this role may not call this method",
             method=method,
@@ -297,4 +298,12 @@ def check(identity: Identity, method: str) -> None:
 
 def only_as(role: Role, identity: Identity, method: str) -> bool:
     """Whether this role is all that lets the identity call the method."""
-    return identity.roles & ALLOWED.get(method, frozenset()) == {role}
+    return _fitting(identity, method) == {role}
+
+
+def _fitting(identity: Identity, method: str) -> frozenset[Role]:
+    """The identity's roles that let it call the method."""
+    row = ALLOWED.get(method, frozenset())
+    # Who runs the box makes its identities: what an operator may not call, none that an operator makes may.
+    withheld = {Role.INTEGRATION} if identity.blind and Role.OPERATOR not in row else set()
+    return identity.roles & row - withheld

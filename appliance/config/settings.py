@@ -86,7 +86,14 @@ class ApiSettings(_Section):
     token_port: int = Field(-1, ge=-1, le=65535)  # TLS, for tokens instead of certificates; -1: none, 0: any
 
 
-_TENANT_ROLE: Final = ("tenant-administrator", "records-officer", "supervisor", "agent", "auditor")
+_TENANT_ROLE: Final = (
+    "tenant-administrator",
+    "records-officer",
+    "supervisor",
+    "agent",
+    "auditor",
+    "integration",
+)
 _BOX_ROLE: Final = ("operator", "support", "integration")
 
 

@@ -45,7 +45,9 @@ class _IdentityRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Identity
     IDENTITY_ROLE_SUPPORT: _IdentityRole.ValueType  # 7
     """Of the box: the provider's staff."""
     IDENTITY_ROLE_INTEGRATION: _IdentityRole.ValueType  # 8
-    """Of the box: a system that follows events and fetches recordings."""
+    """Of the box, or of a tenant: a system that follows events and fetches recordings. Of the box where a provider runs it: one
+    that reads no recording and sees no call.
+    """
 
 class IdentityRole(_IdentityRole, metaclass=_IdentityRoleEnumTypeWrapper):
     """What an identity may do."""
@@ -67,7 +69,9 @@ IDENTITY_ROLE_OPERATOR: IdentityRole.ValueType  # 6
 IDENTITY_ROLE_SUPPORT: IdentityRole.ValueType  # 7
 """Of the box: the provider's staff."""
 IDENTITY_ROLE_INTEGRATION: IdentityRole.ValueType  # 8
-"""Of the box: a system that follows events and fetches recordings."""
+"""Of the box, or of a tenant: a system that follows events and fetches recordings. Of the box where a provider runs it: one
+that reads no recording and sees no call.
+"""
 Global___IdentityRole: _TypeAlias = IdentityRole  # noqa: Y015
 
 @_typing.final

@@ -76,6 +76,21 @@ def test_roles(role, method, allowed):
             policy.check(identity, f"/earwitness.v1.{method}")
 
 
+def test_what_a_provider_makes_may_no_more_than_an_operator():
+    system = Identity("ris", frozenset({Role.INTEGRATION}), blind=True)
+    both = Identity("ada", frozenset({Role.INTEGRATION, Role.SUPPORT}), blind=True)
+    for method, roles in policy.ALLOWED.items():
+        if {Role.OPERATOR, Role.INTEGRATION} <= roles:
+            policy.check(system, method)
+        else:
+            with pytest.raises(MethodDeniedError):
+                policy.check(system, method)
+        # Where support reads under a grant alone, another role beside it does not lift that.
+        assert policy.only_as(Role.SUPPORT, both, method) == (
+            Role.SUPPORT in roles and not {Role.OPERATOR, Role.INTEGRATION} <= roles
+        )
+
+
 def test_identities(tmp_path):
     database = Database.at(tmp_path / "catalogue.db")
     first, second = (Issued("ris", letter * 64, 5, tmp_path, tmp_path) for letter in "ab")

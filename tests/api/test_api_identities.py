@@ -21,7 +21,16 @@ from appliance.access.identities import Role
 from appliance.access.journal import Journal
 from appliance.access.sealing import Sealing
 from earwitness.v1 import access_pb2 as pb
-from earwitness.v1 import events_pb2, events_pb2_grpc, tenants_pb2
+from earwitness.v1 import (
+    calls_pb2,
+    calls_pb2_grpc,
+    events_pb2,
+    events_pb2_grpc,
+    recordings_pb2,
+    recordings_pb2_grpc,
+    tenants_pb2,
+    tenants_pb2_grpc,
+)
 
 OPERATOR, AUDITOR = pb.IDENTITY_ROLE_OPERATOR, pb.IDENTITY_ROLE_AUDITOR
 DAY_NS = 86400 * 10**9
@@ -257,6 +266,37 @@ def test_a_provider_run_admin_is_an_operator_only(make_box):
     assert ground.admin.GetCaller(pb.GetCallerRequest()).identity.roles == [OPERATOR]
     ground.make("boss", "TENANT_ADMINISTRATOR", tenant_id=ground.tenant_id)
     assert reason(lambda: ground.make("x", "AUDITOR", tenant_id=ground.tenant_id)) == "MANAGE_DENIED"
+    ground.close()
+
+
+def test_what_a_provider_makes_reads_nothing_and_what_a_tenant_makes_its_own(make_box, sealing):
+    box = make_box()
+    access = box.settings.access.model_copy(update={"run_by": "provider"})
+    box.settings = box.settings.model_copy(update={"access": access})
+    ground = Ground(box)  # which starts it again
+    recording = box.vault.file(sealing(*box.default_line()))
+
+    def listed(channel) -> list[str]:
+        stub = recordings_pb2_grpc.RecordingsServiceStub(channel)
+        request = recordings_pb2.ListRecordingsRequest(parent="tenants/-")
+        return [one.name[-26:] for one in stub.ListRecordings(request).recordings]
+
+    ground.make("ris", "INTEGRATION", "SUPPORT")
+    _, ris = ground.certify("ris")
+    ground.make("bare", "INTEGRATION")
+    _, bare = ground.certify("bare")
+    assert reason(lambda: listed(bare)) == "METHOD_DENIED"
+    live = calls_pb2.ListCallsRequest(parent="tenants/-")
+    assert reason(lambda: calls_pb2_grpc.CallsServiceStub(bare).ListCalls(live)) == "METHOD_DENIED"
+    assert tenants_pb2_grpc.TenantsServiceStub(bare).ListTenants(tenants_pb2.ListTenantsRequest()).tenants
+
+    ground.make("boss", "TENANT_ADMINISTRATOR", tenant_id=ground.tenant_id)
+    assert reason(lambda: ground.make("pacs", "INTEGRATION", tenant_id=ground.tenant_id)) == "MANAGE_DENIED"
+    boss = ground.access(ground.certify("boss")[1])
+    ground.make("pacs", "INTEGRATION", tenant_id=ground.tenant_id, by=boss)
+    _, pacs = ground.certify("pacs", by=boss)
+    box.wait(lambda: listed(pacs) == [recording])
+    assert listed(ris) == [], "as support, under a grant alone"
     ground.close()
 
 
