@@ -79,6 +79,7 @@ class Index:
         self._log = log_
         self._path = log_.folder / FILE
         self._engine: sa.Engine | None = None
+        self._damaged: sa.Engine | None = None  # as a query found
         self.size = 0
         """Entries that can be searched."""
         self._changed = threading.Condition()
@@ -94,8 +95,14 @@ class Index:
     def _begin(self) -> None:
         """Open the database; one that knows more than the log does is of a log that was put back, and made anew."""
         engine = _open(self._path, self._log.generation)
-        with engine.connect() as connection:
-            last = connection.execute(sa.select(entries).order_by(entries.c.number.desc()).limit(1)).first()
+        try:
+            with engine.connect() as connection:
+                last = connection.execute(
+                    sa.select(entries).order_by(entries.c.number.desc()).limit(1)
+                ).first()
+        except sa.exc.DatabaseError:
+            engine.dispose()
+            raise
         if last is not None and not self._stands(last):
             engine.dispose()
             _remove(self._path)
@@ -153,12 +160,16 @@ class Index:
             query = query.where(clause)
         if tenant is not None:
             query = query.where(entries.c.tenant.in_([tenant, EVERY_TENANT]))
-        if self._engine is None:
+        if (engine := self._engine) is None:
             raise IndexUnavailableError("the audit's index is not open")
         try:
-            with self._engine.connect() as connection:
+            with engine.connect() as connection:
                 rows = connection.execute(query.limit(limit)).all()
         except sa.exc.DatabaseError as error:
+            if _is_damage(error):
+                self._damaged = engine
+                with self._log.grown:
+                    self._log.grown.notify_all()
             raise IndexUnavailableError("the audit's index cannot be read") from error
         with segments.Lines(self._log.folder) as lines:
             return [self._whole(row, lines) for row in rows]
@@ -190,8 +201,12 @@ class Index:
 
     def _run(self) -> None:
         reader: Reader | None = None
+        broken = False
         while not self._stopping:
             try:
+                if broken or (self._engine is not None and self._engine is self._damaged):
+                    self._discard()
+                    reader, broken = None, False
                 if self._engine is None:
                     self._begin()
                 if reader is None:
@@ -203,13 +218,23 @@ class Index:
             except (OSError, sa.exc.DatabaseError, EntryDamagedError) as error:
                 log.warning("audit index behind", error=type(error).__name__)
                 reader = None
+                broken = broken or (isinstance(error, sa.exc.DatabaseError) and _is_damage(error))
                 self._pause(_RETRY_S)
                 continue
             with self._log.grown:
                 if self._log.ended:
                     return
-                if self._log.size <= reader.index and not self._stopping:
+                found = self._engine is self._damaged
+                if self._log.size <= reader.index and not self._stopping and not found:
                     self._log.grown.wait(5.0)
+
+    def _discard(self) -> None:
+        """What a power cut left half written is made anew from the log."""
+        log.warning("audit index damaged, made anew")
+        if self._engine is not None:
+            self._engine.dispose()
+        self._engine, self.size = None, 0
+        _remove(self._path)
 
     def _pause(self, seconds: float) -> None:
         with self._changed:
@@ -268,6 +293,11 @@ def _open(path: Path, generation: int) -> sa.Engine:
         engine.dispose()
         _remove(path)
     raise OSError("the audit's index cannot be made")
+
+
+def _is_damage(error: sa.exc.DatabaseError) -> bool:
+    """Whether the file is at fault; a full disk, or a lock, is none of its."""
+    return not isinstance(error, sa.exc.OperationalError)
 
 
 def _configure(connection: Any, _record: object) -> None:

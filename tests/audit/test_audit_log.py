@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sqlite3
 import threading
+import time
 
 import audit_kit as kit
 import pytest
 
 from appliance.audit import entry, tree
-from appliance.audit.errors import AuditUnavailableError, EntryInvalidError
+from appliance.audit.errors import AuditUnavailableError, EntryInvalidError, IndexUnavailableError
 from appliance.audit.index import Index
 from appliance.audit.log import root_at
 from appliance.audit.note import Verifier, open_note
@@ -303,6 +305,69 @@ def test_an_index_that_knows_what_a_power_cut_took_is_made_anew(tmp_path):
             assert [one.line for one in index.newest(None, 8, 10)] == kit.lines(tmp_path)[::-1]
         finally:
             index.close()
+
+
+def test_a_disk_that_is_full_for_a_while_loses_no_hash(tmp_path):
+    control = tmp_path / "control"
+    with kit.running(control) as log:
+        kit.write(log, 2)
+        log.hashes.flush()
+        (control / "audit/nodes-1-02").mkdir()  # no file can be made there
+        kit.write(log, 4, start=2)  # in the midst of which a new level begins
+        (control / "audit/nodes-1-02").rmdir()
+        kit.write(log, 7, start=6)
+        log.hashes.flush()
+        for size in range(1, 14):
+            assert root_at(log, size) == naive_root(kit.lines(control)[:size]), size
+    with kit.running(control) as log:
+        assert log.hashes.holds(13) and root_at(log, 13) == naive_root(kit.lines(control)[:13])
+
+
+@pytest.mark.parametrize("page", ["root", "first"])
+def test_an_index_of_which_a_power_cut_left_half_is_made_anew(tmp_path, page):
+    with kit.running(tmp_path) as log:
+        kit.write(log, 300)
+        log.sign()
+        index = Index(log)
+        index.caught_up(300)
+        index.close()
+        path = log.folder / "index.db"
+        with sqlite3.connect(path) as connection:
+            (root,) = connection.execute(
+                "SELECT rootpage FROM sqlite_master WHERE name = 'entries'"
+            ).fetchone()
+            (size,) = connection.execute("PRAGMA page_size").fetchone()
+        connection.close()
+        with path.open("r+b") as file:
+            number = root
+            if page == "first":  # which the newest entry is not in (SQLite's file format, 1.6)
+                file.seek((root - 1) * size)
+                top = file.read(size)
+                assert top[0] == 0x05, "too few entries for a page above the leaves"
+                cell = int.from_bytes(top[12:14])
+                number = int.from_bytes(top[cell : cell + 4])
+            file.seek((number - 1) * size)
+            file.write(b"\0" * size)
+        index = Index(log)
+        try:
+            if page == "first":
+                index.caught_up(300)
+                with pytest.raises(IndexUnavailableError):
+                    index.newest(None, 300, 300)
+            deadline = time.monotonic() + 15
+            while index.size < 300 or not _reads(index):
+                assert time.monotonic() < deadline, "it stays broken"
+                time.sleep(0.01)
+            assert [one.line for one in index.newest(None, 300, 300)] == kit.lines(tmp_path)[:300][::-1]
+        finally:
+            index.close()
+
+
+def _reads(index) -> bool:
+    try:
+        return len(index.newest(None, 300, 300)) == 300
+    except IndexUnavailableError:
+        return False
 
 
 @pytest.mark.parametrize("rubbish", ["[" * 4000, "[[1e999, 0, 0, 0]]", "null", "\0"])
