@@ -32,6 +32,8 @@ class Hashes:
         self._held: list[bytearray] = []  # what is not written yet
         while self._path(len(self._files)).exists():
             self._open(len(self._files))
+            self._written.append(os.fstat(self._files[-1]).st_size // HASH * HASH)
+            self._held.append(bytearray())
 
     def _path(self, level: int) -> Path:
         name = f"nodes-{self._label}-{level:02}" if level else f"leaves-{self._label}"
@@ -40,14 +42,18 @@ class Hashes:
     def _open(self, level: int) -> None:
         file = os.open(self._path(level), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._files.append(file)
-        self._written.append(os.fstat(file).st_size // HASH * HASH)
-        self._held.append(bytearray())
+
+    def _hold(self, level: int, one: bytes) -> None:
+        if level == len(self._held):
+            self._held.append(bytearray())
+            self._written.append(0)
+        self._held[level] += one
 
     def holds(self, size: int) -> bool:
         """Whether there are hashes enough for a tree of this size."""
         with self._lock:
             levels = size.bit_length()
-            return levels <= len(self._files) and all(
+            return levels <= len(self._held) and all(
                 self._written[level] + len(self._held[level]) >= (size >> level) * HASH
                 for level in range(levels)
             )
@@ -56,7 +62,7 @@ class Hashes:
     def leaves(self) -> int:
         """How many leaves there are."""
         with self._lock:
-            return (self._written[0] + len(self._held[0])) // HASH if self._files else 0
+            return (self._written[0] + len(self._held[0])) // HASH if self._held else 0
 
     def get(self, level: int, number: int) -> bytes:
         """32 bytes; TreeSizeError where there is none."""
@@ -67,7 +73,7 @@ class Hashes:
         start, size = first * HASH, count * HASH
         with self._lock:
             found = b""
-            if level < len(self._files):
+            if level < len(self._held):
                 written = self._written[level]
                 if start < written:
                     found = os.pread(self._files[level], min(size, written - start), start)
@@ -78,12 +84,10 @@ class Hashes:
         return found
 
     def append(self, nodes: Iterable[tuple[int, bytes]]) -> None:
-        """What a compact range made of a leaf. On disk with `flush`, or before; OSError."""
+        """What a compact range made of a leaf. On disk with `flush`, or before; OSError (then all of it is held)."""
         with self._lock:
             for level, one in nodes:
-                if level == len(self._files):
-                    self._open(level)
-                self._held[level] += one
+                self._hold(level, one)
             if self._held and len(self._held[0]) >= _BATCH:
                 self._flush()
 
@@ -94,6 +98,8 @@ class Hashes:
 
     def _flush(self) -> None:
         for level, held in enumerate(self._held):
+            if level == len(self._files):
+                self._open(level)
             while held:
                 count = os.pwrite(self._files[level], held, self._written[level])
                 count -= count % HASH
