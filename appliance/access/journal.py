@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from appliance.access import naming, records
 from appliance.access.records import Record
 from appliance.access.refusals import JournalError
 from appliance.access.sealing import Sealing
-from appliance.process.wholefile import write_whole
+from appliance.process.wholefile import set_aside, write_whole
 
 MAX_BYTES: Final = 512 << 20
 _DIGITS: Final = 20  # of the serial in its anchor
@@ -59,6 +60,8 @@ class Journal:
         self._anchor = anchor
         self.sealing = sealing
         self._content = Content()
+        self.aside: Path | None = None
+        """What was read and does not hang together is kept under this name, as evidence, when the file is written anew."""
 
     def read(self) -> Content:
         """What the copy says, as far as its lines hang together."""
@@ -69,6 +72,8 @@ class Journal:
                     found.whole = False
                     break
         _carry_creators(found)
+        if not found.whole:
+            self.aside = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
         self._content = found
         return found
 
@@ -122,6 +127,8 @@ class Journal:
             line, tie = self._line(serial, name, record, tie)
             lines += line
         try:
+            if not self._content.whole and self.aside is not None:
+                set_aside(self._path, self.aside)
             write_whole(self._path, lines)
             self._anchor_at(serial)
         except OSError as error:

@@ -35,7 +35,8 @@ _RIGHTS: Final = (
     critical(
         "RestrictionsCopyAltered",
         "The copy of restrictions is damaged, or of another box",
-        "It was written anew from the catalogue. Was the catalogue lost, too? Then look through the audit for"
+        "It was written anew from the catalogue; what was there is kept beside it. Was the catalogue lost, too? Then look"
+        " through the audit for"
         " CreateRestriction. Clear this when you have.",
         by_hand=True,
     ),
@@ -102,7 +103,8 @@ _ACCESS: Final = (
     critical(
         "IdentitiesCopyAltered",
         "Lines of the copy of identities are torn, altered, or of another box",
-        "It was written anew from the catalogue. Find out who had the disk in hand, then clear this.",
+        "It was written anew from the catalogue; what was there is kept beside it. Find out who had the disk in hand, then"
+        " clear this.",
         by_hand=True,
     ),
     critical(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +28,7 @@ from appliance.catalog import recordings, restrictionduties, state
 from appliance.catalog.restrictions import SERIAL, Restriction
 from appliance.model import EarwitnessError, Kind
 from appliance.process.status import ALARM, WARNING
-from appliance.process.wholefile import write_whole
+from appliance.process.wholefile import set_aside, write_whole
 from earwitness.internal.v1 import retention_pb2
 
 log = structlog.get_logger()
@@ -58,6 +59,7 @@ class RestrictionKeeper:
         self._turn = asyncio.Lock()
         self._round = asyncio.Lock()  # a hold that one round makes, another must not release before it
         self._written = -1  # the serial of the copy
+        self._aside: Path | None = None  # where a damaged copy is kept before another takes its place
 
     async def settle(self) -> None:
         """Hold the catalogue against the copy; what is newer counts."""
@@ -66,11 +68,13 @@ class RestrictionKeeper:
             kept = await asyncio.to_thread(self._read)
         except (IdentityKeyError, ValueError):
             # Whoever altered it may have wanted something lifted: the catalogue has not lost anything, or says so itself.
+            self._aside = self._path.with_name(f"{FILE}.damaged-{time.time_ns()}")
             self._parts.status.raise_condition(
                 ALTERED,
                 ALARM,
                 "The copy of restrictions beside the catalogue is damaged or of another box; it is written anew from the"
-                " catalogue. Was the catalogue lost, too? Then look through the audit for CreateRestriction.",
+                f" catalogue, and what was there is kept as control/{self._aside.name}. Was the catalogue lost, too? Then"
+                " look through the audit for CreateRestriction.",
             )
             kept = None
         if kept is not None:
@@ -94,6 +98,9 @@ class RestrictionKeeper:
             content = json.dumps(found, separators=(",", ":")).encode()
             try:
                 sealed = self._sealing.seal(content, _SEALED_FOR)
+                if self._aside is not None:
+                    await asyncio.to_thread(set_aside, self._path, self._aside)
+                    self._aside = None
                 await asyncio.to_thread(write_whole, self._path, sealed)
             except OSError as error:
                 log.error("copy of restrictions not written", errno=error.errno)

@@ -82,6 +82,8 @@ class Roll:
         for finding in sorted(found.findings, key=lambda one: one.value):
             name, severity, message = _SAID[finding]
             log.warning("identities settled", finding=finding.value, count=found.count)
+            if finding is Finding.COPY_ALTERED and self._journal.aside is not None:
+                message += f" What was there is kept as control/{self._journal.aside.name}."
             self._status.raise_condition(name, severity, message)
         self._behind = True  # what was found, or an older release left, is written down whole
         await self.catch_up()

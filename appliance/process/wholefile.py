@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -28,3 +29,9 @@ def write_together(*files: tuple[Path, bytes, int]) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def set_aside(path: Path, aside: Path) -> None:
+    """Another name for a file that is about to be written anew; nothing where it has that already. OSError."""
+    with contextlib.suppress(FileExistsError):
+        os.link(path, aside)

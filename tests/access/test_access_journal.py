@@ -189,6 +189,8 @@ def test_a_copy_that_was_altered_counts_up_to_there(ground, place):
     assert Finding.COPY_ALTERED in ground.again(), "the catalogue has everybody"
     assert [ground.standing(letter) for letter in "abcde"] == [f"n{number}" for number in range(5)]
     assert ground.again() == frozenset()
+    (aside,) = ground.control.glob("identities.jsonl.damaged-*")
+    assert aside.read_bytes() == raw, "the evidence stays"
 
 
 def test_lines_of_another_box_are_not_believed(ground, tmp_path):

@@ -300,6 +300,19 @@ def test_what_a_provider_makes_reads_nothing_and_what_a_tenant_makes_its_own(mak
     ground.close()
 
 
+def test_an_altered_copy_is_kept_and_the_alarm_says_where(make_box):
+    box = make_box()
+    box.stop()
+    copy = box.layout.control / "identities.jsonl"
+    spoiled = copy.read_bytes().replace(b"admin", b"nimda", 1)
+    copy.write_bytes(spoiled)
+    box.start()
+    (aside,) = box.layout.control.glob("identities.jsonl.damaged-*")
+    assert aside.read_bytes() == spoiled != copy.read_bytes()
+    said = {one.type: one.message for one in box.status.conditions()}
+    assert aside.name in said["IdentitiesCopyAltered"]
+
+
 def test_the_admins_roles_come_from_the_site_file(ground):
     request = pb.UpdateIdentityRequest(identity=pb.Identity(name="identities/admin", roles=[OPERATOR]))
     assert reason(lambda: ground.admin.UpdateIdentity(request)) == "IDENTITY_RESERVED"

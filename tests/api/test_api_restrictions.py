@@ -410,7 +410,8 @@ def test_a_lost_catalogue_lifts_no_restriction(ward, box, damaged):
     box.fix_port()
     box.stop()
     if damaged:
-        copy.write_bytes(copy.read_bytes()[:-1])
+        spoiled = copy.read_bytes()[:-1]
+        copy.write_bytes(spoiled)
     else:
         for path in box.layout.control.glob("catalogue.db*"):
             path.unlink()
@@ -421,5 +422,8 @@ def test_a_lost_catalogue_lifts_no_restriction(ward, box, damaged):
     assert refused(lambda: ward.read(name)).reason == "RECORDING_RESTRICTED"
     later = ward.call("01632960001")
     assert refused(lambda: ward.read(later)).reason == "RECORDING_RESTRICTED"
-    raised = {one.type for one in box.status.conditions()}
+    raised = {one.type: one.message for one in box.status.conditions()}
     assert ("RestrictionsCopyAltered" if damaged else "RestrictionsRestored") in raised
+    kept = list(box.layout.control.glob(f"{FILE}.damaged-*"))
+    assert [one.read_bytes() for one in kept] == ([spoiled] if damaged else []), "the evidence stays"
+    assert all(one.name in raised["RestrictionsCopyAltered"] for one in kept)
