@@ -20,6 +20,7 @@ def table() -> list[str]:
     for name in sorted(KINDS):
         kind = KINDS[name]
         cleared = "by hand" if kind.by_hand else "by itself"
+        cleared += ", not at a start" if kind.at_start else ""
         lines.append(f"| `{name}` | {kind.severity} | {kind.title} | {kind.what_to_do} | {cleared} |")
     return lines
 

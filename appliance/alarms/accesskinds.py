@@ -23,6 +23,7 @@ _CATALOGUE: Final = (
         "SearchIndexIncomplete",
         "The search index is made anew",
         "Filters may not find everything until it is done; nothing to do.",
+        at_start=True,
     ),
 )
 

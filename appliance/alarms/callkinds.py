@@ -78,11 +78,13 @@ _CALLS: Final = (
         "There is no routing table yet: calls cannot begin",
         "Wait until the control process has written it, at the first start; if it stays, look at `earwitness box status`.",
         touches_recording=True,
+        at_start=True,
     ),
     warning(
         "SipCertificateMissing",
         "SIP over TLS has no usable certificate",
         "Put certificate and key where the site file says (docs/site.md).",
+        at_start=True,
     ),
     warning(
         "PacketsOverflowed",
@@ -104,6 +106,7 @@ _CALLS: Final = (
         "LinePolicyWaiting",
         "What lines were made with is not in force yet",
         "It is tried again by itself as soon as the vault takes it; look for alarms of the vault.",
+        at_start=True,
     ),
 )
 
@@ -119,17 +122,20 @@ _PROCESSES: Final = (
         "Signaling does not answer: calls cannot begin",
         "The supervisor restarts it. If the alarm stays, look at its log.",
         touches_recording=True,
+        at_start=True,
     ),
     critical(
         "CaptureUnreachable",
         "A capture process does not answer: nothing is recorded there",
         "The supervisor restarts it. If the alarm stays, look at its log.",
         touches_recording=True,
+        at_start=True,
     ),
     warning(
         "VaultUnreachable",
         "The vault does not answer: recordings are kept in the spool and appear later",
         "The supervisor restarts it. If the alarm stays, look at its log and at the disks.",
+        at_start=True,
     ),
 )
 

@@ -15,6 +15,7 @@ class Kind:
     of this kind, unless the condition says another. `title`: one line, what is the matter. `what_to_do`: a few
     sentences for who has to do something. `by_hand`: the cause cannot tell that it is over, so a person clears it.
     `touches_recording`: tenants see that there is one of the box, as their recordings may be touched.
+    `at_start`: a process that starts has it for a moment, as others are not there yet (`life.START_NS`).
     """
 
     name: str
@@ -23,6 +24,7 @@ class Kind:
     what_to_do: str
     by_hand: bool = False
     touches_recording: bool = False
+    at_start: bool = False
 
 
 def critical(name: str, title: str, what_to_do: str, **more: bool) -> Kind:

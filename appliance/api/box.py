@@ -21,7 +21,7 @@ from appliance.catalog import alarmlist
 from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.model import EarwitnessError
 from appliance.process import incidents
-from earwitness.internal.v1 import vault_pb2
+from earwitness.internal.v1 import process_pb2, vault_pb2
 from earwitness.v1 import box_pb2 as pb
 from earwitness.v1 import box_pb2_grpc
 
@@ -49,17 +49,7 @@ class Box(VaultView, box_pb2_grpc.BoxServiceServicer):
             version=importlib.metadata.version("earwitness"),
             library_versions={name: importlib.metadata.version(name) for name in _LIBRARIES},
             processes=[_process(one, restarts.get(one.process, 0)) for one in seen],
-            conditions=[
-                pb.Condition(
-                    process=one.process,
-                    type=condition.type,
-                    severity=pb.Severity.Name(condition.severity),  # type: ignore[arg-type]
-                    message=condition.message,
-                    since_time=convert.timestamp(condition.since_ns),
-                )
-                for one in seen
-                for condition in one.conditions()
-            ],
+            conditions=[_condition(one, condition) for one in seen for condition in one.conditions()],
             incidents=[
                 pb.Incident(
                     time=convert.timestamp(incident.time_ns),
@@ -121,6 +111,19 @@ def _restarts(path: Path) -> dict[str, int]:
     except FileNotFoundError:
         return {}
     return {one["name"]: one["restarts"] for one in json.loads(text)["processes"]}
+
+
+def _condition(seen: Seen, condition: process_pb2.Condition) -> pb.Condition:
+    starting = seen.is_starting(condition.type)
+    severity = process_pb2.SEVERITY_INFO if starting else condition.severity
+    return pb.Condition(
+        process=seen.process,
+        type=condition.type,
+        severity=pb.Severity.Name(severity),  # type: ignore[arg-type]
+        message=condition.message,
+        since_time=convert.timestamp(condition.since_ns),
+        starting=starting,
+    )
 
 
 def _process(seen: Seen, restarts: int) -> pb.ProcessStatus:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import grpc
 import grpc.aio
 
+from appliance.alarms import life
+from appliance.alarms.kinds import KINDS
 from appliance.alarms.severity import Severity
 from appliance.api.store import Store
 from appliance.catalog import alarmsync, told
@@ -37,6 +39,21 @@ class Seen:
     process: str
     answer: process_pb2.GetProcessStatusResponse | None = None
     silent_since: tuple[float, int] | None = None  # by the clock that does not jump, and by the wall clock
+    stood_since: dict[str, int] = field(default_factory=dict)  # by type, on the clock that does not jump
+
+    def take(self, answer: process_pb2.GetProcessStatusResponse) -> None:
+        """It answers."""
+        now_ns = time.monotonic_ns()
+        self.answer, self.silent_since = answer, None
+        self.stood_since = {one.type: self.stood_since.get(one.type, now_ns) for one in answer.conditions}
+
+    def is_starting(self, type_: str) -> bool:
+        """Whether this condition is no alarm yet, as the process has just started."""
+        if self.answer is None or type_ not in self.stood_since:
+            return False
+        stood_ns = time.monotonic_ns() - self.stood_since[type_]
+        kind = KINDS.get(type_)
+        return kind is not None and life.is_starting(kind.at_start, self.answer.uptime_ns, stood_ns)
 
     @property
     def known(self) -> bool:
@@ -73,6 +90,7 @@ class Processes:
         names = ["signaling", *workers, "vault"]
         self._store = store
         self._own = ProcessServicer("control", os.getpid(), status)
+        self._control = Seen("control")
         self._seen = {name: Seen(name) for name in names}
         self._channels = {name: rpc.aio_channel(settings.layout, name) for name in names}
         self._stubs: dict[str, process_pb2_grpc.ProcessServiceAsyncStub] = {
@@ -91,7 +109,8 @@ class Processes:
     async def look(self, *, tells: bool = True) -> list[Seen]:
         """Ask all of them now; with `tells`, what changed becomes events."""
         await asyncio.gather(*(self._ask(seen) for seen in self._seen.values()))
-        everybody = [*self._seen.values(), Seen("control", self._own.answer())]
+        self._control.take(self._own.answer())
+        everybody = [*self._seen.values(), self._control]
         if not tells:
             return everybody
         present = {
@@ -99,24 +118,32 @@ class Processes:
             for seen in everybody
             for condition in seen.conditions()
         }
+        starting = {
+            (seen.process, condition.type)
+            for seen in everybody
+            for condition in seen.conditions()
+            if seen.is_starting(condition.type)
+        }
         weights = {
             (seen.process, condition.type): _ALARMS[condition.severity]
             for seen in everybody
             for condition in seen.conditions()
-            if condition.severity in _ALARMS
+            if condition.severity in _ALARMS and (seen.process, condition.type) not in starting
         }
         # Of who is silent for a moment nothing new is known.
         asked = [seen.process for seen in everybody if seen.known]
         now_ns = time.time_ns()
         if await self._store.read(lambda connection: told.differ(connection, present, asked)):
             await self._store.write(lambda connection: told.conditions(connection, present, asked, now_ns))
-        if await self._store.read(lambda connection: alarmsync.differ(connection, weights, asked)):
-            await self._store.write(lambda connection: alarmsync.sync(connection, weights, asked, now_ns))
+        if await self._store.read(lambda connection: alarmsync.differ(connection, weights, asked, starting)):
+            await self._store.write(
+                lambda connection: alarmsync.sync(connection, weights, asked, now_ns, starting)
+            )
         return everybody
 
     async def _ask(self, seen: Seen) -> None:
         try:
-            seen.answer = await self._stubs[seen.process].GetProcessStatus(
+            answer = await self._stubs[seen.process].GetProcessStatus(
                 process_pb2.GetProcessStatusRequest(), timeout=_ASK_S
             )
         except grpc.RpcError:
@@ -125,7 +152,7 @@ class Processes:
             if seen.silent_since is None:
                 seen.silent_since = (time.monotonic(), time.time_ns())
         else:
-            seen.silent_since = None
+            seen.take(answer)
 
     async def close(self) -> None:
         for channel in self._channels.values():

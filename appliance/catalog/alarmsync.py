@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -19,6 +19,9 @@ _KINDS = _NAMES | {UNKNOWN}
 Present = Mapping[tuple[str, str], Severity]
 """Severity by process and type of the condition."""
 
+Undecided = Collection[tuple[str, str]]
+"""Process and type of conditions that neither raise an alarm nor clear one: those of a start."""
+
 
 @dataclass(frozen=True)
 class _Standing:
@@ -26,16 +29,24 @@ class _Standing:
     severity: Severity
 
 
-def differ(connection: sa.Connection, present: Present, processes: Iterable[str]) -> bool:
+def differ(
+    connection: sa.Connection, present: Present, processes: Iterable[str], undecided: Undecided = ()
+) -> bool:
     """Whether `sync` would have anything to do."""
-    before = _standing(connection, processes)
+    before = _standing(connection, processes, undecided)
     now = _keys(present)
     return before.keys() != now.keys() or any(_grows(before[key], now[key]) for key in now)
 
 
-def sync(connection: sa.Connection, present: Present, processes: Iterable[str], now_ns: int) -> None:
+def sync(
+    connection: sa.Connection,
+    present: Present,
+    processes: Iterable[str],
+    now_ns: int,
+    undecided: Undecided = (),
+) -> None:
     """Raise and clear, of these processes. A cause that goes on standing after a person cleared its alarm raises none."""
-    before = _standing(connection, processes)
+    before = _standing(connection, processes, undecided)
     now = _keys(present)
     for key, severity in now.items():
         if key not in before or _grows(before[key], severity):
@@ -57,8 +68,11 @@ def _keys(present: Present) -> dict[tuple[str, str], Severity]:
     }
 
 
-def _standing(connection: sa.Connection, processes: Iterable[str]) -> dict[tuple[str, str], _Standing]:
+def _standing(
+    connection: sa.Connection, processes: Iterable[str], undecided: Undecided
+) -> dict[tuple[str, str], _Standing]:
     asked = set(processes)
+    left = {(kind, process) for process, kind in undecided}
     rows = connection.execute(
         sa.select(table.c.kind, table.c.subject, table.c.severity, table.c.clear_ns)
         .where(table.c.stands)
@@ -67,5 +81,7 @@ def _standing(connection: sa.Connection, processes: Iterable[str]) -> dict[tuple
     return {
         (row.kind, row.subject): _Standing(row.clear_ns is None, Severity(row.severity))
         for row in rows
-        if row.kind in _KINDS and row.subject.partition("/")[0] in asked
+        if row.kind in _KINDS
+        and row.subject.partition("/")[0] in asked
+        and (row.kind, row.subject) not in left
     }

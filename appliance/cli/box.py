@@ -41,7 +41,7 @@ def show(state: box_pb2.GetBoxStatusResponse) -> None:
         output.console.print("[bold]Conditions[/bold]")
         rows = (
             (
-                output.enum_word(box_pb2.Severity, found.severity).upper(),
+                "STARTING" if found.starting else output.enum_word(box_pb2.Severity, found.severity).upper(),
                 found.type,
                 found.process,
                 output.when(found.since_time),

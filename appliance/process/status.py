@@ -73,6 +73,7 @@ class ProcessServicer(process_pb2_grpc.ProcessServiceServicer):
         self._process = process
         self._pid = pid
         self._started_ns = time.time_ns()
+        self._began_ns = time.monotonic_ns()
         self._status = status
 
     def answer(self) -> process_pb2.GetProcessStatusResponse:
@@ -88,6 +89,7 @@ class ProcessServicer(process_pb2_grpc.ProcessServiceServicer):
                 for found in self._status.conditions()
             ],
             counters=self._status.counters(),
+            uptime_ns=time.monotonic_ns() - self._began_ns,
         )
 
     def GetProcessStatus(

@@ -89,6 +89,7 @@ class Condition(_message.Message):
     SEVERITY_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     SINCE_TIME_FIELD_NUMBER: _builtins.int
+    STARTING_FIELD_NUMBER: _builtins.int
     process: _builtins.str
     """Which process says so."""
     type: _builtins.str
@@ -97,6 +98,10 @@ class Condition(_message.Message):
     """How much it matters."""
     message: _builtins.str
     """One sentence for people: what is so, and what to do."""
+    starting: _builtins.bool
+    """Whether the process has just started and this is merely not yet as it should be. Then the severity is INFO, and there
+    is no alarm; what stays is given its own severity 30 seconds after the start.
+    """
     @_builtins.property
     def since_time(self) -> _timestamp_pb2.Timestamp:
         """Since when."""
@@ -109,10 +114,11 @@ class Condition(_message.Message):
         severity: Global___Severity.ValueType = ...,
         message: _builtins.str = ...,
         since_time: _timestamp_pb2.Timestamp | None = ...,
+        starting: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since_time", b"since_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "process", b"process", "severity", b"severity", "since_time", b"since_time", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "process", b"process", "severity", b"severity", "since_time", b"since_time", "starting", b"starting", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -88,6 +88,22 @@ def test_an_alarm_goes_on_for_a_few_minutes():
     assert life.worse(Severity.NOTICE, Severity.CRITICAL) is Severity.CRITICAL
 
 
+def test_a_start_is_no_alarm_for_a_moment():
+    assert life.is_starting(True, 0, 0) and not life.is_starting(False, 0, 0)
+    assert life.is_starting(True, life.START_NS - 1, life.START_NS - 1)
+    assert not life.is_starting(True, life.START_NS, 0), "the process has run for long enough"
+    assert not life.is_starting(True, 0, life.START_NS), "it starts again and again"
+    assert {one.name for one in ALL if one.at_start} == {
+        "CaptureUnreachable",
+        "LinePolicyWaiting",
+        "RoutingTableMissing",
+        "SearchIndexIncomplete",
+        "SignalingUnreachable",
+        "SipCertificateMissing",
+        "VaultUnreachable",
+    }
+
+
 def test_tries_are_further_and_further_apart_and_end():
     chance = random.Random(7)
     spans = [schedule.backoff(tries, chance) for tries in range(1, 40)]

@@ -73,12 +73,12 @@ def test_a_condition_is_an_alarm_until_it_is_over(box):
         return [one for one in listed(client) if one.name not in before and one.subject == "control"]
 
     box.status.raise_condition("PromptDamaged", ALARM, "x")
-    box.status.raise_condition("CaptureUnreachable", WARNING, "x")
+    box.status.raise_condition("MediaPortsExhausted", WARNING, "x")
     box.status.raise_condition("ClockStepped", INFO, "x")
     box.wait(lambda: len(ours()) == 2)
     found = {one.kind: one for one in ours()}
     assert found["PromptDamaged"].severity == pb.ALARM_SEVERITY_CRITICAL
-    assert found["CaptureUnreachable"].severity == pb.ALARM_SEVERITY_WARNING
+    assert found["MediaPortsExhausted"].severity == pb.ALARM_SEVERITY_WARNING
     one = found["PromptDamaged"]
     assert one.state == pb.ALARM_STATE_OPEN and "Upload them again" in one.what_to_do and not one.clearable
     # A tenant sees none of it, but how many of the box touch its recording.
@@ -112,7 +112,7 @@ def test_a_condition_is_an_alarm_until_it_is_over(box):
     )
     box.status.clear_condition("PromptDamaged")
     box.wait(
-        lambda: [one.kind for one in ours() if one.state != pb.ALARM_STATE_CLEARED] == ["CaptureUnreachable"]
+        lambda: [one.kind for one in ours() if one.state != pb.ALARM_STATE_CLEARED] == ["MediaPortsExhausted"]
     )
     assert (
         refused(lambda: client.alarms.AcknowledgeAlarm(pb.AcknowledgeAlarmRequest(name=one.name))).reason

@@ -8,11 +8,13 @@ import grpc
 import pytest
 
 import earwitness
+from appliance.alarms import life
 from appliance.api import processes
 from appliance.process import rpc
 from appliance.process.incidents import Incidents
-from appliance.process.status import ALARM, ProcessServicer, Status
-from earwitness.internal.v1 import process_pb2_grpc
+from appliance.process.status import ALARM, WARNING, ProcessServicer, Status
+from earwitness.internal.v1 import process_pb2, process_pb2_grpc
+from earwitness.v1 import alarms_pb2
 from earwitness.v1 import box_pb2 as pb
 
 
@@ -70,6 +72,45 @@ def test_a_silent_process_is_an_alarm_after_a_while(box, capture, monkeypatch):
     down = [one for one in look(box).conditions if one.type == "ProcessDown"]
     assert {one.process for one in down} == {"signaling", "vault"}
     assert all(one.severity == pb.SEVERITY_ALARM and one.since_time.seconds for one in down)
+
+
+def test_what_a_start_has_not_yet_is_no_alarm_for_a_moment(box, capture, monkeypatch):
+    def found(type_: str) -> pb.Condition:
+        return next(one for one in look(box).conditions if one.type == type_)
+
+    def alarmed() -> set[str]:
+        asked = alarms_pb2.ListAlarmsRequest(parent="tenants/-")
+        return {
+            one.kind for one in box.client().alarms.ListAlarms(asked).alarms if one.subject == "capture-0"
+        }
+
+    capture.raise_condition("RoutingTableMissing", WARNING, "No table yet.")
+    capture.raise_condition("DiskSlow", ALARM, "The disk is slow.")
+    capture.raise_condition("DiskFull", ALARM, "The disk is full.")
+    box.wait(lambda: "DiskFull" in alarmed())
+    yet = found("RoutingTableMissing")
+    assert yet.starting and yet.severity == pb.SEVERITY_INFO
+    assert not found("DiskFull").starting and not found("DiskSlow").starting
+    assert "RoutingTableMissing" not in alarmed()
+    monkeypatch.setattr(life, "START_NS", 0)
+    box.wait(lambda: "RoutingTableMissing" in alarmed())
+    stays = found("RoutingTableMissing")
+    assert not stays.starting and stays.severity == pb.SEVERITY_WARNING
+
+
+def test_a_process_that_starts_again_and_again_hides_nothing(monkeypatch):
+    seen = processes.Seen("signaling")
+    missing = process_pb2.Condition(type="RoutingTableMissing", severity=WARNING)
+    passed_ns = iter(range(0, 10**12, 11 * 10**9))
+    monkeypatch.setattr(processes.time, "monotonic_ns", lambda: next(passed_ns))
+    whether = []
+    for _ in range(3):
+        seen.take(process_pb2.GetProcessStatusResponse(conditions=[missing]))
+        whether.append(seen.is_starting("RoutingTableMissing"))
+    assert whether == [True, False, False]
+    seen.take(process_pb2.GetProcessStatusResponse())
+    seen.take(process_pb2.GetProcessStatusResponse(conditions=[missing]))
+    assert seen.is_starting("RoutingTableMissing"), "it was over meanwhile"
 
 
 def test_a_negative_limit(box):

@@ -204,6 +204,24 @@ def test_conditions_are_alarms_while_they_stand(database):
         assert [one[2] for one in step(still) if one[0] == "KeysAbsent"] == [False, True]
 
 
+def test_what_a_start_has_neither_raises_nor_clears(database):
+    key = ("signaling", "RoutingTableMissing")
+    present = {("vault", "DiskFull"): Severity.CRITICAL}
+    with database.write() as connection:
+        asked = ("signaling", "vault")
+        alarmsync.sync(connection, present, asked, NOW, [key])
+        assert alarms.newest(connection, "RoutingTableMissing", "signaling") is None
+        alarmsync.sync(connection, {**present, key: Severity.WARNING}, asked, NOW)
+        assert not alarmsync.differ(connection, present, asked, [key])
+        alarmsync.sync(connection, present, asked, NOW + S, [key])
+        standing = alarms.newest(connection, "RoutingTableMissing", "signaling")
+        assert standing is not None and standing.open and standing.count == 1, "it stood before the start"
+        assert alarmsync.differ(connection, present, asked)
+        alarmsync.sync(connection, {}, asked, NOW + S, [key])
+        disk = alarms.newest(connection, "DiskFull", "vault")
+        assert disk is not None and not disk.open
+
+
 def test_who_is_told_of_what(database):
     box, mine, other = channel(), channel(tenant_id=TENANT), channel(tenant_id=new_id())
     off, mail = channel(enabled=False), channel(MAIL, digest_hour=6)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$earwitness/internal/v1/process.proto\x12\x16\x65\x61rwitness.internal.v1\"\x19\n\x17GetProcessStatusRequest\"\x86\x02\n\x18GetProcessStatusResponse\x12\x0f\n\x07process\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x03\x12\x12\n\nstarted_ns\x18\x03 \x01(\x03\x12\x35\n\nconditions\x18\x04 \x03(\x0b\x32!.earwitness.internal.v1.Condition\x12P\n\x08\x63ounters\x18\x05 \x03(\x0b\x32>.earwitness.internal.v1.GetProcessStatusResponse.CountersEntry\x1a/\n\rCountersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"p\n\tCondition\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x32\n\x08severity\x18\x02 \x01(\x0e\x32 .earwitness.internal.v1.Severity\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x10\n\x08since_ns\x18\x04 \x01(\x03*a\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n\rSEVERITY_INFO\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x12\x12\n\x0eSEVERITY_ALARM\x10\x03\x32\x87\x01\n\x0eProcessService\x12u\n\x10GetProcessStatus\x12/.earwitness.internal.v1.GetProcessStatusRequest\x1a\x30.earwitness.internal.v1.GetProcessStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$earwitness/internal/v1/process.proto\x12\x16\x65\x61rwitness.internal.v1\"\x19\n\x17GetProcessStatusRequest\"\x99\x02\n\x18GetProcessStatusResponse\x12\x0f\n\x07process\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x03\x12\x12\n\nstarted_ns\x18\x03 \x01(\x03\x12\x35\n\nconditions\x18\x04 \x03(\x0b\x32!.earwitness.internal.v1.Condition\x12P\n\x08\x63ounters\x18\x05 \x03(\x0b\x32>.earwitness.internal.v1.GetProcessStatusResponse.CountersEntry\x12\x11\n\tuptime_ns\x18\x06 \x01(\x03\x1a/\n\rCountersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"p\n\tCondition\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x32\n\x08severity\x18\x02 \x01(\x0e\x32 .earwitness.internal.v1.Severity\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x10\n\x08since_ns\x18\x04 \x01(\x03*a\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n\rSEVERITY_INFO\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x12\x12\n\x0eSEVERITY_ALARM\x10\x03\x32\x87\x01\n\x0eProcessService\x12u\n\x10GetProcessStatus\x12/.earwitness.internal.v1.GetProcessStatusRequest\x1a\x30.earwitness.internal.v1.GetProcessStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,16 +33,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETPROCESSSTATUSRESPONSE_COUNTERSENTRY']._loaded_options = None
   _globals['_GETPROCESSSTATUSRESPONSE_COUNTERSENTRY']._serialized_options = b'8\001'
-  _globals['_SEVERITY']._serialized_start=470
-  _globals['_SEVERITY']._serialized_end=567
+  _globals['_SEVERITY']._serialized_start=489
+  _globals['_SEVERITY']._serialized_end=586
   _globals['_GETPROCESSSTATUSREQUEST']._serialized_start=64
   _globals['_GETPROCESSSTATUSREQUEST']._serialized_end=89
   _globals['_GETPROCESSSTATUSRESPONSE']._serialized_start=92
-  _globals['_GETPROCESSSTATUSRESPONSE']._serialized_end=354
-  _globals['_GETPROCESSSTATUSRESPONSE_COUNTERSENTRY']._serialized_start=307
-  _globals['_GETPROCESSSTATUSRESPONSE_COUNTERSENTRY']._serialized_end=354
-  _globals['_CONDITION']._serialized_start=356
-  _globals['_CONDITION']._serialized_end=468
-  _globals['_PROCESSSERVICE']._serialized_start=570
-  _globals['_PROCESSSERVICE']._serialized_end=705
+  _globals['_GETPROCESSSTATUSRESPONSE']._serialized_end=373
+  _globals['_GETPROCESSSTATUSRESPONSE_COUNTERSENTRY']._serialized_start=326
+  _globals['_GETPROCESSSTATUSRESPONSE_COUNTERSENTRY']._serialized_end=373
+  _globals['_CONDITION']._serialized_start=375
+  _globals['_CONDITION']._serialized_end=487
+  _globals['_PROCESSSERVICE']._serialized_start=589
+  _globals['_PROCESSSERVICE']._serialized_end=724
 # @@protoc_insertion_point(module_scope)

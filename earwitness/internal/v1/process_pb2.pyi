@@ -95,12 +95,15 @@ class GetProcessStatusResponse(_message.Message):
     STARTED_NS_FIELD_NUMBER: _builtins.int
     CONDITIONS_FIELD_NUMBER: _builtins.int
     COUNTERS_FIELD_NUMBER: _builtins.int
+    UPTIME_NS_FIELD_NUMBER: _builtins.int
     process: _builtins.str
     """The process's name: signaling, capture-0, vault, control."""
     pid: _builtins.int
     """Its process id."""
     started_ns: _builtins.int
     """When it started, nanoseconds since the Unix epoch."""
+    uptime_ns: _builtins.int
+    """For how long it has run, in nanoseconds, by a clock that does not jump."""
     @_builtins.property
     def conditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
         """Named conditions; one that is absent is as it should be."""
@@ -117,10 +120,11 @@ class GetProcessStatusResponse(_message.Message):
         started_ns: _builtins.int = ...,
         conditions: _abc.Iterable[Global___Condition] | None = ...,
         counters: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        uptime_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions", "counters", b"counters", "pid", b"pid", "process", b"process", "started_ns", b"started_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions", "counters", b"counters", "pid", b"pid", "process", b"process", "started_ns", b"started_ns", "uptime_ns", b"uptime_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
