@@ -97,6 +97,11 @@ class Monitors:
 
     # what happens to a session
 
+    def described(self, session: Session, at_ns: int) -> None:
+        """There is a new INFO block. `at_ns` by the wall clock."""
+        for monitor in session.monitors:
+            monitor.tell(Happened(at_ns, "info_json", session.info_json))
+
     def paused(self, session: Session, at_ns: int, paused: bool) -> None:
         """`at_ns` by the wall clock; nothing that arrived from then on may be heard."""
         for monitor in session.monitors:

@@ -233,6 +233,8 @@ class Recorder:
             self.receiving.withdraw(entry, fresh)
             raise
         at = session.own_time(command.at_ns or self._clock.wall())
+        if isinstance(session, Session) and command.info_json:
+            self.monitors.described(session, session.wall_time(at))
         for request in command.tracks:
             opened = session.tracks.get(request.number)
             if opened is None or request in fresh:

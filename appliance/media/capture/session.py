@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -11,7 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from appliance.media.capture.kept import BoxVoice, Kept, pack
-from appliance.media.capture.monitor import Happened, Monitor, copy_kept
+from appliance.media.capture.monitor import Monitor, copy_kept
 from appliance.media.capture.outbox import Outbox
 from appliance.media.capture.track import Track
 from appliance.media.rtp.ports import PortPair
@@ -252,8 +251,6 @@ class Session(MediaSession):
             raise SessionError("the info is not a RecordingInfo in JSON", field="info_json") from None
         self.outbox.put([pack_info(info_json)])
         self.info_json = info_json
-        for monitor in self.monitors:
-            monitor.tell(Happened(time.time_ns(), "info_json", info_json))
 
     def report(self, track: int, report: SenderReport, arrival_ns: int) -> None:
         """Keeps a sender report: it ties RTP time to the sender's clock."""

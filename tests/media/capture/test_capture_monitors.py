@@ -81,6 +81,20 @@ def test_a_listener_hears_what_is_recorded_in_fast_ticks_and_stands_on_the_timel
     assert ended.data["phase"] == "ended" and ended.data["since_ns"] == began.at_ns <= ended.at_ns
 
 
+def test_a_new_description_is_told_by_the_clock_of_the_recorder(box: Box) -> None:
+    session, _ = box.open(TrackRequest(0))
+    monitor = listen(box, session)
+    info_json = monitor.take(0).event.value[0]  # type: ignore[union-attr]
+    box.advance(60_000)
+    before = box.wall()
+    box.recorder.update(Update(session, info_json=info_json))
+    told = monitor.take(0).event  # type: ignore[union-attr]
+    assert told is not None and (told.what, told.value) == ("info_json", info_json)
+    assert before <= told.at_ns <= box.wall()
+    box.recorder.update(Update(session, info_json=info_json, at_ns=before + 7))
+    assert monitor.take(0).event.at_ns == before + 7  # type: ignore[union-attr]
+
+
 def test_nothing_of_a_pause_or_a_hold_is_heard_though_it_was_not_taken_yet(box: Box) -> None:
     session, ports = box.open(TrackRequest(0), TrackRequest(1))
     monitor = listen(box, session)
