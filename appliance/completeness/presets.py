@@ -1,8 +1,10 @@
-"""Column maps of four switchboards' files, as they come.
+"""Column maps of five switchboards' files, as they come.
 
 Sources: Asterisk cdr_csv (README of its call detail records; `uniqueid` stands there with loguniqueid=yes); FreeSWITCH
 mod_cdr_csv, template "example"; Cisco Unified Communications Manager CDR (a row of names, a row of types, times in seconds
-since the Unix epoch); Avaya IP Office SMDR (fields by position, times rounded up to the second, no header).
+since the Unix epoch); Avaya IP Office SMDR (fields by position, times rounded up to the second, no header); 3CX CDR (all
+fields in the order of "CDR - Call Data Records" in 3CX's documentation, which says no form of times: that is taken from
+records that users of version 20 published, UTC too. Not held against a 3CX of our own).
 """
 
 from __future__ import annotations
@@ -66,6 +68,23 @@ PRESETS: Final[Mapping[str, RecordMap]] = MappingProxyType(
             duration_format="clock",
             directions={"I": Direction.INBOUND, "O": Direction.OUTBOUND},
             strip=("E",),
+        ),
+        "3cx-cdr": RecordMap(
+            header_rows=0,
+            start="4",
+            answer="5",
+            end="6",
+            duration="3",  # from the answer on
+            from_number="8",
+            to_number="9",
+            extension="14",  # who had it in the end, where it was passed on
+            direction="21",  # the caller's type: of an extension the numbers tell
+            call_id=("2",),
+            time_format="%Y/%m/%d %H:%M:%S",
+            time_zone="UTC",
+            duration_format="clock",
+            directions={"Line": Direction.INBOUND},
+            strip=("Ext.",),
         ),
     }
 )

@@ -354,7 +354,7 @@ def test_files_are_taken_from_the_watched_folder(make_box, sealing, tmp_path, mo
 def test_sources_are_made_changed_and_removed(house):
     client = house.client.completeness
     presets = client.ListCallRecordPresets(pb.ListCallRecordPresetsRequest()).presets
-    assert len(presets) == 4
+    assert len(presets) == 5
     made = client.CreateCallRecordSource(
         pb.CreateCallRecordSourceRequest(
             parent=house.parent,

@@ -217,6 +217,29 @@ def test_files_that_are_none():
     assert records(b"", plain()).rows == 0
 
 
+def test_3cx():
+    head = (
+        "Call 2655,89d3af2d8f010000_3456,00:08:10,2026/11/29 09:30:00,2026/11/29 09:30:08,2026/11/29 09:38:18"
+    )
+    text = (
+        f"{head},TerminatedByDst,07700900123,Ext.8002,10020,8002,8002,ReplacedDst,Ext.113,113,,,,,"
+        "Chain: 07700900123;Ext.8002;Ext.113;,Line,Queue,Extension,07700900123,Desk,Lovelace, Ada,\n"
+    )
+    found = one(text, "3cx-cdr")
+    assert (found.start_ns, found.answer_ns, found.talk_ns) == (START, START + 8 * S, 490 * S)
+    assert found.numbers == ("07700900123", "8002", "113") and found.call_id == "89d3af2d8f010000_3456"
+    assert found.answered and found.direction is Direction.INBOUND
+    # Dialled by an extension, and nobody answered. In summer it is still UTC.
+    text = (
+        "Call 7,00000184_1,,2026/09/29 09:30:00,,2026/09/29 09:30:20,TerminatedBySrc,Ext.113,07700900123,113,10001,"
+        "07700900123,,,,,,,,Chain: Ext.113;07700900123;,Extension,Line,,Ada,,,"
+    )
+    found = one(text, "3cx-cdr")
+    assert not found.answered and found.talk_ns == 0 and found.direction is None
+    assert found.numbers == ("113", "07700900123")
+    assert found.start_ns == int(datetime(2026, 9, 29, 9, 30, tzinfo=UTC).timestamp()) * S
+
+
 def test_whatever_comes_nothing_breaks():
     rng = random.Random(5)
     for how in (*PRESETS.values(), plain()):
