@@ -1,6 +1,7 @@
 """A document as PDF: A4, title, language, outline, page numbers. The same document gives the same bytes.
 
-A character that no font here has is written as its code point: it cannot be shown, and must not be lost.
+Han, Hangul and Kana are of Debian's fonts-droid-fallback, where it is installed. A character that no font here has is
+written as its code point, and the document says so at its end: it cannot be shown, and must not be lost.
 """
 
 from __future__ import annotations
@@ -25,6 +26,15 @@ from appliance.documents.words import when
 
 _FAMILY: Final = "body"
 _SYMBOLS: Final = "symbols"
+_EASTERN: Final = "eastern"
+EASTERN: Final = Path("/usr/share/fonts-droid-fallback/truetype/DroidSansFallback.ttf")
+_JOINERS: Final = (
+    "\u200c\u200d"  # names of some scripts have them: they part or join letters, and are not seen
+)
+LACKING: Final = (
+    "The box has no font for some characters of this document: they stand in brackets, as code points of Unicode. The"
+    " same document as HTML or Markdown has them."
+)
 _MARGIN: Final = 18.0  # millimetres
 _GREY: Final = (74, 84, 99)
 _RULE: Final = (201, 206, 214)
@@ -42,13 +52,23 @@ def _fonts() -> dict[tuple[str, str], bytes]:
 
 @functools.cache
 def _known() -> frozenset[int]:
-    """Code points that a font here has."""
+    """Code points that a font of ours has."""
     found: set[int] = set()
     for (family, style), data in _fonts().items():
         if (family, style) != (_FAMILY, "B"):
             with TTFont(io.BytesIO(data), lazy=True) as font:
                 found |= set(font.getBestCmap())
     return frozenset(found)
+
+
+def _eastern() -> frozenset[int]:
+    """Code points that the machine's own font has besides; none where it is not installed."""
+    try:
+        data = EASTERN.read_bytes()
+    except FileNotFoundError:
+        return frozenset()
+    with TTFont(io.BytesIO(data), lazy=True) as font:
+        return frozenset(font.getBestCmap()) - _known()
 
 
 def written(document: Document) -> bytes:
@@ -60,6 +80,7 @@ def written(document: Document) -> bytes:
             made.heading(section.heading)
             for block in section.blocks:
                 made.block(block)
+        made.end()
         return bytes(made.output())
 
 
@@ -67,6 +88,7 @@ class _Sheet(FPDF):
     def __init__(self, document: Document, folder: Path) -> None:
         super().__init__(format="A4")
         self._told = document
+        said = set(repr(document))
         self._made = when(document.made_ns, ZoneInfo(document.zone))
         self.set_creation_date(
             datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=document.made_ns // 10**9)
@@ -81,8 +103,28 @@ class _Sheet(FPDF):
             path = folder / f"{family}{style}.ttf"
             path.write_bytes(data)
             self.add_font(family, style, path)
-        self.set_fallback_fonts([_SYMBOLS], exact_match=False)
+        self._shows, self._lacks = _known(), False
+        others = [_SYMBOLS]
+        if any(ord(c) not in self._shows for c in said) and (eastern := _eastern()) & set(map(ord, said)):
+            self._shows |= eastern
+            self.add_font(_EASTERN, "", EASTERN)
+            others.append(_EASTERN)
+        self.set_fallback_fonts(others, exact_match=False)
         self.set_text_shaping(_is_shaped(document))  # it takes its time
+
+    def add_page(self, *how: Any, **named: Any) -> None:
+        super().add_page(*how, **named)
+        self._set_on_page()
+
+    def _render_styled_text_line(self, *how: Any, **named: Any) -> bool:
+        self._set_on_page()
+        return super()._render_styled_text_line(*how, **named)
+
+    def _set_on_page(self) -> None:
+        """Writes the present font into the page. The library takes it for written by a line that begins in another font,
+        and forgets it with that line (2.8.9): what follows would be in the font before, with letters of this one."""
+        if self.current_font is not None and not self.current_font_is_set_on_page:
+            self._out(self._set_font_for_page(self.current_font, self.font_size_pt))
 
     def begin(self) -> None:
         self.add_page()
@@ -94,12 +136,19 @@ class _Sheet(FPDF):
         self._put(f"As of {self._made}.", 5)
         self.set_text_color(0)
 
+    def end(self) -> None:
+        """Says what could not be shown."""
+        if self._lacks:
+            self.ln(4)
+            self.set_font(_FAMILY, "", 8.5)
+            self._put(LACKING, 4.3)
+
     def footer(self) -> None:
         self.set_y(-13)
         self.set_font(_FAMILY, "", 8)
         self.set_text_color(*_GREY)
         half = self.epw / 2
-        self.cell(half, 5, _shown(f"{self._told.title}, as of {self._made}"))
+        self.cell(half, 5, self._shown(f"{self._told.title}, as of {self._made}"))
         self.cell(half, 5, f"Page {self.page_no()} of {{nb}}", align="R")
         self.set_text_color(0)
 
@@ -108,7 +157,7 @@ class _Sheet(FPDF):
             self.add_page()
         self.ln(5)
         self.set_font(_FAMILY, "B", 13)
-        self.start_section(_shown(text))
+        self.start_section(self._shown(text))
         self._put(text, 6)
         self.set_draw_color(*_RULE)
         self.line(self.l_margin, self.get_y() + 0.5, self.w - self.r_margin, self.get_y() + 0.5)
@@ -123,7 +172,7 @@ class _Sheet(FPDF):
                 for one in block.points:
                     self.set_x(self.l_margin + 2)
                     self.cell(4, 4.8, "•")
-                    self.multi_cell(self.epw - 6, 4.8, _shown(one), align="L", **_NEXT)
+                    self.multi_cell(self.epw - 6, 4.8, self._shown(one), align="L", **_NEXT)
             case Pairs():
                 self._table((), block.pairs, frozenset(), (34, 66))
             case Table():
@@ -137,7 +186,20 @@ class _Sheet(FPDF):
         self.ln(2)
 
     def _put(self, text: str, height: float) -> None:
-        self.multi_cell(0, height, _shown(text), align="L", **_NEXT)
+        self.multi_cell(0, height, self._shown(text), align="L", **_NEXT)
+
+    def _shown(self, text: str) -> str:
+        """With code points for what cannot be shown, and spaces for what is not to be."""
+        found = []
+        for c in text:
+            if ord(c) in self._shows or c == " ":
+                found.append(c)
+            elif not c.isprintable():
+                found.append("" if c in _JOINERS else " ")
+            else:
+                found.append(f"[U+{ord(c):04X}]")
+                self._lacks = True
+        return "".join(found)
 
     def _caption(self, text: str) -> None:
         if self.will_page_break(16):
@@ -168,7 +230,7 @@ class _Sheet(FPDF):
         }
         with self.table(**how) as made:
             for row in (head, *rows) if head else rows:
-                made.row([_shown(one) for one in row])
+                made.row([self._shown(one) for one in row])
 
     def _picture(self, block: Picture) -> None:
         scale = self.epw / 100
@@ -198,7 +260,7 @@ class _Sheet(FPDF):
                 )
             case drawing.Label():
                 self.set_font(_FAMILY, "", one.size * scale * 72 / 25.4)
-                shown = _shown(one.text)
+                shown = self._shown(one.text)
                 width = self.get_string_width(shown)
                 back = {"start": 0.0, "middle": width / 2, "end": width}[one.align]
                 self.text(left + one.x * scale - back, top + one.y * scale, shown)
@@ -221,11 +283,3 @@ def _widths(block: Table) -> tuple[int, ...]:
 
 def _cells(block: Table, place: int) -> list[str]:
     return [block.head[place], *(row[place] for row in block.rows[:200])]
-
-
-def _shown(text: str) -> str:
-    known = _known()
-    return "".join(
-        c if ord(c) in known or c == " " else " " if not c.isprintable() else f"[U+{ord(c):04X}]"
-        for c in text
-    )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pypdf
+import pypdfium2
 import pytest
 
 from appliance.documents import drawing, html, markdown, pdf, plots, words
@@ -34,11 +37,18 @@ SCRIPTS = {
     "Hebrew": "שלום",
     "Devanagari": "नमस्ते",
 }
+EASTERN = {
+    "Chinese": ("王小明", "[U+738B][U+5C0F][U+660E]"),
+    "Japanese": ("やまだハナ子", "[U+3084]"),
+    "Korean": ("김민수", "[U+AE40]"),
+}
 FALLEN_BACK = {
-    "Han": ("中文", "[U+4E2D][U+6587]"),
-    "Hangul": ("한", "[U+D55C]"),
+    "Han beyond": ("𠮷", "[U+20BB7]"),
     "Emoji beyond": ("🦓", "[U+1F993]"),
 }
+
+
+needs_font = pytest.mark.skipif(not pdf.EASTERN.exists(), reason="fonts-droid-fallback is not installed")
 
 
 def document(*names: str) -> Document:
@@ -99,7 +109,7 @@ def test_the_same_document_gives_the_same_bytes():
 
 @pytest.mark.parametrize("form", [markdown, html, pdf])
 def test_names_in_every_script_come_through(form):
-    names = [*SCRIPTS.values(), *(one for one, _ in FALLEN_BACK.values())]
+    names = [*SCRIPTS.values(), *(one for one, _ in (*EASTERN.values(), *FALLEN_BACK.values()))]
     data = form.written(document(*names))
     said = read(data)[1] if form is pdf else data.decode()
     said = re.sub(r"\s", "", said)
@@ -113,6 +123,54 @@ def test_names_in_every_script_come_through(form):
         assert set(SCRIPTS[name]) <= set(said), name
     for shown in FALLEN_BACK.values():
         assert shown[1] in said, "what no font has is written as its code point, and is not lost"
+
+
+def pixels(data: bytes, page: int = 0) -> np.ndarray:
+    """A page at 144 dots an inch, in grey."""
+    with contextlib.closing(pypdfium2.PdfDocument(data)) as opened:
+        return opened[page].render(scale=2, grayscale=True).to_numpy().copy()
+
+
+@needs_font
+@pytest.mark.parametrize("script", EASTERN)
+def test_names_of_the_east_are_shown_where_the_machine_has_the_font(script, monkeypatch):
+    name, points = EASTERN[script]
+    shown = pdf.written(document(name))
+    said = re.sub(r"\s", "", read(shown)[1])
+    assert said.count(name) == 4 and "[U+" not in said and pdf.LACKING[:30].replace(" ", "") not in said
+    other = pdf.written(document(name[:-1] + "山"))
+    assert (pixels(shown) != pixels(other)).any(), "the last letter has a shape of its own"
+    monkeypatch.setattr(pdf, "EASTERN", pdf.EASTERN.with_name("absent.ttf"))
+    fallen = pdf.written(document(name))
+    said = re.sub(r"\s", "", read(fallen)[1])
+    assert points in said and name not in said and pdf.LACKING.replace(" ", "") in said
+    assert (pixels(shown) != pixels(fallen)).any()
+
+
+@needs_font
+def test_what_stands_after_a_name_of_another_font_is_as_it_was():
+    """Below the title, in a row of a table, and at the head of a page."""
+    plain, eastern = (pdf.written(document(*[name] * 120)) for name in ("abc", "王小明"))
+    one, other = pixels(plain), pixels(eastern)
+    made = slice(174, 200)  # "As of ...", below the name
+    assert (one[made] < 128).sum() > 100 and (one[made] == other[made]).all()
+    for page in (2, 3):  # on which the table begins, and goes on
+        one, other = pixels(plain, page), pixels(eastern, page)
+        numbers = np.s_[:1560, 1000:1110]  # a column, without the foot of the page
+        assert (one[numbers] < 128).sum() > 1000 and (one[numbers] == other[numbers]).all()
+
+
+def test_joined_letters_and_direction_are_as_the_script_has_them(monkeypatch):
+    def name(text: str) -> np.ndarray:
+        return pixels(pdf.written(document(text)))[146:173]  # below the title
+
+    assert not (name("محمد") == name("\u200c".join("محمد"))).all(), "its letters are joined"
+    assert not (name("क्षि") == name("क्\u200cषि")).all(), "a conjunct"
+    hebrew = name("שלום")
+    assert (hebrew < 200).sum() > 50
+    monkeypatch.setattr(pdf, "_is_shaped", lambda document: False)
+    assert (hebrew == name("םולש")).all(), "from right to left"
+    assert not (hebrew == name("שלום")).all()
 
 
 def test_a_pdf_has_title_language_pages_and_an_outline():
