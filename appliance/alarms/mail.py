@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.charset import QP, Charset
 from email.header import Header
 from email.message import Message as Part
 from email.utils import format_datetime
+from types import MappingProxyType
 from typing import Final
 
 from appliance.alarms import texts
@@ -45,22 +46,45 @@ def is_address(text: str) -> bool:
 def mail(messages: Sequence[Message], settings: Smtp) -> bytes:
     """The mail of one message, or of several notices together. The same messages make a mail of the same Message-ID."""
     first, several = messages[0], len(messages) > 1
-    host = _DOMAIN.sub("", first.box_name) or "earwitness"
-    sender, *to = envelope(settings)
-    headers = [
-        ("From", f'"{first.box_name.translate(_QUOTED)}" <{sender}>'),
-        ("To", ",\r\n ".join(to)),
-        ("Subject", _unstructured("Subject", texts.digest_line(messages) if several else texts.line(first))),
-        ("Date", format_datetime(datetime.fromtimestamp(first.create_ns // 10**9, UTC))),
-        ("Message-ID", f"<{_id(messages)}@{host}>"),
-        ("Auto-Submitted", "auto-generated"),  # RFC 3834: nobody's absence answers
-    ]
+    subject = texts.digest_line(messages) if several else texts.line(first)
+    text = texts.digest_body(messages) if several else texts.body(first)
+    more = {}
     if not several and first.what is not What.TEST:
-        headers.append(("References", f"<{first.alarm.id}.alarm@{host}>"))  # mails of an alarm lie together
+        # Mails of an alarm lie together.
+        more["References"] = message_id(f"{first.alarm.id}.alarm", first.box_name)
         if first.what is not What.CLEARED and first.alarm.severity is Severity.CRITICAL:
-            headers.append(("Importance", "high"))
+            more["Importance"] = "high"
+    own = message_id(_id(messages), first.box_name)
+    return written(settings.sender, settings.to, subject, text, first.box_name, own, first.create_ns, more)
+
+
+def message_id(left: str, box_name: str) -> str:
+    return f"<{left}@{_DOMAIN.sub('', box_name) or 'earwitness'}>"
+
+
+def written(
+    sender: str,
+    to: Sequence[str],
+    subject: str,
+    text: str,
+    box_name: str,
+    own_id: str,
+    create_ns: int,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> bytes:
+    """A mail. `own_id`: as `message_id` gives it; `more`: headers, in ASCII."""
+    sender, *others = envelope(sender, *to)
+    headers = [
+        ("From", f'"{box_name.translate(_QUOTED)}" <{sender}>'),
+        ("To", ",\r\n ".join(others)),
+        ("Subject", _unstructured("Subject", subject)),
+        ("Date", format_datetime(datetime.fromtimestamp(create_ns // 10**9, UTC))),
+        ("Message-ID", own_id),
+        ("Auto-Submitted", "auto-generated"),  # RFC 3834: nobody's absence answers
+        *more.items(),
+    ]
     part = Part()
-    part.set_payload(texts.digest_body(messages) if several else texts.body(first), _CHARSET)
+    part.set_payload(text, _CHARSET)
     headers += part.items()
     head = "".join(f"{name}: {value}\r\n" for name, value in headers)
     body = "\r\n".join(str(part.get_payload()).splitlines())
@@ -74,9 +98,9 @@ def _unstructured(name: str, text: str) -> str:
     return Header(text, charset, header_name=name).encode(linesep="\r\n")
 
 
-def envelope(settings: Smtp) -> list[str]:
+def envelope(*addresses: str) -> list[str]:
     """Sender and recipients as they are said to the server, domains in ASCII (RFC 5891)."""
-    return [_ascii_domain(one) for one in (settings.sender, *settings.to)]
+    return [_ascii_domain(one) for one in addresses]
 
 
 def _ascii_domain(address: str) -> str:

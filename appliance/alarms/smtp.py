@@ -27,11 +27,20 @@ async def send(
     inward: bool = True,
 ) -> str:
     """Gives what the server said. `recipients`: only these; `inward`: see `dial`. DeliveryError."""
-    sender, *everybody = envelope(settings)
-    named = dict(zip(settings.to, everybody, strict=True))
-    wanted = {named[one]: one for one in (recipients or settings.to) if one in named}
+    wanted = [one for one in (recipients or settings.to) if one in settings.to]
     if not wanted:
         return "nobody is left to tell"  # who was refused is no recipient any more
+    return await deliver(
+        settings, password, wanted, mail(messages, settings), messages[0].box_name, inward=inward
+    )
+
+
+async def deliver(
+    settings: Smtp, password: str, recipients: Sequence[str], content: bytes, box_name: str, *, inward: bool
+) -> str:
+    """One mail, as it is, to these; gives what the server said. DeliveryError."""
+    sender, *to = envelope(settings.sender, *recipients)
+    wanted = dict(zip(to, recipients, strict=True))
     context = dial.tls(settings.ca) if settings.security is not Security.NONE else None
     client = aiosmtplib.SMTP(
         hostname=settings.host,
@@ -40,7 +49,7 @@ async def send(
         tls_context=context,
         username=settings.username or None,
         password=password if settings.username else None,
-        local_hostname=messages[0].box_name if messages[0].box_name.isascii() else "earwitness",
+        local_hostname=box_name if box_name.isascii() else "earwitness",
         timeout=SEND_S,
     )
     options = [] if all(map(str.isascii, (sender, *wanted))) else ["SMTPUTF8", "BODY=8BITMIME"]
@@ -49,9 +58,7 @@ async def send(
             port = settings.port or PORTS[settings.security]
             connection = await dial.connected(settings.host, port, inward=inward)
             await client.connect(port=None, sock=connection)  # which it closes from here on
-            refused, reply = await client.sendmail(
-                sender, list(wanted), mail(messages, settings), mail_options=options
-            )
+            refused, reply = await client.sendmail(sender, list(wanted), content, mail_options=options)
             client.close()  # what follows the answer to the data says nothing more
     except TimeoutError as error:
         raise DeliveryError("no-answer") from error

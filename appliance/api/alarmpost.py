@@ -23,7 +23,7 @@ from appliance.alarms.message import Message, What
 from appliance.alarms.severity import Severity
 from appliance.api.store import ShuttingDownError, Store
 from appliance.audit.syslog import host_name
-from appliance.catalog import alarmchannels, alarmoutbox, alarms, tables
+from appliance.catalog import alarmchannels, alarmfares, alarmoutbox, alarms, tables
 from appliance.catalog.alarmoutbox import CHANNEL_FAILING, Waiting
 from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.model import new_id
@@ -61,7 +61,7 @@ class Post:
         self._store = store
         self._sealing = sealing
         self._clock_ns = clock_ns
-        self._box_name = box_name
+        self.box_name = box_name
         self._chance = chance or random.Random()
         self._slots = asyncio.Semaphore(MOST_CHANNELS)
         self._busy: dict[str, asyncio.Task[None]] = {}
@@ -162,7 +162,7 @@ class Post:
                 one.what,
                 alarm,
                 titles.get(alarm.tenant_id, ""),
-                self._box_name,
+                self.box_name,
                 one.create_ns,
             )
             for one in some
@@ -194,8 +194,7 @@ class Post:
 
         def work(connection: sa.Connection) -> None:
             alarmoutbox.remove(connection, ids)
-            alarmchannels.delivered(connection, channel.id, len(batch.messages), now_ns)
-            alarms.clear_alarm(connection, CHANNEL_FAILING, channel.id, now_ns)
+            alarmfares.delivered(connection, channel, len(batch.messages), now_ns)
 
         self._sent.update(ids)  # it is not sent again where that cannot be written down now
         await self._store.write(work)
@@ -215,16 +214,7 @@ class Post:
                     alarmoutbox.postpone(connection, one, again_ns, error.refused or None)
             if not error.of_message:
                 alarmoutbox.hold_back(connection, channel.id, now_ns, again_ns)
-            failures = alarmchannels.failed(connection, channel.id, error.failure, given_up, now_ns)
-            if failures == schedule.TELL_AFTER:
-                alarms.raise_alarm(
-                    connection,
-                    CHANNEL_FAILING,
-                    channel.id,
-                    channel.tenant_id,
-                    now_ns,
-                    {"failure": error.failure},
-                )
+            alarmfares.failed(connection, channel, error.failure, given_up, now_ns)
 
         await self._store.write(work)
 
@@ -234,7 +224,7 @@ class Post:
         alarm = Alarm(
             new_id(), CHANNEL_FAILING, Severity.NOTICE, channel.id, channel.tenant_id, now_ns, now_ns
         )
-        message = Message(new_id(), What.TEST, alarm, "", self._box_name, now_ns)
+        message = Message(new_id(), What.TEST, alarm, "", self.box_name, now_ns)
         try:
             async with asyncio.timeout(TEST_S):
                 return "", await self._send(channel, [message], ())
@@ -244,7 +234,7 @@ class Post:
             return "no-answer", ""
 
     async def _send(self, channel: Channel, messages: Sequence[Message], recipients: Sequence[str]) -> str:
-        secret = self._secret(channel)
+        secret = self.secret(channel)
         inward = not channel.tenant_id
         match channel.settings:
             case Smtp() as mail:
@@ -254,7 +244,8 @@ class Post:
             case Syslog() as there:
                 return await collector.send(there, messages[0], inward=inward)
 
-    def _secret(self, channel: Channel) -> str:
+    def secret(self, channel: Channel) -> str:
+        """A channel's password or secret; empty: it has none. DeliveryError where it cannot be opened."""
         if channel.sealed is None:
             return ""
         try:

@@ -48,6 +48,7 @@ from appliance.api.linepolicies import LinePolicies
 from appliance.api.listeners import OPTIONS, Certificates, listen
 from appliance.api.listenpost import ListenPost
 from appliance.api.notes import Notes
+from appliance.api.noticepost import NoticePost
 from appliance.api.noticework import NoticeWork
 from appliance.api.operations import Operations
 from appliance.api.parts import Parts
@@ -149,6 +150,8 @@ class Control:
         self.granted = Granted(store, trail, self._clock_ns, GrantKeys(store, self.parts.vault_keys))
         self._notices = await NoticeWork.open(self.parts, trail, self._exit)
         self._post = await Post.open(store, layout.control / "identities.key", self._clock_ns)
+        page = self._notices.page
+        self.reminders = NoticePost(self.parts, self._post, lambda: page.base_url)
         self._acts = Acts(layout, store, trail, self._status)
         self._exit.push_async_callback(self._acts.close)
         self._samples = Samples(store, self.parts.prompts, self._status, self._clock_ns)
@@ -267,6 +270,7 @@ class Control:
             "alarms": self._post.run(),
             "grants": self.granted.run(),
             "notices": self._notices.run(),
+            "reminders": self.reminders.run(),
             "processes": parts.processes.run(),
             "rules": self._rules.watch(),
             "provision": self._provision(),

@@ -10,7 +10,15 @@ import sqlalchemy as sa
 
 from appliance.api.parts import Parts
 from appliance.audit.trail import Trail
-from appliance.catalog import acknowledgements, alarms, noticelinks, notices, staff
+from appliance.catalog import (
+    acknowledgements,
+    alarmchannels,
+    alarms,
+    noticelinks,
+    noticemails,
+    notices,
+    staff,
+)
 from appliance.model.staff import InForce, StaffMember, reminder_due
 
 OUTSTANDING: Final = "NoticesOutstanding"
@@ -96,7 +104,7 @@ class NoticeRound:
             await self._parts.store.write(work)
 
     async def _remind(self, reminder: Reminder, now_ns: int) -> None:
-        """The alarm, in the transaction that notes that it was said: over a crash it is said again rather than never."""
+        """The alarm, and mails that wait, in the transaction that notes that it was said: all of it once, or not yet."""
 
         def work(connection: sa.Connection) -> None:
             if reminder.people:
@@ -112,6 +120,8 @@ class NoticeRound:
                         "days": max(days for _, days in reminder.due),
                     },
                 )
+                if alarmchannels.mail_of(connection, reminder.tenant_id) is not None:
+                    noticemails.put(connection, [member for member, _ in reminder.people], now_ns)
             for one, days in reminder.due:
                 notices.remind(connection, one.notice.notice_id, one.needed, days)
 

@@ -72,6 +72,15 @@ def listed(
     return [channel_of(row) for row in connection.execute(query)]
 
 
+def mail_of(connection: sa.Connection, tenant_id: str) -> Channel | None:
+    """By which mail to a tenant's people goes: the tenant's own, else the box's; of several the one made first."""
+    query = sa.select(table).where(
+        table.c.tenant_id.in_({"", tenant_id}), table.c.enabled, table.c.kind == "smtp"
+    )
+    row = connection.execute(query.order_by(table.c.tenant_id.desc(), table.c.create_ns, table.c.id)).first()
+    return None if row is None else channel_of(row)
+
+
 def delivered(connection: sa.Connection, channel_id: str, number: int, now_ns: int) -> None:
     """So many messages went out."""
     connection.execute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -81,6 +82,11 @@ def use(connection: sa.Connection, link_id: str, now_ns: int) -> None:
     ).rowcount
     if not done:
         raise NoticeLinkInvalidError("no link that can be used")
+
+
+def remove(connection: sa.Connection, link_ids: Iterable[str]) -> None:
+    """They reached nobody."""
+    connection.execute(sa.delete(table).where(table.c.id.in_(list(link_ids))))
 
 
 def prune(connection: sa.Connection, now_ns: int) -> int:

@@ -97,3 +97,14 @@ notice_links = sa.Table(
     sa.Index("ix_notice_links_staff_id", "staff_id"),
     sa.Index("ix_notice_links_expire_ns", "expire_ns"),
 )
+
+notice_mails = sa.Table(  # who is to be reminded by mail; the address stands in `staff` alone
+    "notice_mails",
+    metadata,
+    sa.Column("staff_id", Id, sa.ForeignKey("staff.id"), primary_key=True),
+    sa.Column("tenant_id", Id, nullable=False),
+    sa.Column("create_ns", sa.BigInteger, nullable=False),
+    sa.Column("due_ns", sa.BigInteger, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Index("ix_notice_mails_tenant_id_due_ns", "tenant_id", "due_ns"),
+)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import paging, tables
+from appliance.catalog import noticemails, paging, tables
 from appliance.catalog.database import erasing
 from appliance.catalog.errors import EtagMismatchError
 from appliance.catalog.noticeerrors import (
@@ -33,9 +33,11 @@ def add(connection: sa.Connection, member: StaffMember) -> None:
 
 
 def update(connection: sa.Connection, member: StaffMember) -> None:
-    """All of it; StaffTakenError."""
+    """All of it; StaffTakenError. No mail goes to who left."""
     check(connection, member)
     connection.execute(sa.update(table).where(table.c.id == member.staff_id).values(**_columns(member)))
+    if not member.works_here:
+        noticemails.remove(connection, [member.staff_id])
 
 
 def put_all(
@@ -171,6 +173,7 @@ def forget(connection: sa.Connection, staff_ids: Iterable[str]) -> None:
         theirs = acknowledgements.c.staff_id == staff_id
         connection.execute(sa.update(acknowledgements).where(theirs).values(evidence="", withdraw_reason=""))
         connection.execute(sa.delete(notice_links).where(notice_links.c.staff_id == staff_id))
+        noticemails.remove(connection, [staff_id])
     erasing(connection)
 
 
