@@ -27,6 +27,8 @@ log = structlog.get_logger()
 BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_MOST_S: Final = 2.0
 DOWN: Final = "SignalingUnreachable"
+AWAY_S: Final = 3.0
+"""How long before that is said: where the box stops in order, signaling goes a moment before control."""
 _CONTROL_S: Final = 15.0
 
 
@@ -72,7 +74,7 @@ class Board:
 
     async def run(self) -> None:
         """Until cancelled."""
-        delay = BACKOFF_FIRST_S
+        delay, away_since = BACKOFF_FIRST_S, time.monotonic()
         while True:
             try:
                 await self._follow()
@@ -81,15 +83,20 @@ class Board:
             except CatalogueUnavailableError as error:
                 # What was not told is told when the list comes anew.
                 log.info("calls not told", reason=error.reason)
-                self.in_sync = False
+                self.in_sync, away_since = False, time.monotonic()  # signaling is there
                 await asyncio.sleep(BACKOFF_MOST_S)
                 continue
+            if self.in_sync:
+                away_since = time.monotonic()
             delay = BACKOFF_FIRST_S if self.in_sync else min(2 * delay, BACKOFF_MOST_S)
             self.in_sync = False
             self.changed.notify()
-            self._status.raise_condition(
-                DOWN, ALARM, "Signaling does not answer: calls cannot begin, and live calls are not shown."
-            )
+            if time.monotonic() - away_since >= AWAY_S:
+                self._status.raise_condition(
+                    DOWN,
+                    ALARM,
+                    "Signaling does not answer: calls cannot begin, and live calls are not shown.",
+                )
             await asyncio.sleep(delay)
 
     async def _follow(self) -> None:

@@ -149,6 +149,18 @@ def test_signaling_is_away_and_comes_back(box, call):
     assert kinds[gone] == [events_pb2.EVENT_TYPE_CALL_STARTED, events_pb2.EVENT_TYPE_CALL_ENDED]
 
 
+def test_that_signaling_is_away_is_said_when_it_stays_away(box, call):
+    def said() -> bool:
+        return "SignalingUnreachable" in {one.type for one in box.status.conditions()}
+
+    box.signaling.stop()
+    box.wait(lambda: not box.control.parts.board.in_sync)
+    assert not said(), "the box may be stopping"
+    box.wait(said)
+    box.signaling.start()
+    box.wait(lambda: not said())
+
+
 def collect(client, count: int, **how) -> list[events_pb2.Event]:
     found = []
     for event in earwitness.watch_events(client, **how):
