@@ -22,12 +22,17 @@ from appliance.storage.replica.papers import Mark, mark_of, number_in, tag_of
 from appliance.storage.replica.progress import Progress
 from appliance.storage.replica.replicator import TRIES
 from appliance.storage.replica.target import Copy, ReplicaTarget
+from appliance.storage.sealed.sidecarerrors import SidecarProblem
 from appliance.storage.vault.assembly import Assembly
 from appliance.storage.vault.contract import BucketState, BucketStore
-from appliance.storage.vault.errors import BucketMissingError
+from appliance.storage.vault.errors import (
+    BucketMissingError,
+    SnapshotMissingError,
+    StoredFileCorruptError,
+)
 from appliance.storage.vault.holding import Holding, HoldingState
 from appliance.storage.vault.reconcile import Reconciled
-from appliance.storage.vault.sidecars import put, read_raw
+from appliance.storage.vault.sidecars import Sidecars, put, read_raw
 
 _PIECE: Final = 1 << 20
 _KEPT: Final = (HoldingState.FILED, HoldingState.DELETED)
@@ -43,6 +48,8 @@ class Restored:
     merged: list[BucketId] = field(default_factory=list)
     recordings: int = 0
     """Of those that were merged."""
+    sidecars: int = 0
+    """Of those that were merged: in the place of damaged or missing ones."""
     keyless: list[BucketId] = field(default_factory=list)
     """Expired: nobody can read them."""
     in_use: list[BucketId] = field(default_factory=list)
@@ -72,6 +79,7 @@ class _Restoring:
     def __init__(self, parts: Assembly, target: ReplicaTarget, staging: BucketStore | None) -> None:
         self._parts = parts
         self._vault = parts.vault
+        self._sidecars = Sidecars(parts.vault)
         self._target = target
         self._staging = staging
         self._progress = Progress(self._vault, target.name)
@@ -106,9 +114,8 @@ class _Restoring:
         try:
             with vault.moving:
                 here = self._here(vault.store, bucket)
-                if _goes_on(here, copy.snapshots):
-                    if self._bring(vault.store, bucket, copy, here):
-                        self._done.whole.append(bucket)
+                if _goes_on(here, copy.snapshots) and self._bring(vault.store, bucket, copy, here):
+                    self._done.whole.append(bucket)
                 elif not self._missing(bucket):
                     return
                 elif self._staging is not None:
@@ -120,15 +127,21 @@ class _Restoring:
             vault.reopen(bucket)
 
     def _missing(self, bucket: BucketId) -> bool:
-        """Whether something of a bucket that is here is not."""
-        store = self._vault.store
+        """Whether something of a bucket that is here is not, or a sidecar in it is damaged."""
         self._vault.buckets.open(bucket)
-        names = {mark.name for mark in self._here(store, bucket)} | {""}
         return any(
-            held.parked not in names or store.find(bucket, held.recording_id, snapshot=held.parked) is None
+            not self._lies(held) or self._sidecars.look(held)[1] is not None
             for held in self._vault.holdings.in_bucket(bucket)
             if held.state in _KEPT
         )
+
+    def _lies(self, held: Holding) -> bool:
+        """Whether a recording is where the journal says."""
+        store = self._vault.store
+        try:
+            return store.find(held.bucket, held.recording_id, snapshot=held.parked) is not None
+        except SnapshotMissingError:
+            return False
 
     @staticmethod
     def _here(store: BucketStore, bucket: BucketId) -> list[Mark]:
@@ -211,35 +224,73 @@ class _Restoring:
 
     def _merge_one(self, staging: BucketStore, held: Holding) -> None:
         vault, bucket, name = self._vault, held.bucket, held.recording_id
-        if vault.store.find(bucket, name) is not None:
+        lies = self._lies(held)
+        if lies and self._sidecars.look(held)[1] is None:
             return
+        marks = self._here(staging, bucket)
         places = [held.parked] if held.parked else []
-        places += ["", *(mark.name for mark in reversed(self._here(staging, bucket)) if mark.name != GUARD)]
-        there = {mark.name for mark in self._here(staging, bucket)} | {""}
-        place = next(
-            (one for one in places if one in there and staging.find(bucket, name, snapshot=one)), None
-        )
-        if place is None:
+        places += ["", *(mark.name for mark in reversed(marks) if mark.name != GUARD)]
+        there = {mark.name for mark in marks} | {""}
+        places = [
+            one for one in places if one in there and staging.find(bucket, name, snapshot=one) is not None
+        ]
+        if not places:
             return  # it never came to the replica: `reconcile` tells
-        aside = self._aside(name)
-        sidecar = read_raw(staging, bucket, name, place)
-        # One that is here stays: it may have grown since it was copied.
-        if sidecar and not read_raw(vault.store, bucket, name):
-            put(vault, vault.store, bucket, name, sidecar)
-        try:
-            with staging.read(bucket, name, snapshot=place) as source, open(aside, "wb") as file:
-                while piece := source.read(_PIECE):
-                    file.write(piece)
-            vault.store.write(bucket, name, aside)
-        finally:
-            aside.unlink(missing_ok=True)
-        self._done.recordings += 1
+        if not self._mend(staging, held, places) and lies:
+            return
+        if vault.store.find(bucket, name) is None:
+            self._bring_file(staging, held, places[0])
         with vault.lock:
             if held.parked and vault.unchanged([held]):
                 again = replace(held, parked="")
                 vault.holdings.append([again])
                 vault.moved(again)
         vault.fault("recording restored")
+
+    def _bring_file(self, staging: BucketStore, held: Holding, place: str) -> None:
+        aside = self._aside(held.recording_id)
+        try:
+            with (
+                staging.read(held.bucket, held.recording_id, snapshot=place) as source,
+                open(aside, "wb") as file,
+            ):
+                while piece := source.read(_PIECE):
+                    file.write(piece)
+            self._vault.store.write(held.bucket, held.recording_id, aside)
+        finally:
+            aside.unlink(missing_ok=True)
+        self._done.recordings += 1
+
+    def _mend(self, staging: BucketStore, held: Holding, places: list[str]) -> bool:
+        """Puts the copy's sidecar into the bucket where the one that lies there is damaged or missing; whether it did.
+
+        One that is whole stays: it may have grown since it was copied. A damaged one goes for a copy that has what the
+        journal says, and for nothing less; where there is none at all, an older one is better than nothing.
+        """
+        vault, bucket, name = self._vault, held.bucket, held.recording_id
+        raw, wrong = self._sidecars.look(replace(held, parked=""))
+        if raw and wrong is None:
+            return False
+        lacks = wrong is None or wrong.problem is SidecarProblem.MISSING
+        best = b""
+        for place in places:
+            try:
+                copied = read_raw(staging, bucket, name, place)
+            except StoredFileCorruptError:
+                log.error("the copy of a sidecar is damaged, too", recording=name)
+                continue
+            if copied and not self._sidecars.findings(held, copied):
+                best = copied
+                break
+            if lacks:
+                best = best or copied
+        if not best:
+            return False
+        put(vault, vault.store, bucket, name, best)
+        vault.rearranged[bucket] += 1  # no entry in the journal tells copies elsewhere
+        self._done.sidecars += 1
+        vault.fault("sidecar restored")
+        return True
 
     def _aside(self, name: str) -> Path:
         folder = self._vault.layout.vault / "moving"

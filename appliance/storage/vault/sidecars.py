@@ -20,6 +20,7 @@ from appliance.storage.sealed.errors import Problem, SealedCorruptError
 from appliance.storage.sealed.layout import FOOTER_BYTES, HEADER_BYTES
 from appliance.storage.sealed.sidecar import (
     Head,
+    SidecarFinding,
     append,
     check,
     new_header,
@@ -32,7 +33,12 @@ from appliance.storage.sealed.sidecarerrors import SidecarCorruptError, SidecarE
 from appliance.storage.sealed.sidecarlayout import MAX_BYTES, SidecarHeader
 from appliance.storage.vault.contract import BucketId, BucketStore
 from appliance.storage.vault.core import Vault
-from appliance.storage.vault.errors import BucketBusyError, BucketLockedError, StoredFileMissingError
+from appliance.storage.vault.errors import (
+    BucketBusyError,
+    BucketLockedError,
+    StoredFileCorruptError,
+    StoredFileMissingError,
+)
 from appliance.storage.vault.holding import Holding
 
 MAX_AT_ONCE: Final = 2100  # entries: a recording with all the notes and tags it may have, taken over
@@ -108,13 +114,33 @@ class Sidecars:
             return self.opened(again)
 
     def opened(self, held: Holding) -> bytes:
-        """The sidecar as it is held, its bucket unlocked; empty where there is none. SidecarCorruptError: it is missing."""
+        """The sidecar as it is held, its bucket unlocked; empty where there is none.
+
+        SidecarCorruptError: it is missing, or the store does not have the bytes that it was given.
+        """
         self._vault.buckets.open(held.bucket)
         try:
             return self._raw(held)
         except BucketLockedError:  # somebody locked it between the two
             self._vault.buckets.open(held.bucket)
             return self._raw(held)
+
+    def look(self, held: Holding) -> tuple[bytes, SidecarFinding | None]:
+        """The sidecar as it is held, empty where there is none or it cannot be read; and what is wrong with it.
+
+        Nothing is wrong with one that goes further than the journal, nor where none is and none should be. No entry is
+        opened. SnapshotMissingError where what it is held in is not here; of the store.
+        """
+        try:
+            raw = self.opened(held)
+        except SidecarCorruptError as error:
+            return b"", SidecarFinding(error.problem, error.offset, error.index)
+        return raw, next(iter(self.findings(held, raw)), None)
+
+    def findings(self, held: Holding, raw: bytes) -> list[SidecarFinding]:
+        """What is wrong with these bytes as the sidecar of a recording; nothing where there are none."""
+        device = self._vault.keystore.device_public_key
+        return check(raw, device, None, recording_id=held.recording_id, known=held.sidecar) if raw else []
 
     def take_up(self, held: Holding) -> bool:
         """The journal says how far the sidecar of a filed recording goes; whether it did not before.
@@ -126,7 +152,7 @@ class Sidecars:
             if not vault.unchanged([held]):
                 return False
             raw = self._raw(held)
-            self._check(held, raw, None)
+            self._check(held, raw)
             return bool(raw) and self._journal(held.recording_id, parse(raw).head)
 
     def head_of(self, bucket: BucketId, recording_id: str, snapshot: str = "") -> Head | None:
@@ -153,24 +179,22 @@ class Sidecars:
 
     def _raw(self, held: Holding) -> bytes:
         """Empty where there is none, and none should be."""
-        raw = read_raw(self._vault.store, held.bucket, held.recording_id, held.parked)
+        try:
+            raw = read_raw(self._vault.store, held.bucket, held.recording_id, held.parked)
+        except StoredFileCorruptError as error:
+            offset = error.data.get("offset")
+            at = offset if isinstance(offset, int) else -1
+            raise SidecarCorruptError(SidecarProblem.CORRUPT, at, -1) from error
         if not raw and held.sidecar is not None:
             raise SidecarCorruptError(SidecarProblem.MISSING, -1, -1)
         return raw
 
-    def _check(self, held: Holding, raw: bytes, data_key: bytes | None) -> None:
-        if raw:
-            for one in check(
-                raw,
-                self._vault.keystore.device_public_key,
-                data_key,
-                recording_id=held.recording_id,
-                known=held.sidecar,
-            ):
-                raise SidecarCorruptError(one.problem, one.offset, one.index)
+    def _check(self, held: Holding, raw: bytes) -> None:
+        for one in self.findings(held, raw):
+            raise SidecarCorruptError(one.problem, one.offset, one.index)
 
     def _entered(self, held: Holding, raw: bytes, data_key: bytes) -> list[dict[str, Any]]:
-        self._check(held, raw, None)
+        self._check(held, raw)
         return read(parse(raw), data_key) if raw else []
 
     def _header(self, held: Holding) -> SidecarHeader:
