@@ -66,6 +66,7 @@ ALLOWED: Final[Mapping[str, frozenset[Role]]] = {
     "/earwitness.v1.NotesService/UpdateNote": _HANDLES,
     "/earwitness.v1.NotesService/DeleteNote": _HANDLES,
     "/earwitness.v1.NotesService/UpdateRecordingTags": _HANDLES | {Role.INTEGRATION},
+    "/earwitness.v1.NotesService/BeginSidecarAnew": _OFFICER,
     "/earwitness.v1.RetentionService/GetRetentionPolicy": _RULES,
     "/earwitness.v1.RetentionService/ListRetentionPolicies": _RULES,
     "/earwitness.v1.RetentionService/UpdateRetentionPolicy": _CONFIGURES,

@@ -28,7 +28,8 @@ _VAULT: Final = (
     critical(
         "SidecarsDamaged",
         "What was added to recordings later is damaged or missing",
-        "The recordings themselves are whole. Restore the sidecars from a copy (docs/replica.md).",
+        "The recordings themselves are whole. Restore the sidecars from a copy (docs/replica.md); where none has them, "
+        "begin them anew (earwitness notes begin-anew).",
     ),
     warning(
         "UnknownFiles", "Things among the buckets are known to nobody", "They are left alone: look at them."

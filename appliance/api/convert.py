@@ -204,7 +204,7 @@ def held(message: vault_pb2.Holding) -> Held:
         )
         if message.HasField("certificate")
         else None,
-        sidecar=SidecarHead(message.sidecar.entries, message.sidecar.sha256)
+        sidecar=SidecarHead(message.sidecar.entries, message.sidecar.sha256, message.sidecar.begun)
         if message.HasField("sidecar")
         else None,
     )

@@ -12,7 +12,7 @@ from appliance.api import convert, masks, names
 from appliance.api.errors import FieldInvalidError, NotReadableError
 from appliance.api.notesealing import Ids, NoteSealing, Planned
 from appliance.api.pages import Page
-from appliance.api.parts import Parts
+from appliance.api.parts import Parts, check_text
 from appliance.api.scope import caller
 from appliance.catalog import additions, recordings, sidecars
 from appliance.catalog.additions import MAX_NOTE, MAX_TAGS, Note
@@ -165,6 +165,21 @@ class Notes(notes_pb2_grpc.NotesServiceServicer):
             await self._scrub()
         row = await self._parts.store.read(standing)
         return pb.UpdateRecordingTagsResponse(tags=row.tags, etag=row.etag)
+
+    async def BeginSidecarAnew(
+        self, request: pb.BeginSidecarAnewRequest, context: Any
+    ) -> pb.BeginSidecarAnewResponse:
+        tenant_id, recording_id = names.child(request.name, "recordings")
+        check_text(request.reason, "reason", least=1)
+        first, entries = await self._sealing.begin_anew(
+            request, recording_id, lambda connection: _changeable(connection, tenant_id, recording_id)
+        )
+        return pb.BeginSidecarAnewResponse(
+            code=first["problem"].upper().replace("-", "_"),
+            former_entries=first["former_entries"],
+            kept=first["kept"],
+            entries=entries,
+        )
 
     async def _get(self, tenant_id: str | None, recording_id: str, note_id: str) -> pb.Note:
         def work(connection: sa.Connection) -> pb.Note:

@@ -22,6 +22,7 @@ from appliance.catalog import requests, sidecars
 from appliance.catalog.sidecars import Entry
 from appliance.model import id_text, new_id
 from appliance.storage.sealed.sidecar import pack_content, unpack_content
+from appliance.storage.sealed.sidecaranew import BEGUN
 from earwitness.internal.v1 import sidecars_pb2
 
 
@@ -76,6 +77,53 @@ class NoteSealing:
 
         return await self._parts.once(method, request, act)
 
+    async def begin_anew(
+        self, request: Any, recording_id: str, look: Callable[[sa.Connection], object]
+    ) -> tuple[Entry, int]:
+        """Set a damaged sidecar aside and begin a new one with what the catalogue has of notes and tags.
+
+        Its first entry, and how many it has; with `validate_only` what is wrong now, and 0. `look` refuses. Errors of the
+        vault: SidecarWholeError.
+        """
+        ids = Ids("BeginSidecarAnew", request)
+
+        async def begin(done: NoteDone) -> str:
+            async with self._parts.locks.held(f"sidecar {recording_id}"):
+                older = await self._parts.store.read(
+                    lambda connection: _standing(connection, recording_id, look)
+                )
+                first = {
+                    "id": ids.of("begun"),
+                    "what": BEGUN,
+                    "by": caller().name,
+                    "at_ns": self._parts.clock_ns(),
+                    "reason": request.reason,
+                }
+                answer = await self._parts.vault.begin_sidecar_anew(
+                    recording_id,
+                    pack_content(first),
+                    [pack_content(one) for one in older],
+                    validate_only=request.validate_only,
+                )
+                if request.validate_only:
+                    return answer.problem
+                whole, begun = await self._whole(recording_id), answer.head.begun
+
+                def take(connection: sa.Connection) -> None:
+                    sidecars.take(connection, recording_id, whole, 0, len(whole), begun)
+                    done(connection, recording_id)
+
+                await self._parts.store.write(take)
+                return recording_id
+
+        if request.validate_only:
+            known = await self._parts.store.read(lambda connection: sidecars.find(connection, recording_id))
+            problem = await begin(lambda connection, subject: None)
+            return {"problem": problem, "former_entries": known.entries, "kept": False}, 0
+        await self._parts.once("BeginSidecarAnew", request, begin)
+        whole = await self._whole(recording_id)
+        return whole[0], len(whole)
+
     @staticmethod
     def _plan(connection: sa.Connection, recording_id: str, ids: Ids, plan: Plan) -> Planned:
         entry_id = ids.of("entry")
@@ -103,7 +151,9 @@ class NoteSealing:
             # Something before it was not taken up yet: what a crash left.
             whole = await self._whole(recording_id)
             await self._parts.store.write(
-                lambda connection: sidecars.take(connection, recording_id, whole, 0, len(whole))
+                lambda connection: sidecars.take(
+                    connection, recording_id, whole, 0, len(whole), answer.head.begun
+                )
             )
         return await self._parts.store.write(lambda connection: done(connection, planned.subject))
 
@@ -118,6 +168,13 @@ class NoteSealing:
         )
 
 
+def _standing(
+    connection: sa.Connection, recording_id: str, look: Callable[[sa.Connection], object]
+) -> list[Entry]:
+    look(connection)
+    return sidecars.standing(connection, recording_id)
+
+
 def _take(
     connection: sa.Connection,
     recording_id: str,
@@ -126,7 +183,8 @@ def _take(
     planned: Planned,
 ) -> bool:
     entered = [unpack_content(one) for one in answer.contents]
-    if not sidecars.take(connection, recording_id, entered, answer.places[0], answer.head.entries):
+    head = answer.head
+    if not sidecars.take(connection, recording_id, entered, answer.places[0], head.entries, head.begun):
         return False
     done(connection, planned.subject)
     return True

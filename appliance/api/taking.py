@@ -81,7 +81,7 @@ class Taker:
             if held.sidecar is not None and held.state in _KEPT and before is not State.ERASED:
                 sidecars.told(connection, held.recording_id, held.sidecar, doubted=anew)
                 if added is not None:
-                    sidecars.take(connection, held.recording_id, added, 0, len(added))
+                    sidecars.take(connection, held.recording_id, added, 0, len(added), held.sidecar.begun)
             # What an older position says is never told: something newer was told already.
             if tells and changed and before is not held.state:
                 kind = _EVENTS[held.state]
@@ -143,7 +143,7 @@ class Taker:
         if held.sidecar is None or held.state not in _KEPT:
             return None
         known = await self._store.read(lambda connection: sidecars.find(connection, held.recording_id))
-        if known.taken >= held.sidecar.entries and not anew:
+        if (known.begun, known.taken) >= (held.sidecar.begun, held.sidecar.entries) and not anew:
             return None
         try:
             return await asyncio.get_running_loop().run_in_executor(

@@ -91,6 +91,15 @@ class Vault:
         request = sidecars_pb2.AnnotateRecordingRequest(recording_id=recording_id, contents=contents)
         return await answer(self._sidecars.AnnotateRecording(request, timeout=_QUICK_S))
 
+    async def begin_sidecar_anew(
+        self, recording_id: str, content: bytes, more: Sequence[bytes], *, validate_only: bool = False
+    ) -> sidecars_pb2.BeginSidecarAnewResponse:
+        """Set a recording's damaged sidecar aside, durably, and begin a new one with these entries."""
+        request = sidecars_pb2.BeginSidecarAnewRequest(
+            recording_id=recording_id, content=content, more=more, validate_only=validate_only
+        )
+        return await answer(self._sidecars.BeginSidecarAnew(request, timeout=_QUICK_S))
+
     async def sidecar(self, recording_id: str) -> bytes:
         """A recording's sidecar, sealed; empty where it has none."""
         request = sidecars_pb2.ReadSidecarRequest(recording_id=recording_id)

@@ -87,6 +87,8 @@ class Witness:
             if held.sidecar is not None:
                 # What was added to it is as much in evidence as it itself: a tail that is cut off later is found.
                 record |= {"sidecar_entries": held.sidecar.entries, "sidecar_sha256": held.sidecar.sha256}
+                if held.sidecar.begun:
+                    record["sidecar_begun"] = held.sidecar.begun
             if content is not None and UNREADABLE not in content.flags:
                 gaps = gaps_of(content)
                 record |= {"gaps": len(gaps), "gaps_sha256": digest_of(gaps)}

@@ -50,10 +50,14 @@ class Certificate:
 
 @dataclass(frozen=True)
 class SidecarHead:
-    """How far what was added to a recording later goes: entries, and SHA-256 (lower-case hexadecimal) of the last seal."""
+    """How far what was added to a recording later goes: entries, and SHA-256 (lower-case hexadecimal) of the last seal.
+
+    `begun`: how often it was begun anew, because the one before was damaged.
+    """
 
     entries: int
     sha256: str
+    begun: int = 0
 
 
 @dataclass(frozen=True)

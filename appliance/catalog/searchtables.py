@@ -76,4 +76,5 @@ sidecars = sa.Table(
     sa.Column("entries", sa.Integer, nullable=False),
     sa.Column("taken", sa.Integer, nullable=False),
     sa.Column("last_id", sa.String(26), nullable=False),  # of the entry that was taken up last
+    sa.Column("begun", sa.Integer, nullable=False, server_default="0"),  # how often it was begun anew
 )

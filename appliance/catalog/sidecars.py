@@ -35,36 +35,54 @@ _g = recording_tags.c
 class Known:
     """Of one recording: entries that its sidecar has, as the vault said last, and of those how many were taken up.
 
-    `last_id`: of the entry that was taken up last.
+    `last_id`: of the entry that was taken up last; `begun`: how often it was begun anew.
     """
 
     entries: int = 0
     taken: int = 0
     last_id: str = ""
+    begun: int = 0
 
 
 def find(connection: sa.Connection, recording_id: str) -> Known:
     """Nothing is known of one that has no sidecar."""
     row = connection.execute(sa.select(sidecars).where(_s.recording_id == recording_id)).first()
-    return Known() if row is None else Known(row.entries, row.taken, row.last_id)
+    return Known() if row is None else Known(row.entries, row.taken, row.last_id, row.begun)
 
 
 def told(connection: sa.Connection, recording_id: str, head: SidecarHead, *, doubted: bool = False) -> None:
-    """The vault says how far a sidecar goes. `doubted`: it is to be read anew from its beginning, once it can be."""
+    """The vault says how far a sidecar goes. `doubted`: it is to be read anew from its beginning, once it can be.
+
+    One that was begun anew is read from its beginning. What is said of the one before comes too late, and changes nothing.
+    """
     known = find(connection, recording_id)
-    if doubted:
+    if head.begun > known.begun or (doubted and head.begun != known.begun):
+        known = Known(begun=head.begun)
+    elif head.begun < known.begun:
+        return
+    elif doubted:
         known = dataclasses.replace(known, taken=0, last_id="")
     _put(connection, recording_id, dataclasses.replace(known, entries=max(known.entries, head.entries)))
 
 
 def take(
-    connection: sa.Connection, recording_id: str, entries: Sequence[Entry], first: int, total: int
+    connection: sa.Connection,
+    recording_id: str,
+    entries: Sequence[Entry],
+    first: int,
+    total: int,
+    begun: int = 0,
 ) -> bool:
     """Take up entries from index `first` on, of a sidecar that has `total`; those that were taken up before change nothing.
+    Of one that was `begun` anew more often than is known, none was; of the one before it, nothing is taken up any more.
 
     False, and nothing is done, where entries between are missing. ValueError where one is malformed.
     """
     known = find(connection, recording_id)
+    if begun < known.begun:
+        return True
+    if begun > known.begun:
+        known = Known(begun=begun)
     if first > known.taken:
         return False
     fresh = entries[known.taken - first :]
@@ -75,7 +93,7 @@ def take(
         recordings.refresh(connection, recording_id)
         if changed:
             erasing(connection)  # of what was there before
-        known = Known(max(known.entries, total), known.taken + len(fresh), str(fresh[-1]["id"]))
+        known = Known(max(known.entries, total), known.taken + len(fresh), str(fresh[-1]["id"]), begun)
         _put(connection, recording_id, known)
     return True
 
@@ -176,14 +194,23 @@ def tags_entry(tags: Sequence[str], by: str, now_ns: int, entry_id: str, **more:
 
 def unsealed(connection: sa.Connection, recording_id: str) -> list[Entry]:
     """What a recording has of notes and tags that no sidecar has yet, as entries; oldest first."""
-    if find(connection, recording_id).entries:
-        return []
+    return [] if find(connection, recording_id).entries else standing(connection, recording_id)
+
+
+def standing(connection: sa.Connection, recording_id: str) -> list[Entry]:
+    """All notes and tags that a recording has, as entries of a sidecar that has none of them; oldest first."""
     found: list[Entry] = []
     for note in additions.list_notes(connection, recording_id, additions.MAX_NOTES):
-        first = dataclasses.replace(note, editor=note.author, update_ns=note.create_ns, version=1)
+        changed = (note.editor, note.update_ns) != (note.author, note.create_ns)
+        first = dataclasses.replace(
+            note,
+            editor=note.author,
+            update_ns=note.create_ns,
+            version=1 if changed else note.version,
+        )
         found.append(note_entry("note-created", first, _older("note", note.note_id), taken_over=True))
-        if (note.editor, note.update_ns) != (note.author, note.create_ns):
-            again = dataclasses.replace(note, version=2)
+        if changed:
+            again = dataclasses.replace(note, version=max(note.version, 2))
             found.append(note_entry("note-changed", again, _older("changed", note.note_id), taken_over=True))
     rows = connection.execute(
         sa.select(recording_tags).where(_g.recording_id == recording_id).order_by(_g.create_ns, _g.folded)

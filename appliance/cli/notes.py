@@ -9,9 +9,11 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from appliance.cli import output
+from appliance.cli.confirm import confirm
 from appliance.cli.connection import bare, resource
-from appliance.cli.context import CALL_TIMEOUT_S, Box, JsonOption, box
+from appliance.cli.context import CALL_TIMEOUT_S, Box, DryOption, JsonOption, YesOption, box
 from appliance.cli.exits import Exit, Failure
+from appliance.model import new_id
 from earwitness import pages
 from earwitness.v1 import notes_pb2
 
@@ -117,6 +119,48 @@ def delete(
         services.notes.DeleteNote(request, timeout=CALL_TIMEOUT_S)
     if json:
         output.print_json({})
+
+
+@app.command("begin-anew")
+def begin_anew(
+    context: typer.Context,
+    recording: RecordingArgument,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is sealed with the new one.")],
+    validate_only: DryOption = False,
+    yes: YesOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Set a recording's damaged sidecar aside and begin a new one, where no copy brings the whole one back."""
+    name = resource("recordings", recording)
+    asked = notes_pb2.BeginSidecarAnewRequest(name=name, reason=reason, validate_only=True)
+    with box(context) as services:
+        done = services.notes.BeginSidecarAnew(asked, timeout=CALL_TIMEOUT_S)
+        if not validate_only:
+            if not yes:
+                confirm(
+                    f"{_told(done)}. Type the recording's id to set it aside",
+                    bare(name),
+                    undone="nothing was set aside",
+                )
+            asked.validate_only = False
+            asked.request_id = new_id()
+            done = services.notes.BeginSidecarAnew(asked, timeout=CALL_TIMEOUT_S)
+    if json:
+        output.print_json(output.as_dict(done))
+        return
+    if not validate_only:
+        kept = (
+            "what could be read of the damaged one is kept in it"
+            if done.kept
+            else "of the damaged one nothing is kept"
+        )
+        output.console.print(f"Begun anew, {done.entries} entries; {kept}.", markup=False, soft_wrap=True)
+    else:
+        output.console.print(f"{_told(done)}. Nothing was changed.", markup=False, soft_wrap=True)
+
+
+def _told(done: notes_pb2.BeginSidecarAnewResponse) -> str:
+    return f"The sidecar is damaged ({done.code}); it had {done.former_entries} entries"
 
 
 def tag(

@@ -433,3 +433,73 @@ class UpdateRecordingTagsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateRecordingTagsResponse: _TypeAlias = UpdateRecordingTagsResponse  # noqa: Y015
+
+@_typing.final
+class BeginSidecarAnewRequest(_message.Message):
+    """Sets a damaged sidecar aside."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """tenants/{tenant}/recordings/{recording}."""
+    reason: _builtins.str
+    """Why: 1 to 1,000 characters, none of them control characters. It is sealed with the entry."""
+    request_id: _builtins.str
+    """As in CreateNoteRequest."""
+    validate_only: _builtins.bool
+    """Check everything, change nothing."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginSidecarAnewRequest: _TypeAlias = BeginSidecarAnewRequest  # noqa: Y015
+
+@_typing.final
+class BeginSidecarAnewResponse(_message.Message):
+    """What was set aside, and what was begun."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    FORMER_ENTRIES_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """What was wrong with it, as the code of a VerificationReport's finding: SIDECAR_CUT, SIDECAR_MISSING."""
+    former_entries: _builtins.int
+    """Entries that it had when that was last written down."""
+    kept: _builtins.bool
+    """Whether what could be read of it is kept in the new one; if not, it could not be read, or is too long. With validate_only
+    false.
+    """
+    entries: _builtins.int
+    """Entries that the new one has; with validate_only 0."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        former_entries: _builtins.int = ...,
+        kept: _builtins.bool = ...,
+        entries: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "entries", b"entries", "former_entries", b"former_entries", "kept", b"kept"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginSidecarAnewResponse: _TypeAlias = BeginSidecarAnewResponse  # noqa: Y015

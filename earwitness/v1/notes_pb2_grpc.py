@@ -69,6 +69,11 @@ class NotesServiceStub:
                 request_serializer=earwitness_dot_v1_dot_notes__pb2.UpdateRecordingTagsRequest.SerializeToString,
                 response_deserializer=earwitness_dot_v1_dot_notes__pb2.UpdateRecordingTagsResponse.FromString,
                 _registered_method=True)
+        self.BeginSidecarAnew = channel.unary_unary(
+                '/earwitness.v1.NotesService/BeginSidecarAnew',
+                request_serializer=earwitness_dot_v1_dot_notes__pb2.BeginSidecarAnewRequest.SerializeToString,
+                response_deserializer=earwitness_dot_v1_dot_notes__pb2.BeginSidecarAnewResponse.FromString,
+                _registered_method=True)
 
 
 class NotesServiceServicer:
@@ -123,6 +128,16 @@ class NotesServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BeginSidecarAnew(self, request, context):
+        """Sets a damaged sidecar aside and begins a new one, so that notes can be added again. The new one's first entry says so, with
+        reason and time, by whom, and what was wrong; notes and tags as the catalogue has them are entered anew; and what could be
+        read of the damaged one is kept in it. Bring the whole one back from a copy first, where there is one: docs/replica.md.
+        FAILED_PRECONDITION, reason SIDECAR_WHOLE, where the check finds nothing wrong with it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NotesServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -155,6 +170,11 @@ def add_NotesServiceServicer_to_server(servicer, server):
                     servicer.UpdateRecordingTags,
                     request_deserializer=earwitness_dot_v1_dot_notes__pb2.UpdateRecordingTagsRequest.FromString,
                     response_serializer=earwitness_dot_v1_dot_notes__pb2.UpdateRecordingTagsResponse.SerializeToString,
+            ),
+            'BeginSidecarAnew': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginSidecarAnew,
+                    request_deserializer=earwitness_dot_v1_dot_notes__pb2.BeginSidecarAnewRequest.FromString,
+                    response_serializer=earwitness_dot_v1_dot_notes__pb2.BeginSidecarAnewResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -324,6 +344,33 @@ class NotesService:
             '/earwitness.v1.NotesService/UpdateRecordingTags',
             earwitness_dot_v1_dot_notes__pb2.UpdateRecordingTagsRequest.SerializeToString,
             earwitness_dot_v1_dot_notes__pb2.UpdateRecordingTagsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginSidecarAnew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/earwitness.v1.NotesService/BeginSidecarAnew',
+            earwitness_dot_v1_dot_notes__pb2.BeginSidecarAnewRequest.SerializeToString,
+            earwitness_dot_v1_dot_notes__pb2.BeginSidecarAnewResponse.FromString,
             options,
             channel_credentials,
             insecure,

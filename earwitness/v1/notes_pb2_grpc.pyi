@@ -54,6 +54,12 @@ class NotesServiceStub:
     """Adds tags to a recording, and takes tags away. What is there, or is not, stays as it is. RESOURCE_EXHAUSTED, reason
     TAG_LIMIT, where it would have more than 50.
     """
+    BeginSidecarAnew: _grpc.UnaryUnaryMultiCallable[_notes_pb2.BeginSidecarAnewRequest, _notes_pb2.BeginSidecarAnewResponse]
+    """Sets a damaged sidecar aside and begins a new one, so that notes can be added again. The new one's first entry says so, with
+    reason and time, by whom, and what was wrong; notes and tags as the catalogue has them are entered anew; and what could be
+    read of the damaged one is kept in it. Bring the whole one back from a copy first, where there is one: docs/replica.md.
+    FAILED_PRECONDITION, reason SIDECAR_WHOLE, where the check finds nothing wrong with it.
+    """
 
 @_typing.type_check_only
 class NotesServiceAsyncStub(NotesServiceStub):
@@ -80,6 +86,12 @@ class NotesServiceAsyncStub(NotesServiceStub):
     UpdateRecordingTags: _aio.UnaryUnaryMultiCallable[_notes_pb2.UpdateRecordingTagsRequest, _notes_pb2.UpdateRecordingTagsResponse]  # type: ignore[assignment]
     """Adds tags to a recording, and takes tags away. What is there, or is not, stays as it is. RESOURCE_EXHAUSTED, reason
     TAG_LIMIT, where it would have more than 50.
+    """
+    BeginSidecarAnew: _aio.UnaryUnaryMultiCallable[_notes_pb2.BeginSidecarAnewRequest, _notes_pb2.BeginSidecarAnewResponse]  # type: ignore[assignment]
+    """Sets a damaged sidecar aside and begins a new one, so that notes can be added again. The new one's first entry says so, with
+    reason and time, by whom, and what was wrong; notes and tags as the catalogue has them are entered anew; and what could be
+    read of the damaged one is kept in it. Bring the whole one back from a copy first, where there is one: docs/replica.md.
+    FAILED_PRECONDITION, reason SIDECAR_WHOLE, where the check finds nothing wrong with it.
     """
 
 class NotesServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -140,6 +152,18 @@ class NotesServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_notes_pb2.UpdateRecordingTagsResponse, _abc.Awaitable[_notes_pb2.UpdateRecordingTagsResponse]]:
         """Adds tags to a recording, and takes tags away. What is there, or is not, stays as it is. RESOURCE_EXHAUSTED, reason
         TAG_LIMIT, where it would have more than 50.
+        """
+
+    @_abc_1.abstractmethod
+    def BeginSidecarAnew(
+        self,
+        request: _notes_pb2.BeginSidecarAnewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notes_pb2.BeginSidecarAnewResponse, _abc.Awaitable[_notes_pb2.BeginSidecarAnewResponse]]:
+        """Sets a damaged sidecar aside and begins a new one, so that notes can be added again. The new one's first entry says so, with
+        reason and time, by whom, and what was wrong; notes and tags as the catalogue has them are entered anew; and what could be
+        read of the damaged one is kept in it. Bring the whole one back from a copy first, where there is one: docs/replica.md.
+        FAILED_PRECONDITION, reason SIDECAR_WHOLE, where the check finds nothing wrong with it.
         """
 
 def add_NotesServiceServicer_to_server(servicer: NotesServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

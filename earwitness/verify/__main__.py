@@ -234,6 +234,11 @@ def _text(verdict: Verdict) -> str:
         lines.append(
             f"  added      {beside.entries} sealed entries, the last {_time(beside.signed_ns)}; {logged}"
         )
+        if beside.begun:
+            often = "once" if beside.begun == 1 else f"{beside.begun} times"
+            lines.append(
+                f"  begun anew {often}, says the log: the one before was damaged; its first entry says why and by whom"
+            )
     for one in verdict.findings:
         place = f" (byte {one.offset})" if one.offset >= 0 else ""
         lines.append(f"  WRONG      {one.code}: {one.sentence}{place}")

@@ -60,6 +60,7 @@ class Verdict:
             "gaps": None if self.gaps is None else [asdict(one) for one in self.gaps],
             "sidecar_entries": 0 if self.sidecar is None else self.sidecar.entries,
             "sidecar_logged": None if self.sidecar is None else self.sidecar.logged,
+            "sidecar_begun": 0 if self.sidecar is None else self.sidecar.begun,
             "findings": [asdict(one) for one in self.findings],
         }
 

@@ -38,6 +38,7 @@ class SidecarReport:
     root: bytes = b""
     entries: int = 0
     logged: int | None = None  # how many of them the box's log speaks of; None: no evidence was given
+    begun: int = 0  # how often, as the log says, it was begun anew because the one before was damaged
     signed_ns: int = 0  # of the last seal
     heads: dict[int, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
@@ -65,6 +66,8 @@ def check_sidecar(
     if said is not None:
         logged = said.get("sidecar_entries", 0)
         report.logged = logged if isinstance(logged, int) else 0
+        begun = said.get("sidecar_begun", 0)
+        report.begun = begun if isinstance(begun, int) else 0
         if report.logged and raw is None:
             report._finding(
                 "MISSING", f"{report.logged} entries were added to the recording, and are not here"

@@ -50,6 +50,7 @@ KINDS: Sequence[tuple[str, Callable[[str], bool]]] = (
     ("Explain", lambda name: "/recordings/" in name),
     ("Note", lambda name: "/recordings/" in name),
     ("Note", lambda name: "/notes/" in name),
+    ("Sidecar", lambda name: "/recordings/" in name),
     ("Tags", lambda name: "/recordings/" in name),
     ("Evidence", lambda name: "/recordings/" in name),
     ("Purpose", lambda name: "/purposes/" in name),

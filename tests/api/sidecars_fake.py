@@ -6,7 +6,8 @@ import io
 import time
 
 from appliance.storage import sealed
-from appliance.storage.sealed import sidecar
+from appliance.storage.sealed import sidecar, sidecaranew
+from appliance.storage.sealed.sidecarerrors import SidecarProblem, SidecarWholeError
 from appliance.storage.vault.errors import RecordingDeletedError, RecordingErasedError
 from earwitness.internal.v1 import sidecars_pb2, sidecars_pb2_grpc, vault_pb2
 
@@ -18,6 +19,7 @@ class SidecarServer(sidecars_pb2_grpc.SidecarServiceServicer):
         self._vault = vault
         self._device = device
         self.files: dict[str, bytes] = {}
+        self.begun: dict[str, int] = {}
         self.fail: Exception | None = None
         self.silent = False
 
@@ -54,6 +56,49 @@ class SidecarServer(sidecars_pb2_grpc.SidecarServiceServicer):
             head=self._head(recording_id), places=places, contents=contents
         )
 
+    def BeginSidecarAnew(self, request, context):
+        recording_id, holding = request.recording_id, self._vault._get(request.recording_id)
+        if holding.state != vault_pb2.HOLDING_STATE_FILED:
+            raise RecordingDeletedError("deleted")
+        self._vault.keys.refuse_locked(holding.tenant_id)
+        with self._vault.changed:
+            file, raw = self._vault.files[recording_id], self.files.get(recording_id, b"")
+            public, told = self._device.public_key().public_bytes_raw(), holding.sidecar
+            former = sidecar.Head(told.entries, told.size, told.sha256, told.begun) if told.entries else None
+            root = sealed.verify(io.BytesIO(file.data)).root
+            said = sidecaranew.begun_with(raw, public, file.key, recording_id)
+            if said.get("id") != sidecar.unpack_content(request.content)["id"]:
+                wrong = sidecar.check(
+                    raw, public, file.key, recording_id=recording_id, root=root, known=former
+                )
+                if not raw:
+                    wrong = [sidecar.SidecarFinding(SidecarProblem.MISSING)] if former else []
+                if not wrong:
+                    raise SidecarWholeError("whole")
+                if request.validate_only:
+                    return sidecars_pb2.BeginSidecarAnewResponse(problem=str(wrong[0].problem))
+                header = sidecar.new_header(recording_id, holding.tenant_id, holding.line_id, root)
+                damaged = sidecaranew.Damaged(raw, wrong[0], former)
+                self.files[recording_id], entered = sidecaranew.begin_anew(
+                    header,
+                    file.key,
+                    request.content,
+                    list(request.more),
+                    damaged,
+                    self._device,
+                    time.time_ns(),
+                )
+                said = sidecar.unpack_content(entered)
+            self.begun[recording_id] = said["begun"]
+            if not self.silent:
+                self.tell(recording_id)
+        if self.fail is not None:
+            failure, self.fail = self.fail, None
+            raise failure
+        return sidecars_pb2.BeginSidecarAnewResponse(
+            head=self._head(recording_id), content=sidecar.pack_content(said), problem=said["problem"]
+        )
+
     def tell(self, recording_id: str) -> None:
         """The journal says how far the sidecar goes."""
         told = vault_pb2.Holding()
@@ -63,7 +108,8 @@ class SidecarServer(sidecars_pb2_grpc.SidecarServiceServicer):
 
     def _head(self, recording_id: str) -> sidecars_pb2.SidecarHead:
         head = sidecar.parse(self.files[recording_id]).head
-        return sidecars_pb2.SidecarHead(entries=head.entries, size=head.size, sha256=head.sha256)
+        begun = self.begun.get(recording_id, 0)
+        return sidecars_pb2.SidecarHead(entries=head.entries, size=head.size, sha256=head.sha256, begun=begun)
 
     def ReadSidecar(self, request, context):
         raw = self.files.get(request.recording_id, b"")

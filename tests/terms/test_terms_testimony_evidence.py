@@ -104,6 +104,25 @@ def test_a_recording_with_what_was_added_to_it_verifies_offline(outside, capsys)
     assert last.report.verdict == recordings_pb2.VERDICT_INTACT and last.report.sidecar_entries == 2
 
 
+def test_a_sidecar_that_was_begun_anew_is_told_as_what_it_is(outside, box, capsys):
+    client, made, names, (first, _) = outside
+    recording = names[0].rpartition("/")[2]
+    assert made.verdict(first, capsys)["sidecar_begun"] == 0
+    older = first.with_name(f"{first.name}.sidecar").read_bytes()
+    box.vault.sidecars.files[recording] = older[:-1]
+    reason = "Its disk was damaged, and so was the copy"
+    client.notes.BeginSidecarAnew(notes_pb2.BeginSidecarAnewRequest(name=names[0], reason=reason))
+    made.refresh(names[0])
+    found = made.verdict(first, capsys)
+    assert (found["verdict"], found["sidecar_begun"], found["sidecar_entries"]) == ("INTACT", 1, 4)
+    assert main([str(first), "--keys", str(made.keys)]) == 0
+    assert "begun anew once, says the log: the one before was damaged" in capsys.readouterr().out
+    everything = b"".join(one.read_bytes() for one in first.parent.glob(f"{first.stem}*"))
+    assert reason.encode() not in everything
+    first.with_name(f"{first.name}.sidecar").write_bytes(older)
+    assert codes(made.verdict(first, capsys)) == {"SIDECAR_CUT"}, "nobody passes the old one off as it"
+
+
 def test_whatever_is_done_to_the_notes_on_the_way_is_found(outside, capsys):
     client, made, names, (first, second) = outside
     beside = first.with_name(f"{first.name}.sidecar")

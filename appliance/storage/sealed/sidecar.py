@@ -51,11 +51,15 @@ MAX_WHAT: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """How far a sidecar goes: entries, bytes, and the hash of its last seal (SHA-256, lower-case hexadecimal)."""
+    """How far a sidecar goes: entries, bytes, and the hash of its last seal (SHA-256, lower-case hexadecimal).
+
+    `begun`: how often it was begun anew, as the vault's journal counts; 0 in what `parse` gives.
+    """
 
     entries: int
     size: int
     sha256: str
+    begun: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from appliance.model import CorruptError, ExhaustedError, InvalidError
+from appliance.model import CorruptError, ExhaustedError, InvalidError, PreconditionError
 
 
 class SidecarProblem(enum.StrEnum):
@@ -59,6 +59,12 @@ class SidecarFullError(ExhaustedError):
     """The recording's sidecar has as many entries or bytes as it may have; `data['limit']`."""
 
     reason = "SIDECAR_FULL"
+
+
+class SidecarWholeError(PreconditionError):
+    """Only a damaged sidecar is set aside, and the recording's is whole, or there is none and none should be."""
+
+    reason = "SIDECAR_WHOLE"
 
 
 class SidecarEntryError(InvalidError):

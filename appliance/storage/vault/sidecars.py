@@ -7,7 +7,8 @@ does not have what the journal says is damaged, and nothing is added to it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +30,13 @@ from appliance.storage.sealed.sidecar import (
     read,
     unpack_content,
 )
-from appliance.storage.sealed.sidecarerrors import SidecarCorruptError, SidecarEntryError, SidecarProblem
+from appliance.storage.sealed.sidecaranew import Damaged, begin_anew, begun_with, first_entry
+from appliance.storage.sealed.sidecarerrors import (
+    SidecarCorruptError,
+    SidecarEntryError,
+    SidecarProblem,
+    SidecarWholeError,
+)
 from appliance.storage.sealed.sidecarlayout import MAX_BYTES, SidecarHeader
 from appliance.storage.vault.contract import BucketId, BucketStore
 from appliance.storage.vault.core import Vault
@@ -55,6 +62,15 @@ class Annotated:
     contents: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Anew:
+    """A sidecar that was begun anew: how far it goes (None: it would be begun), its first entry, what was wrong before."""
+
+    head: Head | None
+    first: bytes
+    problem: SidecarProblem
+
+
 class Sidecars:
     """See the module. Safe to use from any thread."""
 
@@ -76,10 +92,7 @@ class Sidecars:
         with vault.moving:
             held = vault.readable(recording_id)
             data_key = vault.keystore.data_key(recording_id)
-            with vault.filing_into(held.bucket) as takes:
-                if not takes:
-                    raise BucketBusyError("the bucket takes nothing now: try again", bucket=held.bucket.path)
-                vault.buckets.open(held.bucket)
+            with self._taking(held):
                 raw = self._raw(held)
                 there = self._entered(held, raw, data_key)
                 known = {one["id"]: place for place, one in enumerate(there)}
@@ -91,12 +104,56 @@ class Sidecars:
                     raw = append(raw, header, data_key, packed, device, vault.clock())
                     self._write(held, raw)
                     vault.fault("sidecar filed")
-                head = parse(raw).head
-                self._journal(recording_id, head)
+                head = self._journal(recording_id, parse(raw).head)
         known |= {one["id"]: len(there) + place for place, one in enumerate(fresh)}
         there += fresh
         places = tuple(known[one["id"]] for one in wanted)
         return Annotated(head, places, tuple(pack_content(there[place]) for place in places))
+
+    def begin_anew(
+        self, recording_id: str, first: bytes, more: Sequence[bytes] = (), *, validate_only: bool = False
+    ) -> Anew:
+        """Sets a damaged sidecar aside, durably, and begins a new one in its place: `first`, `more`, what was set aside.
+
+        Where the sidecar was begun with the `id` of `first` already, what was entered then stays, and is the answer.
+        SidecarWholeError where the check finds nothing wrong; errors as of `annotate`.
+        """
+        if len(more) > MAX_AT_ONCE:
+            raise SidecarEntryError(f"at most {MAX_AT_ONCE} entries are entered at once", field="contents")
+        wanted, device = first_entry(first)["id"], self._vault.keystore.device_key
+        vault = self._vault
+        with vault.moving:
+            held = vault.readable(recording_id)
+            data_key = vault.keystore.data_key(recording_id)
+            with self._taking(held):
+                header = self._header(held)
+                raw, wrong = self.look(held, data_key, header.root)
+                said = begun_with(raw, vault.keystore.device_public_key, data_key, recording_id)
+                if said.get("id") == wanted:
+                    head = parse(raw).head  # a crash may have come before the journal
+                elif wrong is None:
+                    raise SidecarWholeError("the recording's sidecar is not damaged")
+                elif validate_only:
+                    return Anew(None, b"", wrong.problem)
+                else:
+                    damaged = Damaged(raw, wrong, held.sidecar)
+                    made, entered = begin_anew(header, data_key, first, more, damaged, device, vault.clock())
+                    said, head = unpack_content(entered), parse(made).head
+                    self._write(held, made)
+                    vault.fault("sidecar begun anew")
+                    log.warning("sidecar begun anew", recording=recording_id, problem=said["problem"])
+                head = replace(head, begun=said["begun"])
+                self._journal(recording_id, head)
+        return Anew(head, pack_content(said), SidecarProblem(said["problem"]))
+
+    @contextmanager
+    def _taking(self, held: Holding) -> Iterator[None]:
+        """While something is put into its bucket, which is open. BucketBusyError."""
+        with self._vault.filing_into(held.bucket) as takes:
+            if not takes:
+                raise BucketBusyError("the bucket takes nothing now: try again", bucket=held.bucket.path)
+            self._vault.buckets.open(held.bucket)
+            yield
 
     def read(self, recording_id: str) -> bytes:
         """The sidecar of a recording that is filed, or deleted and can be brought back; empty where it has none.
@@ -125,22 +182,28 @@ class Sidecars:
             self._vault.buckets.open(held.bucket)
             return self._raw(held)
 
-    def look(self, held: Holding) -> tuple[bytes, SidecarFinding | None]:
+    def look(
+        self, held: Holding, data_key: bytes | None = None, root: bytes = b""
+    ) -> tuple[bytes, SidecarFinding | None]:
         """The sidecar as it is held, empty where there is none or it cannot be read; and what is wrong with it.
 
-        Nothing is wrong with one that goes further than the journal, nor where none is and none should be. No entry is
-        opened. SnapshotMissingError where what it is held in is not here; of the store.
+        Nothing is wrong with one that goes further than the journal, nor where none is and none should be. Without
+        `data_key` no entry is opened. SnapshotMissingError where what it is held in is not here; of the store.
         """
         try:
             raw = self.opened(held)
         except SidecarCorruptError as error:
             return b"", SidecarFinding(error.problem, error.offset, error.index)
-        return raw, next(iter(self.findings(held, raw)), None)
+        return raw, next(iter(self.findings(held, raw, data_key, root)), None)
 
-    def findings(self, held: Holding, raw: bytes) -> list[SidecarFinding]:
+    def findings(
+        self, held: Holding, raw: bytes, data_key: bytes | None = None, root: bytes = b""
+    ) -> list[SidecarFinding]:
         """What is wrong with these bytes as the sidecar of a recording; nothing where there are none."""
-        device = self._vault.keystore.device_public_key
-        return check(raw, device, None, recording_id=held.recording_id, known=held.sidecar) if raw else []
+        if not raw:
+            return []
+        device, name = self._vault.keystore.device_public_key, held.recording_id
+        return check(raw, device, data_key, recording_id=name, root=root, known=held.sidecar)
 
     def take_up(self, held: Holding) -> bool:
         """The journal says how far the sidecar of a filed recording goes; whether it did not before.
@@ -153,7 +216,9 @@ class Sidecars:
                 return False
             raw = self._raw(held)
             self._check(held, raw)
-            return bool(raw) and self._journal(held.recording_id, parse(raw).head)
+            if raw:
+                self._journal(held.recording_id, parse(raw).head)
+            return vault.holding(held.recording_id).sidecar != held.sidecar
 
     def head_of(self, bucket: BucketId, recording_id: str, snapshot: str = "") -> Head | None:
         """How far a sidecar goes of a recording that no journal knows; None where it has none. SidecarCorruptError."""
@@ -165,17 +230,20 @@ class Sidecars:
             raise SidecarCorruptError(one.problem, one.offset, one.index)
         return parse(raw).head
 
-    def _journal(self, recording_id: str, head: Head) -> bool:
+    def _journal(self, recording_id: str, head: Head) -> Head:
+        """Writes down how far it goes, where that is not known; as it stands there."""
         vault = self._vault
         with vault.lock:
             current = vault.holding(recording_id)
             vault.refuse_erased(current)
-            if current.sidecar == head:
-                return False
+            before = current.sidecar
+            head = replace(head, begun=max(head.begun, before.begun if before else 0))
+            if before == head:
+                return head
             # As it is by now: it may have been deleted since, and waits to be parked until its files are let go.
             vault.holdings.append([replace(current, sidecar=head)])
         vault.fault("sidecar journalled")
-        return True
+        return head
 
     def _raw(self, held: Holding) -> bytes:
         """Empty where there is none, and none should be."""

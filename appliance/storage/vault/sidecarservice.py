@@ -17,7 +17,9 @@ PIECE: Final = 1 << 20
 
 def head_message(head: Head) -> sidecars_pb2.SidecarHead:
     """How far a sidecar goes, as a message."""
-    return sidecars_pb2.SidecarHead(entries=head.entries, size=head.size, sha256=head.sha256)
+    return sidecars_pb2.SidecarHead(
+        entries=head.entries, size=head.size, sha256=head.sha256, begun=head.begun
+    )
 
 
 class SidecarServicer(sidecars_pb2_grpc.SidecarServiceServicer):
@@ -34,6 +36,19 @@ class SidecarServicer(sidecars_pb2_grpc.SidecarServiceServicer):
         return sidecars_pb2.AnnotateRecordingResponse(
             head=head_message(done.head), places=done.places, contents=done.contents
         )
+
+    def BeginSidecarAnew(
+        self, request: sidecars_pb2.BeginSidecarAnewRequest, context: grpc.ServicerContext
+    ) -> sidecars_pb2.BeginSidecarAnewResponse:
+        """See sidecars.proto."""
+        done = self._sidecars.begin_anew(
+            request.recording_id,
+            request.content,
+            list(request.more),
+            validate_only=request.validate_only,
+        )
+        head = head_message(done.head) if done.head else None
+        return sidecars_pb2.BeginSidecarAnewResponse(head=head, content=done.first, problem=str(done.problem))
 
     def ReadSidecar(
         self, request: sidecars_pb2.ReadSidecarRequest, context: grpc.ServicerContext

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%earwitness/internal/v1/sidecars.proto\x12\x16\x65\x61rwitness.internal.v1\"<\n\x0bSidecarHead\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x03\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"B\n\x18\x41nnotateRecordingRequest\x12\x14\n\x0crecording_id\x18\x01 \x01(\t\x12\x10\n\x08\x63ontents\x18\x02 \x03(\x0c\"p\n\x19\x41nnotateRecordingResponse\x12\x31\n\x04head\x18\x01 \x01(\x0b\x32#.earwitness.internal.v1.SidecarHead\x12\x0e\n\x06places\x18\x02 \x03(\x03\x12\x10\n\x08\x63ontents\x18\x03 \x03(\x0c\"*\n\x12ReadSidecarRequest\x12\x14\n\x0crecording_id\x18\x01 \x01(\t\"#\n\x13ReadSidecarResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x32\xf4\x01\n\x0eSidecarService\x12x\n\x11\x41nnotateRecording\x12\x30.earwitness.internal.v1.AnnotateRecordingRequest\x1a\x31.earwitness.internal.v1.AnnotateRecordingResponse\x12h\n\x0bReadSidecar\x12*.earwitness.internal.v1.ReadSidecarRequest\x1a+.earwitness.internal.v1.ReadSidecarResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%earwitness/internal/v1/sidecars.proto\x12\x16\x65\x61rwitness.internal.v1\"K\n\x0bSidecarHead\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x03\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\r\n\x05\x62\x65gun\x18\x04 \x01(\x03\"B\n\x18\x41nnotateRecordingRequest\x12\x14\n\x0crecording_id\x18\x01 \x01(\t\x12\x10\n\x08\x63ontents\x18\x02 \x03(\x0c\"p\n\x19\x41nnotateRecordingResponse\x12\x31\n\x04head\x18\x01 \x01(\x0b\x32#.earwitness.internal.v1.SidecarHead\x12\x0e\n\x06places\x18\x02 \x03(\x03\x12\x10\n\x08\x63ontents\x18\x03 \x03(\x0c\"e\n\x17\x42\x65ginSidecarAnewRequest\x12\x14\n\x0crecording_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x12\x0c\n\x04more\x18\x03 \x03(\x0c\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"o\n\x18\x42\x65ginSidecarAnewResponse\x12\x31\n\x04head\x18\x01 \x01(\x0b\x32#.earwitness.internal.v1.SidecarHead\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x12\x0f\n\x07problem\x18\x03 \x01(\t\"*\n\x12ReadSidecarRequest\x12\x14\n\x0crecording_id\x18\x01 \x01(\t\"#\n\x13ReadSidecarResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x32\xeb\x02\n\x0eSidecarService\x12x\n\x11\x41nnotateRecording\x12\x30.earwitness.internal.v1.AnnotateRecordingRequest\x1a\x31.earwitness.internal.v1.AnnotateRecordingResponse\x12u\n\x10\x42\x65ginSidecarAnew\x12/.earwitness.internal.v1.BeginSidecarAnewRequest\x1a\x30.earwitness.internal.v1.BeginSidecarAnewResponse\x12h\n\x0bReadSidecar\x12*.earwitness.internal.v1.ReadSidecarRequest\x1a+.earwitness.internal.v1.ReadSidecarResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,15 +32,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'earwitness.internal.v1.side
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SIDECARHEAD']._serialized_start=65
-  _globals['_SIDECARHEAD']._serialized_end=125
-  _globals['_ANNOTATERECORDINGREQUEST']._serialized_start=127
-  _globals['_ANNOTATERECORDINGREQUEST']._serialized_end=193
-  _globals['_ANNOTATERECORDINGRESPONSE']._serialized_start=195
-  _globals['_ANNOTATERECORDINGRESPONSE']._serialized_end=307
-  _globals['_READSIDECARREQUEST']._serialized_start=309
-  _globals['_READSIDECARREQUEST']._serialized_end=351
-  _globals['_READSIDECARRESPONSE']._serialized_start=353
-  _globals['_READSIDECARRESPONSE']._serialized_end=388
-  _globals['_SIDECARSERVICE']._serialized_start=391
-  _globals['_SIDECARSERVICE']._serialized_end=635
+  _globals['_SIDECARHEAD']._serialized_end=140
+  _globals['_ANNOTATERECORDINGREQUEST']._serialized_start=142
+  _globals['_ANNOTATERECORDINGREQUEST']._serialized_end=208
+  _globals['_ANNOTATERECORDINGRESPONSE']._serialized_start=210
+  _globals['_ANNOTATERECORDINGRESPONSE']._serialized_end=322
+  _globals['_BEGINSIDECARANEWREQUEST']._serialized_start=324
+  _globals['_BEGINSIDECARANEWREQUEST']._serialized_end=425
+  _globals['_BEGINSIDECARANEWRESPONSE']._serialized_start=427
+  _globals['_BEGINSIDECARANEWRESPONSE']._serialized_end=538
+  _globals['_READSIDECARREQUEST']._serialized_start=540
+  _globals['_READSIDECARREQUEST']._serialized_end=582
+  _globals['_READSIDECARRESPONSE']._serialized_start=584
+  _globals['_READSIDECARRESPONSE']._serialized_end=619
+  _globals['_SIDECARSERVICE']._serialized_start=622
+  _globals['_SIDECARSERVICE']._serialized_end=985
 # @@protoc_insertion_point(module_scope)

@@ -27,22 +27,26 @@ class SidecarHead(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    BEGUN_FIELD_NUMBER: _builtins.int
     entries: _builtins.int
     """Entries."""
     size: _builtins.int
     """Bytes."""
     sha256: _builtins.str
     """SHA-256, lower-case hexadecimal, of its last seal as a block: docs/sealed-format.md."""
+    begun: _builtins.int
+    """How often it was begun anew, as the journal counts."""
     def __init__(
         self,
         *,
         entries: _builtins.int = ...,
         size: _builtins.int = ...,
         sha256: _builtins.str = ...,
+        begun: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "sha256", b"sha256", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "entries", b"entries", "sha256", b"sha256", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -111,6 +115,74 @@ class AnnotateRecordingResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AnnotateRecordingResponse: _TypeAlias = AnnotateRecordingResponse  # noqa: Y015
+
+@_typing.final
+class BeginSidecarAnewRequest(_message.Message):
+    """Asks to set a damaged sidecar aside."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDING_ID_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    recording_id: _builtins.str
+    """The recording's id."""
+    content: _builtins.bytes
+    """The first entry: JSON, `what` is sidecar-begun-anew. What is known of the damaged one is added to it."""
+    validate_only: _builtins.bool
+    """Check everything, change nothing."""
+    @_builtins.property
+    def more(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Entries that come after it, at most 2,100."""
+
+    def __init__(
+        self,
+        *,
+        recording_id: _builtins.str = ...,
+        content: _builtins.bytes = ...,
+        more: _abc.Iterable[_builtins.bytes] | None = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "more", b"more", "recording_id", b"recording_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginSidecarAnewRequest: _TypeAlias = BeginSidecarAnewRequest  # noqa: Y015
+
+@_typing.final
+class BeginSidecarAnewResponse(_message.Message):
+    """It is begun."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    content: _builtins.bytes
+    """The first entry as it stands there; empty with validate_only."""
+    problem: _builtins.str
+    """What was wrong: a finding's name of docs/sealed-format.md, section Sidecar."""
+    @_builtins.property
+    def head(self) -> Global___SidecarHead:
+        """How far it goes now; absent with validate_only."""
+
+    def __init__(
+        self,
+        *,
+        head: Global___SidecarHead | None = ...,
+        content: _builtins.bytes = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "head", b"head", "problem", b"problem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginSidecarAnewResponse: _TypeAlias = BeginSidecarAnewResponse  # noqa: Y015
 
 @_typing.final
 class ReadSidecarRequest(_message.Message):

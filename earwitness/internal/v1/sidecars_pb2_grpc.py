@@ -40,6 +40,11 @@ class SidecarServiceStub:
                 request_serializer=earwitness_dot_internal_dot_v1_dot_sidecars__pb2.AnnotateRecordingRequest.SerializeToString,
                 response_deserializer=earwitness_dot_internal_dot_v1_dot_sidecars__pb2.AnnotateRecordingResponse.FromString,
                 _registered_method=True)
+        self.BeginSidecarAnew = channel.unary_unary(
+                '/earwitness.internal.v1.SidecarService/BeginSidecarAnew',
+                request_serializer=earwitness_dot_internal_dot_v1_dot_sidecars__pb2.BeginSidecarAnewRequest.SerializeToString,
+                response_deserializer=earwitness_dot_internal_dot_v1_dot_sidecars__pb2.BeginSidecarAnewResponse.FromString,
+                _registered_method=True)
         self.ReadSidecar = channel.unary_stream(
                 '/earwitness.internal.v1.SidecarService/ReadSidecar',
                 request_serializer=earwitness_dot_internal_dot_v1_dot_sidecars__pb2.ReadSidecarRequest.SerializeToString,
@@ -59,6 +64,14 @@ class SidecarServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BeginSidecarAnew(self, request, context):
+        """Sets a damaged sidecar aside and begins a new one in its place. FAILED_PRECONDITION, reason SIDECAR_WHOLE, where nothing is
+        wrong with it. Asking again with an entry of the same id is safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadSidecar(self, request, context):
         """Bytes of the sidecar of a recording that is filed, or deleted within its grace; nothing where it has none.
         """
@@ -73,6 +86,11 @@ def add_SidecarServiceServicer_to_server(servicer, server):
                     servicer.AnnotateRecording,
                     request_deserializer=earwitness_dot_internal_dot_v1_dot_sidecars__pb2.AnnotateRecordingRequest.FromString,
                     response_serializer=earwitness_dot_internal_dot_v1_dot_sidecars__pb2.AnnotateRecordingResponse.SerializeToString,
+            ),
+            'BeginSidecarAnew': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginSidecarAnew,
+                    request_deserializer=earwitness_dot_internal_dot_v1_dot_sidecars__pb2.BeginSidecarAnewRequest.FromString,
+                    response_serializer=earwitness_dot_internal_dot_v1_dot_sidecars__pb2.BeginSidecarAnewResponse.SerializeToString,
             ),
             'ReadSidecar': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadSidecar,
@@ -108,6 +126,33 @@ class SidecarService:
             '/earwitness.internal.v1.SidecarService/AnnotateRecording',
             earwitness_dot_internal_dot_v1_dot_sidecars__pb2.AnnotateRecordingRequest.SerializeToString,
             earwitness_dot_internal_dot_v1_dot_sidecars__pb2.AnnotateRecordingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginSidecarAnew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/earwitness.internal.v1.SidecarService/BeginSidecarAnew',
+            earwitness_dot_internal_dot_v1_dot_sidecars__pb2.BeginSidecarAnewRequest.SerializeToString,
+            earwitness_dot_internal_dot_v1_dot_sidecars__pb2.BeginSidecarAnewResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,10 @@ class SidecarServiceStub:
     """Enters something, durably. What has an id that is entered already is left as it was entered then, so that asking again is
     safe. FAILED_PRECONDITION, reason TENANT_LOCKED, while the tenant's keys are locked.
     """
+    BeginSidecarAnew: _grpc.UnaryUnaryMultiCallable[_sidecars_pb2.BeginSidecarAnewRequest, _sidecars_pb2.BeginSidecarAnewResponse]
+    """Sets a damaged sidecar aside and begins a new one in its place. FAILED_PRECONDITION, reason SIDECAR_WHOLE, where nothing is
+    wrong with it. Asking again with an entry of the same id is safe.
+    """
     ReadSidecar: _grpc.UnaryStreamMultiCallable[_sidecars_pb2.ReadSidecarRequest, _sidecars_pb2.ReadSidecarResponse]
     """Bytes of the sidecar of a recording that is filed, or deleted within its grace; nothing where it has none."""
 
@@ -48,6 +52,10 @@ class SidecarServiceAsyncStub(SidecarServiceStub):
     AnnotateRecording: _aio.UnaryUnaryMultiCallable[_sidecars_pb2.AnnotateRecordingRequest, _sidecars_pb2.AnnotateRecordingResponse]  # type: ignore[assignment]
     """Enters something, durably. What has an id that is entered already is left as it was entered then, so that asking again is
     safe. FAILED_PRECONDITION, reason TENANT_LOCKED, while the tenant's keys are locked.
+    """
+    BeginSidecarAnew: _aio.UnaryUnaryMultiCallable[_sidecars_pb2.BeginSidecarAnewRequest, _sidecars_pb2.BeginSidecarAnewResponse]  # type: ignore[assignment]
+    """Sets a damaged sidecar aside and begins a new one in its place. FAILED_PRECONDITION, reason SIDECAR_WHOLE, where nothing is
+    wrong with it. Asking again with an entry of the same id is safe.
     """
     ReadSidecar: _aio.UnaryStreamMultiCallable[_sidecars_pb2.ReadSidecarRequest, _sidecars_pb2.ReadSidecarResponse]  # type: ignore[assignment]
     """Bytes of the sidecar of a recording that is filed, or deleted within its grace; nothing where it has none."""
@@ -63,6 +71,16 @@ class SidecarServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sidecars_pb2.AnnotateRecordingResponse, _abc.Awaitable[_sidecars_pb2.AnnotateRecordingResponse]]:
         """Enters something, durably. What has an id that is entered already is left as it was entered then, so that asking again is
         safe. FAILED_PRECONDITION, reason TENANT_LOCKED, while the tenant's keys are locked.
+        """
+
+    @_abc_1.abstractmethod
+    def BeginSidecarAnew(
+        self,
+        request: _sidecars_pb2.BeginSidecarAnewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sidecars_pb2.BeginSidecarAnewResponse, _abc.Awaitable[_sidecars_pb2.BeginSidecarAnewResponse]]:
+        """Sets a damaged sidecar aside and begins a new one in its place. FAILED_PRECONDITION, reason SIDECAR_WHOLE, where nothing is
+        wrong with it. Asking again with an entry of the same id is safe.
         """
 
     @_abc_1.abstractmethod
