@@ -19,6 +19,13 @@ _CATALOGUE: Final = (
         "Look through what the box says it could not save (docs/catalogue.md), then clear this.",
         by_hand=True,
     ),
+    Kind(
+        "NotesUnsealed",
+        Severity.NOTICE,
+        "Notes of an older release are not all sealed yet",
+        "They are sealed by and by, while the box is quiet; those of a tenant whose keys are locked wait for the unlocking"
+        " (docs/catalogue.md).",
+    ),
     warning(
         "SearchIndexIncomplete",
         "The search index is made anew",

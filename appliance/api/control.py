@@ -50,6 +50,7 @@ from appliance.api.listenpost import ListenPost
 from appliance.api.notes import Notes
 from appliance.api.noticepost import NoticePost
 from appliance.api.noticework import NoticeWork
+from appliance.api.oldernotes import OlderNotes
 from appliance.api.operations import Operations
 from appliance.api.parts import Parts
 from appliance.api.processes import Processes
@@ -282,6 +283,7 @@ class Control:
             "renewal": self._renewal.run(),
             "health": self._show_health(),
             "subjects": self._subjects.run(),
+            "older notes": OlderNotes(parts).run(),
             "reindex": reindex(parts.store, self._status),
         }
         tasks = [asyncio.create_task(one, name=name) for name, one in work.items()]

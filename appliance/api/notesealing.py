@@ -23,6 +23,7 @@ from appliance.catalog.sidecars import Entry
 from appliance.model import id_text, new_id
 from appliance.storage.sealed.sidecar import pack_content, unpack_content
 from appliance.storage.sealed.sidecaranew import BEGUN
+from appliance.storage.sealed.sidecarerrors import SidecarEntryError
 from earwitness.internal.v1 import sidecars_pb2
 
 
@@ -124,6 +125,29 @@ class NoteSealing:
         whole = await self._whole(recording_id)
         return whole[0], len(whole)
 
+    async def seal_older(self, recording_id: str) -> bool:
+        """Seal what a filed recording has of notes and tags that no sidecar has yet; whether there was something.
+
+        Errors of the vault; SidecarEntryError where a note is none that could be read back: nothing is sealed then.
+        """
+        async with self._parts.locks.held(f"sidecar {recording_id}"):
+            older = await self._parts.store.read(
+                lambda connection: sidecars.unsealed(connection, recording_id)
+            )
+            if not older:
+                return False
+            try:
+                for one in older:
+                    sidecars.check(one)
+            except ValueError as error:
+                raise SidecarEntryError("an older note is malformed", field="content") from error
+            answer = await self._parts.vault.annotate(recording_id, [pack_content(one) for one in older])
+            # Where the vault has more than the catalogue knew of, the journal says so, and it is taken up from there.
+            await self._parts.store.write(
+                lambda connection: _take(connection, recording_id, answer, _nothing_done, Planned((), ""))
+            )
+            return True
+
     @staticmethod
     def _plan(connection: sa.Connection, recording_id: str, ids: Ids, plan: Plan) -> Planned:
         entry_id = ids.of("entry")
@@ -166,6 +190,10 @@ class NoteSealing:
         return await asyncio.get_running_loop().run_in_executor(
             self._parts.readers, sealednotes.entries, self._parts.reader, recording_id
         )
+
+
+def _nothing_done(connection: sa.Connection, subject: str) -> None:
+    """Nobody asked for it: there is no request to be noted."""
 
 
 def _standing(

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import additions, recordings
+from appliance.catalog import additions, recordings, tables
 from appliance.catalog.additions import MAX_NOTE, MAX_TAGS, Note
 from appliance.catalog.database import erasing
-from appliance.catalog.records import SidecarHead
+from appliance.catalog.records import SidecarHead, State
 from appliance.catalog.searchtables import notes, recording_tags, sidecars
 from appliance.catalog.values import MAX_TAG, fold
 from appliance.model import id_text, is_id
@@ -29,6 +29,7 @@ MAX_ACTOR: Final = 300
 _s = sidecars.c
 _n = notes.c
 _g = recording_tags.c
+_r = tables.recordings
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,32 @@ def tags_entry(tags: Sequence[str], by: str, now_ns: int, entry_id: str, **more:
 def unsealed(connection: sa.Connection, recording_id: str) -> list[Entry]:
     """What a recording has of notes and tags that no sidecar has yet, as entries; oldest first."""
     return [] if find(connection, recording_id).entries else standing(connection, recording_id)
+
+
+def unsealed_recordings(
+    connection: sa.Connection, limit: int, after: str = "", without: Collection[str] = ()
+) -> list[tuple[str, str]]:
+    """Filed recordings with notes or tags that no sidecar has, in the order of their ids: ids of recording and tenant.
+
+    `without`: tenants that are passed over.
+    """
+    query = _unsealed(_r.c.id, _r.c.tenant_id).where(_r.c.id > after, _r.c.tenant_id.not_in(without))
+    return [(row.id, row.tenant_id) for row in connection.execute(query.order_by(_r.c.id).limit(limit))]
+
+
+def count_unsealed(connection: sa.Connection) -> int:
+    """How many there are."""
+    return int(connection.execute(_unsealed(sa.func.count())).scalar_one())
+
+
+def _unsealed(*columns: Any) -> sa.Select[Any]:
+    added = sa.union(sa.select(_n.recording_id), sa.select(_g.recording_id)).subquery()
+    sealed = sa.select(_s.recording_id).where(_s.entries > 0)
+    return (
+        sa.select(*columns)
+        .select_from(_r.join(added, added.c.recording_id == _r.c.id))
+        .where(_r.c.state == State.FILED.value, _r.c.id.not_in(sealed))
+    )
 
 
 def standing(connection: sa.Connection, recording_id: str) -> list[Entry]:

@@ -145,6 +145,7 @@ class VaultServer(vault_pb2_grpc.VaultServiceServicer):
         self.files: dict[str, Sealed] = {}
         self.journal: list[vault_pb2.Holding] = []
         self.erasures = 0
+        self.spooled = 0
         self.leases: list[tuple[str, str, str]] = []
         self.changed = threading.Condition()
         self.tenant_keys: dict[str, bytes] = {}
@@ -318,6 +319,7 @@ class VaultServer(vault_pb2_grpc.VaultServiceServicer):
             total_bytes=10,
             filed=len(self.files),
             store_answers=True,
+            spooled=self.spooled,
             device_public_key=DEVICE.public_key().public_bytes_raw(),
         )
 

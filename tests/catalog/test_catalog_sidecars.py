@@ -126,3 +126,27 @@ def test_an_erased_recordings_sidecar_is_forgotten(sqlite, held, make_held):
         gone = dataclasses.replace(held, state=State.ERASED)
         recordings.take(connection, gone, 2, None)
         assert sidecars.find(connection, held.recording_id) == sidecars.Known()
+
+
+def test_one_that_was_begun_anew_is_taken_up_from_its_beginning_and_the_older_no_more(sqlite, held):
+    entries, _ = history(held.recording_id)
+    anew = [sidecars.tags_entry(["new"], "eve", 20, new_id())]
+    with sqlite.write() as connection:
+        assert sidecars.take(connection, held.recording_id, entries, 0, 7)
+        later = SidecarHead(1, "0" * 64, 1)
+        sidecars.told(connection, held.recording_id, later)
+        assert sidecars.find(connection, held.recording_id) == sidecars.Known(1, 0, "", 1)
+        assert sidecars.take(connection, held.recording_id, anew, 0, 1, 1)
+        known = sidecars.Known(1, 1, anew[0]["id"], 1)
+        assert sidecars.find(connection, held.recording_id) == known
+        # What is said of the one before comes too late.
+        sidecars.told(connection, held.recording_id, HEAD)
+        assert sidecars.take(connection, held.recording_id, entries, 0, 7)
+        assert sidecars.find(connection, held.recording_id) == known
+        # One more, of which nothing was told yet, and not from its beginning.
+        assert not sidecars.take(connection, held.recording_id, anew, 1, 2, 2)
+        assert sidecars.take(connection, held.recording_id, anew, 0, 1, 2)
+        assert sidecars.find(connection, held.recording_id).begun == 2
+        # The journal was lost, and everything is read anew.
+        sidecars.told(connection, held.recording_id, HEAD, doubted=True)
+        assert sidecars.find(connection, held.recording_id) == sidecars.Known(HEAD.entries)
