@@ -73,6 +73,7 @@ class ExitPacks:
         """See `worker.Job`."""
         pack = await self._store.read(lambda connection: exitpacks.get(connection, operation.id))
         if pack.state is not PackState.RUNNING:
+            self._forget(pack.id)  # it broke off before that
             return True
         journal = await asyncio.to_thread(Journal, self._file(pack.id, "journal"))
         try:
@@ -258,9 +259,11 @@ class ExitPacks:
             )
 
         def note(connection: sa.Connection) -> None:
+            before = exitpacks.admit(connection, pack.id, found[-1].recording_id)
             for one in noted:
-                # What breaks off and is taken up again is one read.
-                resumed = not one.refused and reads.goes_on(connection, one)
+                # What breaks off and is taken up again is one read; what another pack read is another.
+                again = one.recording_id <= before and not one.refused
+                resumed = again and reads.goes_on(connection, one, pack.create_ns)
                 reads.note(connection, replace(one, resumed=resumed))
 
         await self._store.write(note)
@@ -319,8 +322,11 @@ class ExitPacks:
             durable=True,
         )
         await self._store.write(work)
+        self._forget(pack.id)
+
+    def _forget(self, pack_id: str) -> None:
         for ending in ("journal", "at", "lock"):
-            self._file(pack.id, ending).unlink(missing_ok=True)
+            self._file(pack_id, ending).unlink(missing_ok=True)
 
     @staticmethod
     def _result(journal: Journal) -> dict[str, Any]:

@@ -68,6 +68,14 @@ def update(connection: sa.Connection, pack: ExitPack) -> None:
     )
 
 
+def admit(connection: sa.Connection, pack_id: str, until: str) -> str:
+    """Recordings up to that id were let into it, and written down as read; gives up to which before, "" for none."""
+    spec = get(connection, pack_id).spec
+    values = {**spec, "admitted": until}
+    connection.execute(sa.update(table).where(table.c.id == pack_id).values(spec=values))
+    return str(spec.get("admitted", ""))
+
+
 def get(connection: sa.Connection, pack_id: str, tenant_id: str | None = None) -> ExitPack:
     """One, of this tenant where one is given; ExitPackNotFoundError."""
     query = sa.select(table).where(table.c.id == pack_id)

@@ -66,11 +66,11 @@ def note(connection: sa.Connection, read: Read) -> None:
     connection.execute(sa.insert(table).values(**values))
 
 
-def goes_on(connection: sa.Connection, read: Read) -> bool:
-    """Whether the same identity began to read the same within the last day."""
+def goes_on(connection: sa.Connection, read: Read, since_ns: int | None = None) -> bool:
+    """Whether the same identity began to read the same since then, within the last day where that is not said."""
     query = sa.select(table.c.no).where(
         table.c.recording_id == read.recording_id,
-        table.c.at_ns > read.at_ns - RESUMED_NS,
+        table.c.at_ns >= (read.at_ns - RESUMED_NS + 1 if since_ns is None else since_ns),
         table.c.identity == read.identity,
         table.c.purpose == read.purpose,
         table.c.kind == read.kind,

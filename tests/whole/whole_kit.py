@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 
+from appliance.cli.connection import Connection
 from appliance.cli.demonstration.embedded import EmbeddedBox
 from appliance.demo.metadata import Participant
+from appliance.demo.sbc import Sbc
+from earwitness import Client
+from earwitness.v1 import operations_pb2
 
 FRAME = 160
 os.environ.setdefault("EARWITNESS_PURPOSE", "evidence")  # what these tests read for
@@ -150,3 +159,48 @@ def wav(box: EmbeddedBox, name: str, folder: Path) -> np.ndarray:
     path = folder / f"{name.rsplit('/', 1)[-1]}.wav"
     cli(box, "recordings", "download", name, "-o", str(path), "--force")
     return channels(path)
+
+
+def call_each(box: EmbeddedBox, count: int) -> None:
+    """Places so many calls of a second side by side, and waits until the recording of each is filed."""
+
+    async def calls() -> None:
+        async with Sbc("udp", box.sip("udp")) as sbc:
+            placed = [
+                await sbc.place(parties(number), [noise(1, 2 * number), noise(1, 2 * number + 1)])
+                for number in range(count)
+            ]
+            await asyncio.gather(*(call.play() for call in placed))
+            await asyncio.gather(*(call.hang_up() for call in placed))
+
+    asyncio.run(calls())
+    until(lambda: len(recordings(box)) == count, "the recordings are filed", 60)
+
+
+@contextlib.contextmanager
+def slow(pid: int) -> Iterator[None]:
+    """A process that gets a thirtieth of the time, so that what asks it takes long enough to be met in the middle."""
+    ended = threading.Event()
+
+    def hinder() -> None:
+        while not ended.is_set():
+            os.kill(pid, signal.SIGSTOP)
+            ended.wait(0.3)
+            os.kill(pid, signal.SIGCONT)
+            ended.wait(0.01)
+
+    hindering = threading.Thread(target=hinder)
+    hindering.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        hindering.join()
+
+
+def operation(box: EmbeddedBox, name: str) -> operations_pb2.Operation | None:
+    """How far long work is; None while control is away."""
+    with Connection(box.data).channel() as channel, contextlib.suppress(grpc.RpcError):
+        request = operations_pb2.GetOperationRequest(name=name)
+        return Client(channel).operations.GetOperation(request, timeout=5).operation
+    return None
