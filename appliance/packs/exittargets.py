@@ -95,6 +95,7 @@ class FolderTarget:
         self._steps = steps
         self._name = name
         self._base = -1
+        self._root = (0, 0)  # device and inode of the site's folder
         self._made: set[str] = set()
 
     @property
@@ -104,12 +105,15 @@ class FolderTarget:
 
     def enter(self) -> None:
         """Open the folder that is to hold the pack; ExitTargetInvalidError where it is none, or leads elsewhere."""
-        root = self._folder.path
-        if self._folder.disk and not os.path.ismount(root):
-            raise ExitTargetAwayError("no disk is mounted there", code="NOT_MOUNTED")
         base = -1
         try:
-            base = os.open(root, _FOLDER)
+            base = os.open(self._folder.path, _FOLDER)
+            found = os.fstat(base)
+            # By the descriptor: a disk pulled between a look and the opening would leave the empty mount point.
+            if self._folder.disk and found.st_dev == os.stat("..", dir_fd=base).st_dev:
+                os.close(base)
+                raise ExitTargetAwayError("no disk is mounted there", code="NOT_MOUNTED")
+            self._root = (found.st_dev, found.st_ino)
             for step in self._steps:
                 inner = os.open(step, _FOLDER, dir_fd=base)
                 os.close(base)
@@ -134,6 +138,9 @@ class FolderTarget:
             if self._there(partial):
                 if begun or self._there(f"{partial}/{MARKER}"):
                     return False
+                if self._empty(partial):  # it broke off between the folder and its marker
+                    self.put(MARKER, [_MARKER_TEXT])
+                    return False
                 raise ExitTargetTakenError("there is a folder of that name already")
             if begun:
                 raise ExitTargetAwayError("what was written of the pack is not there", code="PACK_AWAY")
@@ -145,6 +152,7 @@ class FolderTarget:
         """See Target."""
         digest, size = hashlib.sha256(), 0
         try:
+            self._still_there()
             with self._parent(path) as (folder, name):
                 fd = os.open(name, _FILE, 0o600, dir_fd=folder)
                 try:
@@ -161,16 +169,19 @@ class FolderTarget:
 
     def drop(self, path: str) -> None:
         """See Target."""
-        with self._told(), contextlib.suppress(FileNotFoundError), self._parent(path) as (fd, name):
-            try:
-                os.unlink(name, dir_fd=fd)
-            except IsADirectoryError:
-                shutil.rmtree(name, dir_fd=fd)
+        with self._told():
+            self._still_there()
+            with contextlib.suppress(FileNotFoundError), self._parent(path) as (fd, name):
+                try:
+                    os.unlink(name, dir_fd=fd)
+                except IsADirectoryError:
+                    shutil.rmtree(name, dir_fd=fd)
 
     def finish(self, ending: str = "") -> str:
         """See Target."""
         partial = self._name + PARTIAL
         with self._told():
+            self._still_there()
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{partial}/{MARKER}", dir_fd=self._base)
             folder = os.open(partial, _FOLDER, dir_fd=self._base)
@@ -186,6 +197,7 @@ class FolderTarget:
     def remove(self) -> None:
         """See Target."""
         with self._told(), contextlib.suppress(FileNotFoundError):
+            self._still_there()
             # Follows no links, and goes by descriptors where the system can.
             shutil.rmtree(self._name + PARTIAL, dir_fd=self._base)
             _settle(self._base, self._name)
@@ -221,12 +233,29 @@ class FolderTarget:
         finally:
             os.close(fd)
 
+    def _still_there(self) -> None:
+        """A disk that was unmounted while files of it were open takes what is written, and nobody finds it."""
+        if not self._folder.disk:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            found = os.stat(self._folder.path, follow_symlinks=False)
+            if (found.st_dev, found.st_ino) == self._root:
+                return
+        raise ExitTargetAwayError("the disk was taken away", code="NOT_MOUNTED")
+
     def _there(self, name: str) -> bool:
         try:
             os.stat(name, dir_fd=self._base, follow_symlinks=False)
         except FileNotFoundError:
             return False
         return True
+
+    def _empty(self, name: str) -> bool:
+        fd = os.open(name, _FOLDER, dir_fd=self._base)
+        try:
+            return not os.listdir(fd)
+        finally:
+            os.close(fd)
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
