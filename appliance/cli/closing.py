@@ -358,7 +358,7 @@ def list_(context: typer.Context, tenant: TenantOption = "", json: JsonOption = 
 
 @app.command("verify")
 def verify(
-    folder: Annotated[Path, typer.Argument(help="An exit pack's folder.")],
+    folder: Annotated[Path, typer.Argument(help="An exit pack: its folder, or that in a zip file.")],
     key: Annotated[
         str, typer.Option("--key", help="The box's key, as `audit checkpoint --key` says it.")
     ] = "",

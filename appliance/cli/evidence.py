@@ -11,22 +11,29 @@ from appliance.cli import output
 from appliance.cli.connection import resource
 from appliance.cli.context import box
 from appliance.cli.exits import Exit, Failure
+from appliance.cli.secretinput import Secrets
 from earwitness.v1 import evidence_pb2 as pb
 from earwitness.verify.__main__ import verify_all
 
 app = typer.Typer(
     help="Evidence: what an outsider needs to check recordings without the box.", no_args_is_help=True
 )
+_KEYS = Path("box-keys.json")
 _EXITS = {0: Exit.OK, 1: Exit.NOT_INTACT, 2: Exit.USAGE}
 
 
 def verify(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Sealed recordings, signed reports.")
+        list[Path], typer.Argument(metavar="PATH...", help="Sealed recordings, signed reports, packs.")
     ],
     keys: Annotated[
-        Path, typer.Option("--keys", help="The box's public keys, from `earwitness evidence keys`.")
-    ] = Path("box-keys.json"),
+        Path | None,
+        typer.Option(
+            "--keys",
+            help="The box's public keys, from `earwitness evidence keys`. [default: box-keys.json]",
+            show_default=False,
+        ),
+    ] = None,
     evidence: Annotated[
         Path | None,
         typer.Option(
@@ -39,19 +46,40 @@ def verify(
             "--sidecar", help="What was added to the one FILE; else FILE.sidecar, where it is there."
         ),
     ] = None,
+    passphrase: Annotated[
+        bool, typer.Option("--passphrase", help="Ask for the passphrase of the one PATH, a subject pack.")
+    ] = False,
+    fd: Annotated[
+        int | None, typer.Option("--passphrase-fd", help="Read the passphrase from this file descriptor.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a file.")] = False,
 ) -> None:
     """Check sealed recordings offline: whole, untouched, by this box, in this order, with these gaps.
 
     A report, document or manifest is held against the signature beside it, FILE.note.
 
+    An exit pack, a folder or a zip file, is checked as its own verify.py does. A subject pack is whole only by its
+    passphrase; without it no more than its form can be seen, and the exit code is 2. Packs need no --keys but for
+    the signature over them.
+
     Needs no box and no secret. The same on any machine: pip install "earwitness[verify]", python -m earwitness.verify
 
     earwitness verify 5kcw….sealed --keys box-keys.json
     """
-    if (evidence is not None or sidecar is not None) and len(files) > 1:
-        raise Failure(Exit.USAGE, "--evidence and --sidecar go with one FILE", "EVIDENCE_OF_ONE")
-    raise typer.Exit(_EXITS[verify_all(files, keys, evidence, as_json=json, sidecar=sidecar)])
+    wanted = passphrase or fd is not None
+    if (evidence is not None or sidecar is not None or wanted) and len(files) > 1:
+        raise Failure(
+            Exit.USAGE, "--evidence, --sidecar and --passphrase go with one PATH", "EVIDENCE_OF_ONE"
+        )
+    if keys is None and (_KEYS.exists() or not any(_like_a_pack(one) for one in files)):
+        keys = _KEYS
+    ask = (lambda: Secrets(fd).ask("Passphrase of the pack")) if wanted else None
+    code = verify_all(files, keys, evidence, as_json=json, sidecar=sidecar, passphrase=ask)
+    raise typer.Exit(_EXITS[code])
+
+
+def _like_a_pack(path: Path) -> bool:
+    return path.is_dir() or path.suffix == ".zip"
 
 
 @app.command("save")

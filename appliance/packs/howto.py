@@ -68,7 +68,8 @@ def _sections(about: About) -> list[tuple[str, list[str]]]:
             "Check it",
             [
                 "python3 verify.py checks every file against manifest.jsonl (its size and SHA-256), the length of the"
-                " sound, and that nothing is missing or was added. It needs Python alone, and no network.",
+                " sound, and that nothing is missing or was added. It needs Python alone, and no network. Of a pack in a"
+                " zip file: python3 verify.py PACK.zip.",
                 "With the Python package cryptography, python3 verify.py --key KEY checks the signature of the box, too."
                 f" The box says its key is {about.key}. Ask whoever ran the box whether it is: a key that comes with"
                 " what it signed proves nothing by itself.",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from earwitness.verify import log
+from earwitness.verify import log, packs
 from earwitness.verify.evidence import MAX_BYTES, Evidence, EvidenceError
 from earwitness.verify.index import (
     IndexUnreadableError,
@@ -33,6 +34,8 @@ Keys come from `earwitness box keys` on the box itself, once, by a way that you 
 FILE.evidence.json, or is named; without it the order among recordings, and gaps, cannot be told.
 What was added to a recording later lies beside it as FILE.sidecar, or is named.
 A FILE with FILE.note beside it is a report, document or manifest that the box signed as it is: it is held against its note.
+An exit pack (its folder, or that in a zip file) is checked by its manifest. Of a subject pack the form alone is seen
+without --passphrase, which is not enough for 0. Packs are checked without --keys, too, but for their signatures.
 """
 
 
@@ -40,12 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Check files; gives the exit code."""
     parser = argparse.ArgumentParser(
         prog="earwitness.verify",
-        description="Check sealed recordings offline, with public keys alone.",
+        description="Check sealed recordings and packs offline, with public keys alone.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "files", nargs="*", type=Path, metavar="FILE", help="sealed recordings, signed reports"
+        "files", nargs="*", type=Path, metavar="FILE", help="sealed recordings, signed reports, packs"
+    )
+    parser.add_argument(
+        "--passphrase", action="store_true", help="ask for the passphrase of the one FILE, a subject pack"
     )
     parser.add_argument("--keys", type=Path, help="the box's public keys (JSON)")
     parser.add_argument("--evidence", type=Path, help="evidence of the one FILE; else FILE.evidence.json")
@@ -66,47 +72,65 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--index and --log go together")
     # One thing at a time: what was asked for and is not done would count as verified.
     if sum((bool(options.files), options.audit is not None, options.index is not None)) != 1 or (
-        options.keys is None
-    ) != (options.index is not None):
-        parser.error("name FILEs and --keys, or --audit and --keys, or --index and --log")
+        options.index is not None if options.keys is not None else options.audit is not None
+    ):
+        parser.error("name FILEs (with --keys, but for packs), or --audit and --keys, or --index and --log")
     if options.audit is None and options.checkpoint:
         parser.error("--checkpoint goes with --audit")
-    named = options.evidence is not None or options.sidecar is not None
+    named = options.evidence is not None or options.sidecar is not None or options.passphrase
     if named and not options.files:
-        parser.error("--evidence and --sidecar go with one FILE")
+        parser.error("--evidence, --sidecar and --passphrase go with one FILE")
     if options.audit is not None:
         return verify_log(options.audit, options.keys, options.checkpoint)
     if options.index is not None:
         return verify_index(options.index, options.log, as_json=options.json)
     if named and len(options.files) > 1:
-        parser.error("--evidence and --sidecar go with one FILE")
+        parser.error("--evidence, --sidecar and --passphrase go with one FILE")
     return verify_all(
-        options.files, options.keys, options.evidence, as_json=options.json, sidecar=options.sidecar
+        options.files,
+        options.keys,
+        options.evidence,
+        as_json=options.json,
+        sidecar=options.sidecar,
+        passphrase=(lambda: getpass.getpass("Passphrase of the pack: ")) if options.passphrase else None,
     )
 
 
 def verify_all(
     files: Sequence[Path],
-    keys_file: Path,
+    keys_file: Path | None,
     evidence: Path | None,
     *,
     as_json: bool,
     sidecar: Path | None = None,
+    passphrase: Callable[[], str] | None = None,
 ) -> int:
-    """Check them all, and print; gives the exit code."""
-    try:
-        keys = BoxKeys.parse(keys_file.read_text("utf-8"))
-    except (OSError, KeysError, UnicodeDecodeError) as error:
-        sys.stderr.write(f"{_shown(keys_file)}: {_why(error)}\n")
-        return 2
+    """Check them all, and print; gives the exit code. Without keys packs alone can be checked.
+
+    `passphrase` asks for that of a subject pack.
+    """
+    keys = None
+    if keys_file is not None:
+        try:
+            keys = BoxKeys.parse(keys_file.read_text("utf-8"))
+        except (OSError, KeysError, UnicodeDecodeError) as error:
+            sys.stderr.write(f"{_shown(keys_file)}: {_why(error)}\n")
+            return 2
     worst, found = 0, []
     for path in files:
-        if note_of(path).exists():
-            worst = max(worst, _verify_signed(path, keys, as_json=as_json))
-            continue
         try:
+            if (kind := packs.kind_of(path)) is not None:
+                worst = max(worst, _verify_pack(path, kind, keys, passphrase, as_json=as_json))
+                continue
+            if keys is None:
+                raise KeysError("no pack: it is checked with the box's keys (--keys)")
+            if passphrase is not None:
+                raise UnreadableError("no subject pack: there is nothing that a passphrase opens")
+            if note_of(path).exists():
+                worst = max(worst, _verify_signed(path, keys, as_json=as_json))
+                continue
             verdict = verify_file(path, keys, _evidence(path, evidence), _sidecar(path, sidecar))
-        except (OSError, EvidenceError, UnicodeDecodeError) as error:
+        except (OSError, EvidenceError, UnreadableError, UnicodeDecodeError) as error:
             sys.stderr.write(f"{_shown(path)}: {_why(error)}\n")
             worst = 2
             continue
@@ -118,12 +142,24 @@ def verify_all(
     return worst
 
 
+def _verify_pack(
+    path: Path,
+    kind: packs.PackKind,
+    keys: BoxKeys | None,
+    passphrase: Callable[[], str] | None,
+    *,
+    as_json: bool,
+) -> int:
+    if passphrase is not None and kind is not packs.PackKind.SUBJECT:
+        raise UnreadableError("no subject pack: there is nothing that a passphrase opens")
+    found = packs.check(path, kind, keys, passphrase)
+    said = json.dumps(found.content) if as_json else "\n".join(map(_shown, found.lines))
+    sys.stdout.write(said + "\n")
+    return 2 if found.good is None else 0 if found.good else 1
+
+
 def _verify_signed(path: Path, keys: BoxKeys, *, as_json: bool) -> int:
-    try:
-        found = verify_signed(path, keys.audit)
-    except (OSError, UnreadableError) as error:
-        sys.stderr.write(f"{_shown(path)}: {_why(error)}\n")
-        return 2
+    found = verify_signed(path, keys.audit)
     sys.stdout.write(
         (json.dumps({**asdict(found), "good": found.good}) if as_json else _signed(found)) + "\n"
     )

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,6 +145,14 @@ def test_a_pack_holds_everything_in_open_forms(site, sealing, disk):
     )
     assert "signed by" in signed.stdout
     assert found["sound_ms"] == 4 * 2000
+    packed = shutil.make_archive(str(disk.parent / "sent"), "zip", disk)  # as somebody sends it on
+    by_zip = subprocess.run(
+        [sys.executable, "-I", "-S", str(folder / "verify.py"), "--json", packed],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(by_zip.stdout) == {one: value for one, value in found.items() if one != "code"}
 
     index = json.loads((folder / "index.json").read_text("utf-8"))
     by_id = {one["recording"]: one for one in index["recordings"]}

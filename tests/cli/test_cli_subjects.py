@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from test_api_subjects import Desk, samples
 from appliance.cli import main, output
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.subjectview import offset
+from earwitness.v1 import evidence_pb2
 
 __all__ = ["box", "make_box", "sample_prompts", "sealing"]
 
@@ -79,6 +82,7 @@ def test_from_the_request_to_the_pack(desk, run, tmp_path):
             for number in (1, 2)
         ]
     assert [bool(one[:, 1].any()) for one in sound].count(False) == 1
+    checked_by_its_passphrase(desk, file, made["passphrase"])
     part = file.with_name(f".{file.name}.part")  # a download that broke off goes on
     part.write_bytes(file.read_bytes()[:1000])
     etag = f"zip-{of(run, 'subjects', 'show', request)['packs'][0]['sha256']}"
@@ -92,6 +96,29 @@ def test_from_the_request_to_the_pack(desk, run, tmp_path):
     assert "answered" in run("subjects", "close", request)
     assert "No request" in run("subjects", "list") and "SAR-7" in run("subjects", "list", "--all")
     assert "ready" in run("subjects", "reopen", request)
+
+
+def checked_by_its_passphrase(desk: Desk, file: Path, passphrase: str) -> None:
+    keys = file.with_name("box-keys.json")
+    answer = desk.client.evidence.GetBoxKeys(evidence_pb2.GetBoxKeysRequest())
+    keys.write_text(answer.keys)
+    assert "UNOPENED" in of_verify(file, keys, Exit.USAGE)
+    for words, code in ((passphrase, Exit.OK), ("other" + passphrase, Exit.USAGE)):
+        reading, writing = os.pipe()
+        os.write(writing, words.encode())
+        os.close(writing)
+        said = of_verify(file, keys, code, "--passphrase-fd", str(reading))
+        os.close(reading)
+        assert ("INTACT" in said and "signed by" in said) or code is Exit.USAGE
+    keys.unlink()
+
+
+def of_verify(file: Path, keys: Path, code: Exit, *words: str) -> str:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        found = main.run(["verify", str(file), "--keys", str(keys), *words])
+    assert found == code, out.getvalue()
+    return out.getvalue()
 
 
 def test_recordings_are_restricted_lifted_and_objected_to(desk, run):

@@ -89,6 +89,11 @@ def test_what_is_no_log(paths, capsys, tmp_path):
 
 
 def test_what_goes_together(paths):
-    for arguments in ([], ["--index", "x"], ["x"], ["x", "--index", "x", "--log", "y", "--keys", "z"]):
+    for arguments in (
+        [],
+        ["--index", "x"],
+        ["--audit", "x"],
+        ["x", "--index", "x", "--log", "y", "--keys", "z"],
+    ):
         with pytest.raises(SystemExit):
             main(arguments)
