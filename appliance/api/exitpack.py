@@ -200,7 +200,9 @@ class ExitPacks:
         """Sound of recordings whose keys were locked. It waits until they are unlocked."""
         while journal.owed:
             recording_id = journal.owed[0]
-            late = await self._packed(pack, target, writer, recording_id, "", sealed=False, document=None)
+            late = await self._packed(
+                pack, target, writer, recording_id, "", sealed=False, document=None, reviews=None
+            )
             if late.owed:
                 raise ExitPackWaitsError("the tenant's keys are locked", why="TENANT_LOCKED")
             journal.append(late)

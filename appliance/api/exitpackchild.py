@@ -89,6 +89,9 @@ class Packer:
         if job["document"] is not None:
             data = json.dumps(job["document"], ensure_ascii=False, indent=1).encode()
             entries.insert(0, self._put(".json", "record", [data]))
+        if job["reviews"] is not None:
+            data = json.dumps(job["reviews"], ensure_ascii=False, indent=1).encode()
+            entries.append(self._put(".reviews.json", "reviews", [data]))
         return Packed(recording_id, tuple(entries), problem, owed)
 
     def _sealed(self, deleted: bool) -> Entry:

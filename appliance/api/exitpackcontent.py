@@ -15,12 +15,22 @@ import sqlalchemy as sa
 import earwitness.verify.exitpack as verifier
 from appliance.api.exitpackwriter import Journal
 from appliance.audit.trail import Trail
-from appliance.catalog import additions, closing, exitpacks, recordings, restrictions, tenants
+from appliance.catalog import (
+    additions,
+    closing,
+    exitpacks,
+    recordings,
+    restrictions,
+    reviews,
+    scorecards,
+    tenants,
+)
 from appliance.catalog.database import Database
 from appliance.catalog.exitpacks import ExitPack
 from appliance.catalog.records import Recording, State
+from appliance.catalog.scorecards import Scorecard
 from appliance.model import Direction
-from appliance.packs import exitrecord, howto, vcon
+from appliance.packs import exitrecord, exitreview, howto, vcon
 from appliance.packs.exitrecord import Row, Whole
 from appliance.packs.exittargets import Target
 from appliance.packs.manifest import MANIFEST, NOTE, PACK, Entry, Packed
@@ -29,18 +39,21 @@ PAGE: Final = 100
 BREATH_S: Final = 0.005  # between pages, so that calls of the API get their turn
 SCHEMA: Final = "earwitness.example/exit-pack/v1"
 SIGNED: Final = "exit-pack"
-SCHEMAS: Final = ("recording", "index", "manifest", "pack")
+SCHEMAS: Final = ("recording", "reviews", "scorecards", "index", "manifest", "pack")
 INDEX: Final = "index.json"
+SCORECARDS: Final = "scorecards.json"
 
 
 def wholes(connection: sa.Connection, ids: Sequence[str]) -> list[Whole]:
     """All that is known of some recordings; of one that is not there any more nothing."""
     reads = exitpacks.reads_of(connection, ids)
+    reviewed = reviews.submitted(connection, ids)
     return [
         replace(
             one,
             notes=additions.list_notes(connection, one.row.recording_id, additions.MAX_NOTES),
             reads=reads.get(one.row.recording_id, ()),
+            reviews=reviewed.get(one.row.recording_id, ()),
         )
         for one in wholes_briefly(connection, ids)
     ]
@@ -71,6 +84,7 @@ def job(whole: Whole, spec: dict[str, Any], problem: str, now_ns: int) -> dict[s
         "sound": spec["sound"] if sound and not problem else "",
         "vcon": vcon.vcon(whole, now_ns) if spec["vcon"] and sound and not problem else None,
         "document": exitrecord.document(whole),
+        "reviews": exitreview.document(row.recording_id, whole.reviews) if whole.reviews else None,
         "problem": problem,
     }
 
@@ -92,6 +106,7 @@ class Rest:
         """Index, help, manifest, signature; gives the pack with its numbers. `note`: why it is a part."""
         self.entries.clear()
         self._schemas()
+        self._add(SCORECARDS, "scorecards", self._scorecards())
         tombstones = self._index()
         self._help(tombstones, complete=not note)
         made = self.target.put(MANIFEST, self._manifest())
@@ -142,6 +157,30 @@ class Rest:
             self._add(f"schemas/{file}", "schema", [data])
         with open(verifier.__file__, "rb") as source:
             self._add("verify.py", "help", [source.read()])
+
+    def _scorecards(self) -> Iterator[bytes]:
+        """All of the tenant, as questions say nothing of calls, and answers are read by them."""
+        head = {"schema": exitreview.SCORECARDS, "pack": self.pack.id}
+        yield json.dumps(head, indent=1)[:-2].encode() + b',\n "scorecards": ['
+        yield from _listed(map(exitreview.scorecard, self._versions()))
+        yield b"]\n}\n"
+
+    def _versions(self) -> Iterator[Scorecard]:
+        after: tuple[int, str] | None = None
+        while True:
+            with self.database.read() as connection:
+                page = scorecards.listed(connection, self.pack.tenant_id, PAGE, after, archived=True)
+            for one in page:
+                before: int | None = None
+                while before != 1:
+                    with self.database.read() as connection:
+                        found = scorecards.versions(connection, one.scorecard_id, PAGE, before)
+                    yield from found
+                    before = found[-1].version if len(found) == PAGE else 1
+                    time.sleep(BREATH_S)
+                after = (one.create_ns, one.scorecard_id)
+            if len(page) < PAGE:
+                return
 
     def _help(self, tombstones: int, *, complete: bool) -> None:
         with self.database.read() as connection:

@@ -7,7 +7,7 @@ whose restriction is lifted is there again.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -213,6 +213,17 @@ def counted(
         yield Reviewed(
             row.call_ns, row.agent, row.line_id, row.reviewer, row.version, score.value, score.failed, lines
         )
+
+
+def submitted(connection: sa.Connection, recording_ids: Sequence[str]) -> dict[str, list[Review]]:
+    """What has a score, of some recordings, oldest first."""
+    query = _select().where(
+        _c.recording_id.in_(recording_ids), _c.state.in_(sorted(one.value for one in ENDED))
+    )
+    found: dict[str, list[Review]] = {}
+    for row in connection.execute(query.order_by(_c.create_ns, _c.id)):
+        found.setdefault(row.recording_id, []).append(_of(row))
+    return found
 
 
 def forget(connection: sa.Connection, recording_id: str) -> None:

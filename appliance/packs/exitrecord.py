@@ -15,6 +15,7 @@ from typing import Any, Final
 from appliance.catalog.additions import Note
 from appliance.catalog.reads import Read
 from appliance.catalog.records import Certificate, MarkRow, Recording, State
+from appliance.catalog.reviews import Review
 from appliance.packs.manifest import Entry
 
 SCHEMA: Final = "earwitness.example/exit-pack-recording/v1"
@@ -37,6 +38,7 @@ class Whole:
     reads: Sequence[Read] = ()
     restrictions: Sequence[str] = ()
     line_name: str = ""
+    reviews: Sequence[Review] = ()
 
 
 def folder(recording_id: str) -> str:

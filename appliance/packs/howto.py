@@ -33,6 +33,8 @@ def _sections(about: About) -> list[tuple[str, list[str]]]:
         "recordings/ab/ID/ holds one recording, ID being its name and ab the first two letters of it.",
         ".json says all that is known of it: who took part, when, marks on the timeline (announced, paused, held,"
         " transferred, ...), notes, tags, and who read it and why.",
+        ".reviews.json has the reviews of the call that were submitted; their questions are in scorecards.json, beside"
+        " this file.",
         sound,
     ]
     if about.sealed:

@@ -19,6 +19,8 @@ import boto3
 import grpc
 import jsonschema
 import pytest
+from test_api_review import GOOD
+from test_api_review import Desk as Reviewing
 
 import earwitness
 from appliance.access.identities import Role
@@ -26,7 +28,7 @@ from appliance.api import closingwork, exitpack, worker
 from appliance.config.exits import ExitBucket, ExitFolder, ExitSettings
 from appliance.model import Mark, MarkKind
 from earwitness.v1 import closing_pb2 as pb
-from earwitness.v1 import notes_pb2, operations_pb2, recordings_pb2, subjects_pb2, tenants_pb2
+from earwitness.v1 import notes_pb2, operations_pb2, recordings_pb2, review_pb2, subjects_pb2, tenants_pb2
 
 START = 1_764_000_000_000_000_000
 EVERY_SCRIPT = "=Ward Ж λ 心 한 ع א ไ ᚠ 𝔘 \N{PILE OF POO} é e\u0301"
@@ -471,3 +473,36 @@ def test_what_is_restricted_is_kept_as_it_is_and_marked(site, sealing, disk):
     index = json.loads((folder / "index.json").read_text("utf-8"))
     assert [one["restricted"] for one in index["recordings"]] == [True, False]
     assert verify(folder)["code"] == 0
+
+
+def test_reviews_that_were_submitted_go_with_their_recordings(site, sealing, disk):
+    desk = Reviewing(site, sealing)
+    first, names = desk.card(), [desk.call() for _ in range(3)]
+    done = desk.submitted(desk.ann, desk.ask(names[0], first.name).name)
+    desk.agent.DisputeReview(review_pb2.DisputeReviewRequest(name=done.name, comment=EVERY_SCRIPT))
+    begun = desk.ask(names[1], first.name)
+    desk.ann.ClaimReview(review_pb2.ClaimReviewRequest(name=begun.name))
+    desk.ann.AnswerReview(review_pb2.AnswerReviewRequest(name=begun.name, answers=GOOD[:1]))
+    first.questions[0].text = "Greeted, and by name?"
+    desk.ann.UpdateScorecard(review_pb2.UpdateScorecardRequest(scorecard=first))
+    client = site.client()
+    assert ended(client, begin(site, client, disk)).state == operations_pb2.OPERATION_STATE_SUCCEEDED
+    folder = only(disk)
+    assert verify(folder)["code"] == 0
+    (file,) = folder.rglob("*.reviews.json")  # of a draft nothing goes: its agent is not to read it
+    said = json.loads(file.read_text("utf-8"))
+    held("reviews", said)
+    assert said["recording"] == names[0][-26:] == file.parent.name
+    (review,) = said["reviews"]
+    assert (review["state"], review["agent"], review["version"]) == ("disputed", "200", 1)
+    assert review["score"]["basis_points"] == 8750 and review["comment"] == EVERY_SCRIPT
+    assert review["answers"][0]["text"] == "She was thanked warmly"
+    assert review["answers"][0]["offsets_ns"] == [10**9]
+    cards = json.loads((folder / "scorecards.json").read_text("utf-8"))
+    held("scorecards", cards)
+    assert [(one["scorecard"], one["version"]) for one in cards["scorecards"]] == [
+        (first.name[-26:], 2), (first.name[-26:], 1),
+    ]  # fmt: skip
+    assert cards["scorecards"][0]["questions"][0]["text"] == "Greeted, and by name?"
+    for line in (folder / "manifest.jsonl").read_text().splitlines():
+        held("manifest", json.loads(line))
