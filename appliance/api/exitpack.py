@@ -49,6 +49,7 @@ READ: Final = "exit-pack"
 BATCH: Final = 16  # recordings of one entry in the audit log, which holds lists of that length
 KEEP_EVERY_S: Final = 1.0
 MOST_PROBLEMS: Final = 100
+UNWRITABLE: Final = "EXIT_JOURNAL_UNWRITABLE"
 
 
 class ExitPacks:
@@ -75,6 +76,16 @@ class ExitPacks:
         if pack.state is not PackState.RUNNING:
             self._forget(pack.id)  # it broke off before that
             return True
+        try:
+            return await self._journalled(operation, pack, keep)
+        except (
+            OSError
+        ) as error:  # the box's own disk, as when it is full: what is whole is found again by the next try
+            kept = await self._store.read(lambda connection: operations.get(connection, operation.id))
+            await keep(kept.cursor, kept.done, {**kept.result, "waiting": UNWRITABLE})
+            raise ExitPackWaitsError("the journal cannot be written", why=UNWRITABLE) from error
+
+    async def _journalled(self, operation: Operation, pack: ExitPack, keep: Keep) -> bool:
         journal = await asyncio.to_thread(Journal, self._file(pack.id, "journal"))
         try:
             return await self._fill(operation, pack, journal, keep)

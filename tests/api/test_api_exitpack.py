@@ -310,6 +310,18 @@ def test_a_full_disk_is_told_and_waited_for(site, sealing, disk, monkeypatch):
     assert verify(only(disk))["code"] == 0 and len(tried) == 2
 
 
+def test_a_journal_that_cannot_be_written_is_waited_for(site, sealing, disk):
+    box = site
+    fill(box, sealing, 2)
+    client, journals = box.client(), box.layout.control / "exit"
+    journals.write_text("in the way")
+    made = begin(box, client, disk)
+    box.wait(lambda: waiting(client, made).waiting == exitpack.UNWRITABLE)
+    journals.unlink()
+    assert ended(client, made).state == operations_pb2.OPERATION_STATE_SUCCEEDED
+    assert verify(only(disk))["code"] == 0 and not waiting(client, made).waiting
+
+
 def test_a_pulled_disk_is_waited_for_and_nothing_is_begun_on_another(site, sealing, disk, tmp_path):
     box = site
     many(box, sealing, 60)
