@@ -42,7 +42,7 @@ class FieldInvalidError(InvalidError):
 
 
 class UploadTooSlowError(UnavailableError):
-    """An upload, or its next part, takes too long."""
+    """The message of a call, or an upload or its next part, takes too long."""
 
     reason = "UPLOAD_TOO_SLOW"
 

@@ -33,7 +33,14 @@ from appliance.api.errors import (
     UploadTooSlowError,
     wire_status,
 )
-from appliance.api.limits import NETWORK_OPEN, STRANGERS_OPEN, OpenCalls, RateLimit
+from appliance.api.limits import (
+    NETWORK_OPEN,
+    NETWORK_SILENT,
+    SILENT_OPEN,
+    STRANGERS_OPEN,
+    OpenCalls,
+    RateLimit,
+)
 from appliance.audit.errors import AuditUnavailableError
 from appliance.audit.refusals import Refusals
 from appliance.audit.trail import Trail
@@ -45,7 +52,8 @@ from earwitness.v1 import access_pb2
 log = structlog.get_logger()
 
 REQUEST_ID: Final = "x-request-id"
-UPLOAD_WAIT_S: Final = 20.0  # for the next message of a client's stream
+UPLOAD_WAIT_S: Final = 20.0  # for the next message of a client, its only one too
+SETTLE_S: Final = 0.05  # a call that is cancelled seems to end without a message, before gRPC says what it is
 RECHECK_S: Final = (
     5.0  # a stream asks so often whether its caller still may; a change of identities asks at once
 )
@@ -74,10 +82,10 @@ class Call:
 
 
 class Upload:
-    """The messages of a client's stream, read as they are asked for. The first says what the call is about."""
+    """What a client sends, read as it is asked for. The first message says what the call is about."""
 
-    def __init__(self, raw: AsyncIterator[bytes], read: Callable[[bytes], Any] | None) -> None:
-        self._raw = aiter(raw)
+    def __init__(self, context: Any, read: Callable[[bytes], Any] | None) -> None:
+        self._context = context
         self._read = read or (lambda raw: raw)  # gRPC has none where bytes are meant
         self._first: Any = None
 
@@ -86,7 +94,8 @@ class Upload:
         if self._first is None:
             self._first = await self._next()
             if self._first is None:
-                raise RequestMalformedError("the stream holds no message")
+                await asyncio.sleep(SETTLE_S)
+                raise RequestMalformedError("the call holds no message")
         return self._first
 
     async def __aiter__(self) -> AsyncIterator[Any]:
@@ -98,10 +107,10 @@ class Upload:
     async def _next(self) -> Any:
         try:
             async with asyncio.timeout(UPLOAD_WAIT_S):
-                raw = await anext(self._raw, None)
+                raw = await self._context.read()
         except TimeoutError:
-            raise UploadTooSlowError("the next part of the upload does not come") from None
-        return None if raw is None else _parse(self._read, raw)
+            raise UploadTooSlowError("the next message of the call does not come") from None
+        return None if raw is grpc.aio.EOF else _parse(self._read, raw)
 
 
 _current: contextvars.ContextVar[Call] = contextvars.ContextVar("call")
@@ -147,6 +156,7 @@ class Gate(grpc.aio.ServerInterceptor):
         self._limit = limit
         self._open = OpenCalls()
         self._strangers, self._networks = OpenCalls(STRANGERS_OPEN), OpenCalls(NETWORK_OPEN)
+        self._silent, self._silent_networks = OpenCalls(SILENT_OPEN), OpenCalls(NETWORK_SILENT)
         self._concerns = concerns
         self._refusals = refusals
 
@@ -160,40 +170,38 @@ class Gate(grpc.aio.ServerInterceptor):
         if handler is None:
             return handler  # no such method: gRPC says so
         method = str(handler_call_details.method)
-        kind = ("stream_" if handler.request_streaming else "unary_") + (
-            "stream" if handler.response_streaming else "unary"
-        )
-        inner = getattr(handler, kind)
-
+        many, gives = handler.request_streaming, "stream" if handler.response_streaming else "unary"
+        inner = getattr(handler, f"{'stream' if many else 'unary'}_{gives}")
         read = handler.request_deserializer
 
-        async def pass_unary(request: Any, context: Any) -> Any:
-            return await self._pass(method, request, read, context, lambda message: inner(message, context))
+        async def pass_unary(_: Any, context: Any) -> Any:
+            upload = Upload(context, read)
 
-        async def pass_upload(request: Any, context: Any) -> Any:
-            upload = Upload(request, read)
-            return await self._pass(method, upload, None, context, lambda _: inner(upload, context))
+            def handle(first: Any) -> Awaitable[Any]:
+                return inner(upload if many else first, context)  # type: ignore[no-any-return]
 
-        async def pass_stream(request: Any, context: Any) -> None:
-            def handle(message: Any) -> Awaitable[None]:
-                return self._stream(inner, message, context)
+            return await self._pass(method, upload, context, handle)
 
-            await self._pass(method, request, None if handler.request_streaming else read, context, handle)
+        async def pass_stream(messages: Any, context: Any) -> None:
+            def handle(first: Any) -> Awaitable[None]:
+                return self._stream(inner, messages if many else first, context)
 
-        make = getattr(grpc, f"{kind}_rpc_method_handler")
-        passes = {"stream_unary": pass_upload, "unary_unary": pass_unary}
+            await self._pass(method, None if many else Upload(context, read), context, handle)
+
+        # Each is a stream of messages to gRPC, which is the same on the wire. Of a single message it would wait for the
+        # whole of it, however long that takes, before it says here that there is a call.
+        make = getattr(grpc, f"stream_{gives}_rpc_method_handler")
         return make(
-            passes.get(kind, pass_stream),
+            pass_stream if handler.response_streaming else pass_unary,
             # What a request holds is looked at once it is known who sent it.
-            request_deserializer=read if kind == "stream_stream" else None,
+            request_deserializer=read if many and handler.response_streaming else None,
             response_serializer=handler.response_serializer,
         )
 
     async def _pass(
         self,
         method: str,
-        request: Any,
-        read: Callable[[bytes], Any] | None,
+        upload: Upload | None,
         context: Any,
         handle: Callable[[Any], Awaitable[Any]],
     ) -> Any:
@@ -210,8 +218,8 @@ class Gate(grpc.aio.ServerInterceptor):
                 self._limit.take(call.identity.name, call.started_s)
                 self._open.begin(call.identity.name)
                 counted = True
-            message = request if read is None else _parse(read, request)
-            _describe(call, await message.first() if isinstance(message, Upload) else message)
+            message = await self._first(upload, call, context) if upload is not None else None
+            _describe(call, message)
             if call.identity is None:
                 # A stranger may type anything for a name, a passphrase too; and fills the audit no faster than refusals do.
                 call.subject = await self._entrance.known_subject(call.subject)
@@ -241,6 +249,12 @@ class Gate(grpc.aio.ServerInterceptor):
                 self._open.end(call.identity.name)
             if audited and (admitted or outcome != "CANCELLED"):
                 await self._conclude(call, outcome, admitted)
+
+    async def _first(self, upload: Upload, call: Call, context: Any) -> Any:
+        if call.identity is not None:
+            return await upload.first()
+        with self._silent_networks.held(network_of(context.peer())), self._silent.held(""):
+            return await upload.first()
 
     async def _stream(self, inner: Any, request: Any, context: Any) -> None:
         if _current.get().identity is not None:

@@ -15,6 +15,8 @@ BURST: Final = 300.0
 OPEN: Final = 200  # streams too; a fifth of what the box has open for all
 STRANGERS_OPEN: Final = 100  # streams of all strangers together
 NETWORK_OPEN: Final = 10  # and of those from one network
+SILENT_OPEN: Final = 300  # calls of all strangers together whose message has not come yet
+NETWORK_SILENT: Final = 60  # and of those from one network
 _MOST_BUCKETS: Final = 10_000
 
 
