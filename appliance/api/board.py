@@ -59,6 +59,10 @@ class Board:
                 return call
         raise CallNotFoundError("no such live call", call=call_id)
 
+    def latest(self, call: signaling_pb2.LiveCall) -> signaling_pb2.LiveCall:
+        """A call as it is now, or as it was when it was last seen."""
+        return self._calls.get(call.call_id, call)
+
     async def control(
         self, call_id: str, action: signaling_pb2.CallAction.ValueType, actor: str, reason: str
     ) -> signaling_pb2.LiveCall:

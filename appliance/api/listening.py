@@ -51,10 +51,13 @@ class ListenCalls:
         form = _form(request)
         tenant_id, call_id = names.child(request.name, "calls")
         live = self._parts.board.call(tenant_id, call_id)
-        line = await self._allowed(live)
+        numbers: set[str] = set()
+        line = await self._allowed(live, numbers)
         found = await self._parts.listening.find(live.recording_ids)
         if found is None:
             raise CallNotRecordedError("the call is not being recorded", why=live.detail)
+        numbers.update(_recorded(found))
+        await self._allowed(live, numbers)
         ear = Ear(self._parts.listening, **form)
         with self._parts.listening.place(call_id, shown=line.listening is Listening.SHOWN):
             before: list[str] = []
@@ -68,7 +71,7 @@ class ListenCalls:
                     listener_id=new_id(),
                 )
                 lost: EarwitnessError | None = None
-                async with self._watched(ear, live, found, request), ear.listening(found, asked):
+                async with self._watched(ear, live, found, numbers, request), ear.listening(found, asked):
                     answers = _Answers(live, found, ear.rate, admitted)
                     try:
                         async with aclosing(ear.heard()) as ticks:
@@ -80,16 +83,17 @@ class ListenCalls:
                             raise
                         lost = error  # capture is gone: the call may go on in another recording
                         ear.error = None
-                live, found = await self._next(live, before)
+                live, found = await self._next(live, before, numbers)
                 if found is None and lost is not None:
                     raise lost
 
-    async def _allowed(self, live: signaling_pb2.LiveCall) -> Line:
+    async def _allowed(self, live: signaling_pb2.LiveCall, numbers: set[str]) -> Line:
         """The call's line; ListeningNotAllowedError, TenantLockedError; VaultUnavailableError where nobody knows.
 
-        RecordingRestrictedError where a restriction covers calls of one of its numbers.
+        RecordingRestrictedError where a restriction covers calls of one of its numbers: of who takes part now, and of who
+        did before. `numbers` are theirs; those of now are added.
         """
-        numbers = [values.number_of(one.aor) for one in live.parties]
+        numbers.update(values.number_of(one.aor) for one in live.parties)
 
         def look(connection: sa.Connection) -> tuple[Line, tuple[str, ...]]:
             restricted = restrictions.of_numbers(connection, live.tenant_id, numbers, live.started_ns)
@@ -107,7 +111,12 @@ class ListenCalls:
 
     @asynccontextmanager
     async def _watched(
-        self, ear: Ear, live: signaling_pb2.LiveCall, found: Found, request: pb.ListenCallRequest
+        self,
+        ear: Ear,
+        live: signaling_pb2.LiveCall,
+        found: Found,
+        numbers: set[str],
+        request: pb.ListenCallRequest,
     ) -> AsyncIterator[None]:
         """Ends the listening when it would not be allowed any more. That the caller may call at all the gate watches."""
 
@@ -115,9 +124,10 @@ class ListenCalls:
             while True:
                 await asyncio.sleep(RECHECK_S)
                 try:
-                    await self._allowed(live)
+                    await self._allowed(self._parts.board.latest(live), numbers)
                     session = await self._parts.listening.session(found.worker, found.recording_id)
                     now = Found(found.worker, found.recording_id, session)
+                    numbers.update(_recorded(now))  # who came and went in between
                     await self._still_stated(_row(live, now), request)
                 except EarwitnessError as error:
                     if error.kind in (Kind.UNAVAILABLE, Kind.NOT_FOUND):
@@ -143,7 +153,7 @@ class ListenCalls:
         rules.judge(request.purpose, known, stated, caller().roles, request.override_reason)
 
     async def _next(
-        self, live: signaling_pb2.LiveCall, before: list[str]
+        self, live: signaling_pb2.LiveCall, before: list[str], numbers: set[str]
     ) -> tuple[signaling_pb2.LiveCall, Found | None]:
         """The next recording of the call, where it goes on in another one."""
         deadline = asyncio.get_running_loop().time() + GO_ON_S
@@ -157,7 +167,8 @@ class ListenCalls:
                     return live, None
                 fresh = [one for one in live.recording_ids if one not in before]
                 if fresh and (found := await self._parts.listening.find(fresh)) is not None:
-                    await self._allowed(live)
+                    numbers.update(_recorded(found))
+                    await self._allowed(live, numbers)
                     return live, found
             except CallNotFoundError:
                 return live, None
@@ -180,6 +191,11 @@ def _form(request: pb.ListenCallRequest) -> dict[str, bool]:
         "mixed": request.mixed,
         "payload": payload,
     }
+
+
+def _recorded(found: Found) -> set[str]:
+    """The numbers of all who are in the recording, also of who has left the call: it will be restricted by them."""
+    return {values.number_of(one.aor) for one in info_of(found.session.info_json).parties}
 
 
 def _announced(found: Found) -> tuple[MarkRow, ...]:

@@ -12,9 +12,9 @@ from capture_fake import CaptureServer
 import earwitness
 from appliance.access.identities import Role
 from appliance.api import listening, listenpost
-from appliance.model import Mark, MarkKind, new_id
+from appliance.model import Mark, MarkKind, Party, new_id
 from earwitness.internal.v1 import capture_pb2, signaling_pb2
-from earwitness.v1 import access_pb2, purposes_pb2, recordings_pb2, tenants_pb2
+from earwitness.v1 import access_pb2, purposes_pb2, recordings_pb2, subjects_pb2, tenants_pb2
 from earwitness.v1 import calls_pb2 as pb
 
 WHY = "The coroner asks for it by Friday"
@@ -277,6 +277,30 @@ def test_it_ends_when_it_may_go_on_no_longer(ward, box, monkeypatch):
     ward.admin.access.DisableIdentity(access_pb2.DisableIdentityRequest(name=name))
     assert ended(stream).code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
     box.wait(lambda: len(ward.capture.gone) == 3)
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_it_ends_when_somebody_comes_whose_calls_are_restricted(ward, box, monkeypatch, stays):
+    number, aor = "+441632960007", "sip:+441632960007@pstn.example"
+    restriction = subjects_pb2.Restriction(
+        ground=subjects_pb2.RESTRICTION_GROUND_ACCURACY, reason="The person says so", number=number
+    )
+    ward.admin.subjects.CreateRestriction(
+        subjects_pb2.CreateRestrictionRequest(parent=f"tenants/{ward.tenant}", restriction=restriction)
+    )
+    monkeypatch.setattr(listening, "RECHECK_S", 0.05)
+    stream = ward.listen()
+    assert next(stream).HasField("header")
+    if stays:
+        live = signaling_pb2.LiveCall()
+        live.CopyFrom(box.signaling.calls[ward.call])
+        live.parties.add(aor=aor, role="caller", track=-1)
+        box.signaling.put(live)
+    else:  # came and went between two looks: only the recording still says so
+        session = ward.capture.sessions[ward.recording()]
+        session.info = session.info.model_copy(update={"parties": (*session.info.parties, Party(aor=aor))})
+    assert refused(lambda: list(stream)).reason == "RECORDING_RESTRICTED"
+    assert ward.refused().reason == "RECORDING_RESTRICTED"
 
 
 def test_what_nobody_may_open_nobody_hears(ward, box, monkeypatch):
