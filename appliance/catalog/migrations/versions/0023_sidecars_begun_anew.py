@@ -1,7 +1,7 @@
 """How often a recording's sidecar was begun anew
 
-Revision ID: 0022
-Revises: 0021
+Revision ID: 0023
+Revises: 0022
 """
 
 from __future__ import annotations
