@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc
 
+from appliance.cli import files
 from appliance.cli.connection import bare
 from appliance.cli.context import Box
 from appliance.cli.downloads import Downloaded, fetch
@@ -53,10 +54,7 @@ def download(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Bulk:
     """See the module. What was downloaded is noted in `index.jsonl`, a line each. Failure where the box goes away."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Failure(Exit.FAILED, f"cannot make {folder}: {error.strerror}", "WRITE_FAILED") from error
+    files.make_folder(folder)
     done = Bulk(str(folder), len(some))
     total = sum(one.size_bytes for one in some) or 1
     passed = 0

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from appliance.cli import completenessview as view
-from appliance.cli import output, recordsources
+from appliance.cli import files, output, recordsources
 from appliance.cli.connection import bare
 from appliance.cli.context import CALL_TIMEOUT_S, Box, JsonOption, box
 from appliance.cli.exits import Exit, Failure
@@ -132,11 +132,14 @@ def report(
         request = pb.GetCompletenessReportRequest(name=name)
         found = services.completeness.GetCompletenessReport(request, timeout=CALL_TIMEOUT_S)
     if to is not None:
+        path = files.named(to, found.file_name)
+        files.make_folder(to)
         for file, text in (
-            (found.file_name, found.report),
-            (f"{found.file_name}.note", found.signature.encode()),
+            (path, found.report),
+            (path.with_name(f"{path.name}.note"), found.signature.encode()),
         ):
-            _write(to / file, text)
+            files.write(file, text)
+            output.console.print(str(file))
     elif json:
         typer.echo(found.report.decode(), nl=False)
     else:
@@ -227,15 +230,3 @@ def _parts(name: str, file: Path, validate_only: bool) -> Iterator[pb.ImportCall
                 yield pb.ImportCallRecordsRequest(data=part)
     except OSError as error:
         raise Failure(Exit.FAILED, f"cannot read {file}: {error.strerror}", "FILE_UNREADABLE") from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    scratch = path.with_name(f".{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_bytes(data)
-        scratch.replace(path)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise Failure(Exit.FAILED, f"cannot write {path}: {error.strerror}", "FILE_UNWRITABLE") from error
-    output.console.print(str(path))

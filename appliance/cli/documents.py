@@ -11,7 +11,7 @@ import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from appliance.cli import documentsview as view
-from appliance.cli import output
+from appliance.cli import files, output
 from appliance.cli.connection import bare
 from appliance.cli.context import CALL_TIMEOUT_S, LOOK_TIMEOUT_S, Box, DryOption, JsonOption, box
 from appliance.cli.exits import Exit, Failure
@@ -118,19 +118,21 @@ def get(
 
 @app.command("verify")
 def verify(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Documents, each with FILE.note.")],
+    documents: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Documents, each with FILE.note.")
+    ],
     keys: Annotated[
         Path, typer.Option("--keys", help="The box's public keys, from `earwitness evidence keys`.")
     ] = Path("box-keys.json"),
     json: Annotated[bool, typer.Option("--json", help="One JSON object a file.")] = False,
 ) -> None:
     """Check documents offline: as this box made and signed them. The same as `earwitness verify`."""
-    for file in files:
+    for file in documents:
         if not file.with_name(f"{file.name}.note").exists():
             raise Failure(
                 Exit.USAGE, f"{file.name}.note is not there", "NOTE_MISSING", "it came with the document"
             )
-    raise typer.Exit(_EXITS[verify_all(files, keys, None, as_json=json)])
+    raise typer.Exit(_EXITS[verify_all(documents, keys, None, as_json=json)])
 
 
 @app.command("service-level")
@@ -258,19 +260,12 @@ def save(stream: Iterable[Any], folder: Path, *, quiet: bool) -> pb.Document:
     """Writes a document and its note, the document first: a note without it would be nothing."""
     parts = iter(stream)
     made: pb.Document = next(parts).document
-    path = folder / made.file_name
-    scratch = folder / f".{made.file_name}.new"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with scratch.open("wb") as file:
-            for part in parts:
-                file.write(part.data)
-        scratch.replace(path)
-        scratch.write_text(made.signature, "utf-8")
-        scratch.replace(folder / f"{made.file_name}.note")
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise Failure(Exit.FAILED, f"cannot write {path}: {error.strerror}", "FILE_UNWRITABLE") from error
+    path = files.named(folder, made.file_name)
+    files.make_folder(folder)
+    with files.written(path) as file:
+        for part in parts:
+            file.write(part.data)
+    files.write(path.with_name(f"{path.name}.note"), made.signature.encode())
     if not quiet:
-        output.console.print(f"{path}, signed ({made.file_name}.note)", soft_wrap=True)
+        output.console.print(f"{path}, signed ({path.name}.note)", soft_wrap=True)
     return made

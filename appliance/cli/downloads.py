@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import grpc
 import typer
 
-from appliance.cli import output
+from appliance.cli import files, output
 from appliance.cli.connection import bare, resource
 from appliance.cli.context import Box, JsonOption, box
 from appliance.cli.exits import Exit, Failure, from_rpc
@@ -135,7 +135,7 @@ def fetch(
     partial = _Partial(folder, name, format_)
     with partial.opened() as file:
         stream, header = _begin(services, partial, purpose, override, quiet)
-        final = named or folder / Path(header.file_name).name
+        final = named or files.named(folder, header.file_name)
         if final.exists() and not force:
             stream.cancel()
             raise _exists(final)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from appliance.cli import output
+from appliance.cli import files, output
 from appliance.cli.connection import resource
 from appliance.cli.context import box
 from appliance.cli.exits import Exit, Failure
@@ -23,7 +23,7 @@ _EXITS = {0: Exit.OK, 1: Exit.NOT_INTACT, 2: Exit.USAGE}
 
 
 def verify(
-    files: Annotated[
+    paths: Annotated[
         list[Path], typer.Argument(metavar="PATH...", help="Sealed recordings, signed reports, packs.")
     ],
     keys: Annotated[
@@ -67,14 +67,14 @@ def verify(
     earwitness verify 5kcw….sealed --keys box-keys.json
     """
     wanted = passphrase or fd is not None
-    if (evidence is not None or sidecar is not None or wanted) and len(files) > 1:
+    if (evidence is not None or sidecar is not None or wanted) and len(paths) > 1:
         raise Failure(
             Exit.USAGE, "--evidence, --sidecar and --passphrase go with one PATH", "EVIDENCE_OF_ONE"
         )
-    if keys is None and (_KEYS.exists() or not any(_like_a_pack(one) for one in files)):
+    if keys is None and (_KEYS.exists() or not any(_like_a_pack(one) for one in paths)):
         keys = _KEYS
     ask = (lambda: Secrets(fd).ask("Passphrase of the pack")) if wanted else None
-    code = verify_all(files, keys, evidence, as_json=json, sidecar=sidecar, passphrase=ask)
+    code = verify_all(paths, keys, evidence, as_json=json, sidecar=sidecar, passphrase=ask)
     raise typer.Exit(_EXITS[code])
 
 
@@ -93,9 +93,9 @@ def save(
         for name in names:
             request = pb.GetEvidenceRequest(name=resource("recordings", name))
             answer = services.evidence.GetEvidence(request)
-            _write(folder / answer.file_name, answer.evidence.encode())
+            _write(files.named(folder, answer.file_name), answer.evidence.encode())
             if answer.sidecar:
-                _write(folder / answer.sidecar_file_name, answer.sidecar)
+                _write(files.named(folder, answer.sidecar_file_name), answer.sidecar)
 
 
 @app.command("keys")
@@ -109,11 +109,5 @@ def keys_(
 
 
 def _write(path: Path, data: bytes) -> None:
-    scratch = path.with_name(f".{path.name}.new")
-    try:
-        scratch.write_bytes(data)
-        scratch.replace(path)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise Failure(Exit.FAILED, f"cannot write {path}: {error.strerror}", "FILE_UNWRITABLE") from error
+    files.write(path, data)
     output.console.print(str(path))

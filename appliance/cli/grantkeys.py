@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import base64
 import json as json_module
-import os
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from appliance.cli import output
+from appliance.cli import files, output
 from appliance.cli.connection import bare
 from appliance.cli.context import JsonOption
 from appliance.cli.exits import Exit, Failure
@@ -37,13 +36,7 @@ def pair(
     private = hpke.new_private_key()
     public = base64.b64encode(hpke.public_key(private)).decode()
     content = {"kind": _KIND, "algorithm": "MLKEM768-X25519", "private": base64.b64encode(private).decode()}
-    try:
-        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as written:
-            written.write(json_module.dumps(content | {"public": public}) + "\n")
-    except FileExistsError:
-        raise Failure(Exit.CONFLICT, f"{file} is there already; it was not changed", "FILE_EXISTS") from None
-    except OSError as error:
-        raise Failure(Exit.USAGE, f"cannot write {file}: {error.strerror}", "FILE_UNWRITABLE") from error
+    files.write_new(file, (json_module.dumps(content | {"public": public}) + "\n").encode())
     if json:
         output.print_json({"publicKey": public})
     else:
@@ -79,14 +72,9 @@ def _render(
         key = open_data_key(private, tenant, grant, name, sealed)
         file.seek(0)
         rendering = Rendering(load(SealedReader(file, key)), RenderOptions(format=extension))
-        aside = result.with_name(f".{result.name}.part")
-        try:
-            with open(aside, "wb") as written:
-                for piece in rendering.chunks():
-                    written.write(piece)
-            os.replace(aside, result)
-        finally:
-            aside.unlink(missing_ok=True)
+        with files.written(result) as written:
+            for piece in rendering.chunks():
+                written.write(piece)
 
 
 def _private(file: Path) -> bytes:

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from appliance.cli import grantview, output
+from appliance.cli import files, grantview, output
 from appliance.cli.confirm import confirm
 from appliance.cli.connection import bare, resource, tenant_parent
 from appliance.cli.context import (
@@ -312,14 +312,9 @@ def keys(
     with box(context) as services:
         for answer in pages(services.grants.ListGrantKeys, asked, timeout=CALL_TIMEOUT_S):
             for one in answer.grant_keys:
-                path = folder / f"{bare(one.recording)}.key"
-                try:
-                    folder.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(one.sealed_key)
-                except OSError as error:
-                    raise Failure(
-                        Exit.USAGE, f"cannot write {path}: {error.strerror}", "FILE_UNWRITABLE"
-                    ) from error
+                files.make_folder(folder)
+                path = files.named(folder, f"{bare(one.recording)}.key")
+                files.write(path, one.sealed_key)
                 written.append(str(path))
     if json:
         output.print_json({"files": written})

@@ -11,13 +11,13 @@ import wave
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, BinaryIO, Final
 
 import grpc
 import numpy as np
 import typer
 
-from appliance.cli import output
+from appliance.cli import files, output
 from appliance.cli.connection import bare, resource
 from appliance.cli.context import box
 from appliance.cli.exits import Exit, Failure
@@ -168,8 +168,8 @@ def _play(name: str, pieces: Iterator[Any], rate: int, channels: int) -> None:
                 process.stdin.close()
 
 
-def _write_wav(path: Path, pieces: Iterator[Any], rate: int, channels: int) -> None:
-    with wave.open(str(path), "wb") as file:  # its header is right after each piece, whatever ends it
+def _write_wav(written: BinaryIO, pieces: Iterator[Any], rate: int, channels: int) -> None:
+    with wave.open(written, "wb") as file:  # its header is right after each piece, whatever ends it
         file.setnchannels(channels)
         file.setsampwidth(2)
         file.setframerate(rate)
@@ -177,10 +177,9 @@ def _write_wav(path: Path, pieces: Iterator[Any], rate: int, channels: int) -> N
             file.writeframes(piece.astype("<i2").tobytes())
 
 
-def _write_ogg(path: Path, pieces: Iterator[Any], rate: int, channels: int) -> None:
-    with path.open("wb") as file:
-        for data in ogg_opus(pieces, rate, channels, OPUS_BIT_RATE):
-            file.write(data)
+def _write_ogg(written: BinaryIO, pieces: Iterator[Any], rate: int, channels: int) -> None:
+    for data in ogg_opus(pieces, rate, channels, OPUS_BIT_RATE):
+        written.write(data)
 
 
 def _write_raw(pieces: Iterator[Any]) -> None:
@@ -251,10 +250,10 @@ def listen(
         try:
             if path is None:
                 _write_raw(pieces) if to else _play(chosen, pieces, sound.rate, channels)
-            elif path.suffix == ".wav":
-                _write_wav(path, pieces, sound.rate, channels)
             else:
-                _write_ogg(path, pieces, sound.rate, channels)
+                write = _write_wav if path.suffix == ".wav" else _write_ogg
+                with files.written(path, in_part=True) as file:
+                    write(file, pieces, sound.rate, channels)
         except grpc.RpcError as error:
             if not (isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.CANCELLED):
                 raise

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from appliance.cli import files
 from appliance.cli.exits import Exit, Failure
 
 
@@ -99,13 +100,7 @@ def _read() -> dict[str, Any]:
 def _write(entries: dict[str, Any]) -> None:
     path = place()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.unlink(missing_ok=True)
-    with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
-        json.dump(entries, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    files.write(path, json.dumps(entries, indent=1).encode())
 
 
 def _damaged() -> Failure:

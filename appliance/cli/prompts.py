@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from appliance.cli import output
+from appliance.cli import files, output
 from appliance.cli.connection import bare, prompt, resource
 from appliance.cli.context import CALL_TIMEOUT_S, Box, DryOption, JsonOption, TenantOption, box
 from appliance.cli.exits import Exit, Failure
@@ -149,8 +148,10 @@ def get(
         )
     path = target or Path()
     if path.is_dir():
-        path /= Path(header.file_name).name
-    _write(path, bytes(data), force)
+        path = files.named(path, header.file_name)
+    if path.exists() and not force:
+        raise Failure(Exit.CONFLICT, f"{path} is there already", "FILE_EXISTS", "--force writes over it")
+    files.write(path, bytes(data))
     if json:
         output.print_json({"path": str(path), "sizeBytes": len(data), "sha256": header.sha256.hex()})
     else:
@@ -223,19 +224,3 @@ def _parts(first: pb.CreatePromptRequest, file: Path) -> Iterator[pb.CreatePromp
                 yield pb.CreatePromptRequest(audio=data)
 
     return parts()
-
-
-def _write(path: Path, data: bytes, force: bool) -> None:
-    """Whole or not at all."""
-    if path.exists() and not force:
-        raise Failure(Exit.CONFLICT, f"{path} is there already", "FILE_EXISTS", "--force writes over it")
-    scratch = path.with_name(f".{path.name}.part")
-    try:
-        with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        scratch.replace(path)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise Failure(Exit.FAILED, f"cannot write {path}: {error.strerror}", "WRITE_FAILED") from error

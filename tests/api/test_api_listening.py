@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import stat
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
@@ -12,6 +15,8 @@ from capture_fake import CaptureServer
 import earwitness
 from appliance.access.identities import Role
 from appliance.api import listening, listenpost
+from appliance.cli import main
+from appliance.cli.exits import Exit
 from appliance.model import Mark, MarkKind, Party, new_id
 from earwitness.internal.v1 import capture_pb2, signaling_pb2
 from earwitness.v1 import access_pb2, purposes_pb2, recordings_pb2, subjects_pb2, tenants_pb2
@@ -334,6 +339,33 @@ def test_so_many_listen_to_a_call_and_agents_see_it_where_the_line_says_so(ward,
     for one in (quiet, *others, watch):
         one.cancel()
     box.wait(lambda: not seen(ward.supervisor))
+
+
+@pytest.mark.parametrize("ending", [".wav", ".ogg"])
+def test_what_is_written_of_a_call_is_its_listeners_alone(ward, box, monkeypatch, tmp_path, ending):
+    box.layout.run.mkdir(parents=True, exist_ok=True)
+    (box.layout.run / "addresses.json").write_text(json.dumps({"api": f"127.0.0.1:{box.port}"}))
+    monkeypatch.setenv("EARWITNESS_DATA", str(box.layout.root))
+    own = [str(box.layout.pki / f"clients/supervisor.{one}") for one in ("crt", "key")]
+    path = tmp_path / f"x{ending}"
+    path.touch(0o644)
+
+    def speak() -> None:
+        box.wait(lambda: ward.capture.asked)
+        for _ in range(25):
+            ward.capture.say(ward.recording(), 1000, 2000)
+            time.sleep(0.02)
+        assert path.stat().st_size == 0, "what was there stays until the end"
+        ward.capture.happen(ward.recording(), ended="bye")
+        box.signaling.change(ward.call, signaling_pb2.CALL_STATE_ENDED)
+
+    with ThreadPoolExecutor(1) as pool:
+        spoken = pool.submit(speak)
+        words = ["calls", "listen", ward.call, "--purpose", "training", "-o", str(path), "--force"]
+        assert main.run(["--cert", own[0], "--key", own[1], *words]) == Exit.OK
+        spoken.result()
+    assert path.stat().st_size > 500 and stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [one for one in tmp_path.iterdir() if one.is_file()] == [path]
 
 
 def test_capture_that_is_away_is_told_as_such(ward, monkeypatch):

@@ -182,7 +182,9 @@ def test_a_holder_opens_what_was_granted(tmp_path: Path) -> None:
         sealed_key.write_bytes(content)
         heard = tmp_path / f"{name}.wav"
         words = ["keys", "open", str(path), str(sealed_key), "--grant", grant, "--pair", str(file)]
+        heard.touch(0o644)
         assert run(*words, "-o", str(heard)).code == Exit.OK
+        assert stat.S_IMODE(heard.stat().st_mode) == 0o600
         with wave.open(str(heard)) as sound:
             assert sound.getframerate() == 8000 and sound.getnframes() == 8000
     # Another grant, another holder, another recording, no key at all: nothing is written.

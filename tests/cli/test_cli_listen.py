@@ -94,10 +94,12 @@ def test_all_in_one_where_it_is_mixed() -> None:
 
 def test_what_is_written_opens_elsewhere(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     tone = [np.stack([np.full(FRAME, 900), np.zeros(FRAME)], axis=1).astype(np.int16) for _ in range(50)]
-    listen._write_wav(tmp_path / "x.wav", iter(tone), 16000, 2)
+    with (tmp_path / "x.wav").open("wb") as written:
+        listen._write_wav(written, iter(tone), 16000, 2)
     with wave.open(str(tmp_path / "x.wav")) as file:
         assert (file.getframerate(), file.getnchannels(), file.getnframes()) == (16000, 2, 16000)
-    listen._write_ogg(tmp_path / "x.ogg", iter(tone), 16000, 2)
+    with (tmp_path / "x.ogg").open("wb") as written:
+        listen._write_ogg(written, iter(tone), 16000, 2)
     with av.open(str(tmp_path / "x.ogg")) as container:
         assert container.streams.audio[0].codec_context.name in ("opus", "libopus")
     listen._write_raw(iter(tone))

@@ -132,7 +132,7 @@ def test_a_prompt_is_downloaded(earwitness: Earwitness, spoken: str, tmp_path: P
     earwitness.refused(Exit.CONFLICT, "FILE_EXISTS", "prompts", "get", spoken, "-o", str(path))
     assert earwitness("prompts", "get", spoken, "-o", str(path), "--force").code == Exit.OK
     away = str(tmp_path / "no" / "where.wav")
-    earwitness.refused(Exit.FAILED, "WRITE_FAILED", "prompts", "get", spoken, "-o", away)
+    earwitness.refused(Exit.FAILED, "FILE_UNWRITABLE", "prompts", "get", spoken, "-o", away)
     assert sorted(os.listdir(tmp_path)) == [path.name]
 
 
