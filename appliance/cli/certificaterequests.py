@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-
-from appliance.cli.exits import Exit, Failure
 
 
 def key_and_request(name: str) -> tuple[bytes, bytes]:
@@ -22,14 +17,3 @@ def key_and_request(name: str) -> tuple[bytes, bytes]:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return pem, request.public_bytes(serialization.Encoding.PEM)
-
-
-def write_new(path: Path, content: bytes, mode: int) -> None:
-    """A file that was not there; Failure where it was, or cannot be written."""
-    try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise Failure(Exit.USAGE, f"cannot write {path}: {error.strerror}", "FILE_UNWRITABLE") from error

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
+import grpc
 import typer
 from google.protobuf.duration_pb2 import Duration
 
-from appliance.cli import output
-from appliance.cli.certificaterequests import key_and_request, write_new
+from appliance.cli import files, output
+from appliance.cli.certificaterequests import key_and_request
 from appliance.cli.confirm import confirm
 from appliance.cli.connection import bare, identity
 from appliance.cli.context import CALL_TIMEOUT_S, Box, JsonOption, YesOption, box
-from appliance.cli.exits import Exit, Failure
+from appliance.cli.exits import Exit, Failure, from_rpc
 from earwitness import pages
 from earwitness.v1 import access_pb2 as pb
 
@@ -36,7 +39,6 @@ def issue(
     json: JsonOption = False,
 ) -> None:
     """Issue a certificate. The key is made here, mode 0600, and never sent."""
-    folder = out or Path()
     if request_file is not None:
         key_pem, csr = None, _read(request_file)
     else:
@@ -45,8 +47,12 @@ def issue(
         parent=identity(name), certificate_request=csr, lifetime=_lifetime(days)
     )
     with box(context) as services:
-        made = services.access.IssueCertificate(request, timeout=CALL_TIMEOUT_S).certificate
-    _keep(folder, bare(identity(name)), made, key_pem, json)
+        _keep(
+            _place(out, bare(identity(name)), csr),
+            key_pem,
+            lambda: services.access.IssueCertificate(request, timeout=CALL_TIMEOUT_S).certificate,
+            json,
+        )
 
 
 def renew(
@@ -62,8 +68,12 @@ def renew(
         who = services.access.GetCaller(pb.GetCallerRequest(), timeout=CALL_TIMEOUT_S).identity
         key_pem, csr = key_and_request(bare(who.name))
         request = pb.RenewCertificateRequest(certificate_request=csr, lifetime=_lifetime(days))
-        made = services.access.RenewCertificate(request, timeout=CALL_TIMEOUT_S).certificate
-    _keep(out or Path(), bare(who.name), made, key_pem, json)
+        _keep(
+            _place(out, bare(who.name), csr),
+            key_pem,
+            lambda: services.access.RenewCertificate(request, timeout=CALL_TIMEOUT_S).certificate,
+            json,
+        )
 
 
 def revoke(
@@ -108,20 +118,52 @@ def _lifetime(days: int | None) -> Duration | None:
     return None if days is None else Duration(seconds=days * 86400)
 
 
-def _keep(folder: Path, name: str, made: pb.ClientCertificate, key_pem: bytes | None, json: bool) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    suffix = bare(made.name)[:8]
-    stem = name if not (folder / f"{name}.crt").exists() else f"{name}-{suffix}"
-    if key_pem is not None:
-        write_new(folder / f"{stem}.key", key_pem, 0o600)
-    write_new(folder / f"{stem}.crt", made.pem.encode(), 0o644)
+def _place(folder: Path | None, name: str, request: bytes) -> Path:
+    """Where certificate and key go, without the ending; what is there already stays."""
+    files.make_folder(folder or Path())
+    found = (folder or Path()) / name
+    if any(one.exists() for one in (_key(found), _certificate(found))):
+        found = found.with_name(f"{name}-{hashlib.sha256(request).hexdigest()[:8]}")
+    return found
+
+
+def _key(place: Path) -> Path:
+    return place.with_name(f"{place.name}.key")
+
+
+def _certificate(place: Path) -> Path:
+    return place.with_name(f"{place.name}.crt")
+
+
+def _keep(place: Path, key_pem: bytes | None, ask: Callable[[], pb.ClientCertificate], json: bool) -> None:
+    """Writes the key, gets its certificate, and writes that: no certificate is issued whose key could not be kept."""
+    key = _key(place) if key_pem is not None else None
+    if key is not None and key_pem is not None:
+        files.write_new(key, key_pem)
+    try:
+        made = ask()
+    except grpc.RpcError as error:
+        if key is None:
+            raise
+        failure = from_rpc(error)
+        if failure.reason in ("", "CONNECTION_CLOSED"):
+            # It may have been issued, and only the answer be lost.
+            failure.hint = f"its key is in {key}, should it have been issued all the same; {failure.hint}"
+            raise failure from error
+        key.unlink()
+        raise
+    path = _certificate(place)
+    files.write_new(path, made.pem.encode(), 0o644)
     if json:
-        key = None if key_pem is None else os.fspath(folder / f"{stem}.key")
         output.print_json(
-            {"certificate": output.as_dict(made), "path": os.fspath(folder / f"{stem}.crt"), "key": key}
+            {
+                "certificate": output.as_dict(made),
+                "path": os.fspath(path),
+                "key": None if key is None else os.fspath(key),
+            }
         )
     else:
-        output.console.print(f"{folder / stem}.crt, good until {output.when(made.expire_time)}", markup=False)
+        output.console.print(f"{path}, good until {output.when(made.expire_time)}", markup=False)
 
 
 def _read(path: Path) -> bytes:

@@ -97,6 +97,32 @@ def test_a_request_whose_key_stays_elsewhere(ground, cli, tmp_path):
     cli("identities", "issue", "ris", "--request", str(tmp_path / "none.csr"), expect=2)
 
 
+def test_no_certificate_is_issued_whose_key_is_not_kept(ground, cli, tmp_path):
+    cli("identities", "create", "ris", "--role", "integration")
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    (keys / "ris.key").symlink_to(tmp_path / "none" / "ris.key")  # not there, and cannot be written either
+    cli("identities", "issue", "ris", "--out", str(keys), expect=8)
+    assert "FILE_EXISTS" in cli.errors
+    assert not cli("identities", "show", "ris", "--json").get("certificates")
+    (keys / "ris.key").unlink()
+    cli("identities", "issue", "nobody", "--out", str(keys), expect=3)
+    assert not list(keys.iterdir()), "a key that is nobody's is not left behind"
+    first = cli("identities", "issue", "ris", "--out", str(keys), "--json")
+    second = cli("identities", "issue", "ris", "--out", str(keys), "--json")
+    pairs = [(one["path"], one["key"]) for one in (first, second)]
+    assert all(path.removesuffix(".crt") == key.removesuffix(".key") for path, key in pairs)
+    assert len(list(keys.iterdir())) == 4
+
+
+def test_a_key_is_kept_where_its_certificate_may_have_been_issued(ground, cli, tmp_path, monkeypatch):
+    cli("identities", "create", "ris", "--role", "integration")
+    monkeypatch.setattr("appliance.cli.identitycertificates.CALL_TIMEOUT_S", 0.0)
+    cli("identities", "issue", "ris", "--out", str(tmp_path / "keys"), expect=5)
+    (kept,) = (tmp_path / "keys").iterdir()
+    assert kept.name == "ris.key" and "keys/ris.key" in cli.errors.replace("\n", "")
+
+
 def test_login_is_kept_and_used_and_forgotten(ground, cli):
     sign_in(ground, cli)
     path = logins.place()
