@@ -24,10 +24,11 @@ from appliance.access.errors import RateLimitError
 from appliance.access.networks import network_of
 from appliance.api import names, noticehtml, noticelinks
 from appliance.api.acknowledging import made_by_link
-from appliance.api.errors import FieldInvalidError
+from appliance.api.errors import FieldInvalidError, RoutingUnwrittenError
 from appliance.api.limits import OpenCalls, RateLimit
 from appliance.api.parts import Parts
 from appliance.api.stafffields import display_name
+from appliance.audit.errors import AuditUnavailableError
 from appliance.audit.trail import Trail
 from appliance.catalog import acknowledgements
 from appliance.catalog import noticelinks as links
@@ -109,6 +110,7 @@ class NoticePage:
         self._open, self._networks = OpenCalls(MAX_CONNECTIONS), OpenCalls(MAX_OF_NETWORK)
         self._tls: ssl.SSLContext | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._carried: set[asyncio.Task[None]] = set()
         self.port: int | None = None
         """Where it is served; None: nowhere."""
 
@@ -208,6 +210,7 @@ class NoticePage:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._carried, return_exceptions=True)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
@@ -252,7 +255,8 @@ class NoticePage:
     async def _acknowledge(
         self, opened: Opened, look: Callable[[sa.Connection], Opened], typed: str, now_ns: int
     ) -> None:
-        await self._audit(opened, "asked", durable=True)
+        request = new_id()
+        await self._audit(opened, request, "asked", durable=True)
 
         def work(connection: sa.Connection) -> None:
             now = look(connection)  # it may have been used, or the notice changed, meanwhile
@@ -261,23 +265,41 @@ class NoticePage:
             links.use(connection, now.link_id, now_ns)
             acknowledgements.add(connection, made_by_link(now, typed, now_ns))
 
+        # Who goes away now has said so all the same, and how it ended is written down.
+        carried = asyncio.create_task(self._carry_out(opened, request, work))
+        self._carried.add(carried)
+        carried.add_done_callback(self._carried.discard)
+        await asyncio.shield(carried)
+
+    async def _carry_out(self, opened: Opened, request: str, work: Callable[[sa.Connection], None]) -> None:
         outcome = "INTERNAL"
         try:
             await self._parts.store.write(work)
             outcome = "OK"
+            await self._publish()
         except EarwitnessError as error:
             outcome = error.reason
             raise
         finally:
-            await self._audit(opened, "done", durable=False, outcome=outcome)
-        await self._parts.routing.publish()
+            try:
+                await self._audit(opened, request, "done", durable=False, outcome=outcome)
+            except AuditUnavailableError:
+                # What happened has happened, and the link is used up; the condition is raised, the next one is refused.
+                log.error("outcome not audited", request=request, outcome=outcome)
 
-    async def _audit(self, opened: Opened, what: str, *, durable: bool, **more: object) -> None:
+    async def _publish(self) -> None:
+        try:
+            await self._parts.routing.publish()
+        except RoutingUnwrittenError as error:
+            # It is acknowledged. The table is written with the next round of the notices.
+            log.error("routing not written", reason=error.reason)
+
+    async def _audit(self, opened: Opened, request: str, what: str, *, durable: bool, **more: object) -> None:
         await self._trail.append(
             {
                 "time_ns": time.time_ns(),
                 "what": what,
-                "request": new_id() if what == "asked" else "",
+                "request": request,
                 "who": "",
                 "tenant": opened.tenant_id,
                 "method": METHOD,

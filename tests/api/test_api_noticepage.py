@@ -6,7 +6,9 @@ import http.client
 import re
 import socket
 import ssl
+import threading
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 
 import grpc
@@ -15,6 +17,7 @@ import pytest
 import earwitness
 from appliance.access.identities import Role
 from appliance.api import noticepage
+from appliance.audit.errors import AuditUnavailableError
 from appliance.config.notices import NoticeSettings
 from earwitness.v1 import calls_pb2, staff_pb2, tenants_pb2
 from earwitness.v1 import notices_pb2 as pb
@@ -136,6 +139,54 @@ def test_a_person_reads_and_says_so_once(page):
     assert [(one["what"], one.get("outcome")) for one in entries] == [("asked", None), ("done", "OK")]
     assert entries[0]["staff_member"] == page.who.name and "Nūr" not in str(page.box.audited())
     assert path.removeprefix("/n/") not in str(page.box.audited())
+
+
+def test_what_was_said_stays_said_where_its_end_is_not_written_down(page, monkeypatch):
+    path, append = path_of(page.link()), page.page._trail.append
+    published = page.box.control.parts.routing.publish
+    order: list[str] = []
+
+    async def full(record, *, durable):
+        order.append(record["what"])
+        if record["what"] == "done":
+            raise AuditUnavailableError("no space")
+        return await append(record, durable=durable)
+
+    async def publish():
+        order.append("published")
+        await published()
+
+    monkeypatch.setattr(page.page._trail, "append", full)
+    monkeypatch.setattr(page.box.control.parts.routing, "publish", publish)
+    status, _, body = page.ask(path, "POST", form(), FORM)
+    monkeypatch.undo()
+    assert status == 200 and b"Thank you" in body and len(page.acknowledgements()) == 1
+    assert order == ["asked", "published", "done"]
+
+
+def test_who_goes_away_meanwhile_has_said_so(page, monkeypatch):
+    """And both entries are of one request."""
+    begun, go_on = threading.Event(), threading.Event()
+    add = noticepage.acknowledgements.add
+
+    def slow(*said):
+        begun.set()
+        go_on.wait(10)
+        return add(*said)
+
+    monkeypatch.setattr(noticepage.acknowledgements, "add", slow)
+    with ThreadPoolExecutor(2) as pool:
+        asked = pool.submit(page.ask, path_of(page.link()), "POST", form(), FORM)
+        begun.wait(10)
+        closing = pool.submit(page.box.run, page.page.close())
+        with pytest.raises((OSError, http.client.HTTPException)):
+            asked.result()
+        go_on.set()
+        closing.result()
+    entries = [one for one in page.box.audited() if one.get("method") == noticepage.METHOD]
+    assert [(one["what"], one.get("outcome")) for one in entries] == [("asked", None), ("done", "OK")]
+    assert entries[0]["request"] == entries[1]["request"] != ""
+    assert len(page.acknowledgements()) == 1
 
 
 def test_tokens_that_cannot_be_used_are_answered_alike(page):
