@@ -162,7 +162,6 @@ class Approval:
         """TenantNotFoundError, GranteeUnknownError; PurposeUnknownError, PurposeArchivedError."""
         tenants.get_tenant(connection, grant.tenant_id)
         purposes.check_stated(connection, grant.tenant_id, [grant.purpose], "grant.purpose")
-        purposes.check_stated(connection, grant.tenant_id, [grant.purpose], "grant.purpose")
         providers = {one.name for one in self.parts.settings.access.oidc}
         for name in grant.identities:
             if name.partition(":")[0] in providers and ":" in name:

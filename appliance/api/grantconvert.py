@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from appliance.access import grants as rules
 from appliance.access.errors import GrantTermsError
 from appliance.access.grants import Narrowing
 from appliance.api import convert, names
 from appliance.api.errors import FieldInvalidError
 from appliance.api.grantedrecordings import PLAIN
-from appliance.api.parts import check_text
+from appliance.api.parts import check_text, moment
 from appliance.catalog import filters
 from appliance.catalog.filters import And, Comparison, Node
 from appliance.catalog.grants import OPEN, Grant, Latched, Scope, Use
@@ -23,13 +21,12 @@ from earwitness.v1 import grants_pb2 as pb
 
 MAX_NAME: Final = 64
 MAX_NECESSITY: Final = 1000
-_MAX_NS: Final = 2**63 - 1
 
 
 def asked(said: pb.SupportGrant, tenant_id: str, requester: str, now_ns: int) -> Grant:
     """The request in a message. Fields that are the box's to say are not looked at. FieldInvalidError, NameInvalidError."""
     identities = tuple(check_text(one, "grant.identities", MAX_NAME, 1) for one in said.identities[:100])
-    end_ns = moment(said, "end_time", "grant.")
+    end_ns = _moment(said, "end_time", "grant.")
     if end_ns is None:
         raise GrantTermsError("should be said: no grant is for ever", field="grant.end_time")
     return Grant(
@@ -42,7 +39,7 @@ def asked(said: pb.SupportGrant, tenant_id: str, requester: str, now_ns: int) ->
         purpose=check_text(said.purpose, "grant.purpose"),
         necessity=check_text(said.necessity, "grant.necessity", MAX_NECESSITY),
         scope=scope(said.scope, tenant_id, "grant.scope"),
-        begin_ns=moment(said, "begin_time", "grant."),
+        begin_ns=_moment(said, "begin_time", "grant."),
         end_ns=end_ns,
         max_reads=said.max_reads,
         include_parties=said.include_parties,
@@ -56,8 +53,8 @@ def narrowing(request: pb.ApproveGrantRequest) -> Narrowing:
     if request.max_reads < 0:
         raise FieldInvalidError("should not be negative", field="max_reads")
     return Narrowing(
-        begin_ns=moment(request, "begin_time"),
-        end_ns=moment(request, "end_time"),
+        begin_ns=_moment(request, "begin_time"),
+        end_ns=_moment(request, "end_time"),
         max_reads=request.max_reads or None,
         exclude_parties=request.exclude_parties,
     )
@@ -75,8 +72,8 @@ def scope(said: pb.GrantScope, tenant_id: str, field: str) -> Scope:
     return Scope(
         recordings=tuple(recordings),
         line_id=_of(said.line, "lines", tenant_id, f"{field}.line") if said.line else "",
-        from_ns=moment(said, "from_time", f"{field}."),
-        to_ns=moment(said, "to_time", f"{field}."),
+        from_ns=_moment(said, "from_time", f"{field}."),
+        to_ns=_moment(said, "to_time", f"{field}."),
         filter=said.filter.strip(),
     )
 
@@ -105,14 +102,9 @@ def where(scopes: Iterable[Scope]) -> Node | None:
     return terms[0] if len(terms) == 1 else And(tuple(terms))
 
 
-def moment(said: Any, field: str, prefix: str = "") -> int | None:
+def _moment(said: Any, field: str, prefix: str = "") -> int | None:
     """A time, nanoseconds since the Unix epoch; None where it is not said. FieldInvalidError."""
-    if not said.HasField(field):
-        return None
-    stamp: Timestamp = getattr(said, field)
-    if not 0 <= stamp.nanos < 10**9 or not 0 <= stamp.seconds <= _MAX_NS // 10**9 - 1:
-        raise FieldInvalidError("is not a time that the box knows", field=f"{prefix}{field}")
-    return stamp.seconds * 10**9 + stamp.nanos
+    return moment(getattr(said, field), f"{prefix}{field}") if said.HasField(field) else None
 
 
 def message(grant: Grant, now_ns: int, count: int, recordings: Iterable[str] = ()) -> pb.SupportGrant:

@@ -186,7 +186,6 @@ def _veil(recording: pb.Recording, view: View) -> None:
     recording.ClearField("session_ids")
     recording.ClearField("tags")
     recording.ClearField("state_reason")
-    recording.ClearField("tags")
     recording.ClearField("certificate")
     _veil_marks(recording.marks)
 
