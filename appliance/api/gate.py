@@ -110,7 +110,8 @@ class Upload:
                 raw = await self._context.read()
         except TimeoutError:
             raise UploadTooSlowError("the next message of the call does not come") from None
-        return None if raw is grpc.aio.EOF else _parse(self._read, raw)
+        end = raw is grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs have none of it
+        return None if end else _parse(self._read, raw)
 
 
 _current: contextvars.ContextVar[Call] = contextvars.ContextVar("call")
@@ -178,7 +179,7 @@ class Gate(grpc.aio.ServerInterceptor):
             upload = Upload(context, read)
 
             def handle(first: Any) -> Awaitable[Any]:
-                return inner(upload if many else first, context)  # type: ignore[no-any-return]
+                return inner(upload if many else first, context)
 
             return await self._pass(method, upload, context, handle)
 
