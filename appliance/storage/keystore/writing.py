@@ -102,6 +102,11 @@ class KeystoreWriter(KeystoreReader):
         found += ["it is not known which epoch counts"] if self._epochs.in_doubt else []
         return found
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the last turn may have happened or not: a medium failed in its flip, and cannot be read yet."""
+        return self._epochs.in_doubt
+
     def copies(self) -> list[CopyState]:
         """Every copy that is known, those that are missing too, by directory name."""
         listed = dict(self._open.contents.copies)

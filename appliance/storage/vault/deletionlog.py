@@ -101,7 +101,7 @@ class DeletionLog:
         self._clock = clock
         self._lock = threading.RLock()
         self._offsets: list[int] = []
-        self._numbers: dict[str, int] = {}  # the last number of each key
+        self._numbers: dict[str, tuple[int, int]] = {}  # the first and last number of each key
         self._held: dict[str, _Told] = {}
         self._last = ""
         self.woken: Callable[[], None] = lambda: None
@@ -115,7 +115,8 @@ class DeletionLog:
 
     def _take(self, entry: Deletion, offset: int) -> None:
         self._offsets.append(offset)
-        self._numbers[entry.key] = entry.number
+        first, _ = self._numbers.get(entry.key, (entry.number, 0))
+        self._numbers[entry.key] = first, entry.number
         self._last = entry.digest()
         if entry.kind is DeletionKind.HELD:
             told = self._held.setdefault(entry.case, _Told())
@@ -164,10 +165,18 @@ class DeletionLog:
         snapshots: Sequence[str] = (),
         case: str = "",
     ) -> int:
-        """Durable when it returns; the number of its last entry. With the same key again nothing is added."""
+        """Durable when it returns; the number of its last entry. With the same key again what is not told yet is added.
+
+        Of what takes several entries a crash may have left the first ones.
+        """
         with self._lock:
             if key in self._numbers:
-                return self._numbers[key]
+                told = self._under(key)
+                recordings, buckets, snapshots = (
+                    [name for name in some if name not in told] for some in (recordings, buckets, snapshots)
+                )
+                if not (recordings or buckets or snapshots):
+                    return self._numbers[key][1]
             entries: list[Deletion] = []
             last = self._last
             for names, here, there in _parts(recordings, buckets, snapshots):
@@ -182,6 +191,14 @@ class DeletionLog:
             number = len(self._offsets)
         self.woken()
         return number
+
+    def _under(self, key: str) -> set[str]:
+        """Recordings and places that the entries of a key name."""
+        first, last = self._numbers[key]
+        entries = [entry for entry in self.since(first - 1, last - first + 1) if entry.key == key]
+        return {
+            name for one in entries for some in (one.recordings, one.buckets, one.snapshots) for name in some
+        }
 
     def since(self, number: int, limit: int = 64) -> list[Deletion]:
         """At most so many entries after a number, in order. JournalCorruptError."""

@@ -120,6 +120,10 @@ class Eraser:
                 self._intake.ingest()
             epoch = vault.keystore.shred(names, buckets=buckets).epoch
         except (EarwitnessError, OSError):
+            if vault.keystore.in_doubt:
+                # It may have happened: nobody gets these keys, and no hold is taken for them, until that is known.
+                self._unfinished()
+                raise
             present = vault.keystore.bucket_keys() if buckets else []
             if (
                 (had or buckets)
@@ -231,14 +235,17 @@ class Eraser:
                         remove_durably(path)
                 except (EarwitnessError, OSError) as error:
                     log.error("erasure not completed yet", error=type(error).__name__)
-                    self._vault.status.raise_condition(
-                        "ErasureUnfinished",
-                        ALARM,
-                        "An erasure that was begun is not complete: the keystore cannot be written. Look at its disks.",
-                    )
+                    self._unfinished()
                     return count
             self._vault.status.clear_condition("ErasureUnfinished")
         return count
+
+    def _unfinished(self) -> None:
+        self._vault.status.raise_condition(
+            "ErasureUnfinished",
+            ALARM,
+            "An erasure that was begun is not complete: the keystore cannot be written. Look at its disks.",
+        )
 
     def _intents(self) -> list[tuple[Path, _Intent]]:
         found = []

@@ -416,3 +416,23 @@ def test_a_foreign_hold_there_stops_an_expiry_and_is_told(
     assert held.value.reason == "SNAPSHOT_HELD"
     assert target.greet(box.public).number == 0, "not said to be done"
     assert mark_of(snapshot) in target.copy(BUCKET).snapshots
+
+
+@pytest.mark.parametrize("torn", [1, 2])
+def test_an_entry_of_several_lines_that_a_crash_tore_is_completed(tmp_path: Path, torn: int) -> None:
+    box = Box(tmp_path)
+    names = [new_id() for _ in range(2 * MAX_IN_ENTRY + 10)]
+    told = {"recordings": names, "buckets": ["t/l/2026-01"]}
+    assert box.log.append(DeletionKind.EXPIRED, "one", **told) == 3
+    box.log.close()
+    path = tmp_path / "deletions"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:torn]) + lines[torn][:100])
+    box.log = DeletionLog(path, lambda: box.key, lambda: 7)
+    assert box.log.number == torn
+    number = box.log.append(DeletionKind.EXPIRED, "one", **told)
+    entries = box.log.since(0)
+    assert number == 3 == len(entries)
+    assert [name for one in entries for name in one.recordings] == names
+    assert [place for one in entries for place in one.buckets] == ["t/l/2026-01"]
+    assert box.log.append(DeletionKind.EXPIRED, "one", **told) == 3, "all of it is told"

@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 from conftest_vault import Crash, Faults, House
 
-from appliance.model import InvalidError, new_id
-from appliance.storage.keystore.errors import KeyAbsentError, KeystoreWriteError
+from appliance.model import EarwitnessError, InvalidError, new_id
+from appliance.storage.keystore.errors import KeyAbsentError, KeystoreDegradedError, KeystoreWriteError
 from appliance.storage.sealed import verify
 from appliance.storage.vault.errors import (
     RecordingDeletedError,
@@ -305,6 +305,44 @@ def test_a_keystore_that_cannot_be_written_fails_the_erasure_and_changes_nothing
     assert not list(vault.intents.iterdir())
     (certificate,) = house.eraser.erase([name], "")
     check_erased(house, name, certificate)
+
+
+@pytest.mark.parametrize("happened", [True, False])
+def test_an_erasure_of_which_is_not_known_whether_it_happened_stays_begun(
+    house: House, monkeypatch: pytest.MonkeyPatch, happened: bool
+) -> None:
+    vault = house.open()
+    (name,) = house.filed()
+    slots = vault.keystore._epochs._slots
+    flip = slots.activate
+
+    def torn(active: object) -> None:
+        if happened:
+            flip(active)
+        raise OSError(errno.EIO, "Input/output error")
+
+    def away() -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(slots, "activate", torn)
+        patch.setattr(slots, "active", away)
+        with pytest.raises(KeystoreDegradedError):
+            house.eraser.erase([name], "asked")
+        case = house.parts.legal.create(house.tenant, "inquest", "asked by a court", "officer")
+        with pytest.raises(EarwitnessError):
+            house.parts.legal.add(case.case_id, "officer", [name])
+        with pytest.raises(RecordingErasedError):
+            vault.lease(name)
+        assert house.eraser.resume() == 0
+        assert "ErasureUnfinished" in {item.type for item in house.status.conditions()}
+    assert house.eraser.resume() == 1
+    certificate = vault.holding(name).certificate
+    assert certificate is not None and certificate.reason == "asked"
+    check_erased(house, name, certificate)
+    assert [entry.recordings for entry in vault.deletions.since(0)] == [(name,)]
+    assert vault.erasing == set() and not list(vault.intents.iterdir())
+    assert "ErasureUnfinished" not in {item.type for item in house.status.conditions()}
 
 
 def test_files_that_cannot_be_removed_are_removed_later_and_the_keys_are_gone_at_once(
