@@ -39,15 +39,15 @@ class Bearers:
         self._providers = {one.settings.issuer: one for one in providers}
         self._clock_ns = clock_ns
 
-    async def identify(self, context: Any) -> Identity:
-        """Who is calling; TokenMissingError, TokenInvalidError, TokenExpiredError, TokenUnmappedError,
-        IdentityDisabledError, ProviderUnavailableError."""
+    async def identify(self, context: Any, *, notes: bool = True) -> Identity:
+        """Who is calling; `notes`: it is a use of the session. TokenMissingError, TokenInvalidError, TokenExpiredError,
+        TokenUnmappedError, IdentityDisabledError, ProviderUnavailableError."""
         token = _token(context)
         if token.startswith(sessions.PREFIX):
-            return await self._of_session(token)
+            return await self._of_session(token, notes)
         return await self._of_provider(token)
 
-    async def _of_session(self, token: str) -> Identity:
+    async def _of_session(self, token: str, notes: bool) -> Identity:
         now_ns = self._clock_ns()
 
         def look(connection: sa.Connection) -> tuple[Session, register.Entry]:
@@ -56,7 +56,7 @@ class Bearers:
 
         session, entry = await self._store.read(look)
         _check_enabled(entry)
-        if now_ns - session.seen_ns > sessions.NOTE_NS:
+        if notes and now_ns - session.seen_ns > sessions.NOTE_NS:
             try:
                 await self._store.write(lambda connection: sessions.note(connection, session.id, now_ns))
             except CatalogueUnavailableError:

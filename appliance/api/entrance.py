@@ -94,17 +94,19 @@ class Entrance:
 
         await self.roll.change(work)
 
-    async def identify(self, context: Any, method: str, now_s: float) -> Identity | None:
-        """Who is calling; None: a stranger, who may call this method.
+    async def identify(
+        self, context: Any, method: str, now_s: float, *, notes: bool = True
+    ) -> Identity | None:
+        """Who is calling; None: a stranger, who may call this method. `notes`: it is a use of the session.
 
         Errors of certificates and tokens; RateLimitError for strangers that come too often.
         """
-        found = await self._find(context, method, now_s)
+        found = await self._find(context, method, now_s, notes)
         if found is None or found.tenant_id or self._settings.access.run_by == "site":
             return found
         return replace(found, blind=True)
 
-    async def _find(self, context: Any, method: str, now_s: float) -> Identity | None:
+    async def _find(self, context: Any, method: str, now_s: float, notes: bool) -> Identity | None:
         pem = next(iter(context.auth_context().get(_PEM, ())), None)
         if pem is not None:
             return await self._of_certificate(bytes(pem))
@@ -113,7 +115,7 @@ class Entrance:
             self._strangers.take(network, now_s)
             return None
         try:
-            return await self.bearers.identify(context)
+            return await self.bearers.identify(context, notes=notes)
         except UnauthenticatedError:
             # Counted only when it fails: who has a good token is not kept out by a neighbour that has none.
             try:

@@ -233,6 +233,29 @@ def test_sessions_are_listed_and_revoked(ground):
         )
 
 
+def test_an_open_stream_is_no_use_of_a_session(ground, monkeypatch):
+    monkeypatch.setattr("appliance.api.gate.RECHECK_S", 0.05)
+    answer, _ = signed_in(ground, ground.enrol("ada"))
+    asked = []
+    identify = ground.box.control._entrance.identify
+
+    async def counted(*args, **more):
+        found = await identify(*args, **more)
+        asked.append(found)
+        return found
+
+    monkeypatch.setattr(ground.box.control._entrance, "identify", counted)
+    stream = events_pb2_grpc.EventsServiceStub(ground.by_token(answer.token)).WatchEvents(
+        events_pb2.WatchEventsRequest(parent="tenants/-"), timeout=20
+    )
+    ground.box.wait(lambda: asked)
+    for minutes in (20, 11):
+        ground.box.clock.ahead_ns += minutes * 60 * 10**9
+        before = len(asked)
+        ground.box.wait(lambda before=before: len(asked) > before + 1 or stream.done())
+    assert reason(lambda: list(stream)) == "TOKEN_EXPIRED"
+
+
 def test_a_revoked_session_ends_its_streams(ground):
     device = ground.enrol("ada")
     answer, _ = signed_in(ground, device)
