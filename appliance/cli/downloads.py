@@ -9,7 +9,7 @@ import io
 import json as json_module
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,7 +31,12 @@ FORMATS = {
     "ogg": recordings_pb2.DOWNLOAD_FORMAT_OGG,
     "sealed": recordings_pb2.DOWNLOAD_FORMAT_SEALED,
 }
+Begin = Callable[[int, str], Any]
+"""Asks the box for a file, from an offset of the bytes with an etag (0, "": from the beginning); gives the stream."""
 _STALE = ("ETAG_MISMATCH", "OFFSET_INVALID")  # what was begun are other bytes by now
+
+
+_DESTROYED = "SUBJECT_PACK_STATE"
 
 
 @dataclass(frozen=True)
@@ -50,11 +55,11 @@ class _Partial:
 
     folder: Path
     name: str
-    format_: str
+    ending: str
 
     @property
     def path(self) -> Path:
-        return self.folder / f".{bare(self.name)}.{self.format_}.part"
+        return self.folder / f".{bare(self.name)}.{self.ending}.part"
 
     @property
     def note(self) -> Path:
@@ -73,7 +78,8 @@ class _Partial:
                 Exit.FAILED, f"cannot write in {self.folder}: {error.strerror}", "WRITE_FAILED"
             ) from error
         except grpc.RpcError as error:
-            if from_rpc(error).code in (Exit.ERASED, Exit.NOT_FOUND):
+            failure = from_rpc(error)
+            if failure.code in (Exit.ERASED, Exit.NOT_FOUND) or failure.reason == _DESTROYED:
                 self.forget()  # what is erased does not stay here in part
             raise
         finally:
@@ -124,7 +130,26 @@ def fetch(
     force: bool = False,
     quiet: bool = False,
 ) -> Downloaded:
-    """Downloads into `target` (a file, a folder, or None for the name the box gives).
+    """Downloads a recording; see `take`."""
+
+    def begin(offset: int, etag: str) -> Any:
+        request = recordings_pb2.DownloadRecordingRequest(
+            name=name,
+            format=FORMATS[format_],
+            offset=offset,
+            etag=etag,
+            purpose=purpose,
+            override_reason=override,
+        )
+        return services.recordings.DownloadRecording(request)
+
+    return take(name, format_, target, begin, force=force, quiet=quiet)
+
+
+def take(
+    name: str, ending: str, target: Path | None, begin: Begin, *, force: bool = False, quiet: bool = False
+) -> Downloaded:
+    """Downloads what is called `name` into `target` (a file, a folder, or None for the name the box gives).
 
     Goes on where an earlier try broke off. Failure where the bytes are not what the box said they are.
     """
@@ -132,9 +157,9 @@ def fetch(
     named = target if target is not None and not target.is_dir() else None
     if named is not None and named.exists() and not force:
         raise _exists(named)
-    partial = _Partial(folder, name, format_)
+    partial = _Partial(folder, name, ending)
     with partial.opened() as file:
-        stream, header = _begin(services, partial, purpose, override, quiet)
+        stream, header = _begin(partial, begin, quiet)
         final = named or files.named(folder, header.file_name)
         if final.exists() and not force:
             stream.cancel()
@@ -151,21 +176,11 @@ def fetch(
     return Downloaded(final, header.size_bytes, digest.hex(), header.offset)
 
 
-def _begin(
-    services: Box, partial: _Partial, purpose: str, override: str, quiet: bool
-) -> tuple[Any, recordings_pb2.DownloadHeader]:
+def _begin(partial: _Partial, begin: Begin, quiet: bool) -> tuple[Any, recordings_pb2.DownloadHeader]:
     """Opens the stream where an earlier try broke off, or from the beginning where the bytes would be others."""
     offset, etag = partial.state()
     while True:
-        request = recordings_pb2.DownloadRecordingRequest(
-            name=partial.name,
-            format=FORMATS[partial.format_],
-            offset=offset,
-            etag=etag,
-            purpose=purpose,
-            override_reason=override,
-        )
-        stream = services.recordings.DownloadRecording(request)
+        stream = begin(offset, etag)
         try:
             with bar("rendering", quiet=quiet) as rendering:
                 for item in stream:
@@ -235,6 +250,11 @@ def download(
             force=force,
             quiet=json,
         )
+    tell(done, json)
+
+
+def tell(done: Downloaded, json: bool) -> None:
+    """Says what was written."""
     if json:
         output.print_json(
             {

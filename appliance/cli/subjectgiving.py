@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
 import secrets
-import zlib
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import grpc
 import typer
 
 from appliance.cli import output
@@ -22,11 +17,12 @@ from appliance.cli.context import (
     JsonOption,
     box,
 )
+from appliance.cli.downloads import take, tell
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.progress import bar
 from appliance.cli.secretinput import Secrets
 from appliance.cli.subjectview import RequestArgument, named, offset, value
-from earwitness.v1 import operations_pb2, recordings_pb2
+from earwitness.v1 import operations_pb2
 from earwitness.v1 import subjects_pb2 as pb
 
 _GROUNDS: Final = [
@@ -180,22 +176,21 @@ def download(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="PACK", help="Name or id of the pack.")],
     target: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File; else the box's name, here.")
+        Path | None, typer.Option("--output", "-o", help="File or folder; else the box's name, here.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Download a pack. Goes on where it broke off."""
     full = resource("subjectPacks", name)
-    final = target or Path(f"{bare(full)}.zip")
-    if final.exists() and not force:
-        raise Failure(Exit.CONFLICT, f"{final} is there already", "FILE_EXISTS", "--force writes over it")
     with box(context) as services:
-        size, digest = fetch(services, full, final, quiet=json)
-    if json:
-        output.print_json({"path": str(final), "sizeBytes": size, "sha256": digest})
-    else:
-        output.console.print(f"{final}: {output.size(size)}, checksum right", soft_wrap=True)
+
+        def begin(offset: int, etag: str) -> Any:
+            request = pb.DownloadSubjectPackRequest(name=full, offset=offset, etag=etag)
+            return services.subjects.DownloadSubjectPack(request)
+
+        done = take(full, "zip", target, begin, force=force, quiet=json)
+    tell(done, json)
 
 
 def destroy(
@@ -207,48 +202,6 @@ def destroy(
         request = pb.DeleteSubjectPackRequest(name=resource("subjectPacks", name))
         services.subjects.DeleteSubjectPack(request, timeout=CALL_TIMEOUT_S)
     output.console.print("destroyed")
-
-
-def fetch(services: Box, name: str, final: Path, *, quiet: bool) -> tuple[int, str]:
-    """Size and SHA-256 of a pack that was written into a file, as a whole or not at all."""
-    part = final.with_name(f".{final.name}.part")
-    note = part.with_name(f"{part.name}.etag")
-    etag = note.read_text("ascii", "replace") if note.exists() and part.exists() else ""
-    begun = part.stat().st_size if etag else 0
-    fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "r+b") as file:
-        header = recordings_pb2.DownloadHeader()
-        for at, tag in ((begun, etag), (0, "")):
-            request = pb.DownloadSubjectPackRequest(name=name, offset=at, etag=tag if at else "")
-            stream = services.subjects.DownloadSubjectPack(request)
-            try:
-                header = next(iter(stream)).header
-                break
-            except grpc.RpcError as error:
-                if not at or error.code() not in (grpc.StatusCode.ABORTED, grpc.StatusCode.INVALID_ARGUMENT):
-                    raise
-        note.write_text(header.etag, "ascii")
-        file.seek(header.offset)
-        file.truncate()
-        with bar("downloading", quiet=quiet) as advance:
-            for item in stream:
-                if item.chunk.offset != file.tell() or zlib.crc32(item.chunk.data) != item.chunk.crc32:
-                    raise Failure(Exit.FAILED, "damaged on the way", "CHUNK_DAMAGED", "try again")
-                file.write(item.chunk.data)
-                advance(file.tell() / max(1, header.size_bytes))
-        file.flush()
-        os.fsync(fd)
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").digest()
-    with contextlib.suppress(FileNotFoundError):
-        note.unlink()
-    if digest != header.sha256:
-        part.unlink()
-        raise Failure(
-            Exit.FAILED, "the downloaded bytes have another checksum", "CHECKSUM_MISMATCH", "try again"
-        )
-    part.replace(final)
-    return header.size_bytes, digest.hex()
 
 
 def _choose(services: Box, name: str, recording: str, **fields: Any) -> pb.SubjectChoice:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import hashlib
 import io
 import json
 import os
@@ -15,6 +17,7 @@ from box_fixtures import box, make_box, sample_prompts, sealing
 from test_api_subjects import Desk, samples
 
 from appliance.cli import main, output
+from appliance.cli.connection import resource
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.subjectview import offset
 from earwitness.v1 import evidence_pb2
@@ -83,13 +86,32 @@ def test_from_the_request_to_the_pack(desk, run, tmp_path):
         ]
     assert [bool(one[:, 1].any()) for one in sound].count(False) == 1
     checked_by_its_passphrase(desk, file, made["passphrase"])
-    part = file.with_name(f".{file.name}.part")  # a download that broke off goes on
-    part.write_bytes(file.read_bytes()[:1000])
-    etag = f"zip-{of(run, 'subjects', 'show', request)['packs'][0]['sha256']}"
-    part.with_name(f"{part.name}.etag").write_text(etag)  # not the etag: begun anew, and whole all the same
-    assert "checksum right" in run("subjects", "download", pack, "-o", str(file), "--force")
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["box0", "pack.zip"]
+    part, content = tmp_path / f".{pack}.zip.part", file.read_bytes()
+    note = part.with_name(f"{part.name}.json")
+    again = ("subjects", "download", pack, "-o", str(file), "--force")
+    sha256 = hashlib.sha256(content).hexdigest()
+
+    def broken_off(etag: str) -> None:
+        part.write_bytes(content[:1000])
+        note.write_text(json.dumps({"name": resource("subjectPacks", pack), "etag": etag}))
+
+    for etag, begun in ((f"zip-{sha256[:32]}", 1000), ("zip-of-other-bytes", 0)):
+        broken_off(etag)
+        assert of(run, *again) == {
+            "path": str(file),
+            "sizeBytes": len(content),
+            "sha256": sha256,
+            "resumedAt": begun,
+        }
+        assert file.read_bytes() == content
+        assert sorted(one.name for one in tmp_path.iterdir()) == ["box0", "pack.zip"]
+    with part.open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert "DOWNLOAD_RUNNING" in run(*again, code=Exit.CONFLICT)
+    broken_off(f"zip-{sha256[:32]}")
     assert "destroyed" in run("subjects", "destroy", pack)
+    assert "SUBJECT_PACK_STATE" in run(*again, code=Exit.CONFLICT)
+    assert not part.exists() and not note.exists(), "what is destroyed does not stay here in part"
     assert "clarification" in run("subjects", "pause", request, "clarification")
     assert "Due" in run("subjects", "resume", request)
     run("subjects", "extend", request, "Hundreds of calls over ten years")
