@@ -7,10 +7,12 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.api import closingview, convert, names
+from appliance.access import policy
+from appliance.api import closingview, convert, names, scope
 from appliance.api.pages import Page
 from appliance.api.parts import Note, Parts
 from appliance.api.scope import caller
+from appliance.api.subjectjob import KIND as SUBJECT_PACK
 from appliance.api.verification import VERIFY
 from appliance.api.worker import Worker
 from appliance.catalog import filters, operations, recordings, tenants
@@ -23,6 +25,13 @@ from earwitness.v1 import operations_pb2 as pb
 from earwitness.v1 import operations_pb2_grpc
 
 WATCH_S: Final = 15.0
+# Who may begin work of a kind may cancel it.
+_BEGUN_BY: Final = {
+    VERIFY: "/earwitness.v1.OperationsService/VerifyRecordings",
+    SUBJECT_PACK: "/earwitness.v1.SubjectsService/MakeSubjectPack",
+    EXIT_PACK: "/earwitness.v1.ClosingService/CreateExitPack",
+    APPLY: "/earwitness.v1.ReviewService/ApplyReviewRule",
+}
 
 
 class Operations(operations_pb2_grpc.OperationsServiceServicer):
@@ -95,6 +104,7 @@ class Operations(operations_pb2_grpc.OperationsServiceServicer):
         self, request: pb.CancelOperationRequest, context: Any
     ) -> pb.CancelOperationResponse:
         found = await self._get(*names.child(request.name, "operations"))
+        scope.require(*policy.ALLOWED[_BEGUN_BY[found.kind]])
         await self._parts.store.write(lambda connection: operations.cancel(connection, found.id))
         self._worker.wake()
         return pb.CancelOperationResponse(operation=message(await self._get(found.tenant_id, found.id)))

@@ -89,6 +89,7 @@ class OperationsServiceServicer:
 
     def CancelOperation(self, request, context):
         """Cancels an operation: it ends with its next step. Cancelling what has ended is success, and changes nothing.
+        Who may begin work of its kind may cancel it (ROLE_NEEDED otherwise).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,9 @@ class OperationsServiceStub:
     ListOperations: _grpc.UnaryUnaryMultiCallable[_operations_pb2.ListOperationsRequest, _operations_pb2.ListOperationsResponse]
     """Lists operations, newest first. They are kept for 90 days after their end."""
     CancelOperation: _grpc.UnaryUnaryMultiCallable[_operations_pb2.CancelOperationRequest, _operations_pb2.CancelOperationResponse]
-    """Cancels an operation: it ends with its next step. Cancelling what has ended is success, and changes nothing."""
+    """Cancels an operation: it ends with its next step. Cancelling what has ended is success, and changes nothing.
+    Who may begin work of its kind may cancel it (ROLE_NEEDED otherwise).
+    """
     WatchOperation: _grpc.UnaryStreamMultiCallable[_operations_pb2.WatchOperationRequest, _operations_pb2.WatchOperationResponse]
     """Sends an operation as it goes on, until it has ended."""
 
@@ -56,7 +58,9 @@ class OperationsServiceAsyncStub(OperationsServiceStub):
     ListOperations: _aio.UnaryUnaryMultiCallable[_operations_pb2.ListOperationsRequest, _operations_pb2.ListOperationsResponse]  # type: ignore[assignment]
     """Lists operations, newest first. They are kept for 90 days after their end."""
     CancelOperation: _aio.UnaryUnaryMultiCallable[_operations_pb2.CancelOperationRequest, _operations_pb2.CancelOperationResponse]  # type: ignore[assignment]
-    """Cancels an operation: it ends with its next step. Cancelling what has ended is success, and changes nothing."""
+    """Cancels an operation: it ends with its next step. Cancelling what has ended is success, and changes nothing.
+    Who may begin work of its kind may cancel it (ROLE_NEEDED otherwise).
+    """
     WatchOperation: _aio.UnaryStreamMultiCallable[_operations_pb2.WatchOperationRequest, _operations_pb2.WatchOperationResponse]  # type: ignore[assignment]
     """Sends an operation as it goes on, until it has ended."""
 
@@ -93,7 +97,9 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_pb2.CancelOperationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operations_pb2.CancelOperationResponse, _abc.Awaitable[_operations_pb2.CancelOperationResponse]]:
-        """Cancels an operation: it ends with its next step. Cancelling what has ended is success, and changes nothing."""
+        """Cancels an operation: it ends with its next step. Cancelling what has ended is success, and changes nothing.
+        Who may begin work of its kind may cancel it (ROLE_NEEDED otherwise).
+        """
 
     @_abc_1.abstractmethod
     def WatchOperation(

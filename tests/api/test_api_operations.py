@@ -8,7 +8,9 @@ import grpc
 import pytest
 
 import earwitness
+from appliance.access.identities import Role
 from appliance.api import verification, worker
+from appliance.catalog import operations
 from appliance.model import new_id
 from earwitness.v1 import operations_pb2 as pb
 from earwitness.v1 import recordings_pb2, tenants_pb2
@@ -227,3 +229,28 @@ def test_lists_are_paged_and_stable_and_once_is_once(box, filed):
     assert names == [*reversed(others), first.name]
     missing = pb.GetOperationRequest(name=f"{parent}/operations/{new_id()}")
     assert refused(lambda: client.operations.GetOperation(missing)).reason == "OPERATION_NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    ("kind", "roles"),
+    [
+        ("verify-recordings", {Role.RECORDS_OFFICER, Role.AUDITOR}),
+        ("subject-pack", {Role.RECORDS_OFFICER}),
+        ("exit-pack", {Role.RECORDS_OFFICER, Role.TENANT_ADMINISTRATOR}),
+        ("apply-review-rule", {Role.RECORDS_OFFICER, Role.TENANT_ADMINISTRATOR}),
+    ],
+)
+def test_cancelled_by_who_may_begin_its_kind_alone(box, kind, roles):
+    tenant_id, _ = box.default_line()
+    now_ns = box.clock()
+    done = operations.State.SUCCEEDED  # so that nobody works on it
+    work = operations.Operation(new_id(), tenant_id, kind, done, {}, "somebody", now_ns, now_ns, 0)
+    box.write(lambda connection: operations.add(connection, work))
+    cancel = pb.CancelOperationRequest(name=f"tenants/{tenant_id}/operations/{work.id}")
+    for role in (Role.RECORDS_OFFICER, Role.TENANT_ADMINISTRATOR, Role.AUDITOR):
+        client = box.enroll(role.value, role, tenant_id=tenant_id)
+        if role in roles:
+            assert client.operations.CancelOperation(cancel).operation.name == cancel.name
+        else:
+            found = refused(lambda client=client: client.operations.CancelOperation(cancel))
+            assert found.reason == "ROLE_NEEDED"
