@@ -15,10 +15,10 @@ from appliance.api import masks, names
 from appliance.api.completenessfacts import contract_of
 from appliance.api.completenessimport import Importer, reading_of
 from appliance.api.errors import FieldInvalidError, UploadTooSlowError
-from appliance.api.gate import Upload
 from appliance.api.pages import Page
 from appliance.api.parts import Note, Parts, check_text
 from appliance.api.scope import caller
+from appliance.api.uploads import Upload
 from appliance.catalog import completeness, counting, recordsources, tenants
 from appliance.catalog.completeness import Day, Record
 from appliance.catalog.recordsources import Import, Source

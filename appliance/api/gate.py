@@ -19,7 +19,6 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 import structlog
-from google.protobuf.message import DecodeError
 
 from appliance.access import policy
 from appliance.access.errors import RightsChangedError
@@ -29,8 +28,6 @@ from appliance.api import identitynames, names, scope
 from appliance.api.concerns import Concerns
 from appliance.api.entrance import Entrance
 from appliance.api.errors import (
-    RequestMalformedError,
-    UploadTooSlowError,
     wire_status,
 )
 from appliance.api.limits import (
@@ -41,6 +38,7 @@ from appliance.api.limits import (
     OpenCalls,
     RateLimit,
 )
+from appliance.api.uploads import Upload
 from appliance.audit.errors import AuditUnavailableError
 from appliance.audit.refusals import Refusals
 from appliance.audit.trail import Trail
@@ -52,8 +50,6 @@ from earwitness.v1 import access_pb2
 log = structlog.get_logger()
 
 REQUEST_ID: Final = "x-request-id"
-UPLOAD_WAIT_S: Final = 20.0  # for the next message of a client, its only one too
-SETTLE_S: Final = 0.05  # a call that is cancelled seems to end without a message, before gRPC says what it is
 RECHECK_S: Final = (
     5.0  # a stream asks so often whether its caller still may; a change of identities asks at once
 )
@@ -79,39 +75,6 @@ class Call:
     started_s: float = field(default_factory=time.monotonic)
     write_down: Callable[..., Awaitable[None]] | None = None
     watch: Callable[[Coroutine[Any, Any, EarwitnessError]], None] | None = None  # of a stream
-
-
-class Upload:
-    """What a client sends, read as it is asked for. The first message says what the call is about."""
-
-    def __init__(self, context: Any, read: Callable[[bytes], Any] | None) -> None:
-        self._context = context
-        self._read = read or (lambda raw: raw)  # gRPC has none where bytes are meant
-        self._first: Any = None
-
-    async def first(self) -> Any:
-        """The first message; RequestMalformedError where there is none, UploadTooSlowError."""
-        if self._first is None:
-            self._first = await self._next()
-            if self._first is None:
-                await asyncio.sleep(SETTLE_S)
-                raise RequestMalformedError("the call holds no message")
-        return self._first
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        message = await self.first()
-        while message is not None:
-            yield message
-            message = await self._next()
-
-    async def _next(self) -> Any:
-        try:
-            async with asyncio.timeout(UPLOAD_WAIT_S):
-                raw = await self._context.read()
-        except TimeoutError:
-            raise UploadTooSlowError("the next message of the call does not come") from None
-        end = raw is grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs have none of it
-        return None if end else _parse(self._read, raw)
 
 
 _current: contextvars.ContextVar[Call] = contextvars.ContextVar("call")
@@ -360,13 +323,6 @@ class Gate(grpc.aio.ServerInterceptor):
         except AuditUnavailableError:
             # The call is over, so it cannot be refused; the condition is raised, and the next one will be.
             log.error("outcome not audited", request=call.request_id, outcome=outcome)
-
-
-def _parse(read: Callable[[bytes], Any], raw: bytes) -> Any:
-    try:
-        return read(raw)
-    except DecodeError:
-        raise RequestMalformedError("the request is not a message of its type") from None
 
 
 def _request_id(context: Any) -> str:

@@ -13,12 +13,12 @@ import structlog
 from appliance.access.identities import Role
 from appliance.api import convert, names
 from appliance.api.errors import FieldInvalidError, UploadTooSlowError
-from appliance.api.gate import Upload
 from appliance.api.languages import language_tag
 from appliance.api.pages import Page
 from appliance.api.parts import Note, Parts, check_text
 from appliance.api.promptstore import PromptUnwrittenError
 from appliance.api.scope import require
+from appliance.api.uploads import Upload
 from appliance.catalog import prompts, purposes, tenants
 from appliance.media.audio.encode import wav_header
 from appliance.media.audio.prompts import Checked, check, render

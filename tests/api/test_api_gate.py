@@ -65,7 +65,7 @@ def test_a_call_counts_from_its_headers_on(make_box, monkeypatch):
 
 
 def test_a_message_that_does_not_come_ends_its_call(box, monkeypatch):
-    monkeypatch.setattr(gate, "UPLOAD_WAIT_S", 0.1)
+    monkeypatch.setattr(uploads, "UPLOAD_WAIT_S", 0.1)
     channel = box.client().channel
     for method in (STATUS, TENANTS, WATCH):
         with silent(channel, method) as (call,):
@@ -73,7 +73,7 @@ def test_a_message_that_does_not_come_ends_its_call(box, monkeypatch):
         assert (found.code, found.reason) == (grpc.StatusCode.UNAVAILABLE, "UPLOAD_TOO_SLOW"), method
     started = time.monotonic()
     with pytest.raises(grpc.RpcError) as caught:
-        monkeypatch.setattr(gate, "UPLOAD_WAIT_S", 20.0)
+        monkeypatch.setattr(uploads, "UPLOAD_WAIT_S", 20.0)
         channel.stream_unary(TENANTS)(_after(5), timeout=0.2)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED and time.monotonic() - started < 4
 

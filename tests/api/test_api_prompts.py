@@ -156,7 +156,7 @@ def test_an_upload_ends_where_it_is_too_large(box, home):
 
 
 def test_an_upload_that_does_not_go_on_ends(box, home, monkeypatch):
-    monkeypatch.setattr(gate, "UPLOAD_WAIT_S", 0.1)
+    monkeypatch.setattr(uploads, "UPLOAD_WAIT_S", 0.1)
     done = threading.Event()
 
     def stuck(first):
