@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from appliance.access import naming, records
+from appliance.access.anchor import Anchor
 from appliance.access.records import Record
 from appliance.access.refusals import JournalError
 from appliance.access.sealing import Sealing
 from appliance.process.wholefile import set_aside, write_whole
 
 MAX_BYTES: Final = 512 << 20
-_DIGITS: Final = 20  # of the serial in its anchor
 _SPARE_LINES: Final = 1000  # old lines before the file is written anew
 
 
@@ -57,7 +57,7 @@ class Journal:
 
     def __init__(self, path: Path, anchor: Path, sealing: Sealing) -> None:
         self._path = path
-        self._anchor = anchor
+        self._anchor = Anchor(anchor)
         self.sealing = sealing
         self._content = Content()
         self.aside: Path | None = None
@@ -78,13 +78,8 @@ class Journal:
         return found
 
     def anchored(self) -> int:
-        """The newest serial this box ever had, as far as its pki directory knows."""
-        try:
-            return int(self._anchor.read_text("ascii"))
-        except FileNotFoundError:
-            return 0
-        except (ValueError, UnicodeDecodeError):
-            return -1  # damaged: nothing is known
+        """The newest serial this box ever had, as far as its pki directory knows; -1: it cannot be read there."""
+        return self._anchor.read()
 
     def append(self, changes: Sequence[Change]) -> None:
         """Write down changes, in their order, by one write; JournalError where that fails, and then `rewrite` is due."""
@@ -108,7 +103,7 @@ class Journal:
                 if file.write(lines) != len(lines):
                     raise OSError("short write")
                 os.fdatasync(file.fileno())
-            self._anchor_at(serial)
+            self._anchor.rise(serial)
         except OSError as error:
             raise JournalError("the copy of identities cannot be written", errno=error.errno or 0) from error
         for change in changes:
@@ -130,25 +125,12 @@ class Journal:
             if not self._content.whole and self.aside is not None:
                 set_aside(self._path, self.aside)
             write_whole(self._path, lines)
-            self._anchor_at(serial)
+            self._anchor.rise(serial)
         except OSError as error:
             raise JournalError("the copy of identities cannot be written", errno=error.errno or 0) from error
         kept = self._content.revoked
         self._content = Content(revoked=kept)
         self._note(serial, everybody, tie, lines.count(b"\n"))
-
-    def _anchor_at(self, serial: int) -> None:
-        if (before := self.anchored()) >= serial:
-            return
-        digits = f"{serial:0{_DIGITS}}\n".encode()
-        if before <= 0 or self._anchor.stat().st_size != len(digits):
-            write_whole(self._anchor, digits)  # there is none yet, or one of an older release
-            return
-        # In its place: so few bytes are one block, which a disk writes whole or not at all.
-        with open(os.open(self._anchor, os.O_WRONLY | os.O_CLOEXEC), "wb", buffering=0) as file:
-            if file.write(digits) != len(digits):
-                raise OSError("short write")
-            os.fdatasync(file.fileno())
 
     def _note(self, serial: int, changed: Mapping[str, Record], tie: str, lines: int) -> None:
         content = self._content

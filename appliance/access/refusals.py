@@ -175,3 +175,9 @@ class JournalError(UnavailableError):
     """The copy of identities beside the catalogue cannot be written."""
 
     reason = "IDENTITIES_COPY_UNWRITABLE"
+
+
+class CatalogueCopyError(CorruptError):
+    """The general copy of the catalogue is damaged, of another box, or of another release."""
+
+    reason = "CATALOGUE_COPY_DAMAGED"

@@ -26,6 +26,18 @@ _CATALOGUE: Final = (
         "They are sealed by and by, while the box is quiet; those of a tenant whose keys are locked wait for the unlocking"
         " (docs/catalogue.md).",
     ),
+    critical(
+        "CatalogueCopyUnwritable",
+        "The copy of what the catalogue alone knows cannot be written",
+        "Make space: a lost catalogue would take the newest changes with it; what was erased is in the copy until then.",
+    ),
+    critical(
+        "CatalogueCopyRefused",
+        "The copy of the catalogue is damaged, older than it was, gone, or of another box",
+        "What the box says of it tells whether the catalogue was lost, too. Find out who had the disk in hand, look at what"
+        " was put aside (docs/catalogue.md), then clear this.",
+        by_hand=True,
+    ),
     warning(
         "SearchIndexIncomplete",
         "The search index is made anew",

@@ -28,8 +28,9 @@ import structlog
 from appliance.api.completenessdays import Days
 from appliance.api.completenessimport import Importer, Taken
 from appliance.api.store import Store
+from appliance.api.taking import CURSOR
 from appliance.audit.trail import Trail
-from appliance.catalog import alarms, completeness, counting, recordsources, tenants
+from appliance.catalog import alarms, completeness, counting, recordsources, state, tenants
 from appliance.catalog.completeness import Day
 from appliance.catalog.recordsources import Source
 from appliance.completeness import report
@@ -100,6 +101,8 @@ class Watch:
 
     async def look(self, *, back: bool = True) -> None:
         """Take files, then make days that are due; `back`: also those of which something is new."""
+        if await self._store.read(lambda connection: state.get(connection, CURSOR)) is None:
+            return  # of a catalogue that is being built anew every call would be missing
         now_ns = self._clock_ns()
         found = await self._store.read(lambda connection: self._found(connection, now_ns, back))
         if self._settings.folder is not None:

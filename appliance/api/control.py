@@ -25,6 +25,7 @@ from appliance.api.audit import Audit
 from appliance.api.board import Board
 from appliance.api.box import Box
 from appliance.api.calls import Calls
+from appliance.api.cataloguecopy import CatalogueCopy
 from appliance.api.catalogueopen import opened, reindex
 from appliance.api.closing import ClosingOf
 from appliance.api.closingwork import ClosingWork
@@ -136,6 +137,9 @@ class Control:
         )
         self._exit.callback(trail.close)
         self.parts = await self._assemble(store)
+        await self.parts.routing.restore()  # what comes back from the copy belongs to tenants
+        self._copy = await CatalogueCopy.open(layout, store, self._status, self._clock_ns)
+        self._exit.push_async_callback(self._copy.close)
         self._subjects = await SubjectWork.open(self.parts, trail)
         self._completeness = CompletenessWork(self.parts, trail)
         self._documents = DocumentWork(self.parts, trail)
@@ -157,7 +161,6 @@ class Control:
         self._exit.push_async_callback(self._acts.close)
         self._samples = Samples(store, self.parts.prompts, self._status, self._clock_ns)
         await self._samples.settle()
-        await self.parts.routing.restore()
         concerns = Concerns(store, self.parts.board, self.parts.retention)
         server = grpc.aio.server(
             interceptors=[Gate(self._entrance, trail, self._rate, concerns, self._refusals)],
@@ -277,6 +280,7 @@ class Control:
             "provision": self._provision(),
             "housekeeping": self._keep_house(),
             "operations": self._worker.run(),
+            "copy": self._copy.run(),
             "completeness": self._completeness.watch.run(),
             "documents": self._documents.run(),
             "closing": ClosingWork(parts, self.trail, self._exit_packs).run(),

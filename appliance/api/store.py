@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import sqlalchemy as sa
 
@@ -69,6 +69,19 @@ class Signal:
         return True
 
 
+class Copy(Protocol):
+    """What is kept beside the catalogue: nothing that was erased here may stay there."""
+
+    @property
+    def urgent(self) -> bool:
+        """Whether it may hold what was erased."""
+        ...
+
+    async def keep(self) -> bool:
+        """Write it anew where it is behind; False where that cannot be done now."""
+        ...
+
+
 class Store:
     """Reads and writes of the catalogue, off the event loop."""
 
@@ -76,6 +89,7 @@ class Store:
         self.database = database
         self._status = status
         self.events = Signal()  # something was written that may have added events
+        self.copy: Copy | None = None
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="catalogue")
 
     async def read(self, work: Callable[[sa.Connection], Result]) -> Result:
@@ -111,16 +125,24 @@ class Store:
 
     @property
     def scrub_wanted(self) -> bool:
-        """See Database.scrub_wanted."""
-        return self.database.scrub_wanted
+        """Whether what was erased may still be in a file, of the database or of the copy beside it."""
+        return self.database.scrub_wanted or (self.copy is not None and self.copy.urgent)
 
     async def scrub(self) -> bool:
-        """See Database.scrub."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.database.scrub)
+        """Let nothing that was erased stay in a file; False where it cannot be done now (try again later)."""
+        copied = self.copy is None or not self.copy.urgent or await self.copy.keep()
+        return await self._scrub() and copied
 
     async def scrub_soon(self) -> bool:
-        """`scrub` where it takes no time; False where it is left to who keeps house."""
-        return await self.scrub() if self.database.sqlite else False
+        """`scrub` where it takes no time; False where it is left to who keeps house, and to who keeps the copy."""
+        if not self.database.sqlite:
+            return False
+        done = await self._scrub()
+        return done and not self.scrub_wanted
+
+    async def _scrub(self) -> bool:
+        """See Database.scrub."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.database.scrub)
 
     async def analyze(self) -> None:
         """See Database.analyze."""

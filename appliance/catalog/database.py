@@ -21,7 +21,8 @@ import alembic.runtime.migration
 import alembic.script
 import sqlalchemy as sa
 
-from appliance.catalog import postgresql
+from appliance.catalog import changes, postgresql
+from appliance.catalog.changes import Changes
 from appliance.catalog.errors import CatalogueUnavailableError, CatalogueVersionError
 from appliance.catalog.numbering import Numbering
 
@@ -71,10 +72,13 @@ class Database:
             engine = sa.create_engine(self.url, hide_parameters=True)
             sa.event.listen(engine, "connect", _prepare_sqlite)
             sa.event.listen(engine, "begin", _begin_sqlite)
+            changes.listen(engine)
         else:
             engine = postgresql.make_engine(self.url, password_file)
         self._base = engine
         self._erased = threading.Event()  # SQLite: something has gone since the last scrub
+        self.changes = Changes()
+        """SQLite: tables that were written to since they were last read by `changed`."""
         self.engine = engine.execution_options(
             earwitness_numbering=numbering or Numbering(), earwitness_erased=self._erased
         )
@@ -83,6 +87,9 @@ class Database:
             if self.sqlite
             else self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         )
+        self.revision = ""
+        """Of the tables, once they are migrated."""
+        self._known: frozenset[str] = frozenset()
         self._scrubber = None if self.sqlite else postgresql.Scrubber(engine, PERSONAL)
 
     @classmethod
@@ -120,20 +127,24 @@ class Database:
         """Bring the tables to the present version; CatalogueVersionError where they are of a newer release."""
         config = alembic.config.Config()
         config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-        known = {
-            script.revision for script in alembic.script.ScriptDirectory.from_config(config).walk_revisions()
-        }
+        scripts = alembic.script.ScriptDirectory.from_config(config)
+        self._known = frozenset(script.revision for script in scripts.walk_revisions())
+        self.revision = str(scripts.get_current_head())
         with self.write() as connection:
             if not self.sqlite:
                 postgresql.check(connection)
             present = alembic.runtime.migration.MigrationContext.configure(connection).get_current_revision()
-            if present is not None and present not in known:
+            if present is not None and not self.knows(present):
                 raise CatalogueVersionError("the catalogue was written by a newer release", revision=present)
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
             after = alembic.runtime.migration.MigrationContext.configure(connection).get_current_revision()
         if after != present:
             self.analyze()  # of a new index nothing is known yet
+
+    def knows(self, revision: str) -> bool:
+        """Whether tables of this revision are of this release, or an older one."""
+        return revision in self._known
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -147,10 +158,30 @@ class Database:
         with self._told(), self._writing, self.engine.connect() as connection:
             # IMMEDIATE: a transaction that reads and then writes would else fail when another process wrote between.
             connection.execution_options(earwitness_write=True)
-            with connection.begin():
-                if not self.sqlite:
-                    postgresql.begin_write(connection)
-                yield connection
+            written = changes.begin(connection)
+            try:
+                with connection.begin():
+                    if not self.sqlite:
+                        postgresql.begin_write(connection)
+                    yield connection
+            finally:
+                self.changes.add(written)
+
+    @contextlib.contextmanager
+    def changed(self) -> Iterator[tuple[sa.Connection, Changes]]:
+        """As `read`, with what was written to since the last time, to this very state; told again where this fails."""
+        with self._told(), self._reading.connect() as connection:
+            with self._writing:
+                taken = self.changes.take()
+                transaction = connection.begin()
+                connection.execute(sa.text("SELECT 1 FROM sqlite_master LIMIT 1"))  # the state is that of now
+            try:
+                with transaction:
+                    yield connection, taken
+            except BaseException:
+                with self._writing:
+                    self.changes.put_back(taken)
+                raise
 
     @property
     def scrub_wanted(self) -> bool:
@@ -211,6 +242,7 @@ def erasing(connection: sa.Connection) -> None:
         postgresql.want_scrub(connection)
     else:
         connection.get_execution_options()["earwitness_erased"].set()
+        changes.erasing(connection)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

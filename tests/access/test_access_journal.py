@@ -269,19 +269,19 @@ def test_changes_that_waited_go_with_one_write(ground, monkeypatch):
     ground.journal.append([])
     ground.journal.append(changes)
     assert len(synced) == 2, "the copy and its anchor, once each"
-    found = Journal(ground.journal._path, ground.journal._anchor, ground.sealing).read()
+    found = Journal(ground.journal._path, ground.journal._anchor.path, ground.sealing).read()
     assert found.whole and found.serial == changes[-1].serial == ground.journal.anchored()
     assert {name: serial for name, (serial, _) in found.records.items()} == {
         "ris": changes[0].serial - 1, "x": changes[2].serial, "y": changes[1].serial,
     }  # fmt: skip
     ground.make("z")  # the tie goes on from there
-    assert Journal(ground.journal._path, ground.journal._anchor, ground.sealing).read().whole
+    assert Journal(ground.journal._path, ground.journal._anchor.path, ground.sealing).read().whole
 
 
 def test_an_anchor_of_an_older_release_goes_on(ground):
     ground.make("ris")
     before = ground.journal.anchored()
-    ground.journal._anchor.write_text(f"{before}\n")
+    ground.journal._anchor.path.write_text(f"{before}\n")
     ground.make("x")
     assert ground.journal.anchored() == before + 1
     ground.make("y")

@@ -1,0 +1,496 @@
+"""The general copy beside a real catalogue: kept, read back when the catalogue is lost, refused where it is not right."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import copy_kit
+import pytest
+import sqlalchemy as sa
+
+from appliance.access.copyfiles import INDEX, CopyFiles, Index
+from appliance.access.sealing import Sealing
+from appliance.api import cataloguecopy
+from appliance.api.cataloguecopy import ANCHOR, FOLDER, REFUSED, UNWRITABLE, CatalogueCopy
+from appliance.api.catalogueopen import REBUILT
+from appliance.api.store import Store
+from appliance.api.taking import CURSOR
+from appliance.catalog import copying, staff, state, whence
+from appliance.catalog.alarmtables import alarm_channels
+from appliance.catalog.database import Database, erasing
+from appliance.catalog.noticetables import acknowledgements
+from appliance.catalog.noticetables import staff as staff_rows
+from appliance.config.layout import Layout
+from appliance.process.status import Status
+
+KIT = Path(copy_kit.__file__).parent
+
+
+class Place:
+    """One box's directory, with a catalogue that is opened, lost and opened again."""
+
+    def __init__(self, root: Path) -> None:
+        self.layout = Layout(root)
+        self.layout.control.mkdir(parents=True)
+        self.layout.pki.mkdir(parents=True)
+        self.status = Status()
+
+    @classmethod
+    def at(cls, root: Path) -> Place:
+        """One that is there."""
+        made = cls.__new__(cls)
+        made.layout, made.status = Layout(root), Status()
+        return made
+
+    @property
+    def path(self) -> Path:
+        return self.layout.control / "catalogue.db"
+
+    @property
+    def folder(self) -> Path:
+        return self.layout.control / FOLDER
+
+    @property
+    def files(self) -> CopyFiles:
+        sealing = Sealing.at(self.layout.control / "identities.key")
+        return CopyFiles(self.folder, self.layout.pki / ANCHOR, sealing)
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        return {one.type: one.message for one in self.status.conditions()}
+
+    @contextlib.asynccontextmanager
+    async def opened(self, *, tenant=True):
+        """The copy, settled; as control does it, tenants are there by then."""
+        self.status = Status()
+        new = not self.path.exists()
+        database = Database.at(self.path)
+        if new and tenant:
+            with database.write() as connection:
+                copy_kit.add_tenant(connection)
+        store = Store(database, self.status)
+        try:
+            yield await CatalogueCopy.open(self.layout, store, self.status, time.time_ns)
+        finally:
+            store.close()
+
+    def database_of(self, copy: CatalogueCopy) -> Database:
+        return copy._store.database
+
+    def lose(self) -> None:
+        for one in self.layout.control.glob("catalogue.db*"):
+            one.unlink()
+
+    def plain(self) -> bytes:
+        """All that can be read in the copy with the box's key, and every byte of its files."""
+        files = self.files
+        index = files.index()
+        found = b"".join(one.read_bytes() for one in self.folder.iterdir())
+        for name, part in index.parts.items():
+            rows = list(files.read(name, part))
+            found += json.dumps(rows, ensure_ascii=False).encode()
+        return found
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path)
+
+
+async def filled(place) -> dict:
+    """A catalogue with every kind of row, and its copy; gives the rows."""
+    place.path.unlink(missing_ok=True)
+    async with place.opened(tenant=False) as copy:
+        copy_kit.fill(place.database_of(copy))
+        assert copy.urgent and await copy.keep() and not copy.wanted
+        return copy_kit.content(place.database_of(copy))
+
+
+def test_a_lost_catalogue_has_all_of_it_again(place):
+    async def work():
+        before = await filled(place)
+        place.lose()
+        async with place.opened() as copy:
+            after = copy_kit.content(place.database_of(copy))
+            assert copy.urgent, "it is written anew, whatever it was"
+            assert await copy.keep()
+        return before, after
+
+    before, after = asyncio.run(work())
+    assert all(before.values()) and after == before
+    said = place.conditions[REBUILT]
+    assert "3 staff, 3 notices, 3 acknowledgements" in said and "left out" not in said
+    assert set(place.conditions) == {REBUILT}
+
+
+def test_a_catalogue_that_is_there_is_left_alone(place):
+    async def work():
+        await filled(place)
+        async with place.opened() as copy:
+            with place.database_of(copy).write() as connection:
+                connection.execute(sa.update(staff_rows).values(email="changed"))
+        async with place.opened() as copy:
+            return copy_kit.content(place.database_of(copy))["staff"]
+
+    assert all("changed" in row for row in asyncio.run(work()))
+    assert not place.conditions
+
+
+def test_only_tables_that_changed_are_written_anew(place):
+    async def work():
+        await filled(place)
+        async with place.opened() as copy:
+            await copy.keep()
+            first = {one.name for one in place.folder.iterdir()}
+            with place.database_of(copy).write() as connection:
+                connection.execute(sa.update(staff_rows).values(email="changed"))
+                state.put(connection, "anything", "else")
+            assert copy.wanted and not copy.urgent
+            assert await copy.keep()
+            second = {one.name for one in place.folder.iterdir()}
+            with place.database_of(copy).write() as connection:
+                state.put(connection, "anything", "other")
+            assert not copy.wanted
+        return first, second
+
+    first, second = asyncio.run(work())
+    assert {name.rpartition("-")[0] for name in second - first} <= {"staff", "values"}
+    assert len(first) == len(second) == len(whence.copied()) + 1
+    assert INDEX in first & second
+
+
+def test_what_is_secret_lies_in_it_as_it_does_in_the_catalogue(place):
+    async def work():
+        await filled(place)
+        async with place.opened() as copy:
+            sealing = Sealing.at(place.layout.control / "identities.key")
+            with place.database_of(copy).write() as connection:
+                secret = sealing.seal(b"password of the mail server", "\0channel")
+                connection.execute(sa.update(alarm_channels).values(secret=secret))
+            await copy.keep()
+
+    asyncio.run(work())
+    assert b"password of the mail server" not in place.plain()
+
+
+def test_nothing_that_is_erased_outlives_in_it(place):
+    async def work():
+        await filled(place)
+        async with place.opened() as copy:
+            database, store = place.database_of(copy), copy._store
+            with database.write() as connection:
+                connection.execute(sa.update(staff_rows).values(display_name=copy_kit.NAME))
+                connection.execute(sa.update(acknowledgements).values(evidence=f"signed {copy_kit.NAME}"))
+            await copy.keep()
+            assert copy_kit.NAME.encode() in place.plain()
+            old = {one.name: one.read_bytes() for one in place.folder.iterdir()}
+            with database.write() as connection:
+                staff.forget(connection, connection.execute(sa.select(staff_rows.c.id)).scalars().all())
+            assert copy.urgent and store.scrub_wanted
+            assert not await store.scrub_soon(), "a scrub waits for the copy"
+            assert copy_kit.NAME.encode() in place.plain()
+            assert await store.scrub() and not store.scrub_wanted
+        return old
+
+    old = asyncio.run(work())
+    assert copy_kit.NAME.encode() not in place.plain()
+    # What was taken from the disk before cannot be read with what the index says now.
+    index = place.files.index()
+    assert index is not None and not {part.file for part in index.parts.values()} & {
+        name for name in old if name.startswith(("staff-", "acknowledgements-"))
+    }
+    raw = b"".join(one.read_bytes() for one in place.layout.control.rglob("*") if one.is_file())
+    assert copy_kit.NAME.encode() not in raw
+
+
+def test_a_copy_that_cannot_be_written_is_told_and_written_later(place, monkeypatch):
+    async def work():
+        await filled(place)
+        async with place.opened() as copy:
+            await copy.keep()
+            with place.database_of(copy).write() as connection:
+                connection.execute(sa.update(staff_rows).values(email="changed"))
+                erasing(connection)
+            before = sorted(one.name for one in place.folder.iterdir())
+
+            def full(_):
+                raise OSError(28, "no space left on device")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "fsync", full)
+                assert not await copy.keep()
+            assert UNWRITABLE in place.conditions and copy.urgent
+            assert sorted(one.name for one in place.folder.iterdir()) == before
+            assert place.files.index().serial < copy._files.anchored() + 1
+            assert await copy.keep()
+            assert not place.conditions and b"changed" in place.plain()
+
+    asyncio.run(work())
+
+
+def _spoil(place, how):
+    if how == "index":
+        data = bytearray((place.folder / INDEX).read_bytes())
+        data[40] ^= 1
+        (place.folder / INDEX).write_bytes(data)
+    elif how == "foreign":
+        (place.layout.control / "identities.key").write_bytes(os.urandom(32))
+    elif how == "gone":
+        shutil.rmtree(place.folder)
+    elif how == "newer release":
+        files = place.files
+        index = files.index()
+        files.publish(Index(index.serial, "9999_of_the_future", index.made_ns, index.parts))
+
+
+@pytest.mark.parametrize("how", ["index", "foreign", "gone", "newer release"])
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_copy_that_is_not_right_is_refused_and_told(place, how, lost):
+    async def work():
+        before = await filled(place)
+        _spoil(place, how)
+        if lost:
+            place.lose()
+        async with place.opened() as copy:
+            found = copy_kit.content(place.database_of(copy))
+            told = place.conditions
+            assert await copy.keep()
+        return before, found, told
+
+    before, found, told = asyncio.run(work())
+    if how == "gone" and not lost:
+        assert found == before  # it is told all the same: somebody took it away
+    assert REFUSED in told and REBUILT not in told
+    assert ("lost, too" in told[REFUSED]) == lost
+    assert found == before if not lost else not any(found.values())
+    aside = list(place.layout.control.glob(f"{FOLDER}.refused-*"))
+    assert bool(aside) == (how != "gone" and (lost or how == "newer release"))
+    assert place.files.index() is not None, "there is one again"
+
+
+def test_a_damaged_file_costs_its_table_and_what_refers_to_it(place):
+    async def work():
+        before = await filled(place)
+        part = place.files.index().parts["staff"]
+        path = place.folder / part.file
+        data = bytearray(path.read_bytes())
+        data[-20] ^= 1
+        path.write_bytes(data)
+        place.lose()
+        async with place.opened() as copy:
+            return before, copy_kit.content(place.database_of(copy))
+
+    before, found = asyncio.run(work())
+    lost = {"staff", "acknowledgements", "notice_links"}
+    assert {name for name in found if found[name] != before[name]} == lost
+    assert not any(found[name] for name in lost)
+    assert "Damaged and lost: staff." in place.conditions[REBUILT]
+    assert "6 rows were left out" in place.conditions[REBUILT]
+
+
+def test_an_older_copy_put_back_is_told(place):
+    async def work():
+        await filled(place)
+        kept = place.layout.root / "kept"
+        shutil.copytree(place.folder, kept)
+        async with place.opened() as copy:
+            await copy.keep()
+        shutil.rmtree(place.folder)
+        kept.rename(place.folder)
+        place.lose()
+        async with place.opened() as copy:
+            return copy_kit.content(place.database_of(copy))
+
+    assert not any(asyncio.run(work()).values())
+    assert "is older than the last one that was written" in place.conditions[REFUSED]
+    assert list(place.layout.control.glob(f"{FOLDER}.refused-*"))
+
+
+def test_an_older_catalogue_put_back_is_told_and_the_copy_kept(place):
+    async def work():
+        await filled(place)
+        kept = place.path.read_bytes()
+        async with place.opened() as copy:
+            await copy.keep()
+        place.lose()
+        place.path.write_bytes(kept)
+        async with place.opened():
+            pass
+
+    asyncio.run(work())
+    assert "an old catalogue" in place.conditions[REFUSED]
+    assert list(place.layout.control.glob(f"{FOLDER}.refused-*/{INDEX}"))
+
+
+def test_a_catalogue_that_followed_the_vault_is_not_new(place):
+    """One of an older release, which had no copy: nothing is put over what it says."""
+
+    async def work():
+        await filled(place)
+        async with place.opened() as copy:
+            with place.database_of(copy).write() as connection:
+                connection.execute(sa.text("DELETE FROM \"values\" WHERE name = 'copy-serial'"))
+                state.put(connection, CURSOR, "5")
+                connection.execute(sa.update(staff_rows).values(email="changed"))
+        async with place.opened() as copy:
+            return copy_kit.content(place.database_of(copy))["staff"]
+
+    assert all("changed" in row for row in asyncio.run(work()))
+    assert REFUSED in place.conditions
+
+
+def test_it_is_kept_by_itself_soon_and_at_once_after_an_erasure(place, monkeypatch):
+    async def serial(copy, above):
+        for _ in range(500):
+            index = place.files.index() if place.folder.exists() else None
+            if index is not None and index.serial > above and not copy.wanted:
+                return index.serial
+            await asyncio.sleep(0.02)
+        raise AssertionError("no copy")
+
+    async def work():
+        async with place.opened(tenant=False) as copy:
+            copy_kit.fill(place.database_of(copy))
+            runs = asyncio.create_task(copy.run())
+            first = await serial(copy, 0)
+            await copy._store.write(lambda c: c.execute(sa.update(staff_rows).values(email="x")).rowcount)
+            await asyncio.sleep(0.6)
+            assert copy.wanted and place.files.index().serial == first, "not with each row"
+
+            def erase(connection):
+                connection.execute(sa.update(staff_rows).values(email=""))
+                erasing(connection)
+
+            await copy._store.write(erase)
+            second = await serial(copy, first)
+            monkeypatch.setattr(cataloguecopy, "DELAY_S", 0.0)
+            await copy._store.write(lambda c: c.execute(sa.update(staff_rows).values(email="y")).rowcount)
+            await serial(copy, second)
+            copy._store.events.close()
+            await asyncio.wait_for(runs, 5)
+
+    asyncio.run(work())
+
+
+def test_what_is_behind_is_written_at_the_end(place):
+    async def work():
+        await filled(place)
+        async with place.opened() as copy:
+            await copy.keep()
+            with place.database_of(copy).write() as connection:
+                connection.execute(sa.update(staff_rows).values(email="last word"))
+            await copy.close()
+
+    asyncio.run(work())
+    assert b"last word" in place.plain()
+
+
+_KILLED = """
+import asyncio, os, shutil, signal, sys
+sys.path[:0] = {path!r}
+import test_api_cataloguecopy as module
+
+armed, count = False, 0
+
+def step(name, at):
+    real = getattr(os, name)
+    def stepped(*args, **more):
+        global count
+        if armed:
+            count += 1
+            if count == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args, **more)
+    setattr(os, name, stepped)
+
+async def work(root):
+    global armed
+    place = module.Place.at(root)
+    async with place.opened() as copy:
+        await copy.keep()
+        with place.database_of(copy).write() as connection:
+            connection.execute(module.sa.update(module.staff_rows).values(email="second"))
+            module.erasing(connection)
+        armed = True
+        await copy.keep()
+        armed = False
+
+root = module.Path(sys.argv[1])
+for at in range(1, 100):
+    shutil.copytree(root, root.with_name(f"killed-{{at}}"))
+    child = os.fork()  # no thread is there yet
+    if child == 0:
+        for name in ("open", "fsync", "fdatasync", "replace", "unlink"):
+            step(name, at)
+        try:
+            asyncio.run(work(root.with_name(f"killed-{{at}}")))
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(code, flush=True)
+    if code != -signal.SIGKILL:
+        break
+"""
+
+
+def test_killed_at_any_step_it_is_the_old_one_or_the_new_one(tmp_path):
+    place = Place(tmp_path / "box")
+    asyncio.run(filled(place))
+    script = _KILLED.format(path=[str(Path(__file__).parent), str(KIT)])
+    command = [sys.executable, "-c", script, str(place.layout.root)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=110)
+    codes = done.stdout.split()
+    assert codes[-1] == "0" and set(codes[:-1]) == {str(-signal.SIGKILL)}, done.stderr
+    seen = []
+    for at in range(1, len(codes) + 1):
+        files = Place.at(tmp_path / f"killed-{at}").files
+        index = files.index()
+        assert index is not None and 0 < files.anchored() <= index.serial, "not taken for an older one"
+        rows = {name: list(files.read(name, part)) for name, part in index.parts.items()}
+        emails = {row[3] for row in rows["staff"]}
+        assert all(rows.values()) and (emails == {"second"} or "second" not in emails)
+        seen.append("new" if emails == {"second"} else "old")
+        files.tidy(index)
+        assert {part.file for part in index.parts.values()} | {INDEX} == {
+            path.name for path in files.folder.iterdir()
+        }
+    assert seen == sorted(seen, reverse=True), "the one, then the other"
+    assert seen.count("old") > 3 and seen.count("new") > 1
+    restored = Place.at(tmp_path / f"killed-{seen.index('new') + 1}")
+    restored.lose()
+
+    async def again():
+        async with restored.opened() as copy:
+            return copy_kit.content(restored.database_of(copy))["staff"]
+
+    assert all("second" in row for row in asyncio.run(again()))
+    assert set(restored.conditions) == {REBUILT}
+
+
+def test_a_copy_made_by_this_release_says_its_tables(place):
+    asyncio.run(filled(place))
+    index = place.files.index()
+    assert index is not None and index.serial == copying_serial(place)
+    assert {name: part.columns for name, part in index.parts.items()} == {
+        one.name: tuple(copying.columns(one)) for one in whence.copied()
+    }
+
+
+def copying_serial(place) -> int:
+    database = Database.at(place.path)
+    try:
+        with database.read() as connection:
+            return state.get_int(connection, copying.SERIAL)
+    finally:
+        database.close()
