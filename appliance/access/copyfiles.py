@@ -16,6 +16,7 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, cast
 
@@ -40,7 +41,7 @@ Row = Sequence[Any]
 
 @dataclass(frozen=True)
 class Part:
-    """A table's file. `key`: base64."""
+    """A table's file; a table without rows has none. `key`: base64."""
 
     file: str
     key: str
@@ -92,6 +93,9 @@ class CopyFiles:
 
     def write(self, table: str, serial: int, columns: Sequence[str], rows: Iterable[Row]) -> Part:
         """A file of its own, on disk when this returns; it counts once an index names it. OSError."""
+        left = iter(rows)
+        if (first := next(left, None)) is None:
+            return Part("", "", tuple(columns), 0)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         name, key = f"{table}-{serial}.sealed", secrets.token_bytes(32)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -99,7 +103,7 @@ class CopyFiles:
         with open(os.open(self.folder / name, flags, 0o600), "wb", buffering=0) as file:
             out = _Sealer(file, key, table)
             packer = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
-            for row in rows:
+            for row in chain([first], left):
                 line = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
                 out.add(packer.compress(line))
                 count += 1
@@ -110,6 +114,7 @@ class CopyFiles:
 
     def publish(self, index: Index) -> None:
         """From here on this is the copy; files that it does not name go. OSError."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._sync()  # the names of its files
         said = {"format": FORMAT, **asdict(index)}
         write_whole(self.folder / INDEX, self._sealing.seal(json.dumps(said).encode(), _SEALED_FOR))
@@ -126,6 +131,8 @@ class CopyFiles:
 
     def read(self, table: str, part: Part) -> Iterator[Row]:
         """Rows of a table's file, each authenticated; CatalogueCopyError at the first place that is damaged."""
+        if not part.rows:
+            return
         try:
             count = 0
             if Path(part.file).name != part.file:

@@ -18,6 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 from appliance.access.copyfiles import INDEX, CopyFiles, Index
+from appliance.access.identities import Role
 from appliance.access.sealing import Sealing
 from appliance.api import cataloguecopy
 from appliance.api.cataloguecopy import ANCHOR, FOLDER, REFUSED, UNWRITABLE, CatalogueCopy
@@ -31,6 +32,7 @@ from appliance.catalog.noticetables import acknowledgements
 from appliance.catalog.noticetables import staff as staff_rows
 from appliance.config.layout import Layout
 from appliance.process.status import Status
+from earwitness.v1 import notices_pb2, review_pb2, staff_pb2
 
 KIT = Path(copy_kit.__file__).parent
 
@@ -494,3 +496,64 @@ def copying_serial(place) -> int:
             return state.get_int(connection, copying.SERIAL)
     finally:
         database.close()
+
+
+def test_a_box_that_lost_its_catalogue_goes_on(box, sealing):
+    """What was erased meanwhile has no review any more, and nothing is drawn twice."""
+    tenant_id, line_id = box.default_line()
+    home = f"tenants/{tenant_id}"
+    client = box.client()
+    member = notices_staff(client, home, "Ada Lovelace")
+    text = notices_pb2.NoticeVersion(text="Calls are recorded.")
+    notice = notices_pb2.Notice(display_name="Recording", required=True)
+    made = client.notices.CreateNotice(
+        notices_pb2.CreateNoticeRequest(parent=home, notice=notice, first_version=text)
+    ).notice
+    desk = box.enroll("ann", Role.SUPERVISOR, tenant_id=tenant_id).review
+    question = review_pb2.Question(
+        question="greeted", text="Greeted?", kind=review_pb2.QUESTION_KIND_YES_NO, weight=1
+    )
+    card = desk.CreateScorecard(
+        review_pb2.CreateScorecardRequest(
+            parent=home, scorecard=review_pb2.Scorecard(display_name="Desk", questions=[question])
+        )
+    ).scorecard
+    rule = review_pb2.ReviewRule(display_name="All", scorecard=card.name, draw=review_pb2.REVIEW_DRAW_ALL)
+    desk.CreateReviewRule(review_pb2.CreateReviewRuleRequest(parent=home, rule=rule))
+    kept, erased = (
+        box.vault.file(sealing(tenant_id, line_id, start_ns=time.time_ns() - n * 3600 * 10**9))
+        for n in (1, 2)
+    )
+    asked = review_pb2.ListReviewsRequest(parent=home)
+    box.wait(lambda: len(desk.ListReviews(asked).reviews) == 2)
+    before = next(one for one in desk.ListReviews(asked).reviews if one.recording.endswith(kept))
+    box.fix_port()
+    box.stop()
+    box.vault._erase(erased, "somebody asked")
+    for path in box.layout.control.glob("catalogue.db*"):
+        path.unlink()
+    box.start()
+    box.filed(kept)
+    client = box.client()
+    staff_members = client.notices.ListStaffMembers(staff_pb2.ListStaffMembersRequest(parent=home))
+    assert list(staff_members.staff_members) == [member]
+    assert client.notices.GetNotice(notices_pb2.GetNoticeRequest(name=made.name)).notice == made
+    desk = box.enroll("bob", Role.SUPERVISOR, tenant_id=tenant_id).review
+    box.wait(lambda: len(desk.ListReviews(asked).reviews) == 1)
+    assert list(desk.ListReviews(asked).reviews) == [before]
+    later = box.vault.file(sealing(tenant_id, line_id, start_ns=time.time_ns()))
+    box.wait(lambda: len(desk.ListReviews(asked).reviews) == 2)
+    assert {one.recording[-26:] for one in desk.ListReviews(asked).reviews} == {kept, later}
+    told = {one.type: one.message for one in box.status.conditions()}
+    assert "1 staff, 1 notices" in told[REBUILT] and "2 reviews" in told[REBUILT]
+    assert REFUSED not in told
+    box.wait(lambda: not box.control._copy.urgent)
+    plain = Place.at(box.layout.root).plain().decode("utf-8", "replace")
+    assert "Ada Lovelace" in plain and erased not in plain
+
+
+def notices_staff(client, home, display_name):
+    asked = staff_pb2.CreateStaffMemberRequest(
+        parent=home, staff_member=staff_pb2.StaffMember(display_name=display_name)
+    )
+    return client.notices.CreateStaffMember(asked).staff_member
