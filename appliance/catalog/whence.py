@@ -70,6 +70,7 @@ WHENCE: Final[Mapping[sa.Table, tuple[Whence, str]]] = {
     noticetables.notice_versions: (Whence.COPY, ""),
     noticetables.acknowledgements: (Whence.COPY, ""),
     noticetables.notice_links: (Whence.COPY, ""),
+    noticetables.notice_mails: (Whence.COPY, ""),
     reviewtables.scorecards: (Whence.COPY, ""),
     reviewtables.scorecard_versions: (Whence.COPY, ""),
     reviewtables.review_rules: (Whence.COPY, ""),
