@@ -499,7 +499,7 @@ def copying_serial(place) -> int:
 
 
 def test_a_box_that_lost_its_catalogue_goes_on(box, sealing):
-    """What was erased meanwhile has no review any more, and nothing is drawn twice."""
+    """What was erased meanwhile, or is gone, has no review any more, and nothing is drawn twice."""
     tenant_id, line_id = box.default_line()
     home = f"tenants/{tenant_id}"
     client = box.client()
@@ -520,16 +520,17 @@ def test_a_box_that_lost_its_catalogue_goes_on(box, sealing):
     ).scorecard
     rule = review_pb2.ReviewRule(display_name="All", scorecard=card.name, draw=review_pb2.REVIEW_DRAW_ALL)
     desk.CreateReviewRule(review_pb2.CreateReviewRuleRequest(parent=home, rule=rule))
-    kept, erased = (
+    kept, erased, unknown = (
         box.vault.file(sealing(tenant_id, line_id, start_ns=time.time_ns() - n * 3600 * 10**9))
-        for n in (1, 2)
+        for n in (1, 2, 3)
     )
     asked = review_pb2.ListReviewsRequest(parent=home)
-    box.wait(lambda: len(desk.ListReviews(asked).reviews) == 2)
+    box.wait(lambda: len(desk.ListReviews(asked).reviews) == 3)
     before = next(one for one in desk.ListReviews(asked).reviews if one.recording.endswith(kept))
     box.fix_port()
     box.stop()
     box.vault._erase(erased, "somebody asked")
+    del box.vault.holdings[unknown]
     for path in box.layout.control.glob("catalogue.db*"):
         path.unlink()
     box.start()
@@ -545,11 +546,11 @@ def test_a_box_that_lost_its_catalogue_goes_on(box, sealing):
     box.wait(lambda: len(desk.ListReviews(asked).reviews) == 2)
     assert {one.recording[-26:] for one in desk.ListReviews(asked).reviews} == {kept, later}
     told = {one.type: one.message for one in box.status.conditions()}
-    assert "1 staff, 1 notices" in told[REBUILT] and "2 reviews" in told[REBUILT]
+    assert "1 staff, 1 notices" in told[REBUILT] and "3 reviews" in told[REBUILT]
     assert REFUSED not in told
     box.wait(lambda: not box.control._copy.urgent)
     plain = Place.at(box.layout.root).plain().decode("utf-8", "replace")
-    assert "Ada Lovelace" in plain and erased not in plain
+    assert "Ada Lovelace" in plain and erased not in plain and unknown not in plain
 
 
 def notices_staff(client, home, display_name):

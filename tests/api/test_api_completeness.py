@@ -287,6 +287,27 @@ def test_a_wrong_zone_is_told_as_that_and_not_as_missing_calls(house):
     assert outcomes(day) == {"matched": 8, "missing": 1}
 
 
+def test_a_catalogue_that_is_built_anew_makes_no_day_before_its_recordings_are_there(house):
+    house.file(0)
+    house.take(HEAD + house.row(0))
+    before = house.report()
+    assert outcomes(before.day) == {"matched": 1}
+    box = house.box
+    box.fix_port()
+    box.stop()
+    for path in box.layout.control.glob("catalogue.db*"):
+        path.unlink()
+    box.vault.stop()  # so that nothing is read anew yet
+    box.start()
+    house.client = box.client()
+    house.look()
+    assert house.report() == before and house.alarms() == set()
+    box.vault.start()
+    box.wait(lambda: box.control.parts.follower.connected)
+    house.look()
+    assert outcomes(house.report().day) == {"matched": 1} and house.alarms() == set()
+
+
 def test_many_missing_calls_are_one_alarm(house):
     house.take(HEAD + "".join(house.row(600 * at, from_=f"077009001{at:02}") for at in range(12)))
     assert house.alarms() == {"ManyCallsNotRecorded"}
