@@ -289,9 +289,9 @@ def test_a_wrong_zone_is_told_as_that_and_not_as_missing_calls(house):
 
 def test_a_catalogue_that_is_built_anew_makes_no_day_before_its_recordings_are_there(house):
     house.file(0)
-    house.take(HEAD + house.row(0))
+    house.take(HEAD + house.row(0) + house.row(600))
     before = house.report()
-    assert outcomes(before.day) == {"matched": 1}
+    assert outcomes(before.day) == {"matched": 1, "missing": 1}
     box = house.box
     box.fix_port()
     box.stop()
@@ -301,11 +301,11 @@ def test_a_catalogue_that_is_built_anew_makes_no_day_before_its_recordings_are_t
     box.start()
     house.client = box.client()
     house.look()
-    assert house.report() == before and house.alarms() == set()
+    assert house.report() == before
     box.vault.start()
     box.wait(lambda: box.control.parts.follower.connected)
     house.look()
-    assert outcomes(house.report().day) == {"matched": 1} and house.alarms() == set()
+    assert outcomes(house.report().day) == {"matched": 1, "missing": 1}
 
 
 def test_many_missing_calls_are_one_alarm(house):
