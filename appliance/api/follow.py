@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
-import sqlalchemy as sa
 import structlog
 
 from appliance.api import convert
@@ -16,7 +15,7 @@ from appliance.api.store import Store
 from appliance.api.taking import CURSOR, Taker
 from appliance.api.vault import Vault
 from appliance.audit.errors import AuditUnavailableError
-from appliance.catalog import copying, recordings, state
+from appliance.catalog import recordings, state
 from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.catalog.records import UNREADABLE, Held, State
 from appliance.model import EarwitnessError
@@ -121,12 +120,7 @@ class Follower:
                 self._gone(recording_id)
             self._taker.scrub_wanted |= bool(dropped)
             if first:
-
-                def begun(connection: sa.Connection) -> None:
-                    copying.forget_unheld(connection)
-                    state.put_int(connection, CURSOR, position)
-
-                await self._store.write(begun)
+                await self._store.write(lambda connection: state.put_int(connection, CURSOR, position))
             log.info("catalogue rebuilt", recordings=len(seen), unreadable=unreadable, dropped=len(dropped))
             yield Progress(len(seen), unreadable, done=True)
 

@@ -14,14 +14,9 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import grants, operations, reads, reviews, state, subjectpacks, subjectrequests, tables
-from appliance.catalog.contracttables import reads as read_rows
-from appliance.catalog.database import erasing
+from appliance.catalog import grants, operations, state, tables
 from appliance.catalog.granttables import grant_recordings
 from appliance.catalog.granttables import grants as grant_rows
-from appliance.catalog.reviewtables import review_considered
-from appliance.catalog.reviewtables import reviews as review_rows
-from appliance.catalog.subjecttables import subject_choices, subject_pack_recordings
 from appliance.catalog.whence import VALUES
 
 SERIAL: Final = "copy-serial"
@@ -136,34 +131,6 @@ def settle(connection: sa.Connection, serial: int, now_ns: int) -> None:
         .values(state=grants.Latched.REVOKED.value, end_reason=LOST, ended_ns=now_ns)
     )
     state.put_int(connection, SERIAL, serial)
-
-
-def forget_unheld(connection: sa.Connection) -> int:
-    """The vault was read, too: what is said of recordings that it does not know goes. Gives of how many.
-
-    Who read them stays told.
-    """
-    found: set[str] = set()
-    for table, said in (
-        (read_rows, read_rows.c.override_reason != ""),
-        (review_rows, review_rows.c.recording_id != ""),
-        (review_considered, sa.true()),
-        (subject_choices, sa.true()),
-        (subject_pack_recordings, sa.true()),
-        (grant_recordings, sa.true()),
-    ):
-        here = sa.exists().where(tables.recordings.c.id == table.c.recording_id)
-        query = sa.select(table.c.recording_id).where(said, ~here).distinct()
-        found.update(connection.execute(query).scalars())
-    for recording_id in found:
-        reads.forget(connection, recording_id)
-        reviews.forget(connection, recording_id)
-        subjectrequests.forget_recording(connection, recording_id)
-        subjectpacks.forget_recording(connection, recording_id)
-        connection.execute(sa.delete(grant_recordings).where(grant_recordings.c.recording_id == recording_id))
-    if found:
-        erasing(connection)
-    return len(found)
 
 
 def _empty(column: sa.Column[Any]) -> Any:

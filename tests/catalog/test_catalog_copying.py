@@ -11,14 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 import appliance.catalog
-from appliance.catalog import copying, grants, operations, recordings, state, tables, whence
-from appliance.catalog.contracttables import reads
+from appliance.catalog import copying, grants, operations, state, tables, whence
 from appliance.catalog.database import Database, erasing
-from appliance.catalog.granttables import grant_recordings
 from appliance.catalog.granttables import grants as grant_rows
 from appliance.catalog.noticetables import acknowledgements, staff
-from appliance.catalog.reviewtables import review_considered, reviews
-from appliance.catalog.subjecttables import subject_choices, subject_pack_recordings
 from appliance.catalog.whence import Whence
 
 
@@ -175,33 +171,3 @@ def test_what_is_changed_while_it_is_copied_is_told_the_next_time(sqlite):
     with sqlite.changed() as (connection, told):
         assert told.tables == {"staff"}
         assert connection.execute(sa.select(staff.c.email).distinct()).scalars().all() == ["new"]
-
-
-def test_what_is_said_of_recordings_that_are_gone_goes(sqlite, make_held, make_description):
-    copy_kit.fill(sqlite)
-    held = make_held()
-    with sqlite.write() as connection:
-        connection.execute(sa.update(reviews).values(state="submitted", outcome="", answers=[], score={}))
-        recordings.take(connection, held, 1, make_description())
-        connection.execute(sa.update(subject_choices).values(ground="third party"))
-        first = sa.select(sa.func.min(subject_choices.c.request_id)).scalar_subquery()
-        mine = sa.update(subject_choices).where(subject_choices.c.request_id == first)
-        connection.execute(mine.values(recording_id=held.recording_id))
-        named = [
-            reads,
-            reviews,
-            review_considered,
-            subject_choices,
-            subject_pack_recordings,
-            grant_recordings,
-        ]
-        ids = {
-            one for table in named for one in connection.execute(sa.select(table.c.recording_id)).scalars()
-        }
-        assert copying.forget_unheld(connection) == len(ids) - 1
-        for table in (review_considered, subject_choices, grant_recordings):
-            kept = connection.execute(sa.select(table.c.recording_id)).scalars().all()
-            assert kept == ([held.recording_id] if table is subject_choices else [])
-        told = connection.execute(sa.select(reads.c.recording_id, reads.c.override_reason)).all()
-        assert len(told) == 3 and all(one.recording_id and not one.override_reason for one in told)
-        assert not connection.execute(sa.select(reviews).where(reviews.c.recording_id != "")).all()
