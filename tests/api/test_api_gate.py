@@ -12,7 +12,7 @@ from access_kit import Ground, refused
 
 import earwitness
 from appliance.access.identities import Role
-from appliance.api import gate
+from appliance.api import gate, uploads
 from earwitness.v1 import access_pb2, box_pb2, tenants_pb2
 
 STATUS = "/earwitness.v1.BoxService/GetBoxStatus"

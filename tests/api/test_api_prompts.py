@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 import earwitness
 from appliance.access.identities import Role
-from appliance.api import gate, samples
+from appliance.api import samples, uploads
 from appliance.api.promptstore import PromptStore
 from appliance.catalog import prompts as rows
 from appliance.catalog import tables
