@@ -26,24 +26,22 @@ def named(folder: Path, name: str) -> Path:
 def written(path: Path, *, in_part: bool = False) -> Iterator[BinaryIO]:
     """A file (mode 0600) that takes the place of `path` when all is in it; Failure where it cannot be written.
 
-    `in_part`: also when something ends it early, since what is in it so far is worth keeping.
+    `in_part`: at once, since what is in it so far is worth keeping, however it ends.
     """
     try:
         # A name that nobody else can have laid a link under.
         fd, aside = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".new", dir=path.parent)
-        whole = in_part
         try:
             with os.fdopen(fd, "wb") as file:
+                if in_part:
+                    os.replace(aside, path)
                 yield file
                 file.flush()
                 os.fsync(fd)
-            whole = True
+            if not in_part:
+                os.replace(aside, path)
         finally:
-            try:
-                if whole:
-                    os.replace(aside, path)
-            finally:
-                Path(aside).unlink(missing_ok=True)
+            Path(aside).unlink(missing_ok=True)
     except OSError as error:
         raise Failure(Exit.FAILED, f"cannot write {path}: {error.strerror}", "FILE_UNWRITABLE") from error
 
@@ -55,12 +53,18 @@ def write(path: Path, data: bytes) -> None:
 
 
 def write_new(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """A file that was not there; Failure where it was, or cannot be written."""
+    """A file that was not there, whole or not at all; Failure where it was, or cannot be written."""
     try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        fd, aside = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".new", dir=path.parent)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                os.fchmod(fd, mode)
+                file.write(content)
+                file.flush()
+                os.fsync(fd)
+            os.link(aside, path)
+        finally:
+            Path(aside).unlink(missing_ok=True)
     except FileExistsError:
         raise Failure(Exit.CONFLICT, f"{path} is there already; it was not changed", "FILE_EXISTS") from None
     except OSError as error:

@@ -40,6 +40,8 @@ def test_a_file_is_its_owners_and_whole(tmp_path: Path) -> None:
     assert (path.read_bytes(), mode(path), os.listdir(tmp_path)) == (b"after", 0o600, ["x.wav"])
     with pytest.raises(RuntimeError), files.written(path, in_part=True) as file:
         file.write(b"half")
+        file.flush()
+        assert path.read_bytes() == b"half" and os.listdir(tmp_path) == ["x.wav"], "however it ends"
         raise RuntimeError
     assert path.read_bytes() == b"half" and os.listdir(tmp_path) == ["x.wav"]
     for gone in (tmp_path / "none" / "x", tmp_path):
@@ -47,6 +49,24 @@ def test_a_file_is_its_owners_and_whole(tmp_path: Path) -> None:
             files.write(gone, b"")
         assert caught.value.reason == "FILE_UNWRITABLE"
     assert os.listdir(tmp_path) == ["x.wav"]
+
+
+def test_what_was_not_there_is_whole_or_still_not_there(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "x.key"
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(Failure) as caught:
+            files.write_new(path, b"key")
+    assert caught.value.reason == "FILE_UNWRITABLE" and os.listdir(tmp_path) == []
+    files.write_new(path, b"key", 0o644)
+    assert (path.read_bytes(), mode(path), os.listdir(tmp_path)) == (b"key", 0o644, ["x.key"])
+    with pytest.raises(Failure) as caught:
+        files.write_new(path, b"other")
+    assert caught.value.reason == "FILE_EXISTS" and path.read_bytes() == b"key"
 
 
 class Answers(

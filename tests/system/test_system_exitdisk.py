@@ -23,6 +23,7 @@ from appliance.packs.errors import ExitSpaceError, ExitTargetAwayError
 from appliance.packs.exittargets import PARTIAL, FolderTarget
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+BUSY_S = 180  # for one step, on a busy machine
 CALLS = 24
 NEW_MOUNTS = 0x00020000  # CLONE_NEWNS
 SIZE = 16 << 20
@@ -180,20 +181,20 @@ def test_a_box_waits_for_a_disk_that_is_not_there_or_full_or_pulled(
         operation = create(box, disk)["operation"]["name"]
 
         def shown() -> Any:
-            return kit.operation(box, operation)
+            return kit.until(lambda: kit.operation(box, operation), "it answers", BUSY_S)
 
-        kit.until(lambda: shown().done_count >= 2, "recordings are on it", 60)
+        kit.until(lambda: shown().done_count >= 2, "recordings are on it", BUSY_S)
         disk.fill()
-        full = kit.until(lambda: (one := shown()).exit_pack.waiting and one, "it waits for space", 60)
+        full = kit.until(lambda: (one := shown()).exit_pack.waiting and one, "it waits for space", BUSY_S)
         assert full.exit_pack.waiting == "EXIT_SPACE" and full.exit_pack.needed_bytes > 0
         disk.clear()
-        kit.until(lambda: shown().done_count >= full.done_count + 2, "it goes on", 60)
+        kit.until(lambda: shown().done_count >= full.done_count + 2, "it goes on", BUSY_S)
         disk.pull()
-        away = kit.until(lambda: (one := shown()).exit_pack.waiting and one, "it waits for the disk", 60)
+        away = kit.until(lambda: (one := shown()).exit_pack.waiting and one, "it waits for the disk", BUSY_S)
         assert away.exit_pack.waiting == "EXIT_TARGET_AWAY" and nothing_below(disk)
         assert away.done_count < CALLS, "it was pulled in the middle"
     disk.plug()
-    last = kit.until(lambda: (one := shown()).HasField("end_time") and one, "it ends", 60)
+    last = kit.until(lambda: (one := shown()).HasField("end_time") and one, "it ends", BUSY_S)
     assert (last.exit_pack.recording_count, last.exit_pack.problem_count) == (CALLS, 0)
     (pack,) = disk.point.iterdir()
     found = verifier.check(pack)

@@ -262,15 +262,16 @@ class _Restoring:
         self._done.recordings += 1
 
     def _mend(self, staging: BucketStore, held: Holding, places: list[str]) -> bool:
-        """Puts the copy's sidecar into the bucket where the one that lies there is damaged or missing; whether it did.
+        """Puts the copy's sidecar into the bucket where the one that lies there is damaged or missing.
 
-        One that is whole stays: it may have grown since it was copied. A damaged one goes for a copy that has what the
-        journal says, and for nothing less; where there is none at all, an older one is better than nothing.
+        Whether a whole one lies there now, as one does that was put there before something broke off. One that is whole
+        stays: it may have grown since it was copied. A damaged one goes for a copy that has what the journal says, and for
+        nothing less; where there is none at all, an older one is better than nothing.
         """
         vault, bucket, name = self._vault, held.bucket, held.recording_id
         raw, wrong = self._sidecars.look(replace(held, parked=""))
         if raw and wrong is None:
-            return False
+            return True
         lacks = wrong is None or wrong.problem is SidecarProblem.MISSING
         best = b""
         for place in places:

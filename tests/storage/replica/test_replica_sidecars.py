@@ -175,6 +175,31 @@ def test_a_parked_recording_whose_sidecar_is_damaged_is_brought_and_parked_again
     annotate(pair, name, "two")
 
 
+def test_what_breaks_off_between_a_parked_sidecar_and_its_recording_is_gone_on_with(pair: Pair) -> None:
+    pair.open()
+    (name, other) = filed(pair, 2)
+    annotate(pair, name, "one")
+    annotate(pair, other, "other")
+    pair.go()
+    raw = Sidecars(pair.vault).read(name)
+    lay(pair, name, Sidecars(pair.vault).read(other))
+    pair.vault.delete(name, "asked")
+    pair.house.poll()
+
+    def fault(step: str) -> None:
+        if step == "sidecar restored":
+            raise Crash(step)
+
+    pair.open(fault)
+    with pytest.raises(Crash):
+        restore(pair, pair.house.ground.second(name="staging"))
+    pair.open()
+    done = restore(pair, pair.house.ground.second(name="staging"))
+    assert (done.recordings, done.failed) == (1, {})
+    undelete(pair.vault, name)
+    assert Sidecars(pair.vault).read(name) == raw
+
+
 def test_a_damaged_sidecar_stays_where_the_copy_is_older_or_damaged_too(pair: Pair) -> None:
     pair.open()
     (name, other) = filed(pair, 2)
