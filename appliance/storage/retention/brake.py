@@ -2,7 +2,8 @@
 
 Each run that is not braked forecasts what will be due in the next 400 days, under the policies of now and those that wait.
 A later plan is compared with what that forecast says for the days since. So a policy that was shortened in the open passes
-when its cooling-off is over, and a clock, a policy book or an index that went wrong at once does not.
+when its cooling-off is over, and a clock, a policy book or an index that went wrong at once does not. Days that the clock
+took without power on nobody's signed word are not among those days: what they bring must be confirmed.
 
 What users deleted is counted apart: each such erasure was foreseen by the deletion itself. A braked plan is not carried
 out at all, erasures after grace included, because what is wrong may be the clock they go by.
@@ -16,6 +17,7 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
+from appliance.storage.retention.clock import ClockState
 from appliance.storage.retention.facts import Facts
 from appliance.storage.retention.items import ItemKind, Plan, Rule
 from appliance.storage.retention.outlook import upcoming
@@ -42,12 +44,20 @@ class Forecast:
     made_ns: int
     recordings: tuple[int, ...]
     bytes: tuple[int, ...]
+    unseen_ns: int = 0
+    """`ClockState.unseen_ns` when it was made."""
 
-    def by(self, clock_ns: int) -> tuple[int, int]:
-        """Recordings and bytes that should be due by then; nothing before it was made, no more after its last day."""
-        if clock_ns < self.made_ns or not self.recordings:
+    def by(self, clock_ns: int, unseen_ns: int) -> tuple[int, int]:
+        """Recordings and bytes that should be due by then; nothing before it was made, no more after its last day.
+
+        `unseen_ns` is the clock's own: what it grew by is no time that passed. Where it is less than it was, the clock
+        is not the one that this was made by, and nothing is expected.
+        """
+        unseen = unseen_ns - self.unseen_ns
+        passed = clock_ns - self.made_ns - unseen
+        if unseen < 0 or passed < 0 or not self.recordings:
             return 0, 0
-        day = min((clock_ns - self.made_ns) // DAY_NS, len(self.recordings) - 1)
+        day = min(passed // DAY_NS, len(self.recordings) - 1)
         return self.recordings[day], self.bytes[day]
 
 
@@ -66,10 +76,12 @@ class Brake:
     message: str
 
 
-def check(plan: Plan, forecast: Forecast | None, clock_ns: int, limits: Limits = Limits()) -> Brake | None:
+def check(
+    plan: Plan, forecast: Forecast | None, clock: ClockState, limits: Limits = Limits()
+) -> Brake | None:
     """Whether the plan is far larger than forecast. No forecast (the first run) expects nothing."""
     recordings, size = counted(plan)
-    expected, expected_size = forecast.by(clock_ns) if forecast else (0, 0)
+    expected, expected_size = forecast.by(clock.clock_ns, clock.unseen_ns) if forecast else (0, 0)
     allowed = max(limits.recordings, limits.factor * expected)
     allowed_size = max(limits.bytes, limits.factor * expected_size)
     if recordings <= allowed and size <= allowed_size:
@@ -105,7 +117,7 @@ def forecast(facts: Facts, left: tuple[int, int] = (0, 0)) -> Forecast:
         if each.when_ns > now and day < FORECAST_DAYS:
             counts[day] += each.recordings
             sizes[day] += each.bytes
-    return Forecast(now, tuple(accumulate(counts)), tuple(accumulate(sizes)))
+    return Forecast(now, tuple(accumulate(counts)), tuple(accumulate(sizes)), facts.clock.unseen_ns)
 
 
 def renew(

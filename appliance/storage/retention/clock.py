@@ -30,7 +30,9 @@ SHORT_GAP_NS: Final = 15 * 60 * SECOND_NS
 AGREE_NS: Final = 5 * 60 * SECOND_NS
 """How near to the wall a witness is that confirms it."""
 PLAUSIBLE_GAP_NS: Final = 400 * DAY_NS
-"""The longest power-off that witnesses can confirm; beyond it an administrator has to."""
+"""The longest power-off that an authenticated witness can confirm; beyond it an administrator has to."""
+UNSIGNED_GAP_NS: Final = 31 * DAY_NS
+"""The longest that witnesses can confirm of whom none is authenticated."""
 LATE_NS: Final = 31 * DAY_NS
 """How old a recording may be when it is filed for its own time to be believed."""
 
@@ -74,6 +76,8 @@ class ClockState:
     """Whether it is still open how long the box was off: the wall may yet be confirmed."""
     owed_ns: int = 0
     """Time that passed by the monotonic clock and the retention clock has not taken, because the wall was behind."""
+    unseen_ns: int = 0
+    """Time that the clock took, ever, and for which neither the monotonic clock nor anybody who signed vouches."""
 
     @property
     def destroys(self) -> bool:
@@ -113,6 +117,11 @@ class Reading:
             return all(abs(each.ns - self.wall_ns) <= AGREE_NS for each in signed)
         return len(near) >= 2
 
+    @property
+    def signed(self) -> bool:
+        """Whether it is confirmed, and by an authenticated witness."""
+        return self.confirmed and any(each.authenticated for each in self.witnesses)
+
 
 @dataclass(frozen=True, slots=True)
 class ClockFinding:
@@ -150,12 +159,14 @@ def tick(
     clock = max(state.clock_ns, min(allowed, reading.wall_ns))
     gap = reading.wall_ns - allowed  # what the monotonic clock did not see
     findings = []
+    unseen = state.unseen_ns
 
     off_unknown = state.off_unknown or not same_boot
     if off_unknown and gap >= -TOLERANCE_NS and gap <= _believed(state, reading):
         off_unknown = False
         if gap > 0:
             clock = reading.wall_ns
+            unseen += 0 if reading.signed else gap
             message = f"took {_length(gap)} without power from the wall clock"
             findings.append(ClockFinding("RetentionClockGapTaken", message, Severity.INFO))
 
@@ -163,6 +174,7 @@ def tick(
     if floor_ns > clock:
         message = f"was raised from {_text(clock)} to {_text(floor_ns)}, where it had been before"
         findings.append(ClockFinding("RetentionClockRaised", message, Severity.WARNING))
+        unseen += max(0, floor_ns - max(clock, allowed))
         clock = floor_ns
     off_unknown = off_unknown or put_back
     new = ClockState(
@@ -172,6 +184,7 @@ def tick(
         reading.boottime_ns,
         off_unknown=off_unknown,
         owed_ns=max(0, allowed - clock),
+        unseen_ns=unseen,
     )
     old = put_back or (off_unknown and _rule(state) is FreezeRule.STATE_OLD)
     new = replace(new, frozen=_judge(new, state.frozen, old=old))
@@ -181,7 +194,7 @@ def tick(
 def _believed(state: ClockState, reading: Reading) -> int:
     """The longest time without power that this reading settles."""
     if reading.confirmed:
-        return PLAUSIBLE_GAP_NS
+        return PLAUSIBLE_GAP_NS if reading.signed else UNSIGNED_GAP_NS
     return -TOLERANCE_NS - 1 if _rule(state) is FreezeRule.STATE_OLD else SHORT_GAP_NS
 
 
@@ -202,7 +215,7 @@ def accept(
         )
     clock = max(reading.wall_ns, floor_ns)
     message = f"was set from {_text(state.clock_ns)} to {_text(clock)} by {who}"
-    new = ClockState(clock, reading.wall_ns, reading.boot_id, reading.boottime_ns)
+    new = ClockState(clock, reading.wall_ns, reading.boot_id, reading.boottime_ns, unseen_ns=state.unseen_ns)
     return new, (ClockFinding("RetentionClockAccepted", message, Severity.WARNING),)
 
 

@@ -23,7 +23,7 @@ from appliance.storage.vault.policies import Policies
 from appliance.storage.vault.reconcile import Reconciled, reconcile
 from appliance.storage.vault.rulebook import Rulebook
 from appliance.storage.vault.runs import Runs
-from appliance.storage.vault.timekeeper import Timekeeper, read_clocks
+from appliance.storage.vault.timekeeper import Timekeeper
 
 
 class Assembly:
@@ -33,7 +33,7 @@ class Assembly:
         self,
         vault: Vault,
         *,
-        read: Callable[[], Reading] = read_clocks,
+        read: Callable[[], Reading] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         orphan_age_s: float = ORPHAN_AGE_S,
     ) -> None:
@@ -68,7 +68,7 @@ class Assembly:
         slots: RootSlot | None = None,
         fault: Fault = no_fault,
         clock: Callable[[], int] = time.time_ns,
-        read: Callable[[], Reading] = read_clocks,
+        read: Callable[[], Reading] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         orphan_age_s: float = ORPHAN_AGE_S,
     ) -> Self:

@@ -64,7 +64,7 @@ class Expiry:
 
     def _judge(self, facts: Facts) -> tuple[Plan, brake.Brake | None]:
         plan = make_plan(facts)
-        return plan, brake.check(plan, self._runs.forecast, facts.clock.clock_ns, self._limits)
+        return plan, brake.check(plan, self._runs.forecast, facts.clock, self._limits)
 
     def upcoming(self, days: int) -> list[Upcoming]:
         """Buckets whose time comes within so many days."""

@@ -33,6 +33,8 @@ _STATE = TypeAdapter(ClockState)
 _SEVERITIES: Final = {Severity.INFO: INFO, Severity.WARNING: WARNING, Severity.ALARM: ALARM}
 _TIME_ERROR: Final = 5  # adjtimex: the clock is not synchronised
 _RTC: Final = Path("/sys/class/rtc/rtc0/since_epoch")
+HARDWARE_CLOCK_NS: Final = 3_600 * 1_000_000_000
+"""How long after the boot it may be read: the kernel does not forget so soon that there was a time server."""
 
 log = structlog.get_logger()
 
@@ -43,23 +45,54 @@ class _Timex(ctypes.Structure):
     _fields_ = [("modes", ctypes.c_uint), ("rest", ctypes.c_char * 252)]
 
 
-def read_clocks() -> Reading:
-    """The clocks of this machine. Witnesses: the kernel where a time server disciplines it, and the hardware clock."""
-    witnesses = []
-    wall = time.time_ns()
+def _synchronised() -> bool:
     state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(_Timex()))
-    if 0 <= state < _TIME_ERROR:
-        witnesses.append(Witness("time server", wall))
-    try:
-        witnesses.append(Witness("hardware clock", int(_RTC.read_text()) * 1_000_000_000))
-    except (OSError, ValueError):
-        pass  # there is none: one witness less
-    return Reading(
-        wall,
-        Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-        time.clock_gettime_ns(time.CLOCK_BOOTTIME),
-        tuple(witnesses),
-    )
+    return 0 <= state < _TIME_ERROR
+
+
+class Machine:
+    """The clocks of this machine. Witnesses: the kernel where a time server disciplines it, and the hardware clock.
+
+    The two must not be one: as soon as a time server is there the kernel sets the hardware clock by it. So that is read
+    once, before; from then on it is what it was, gone on by the monotonic clock. Whoever starts later does without.
+    """
+
+    def __init__(
+        self,
+        *,
+        rtc: Path = _RTC,
+        synchronised: Callable[[], bool] = _synchronised,
+        boottime: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+    ) -> None:
+        self._rtc = rtc
+        self._synchronised = synchronised
+        self._boottime = boottime
+        self._read_rtc = False
+        self._booted_ns: int | None = None  # when this machine was booted, by the hardware clock
+
+    def read(self) -> Reading:
+        """The clocks as they are now. OSError."""
+        before_ns = self._boottime()
+        if not self._read_rtc:
+            self._read_rtc = True
+            hardware_ns = self._hardware_ns() if before_ns <= HARDWARE_CLOCK_NS else None
+            # Asked after it was read: a time server that came in between may have set it.
+            if hardware_ns is not None and not self._synchronised():
+                self._booted_ns = hardware_ns - before_ns
+        wall, boottime = time.time_ns(), self._boottime()
+        witnesses = []
+        if self._synchronised():
+            witnesses.append(Witness("time server", wall))
+        if self._booted_ns is not None:
+            witnesses.append(Witness("hardware clock", self._booted_ns + boottime))
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Reading(wall, boot_id, boottime, tuple(witnesses))
+
+    def _hardware_ns(self) -> int | None:
+        try:
+            return int(self._rtc.read_text()) * 1_000_000_000
+        except (OSError, ValueError):
+            return None  # there is none: one witness less
 
 
 class Timekeeper:
@@ -76,12 +109,12 @@ class Timekeeper:
         *,
         floor: Callable[[], int] = lambda: 0,
         history: int | None = None,
-        read: Callable[[], Reading] = read_clocks,
+        read: Callable[[], Reading] | None = None,
     ) -> None:
         self._path = path
         self._status = status
         self._floor = floor
-        self._read = read
+        self._read = read or Machine().read
         self._lock = threading.Lock()
         self._told: set[str] = set()
         self._persisted_ns = 0

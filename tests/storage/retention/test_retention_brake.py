@@ -45,26 +45,26 @@ def after(world: Facts) -> Facts:
 
 def test_the_first_run_may_destroy_up_to_the_floor():
     plan = make_plan(facts(bucket(recordings=500)))
-    assert check(plan, None, NOW) is None
-    found = check(make_plan(facts(bucket(recordings=501))), None, NOW)
+    assert check(plan, None, clock(NOW)) is None
+    found = check(make_plan(facts(bucket(recordings=501))), None, clock(NOW))
     assert (found.recordings, found.expected_recordings, found.allowed_recordings) == (501, 0, 500)
     assert "501 recordings" in found.message
 
 
 def test_bytes_are_counted_too():
-    assert check(make_plan(facts(bucket(recordings=1, bytes=2 * GIB))), None, NOW) is None
+    assert check(make_plan(facts(bucket(recordings=1, bytes=2 * GIB))), None, clock(NOW)) is None
     plan = make_plan(facts(bucket(recordings=1, bytes=2 * GIB + 1)))
-    found = check(plan, None, NOW)
+    found = check(plan, None, clock(NOW))
     assert found.digest == plan.digest and found.allowed_bytes == 2 * GIB
 
 
 def test_three_times_the_forecast():
     expected = Forecast(NOW - HOUR, (1_000,), (GIB,))
-    assert check(make_plan(facts(bucket(recordings=3_000))), expected, NOW) is None
-    assert check(make_plan(facts(bucket(recordings=3_001))), expected, NOW)
-    assert check(make_plan(facts(bucket(recordings=3_000))), expected, NOW, Limits(10, 10 * GIB, 2))
+    assert check(make_plan(facts(bucket(recordings=3_000))), expected, clock(NOW)) is None
+    assert check(make_plan(facts(bucket(recordings=3_001))), expected, clock(NOW))
+    assert check(make_plan(facts(bucket(recordings=3_000))), expected, clock(NOW), Limits(10, 10 * GIB, 2))
     assert check(
-        make_plan(facts(bucket(recordings=9, bytes=11 * GIB))), expected, NOW, Limits(10, 10 * GIB, 2)
+        make_plan(facts(bucket(recordings=9, bytes=11 * GIB))), expected, clock(NOW), Limits(10, 10 * GIB, 2)
     )
 
 
@@ -75,7 +75,7 @@ def test_day_after_day_passes():
         world = at_time(world, world.clock.clock_ns + DAY)
         plan = make_plan(world)
         assert counted(plan)[0] == 2_000
-        assert check(plan, expected, world.clock.clock_ns) is None
+        assert check(plan, expected, world.clock) is None
         world = after(world)
         expected = renew(expected, Outcome.DONE, world, plan)
 
@@ -85,7 +85,21 @@ def test_a_month_off_passes_as_a_month():
     expected = forecast(world)
     later = at_time(world, NOW + 30 * DAY)
     assert counted(make_plan(later))[0] == 60_000
-    assert check(make_plan(later), expected, later.clock.clock_ns) is None
+    assert check(make_plan(later), expected, later.clock) is None
+
+
+def test_a_month_off_that_nobody_signed_waits():
+    world = a_year_of_days(2_000, book=book("1y"))
+    expected = forecast(replace(world, clock=replace(clock(NOW), unseen_ns=DAY)))
+    later = at_time(world, NOW + 30 * DAY)
+    found = check(make_plan(later), expected, replace(later.clock, unseen_ns=30 * DAY))
+    assert (found.recordings, found.expected_recordings) == (60_000, 4_000), (
+        "the first day, and one that was seen"
+    )
+    assert check(make_plan(later), expected, replace(later.clock, unseen_ns=DAY)) is None
+    assert check(make_plan(later), expected, replace(later.clock, unseen_ns=DAY - 1)), (
+        "an older clock's forecast"
+    )
 
 
 def test_ten_years_at_once_do_not():
@@ -93,7 +107,7 @@ def test_ten_years_at_once_do_not():
     world = a_year_of_days(2_000, book=book("7y"))
     expected = forecast(world)
     jumped = at_time(world, NOW + 3650 * DAY)
-    found = check(make_plan(jumped), expected, jumped.clock.clock_ns)
+    found = check(make_plan(jumped), expected, jumped.clock)
     assert found and found.recordings == 732_000 and found.expected_recordings == 0
 
 
@@ -101,7 +115,7 @@ def test_a_policy_that_was_lost_is_stopped():
     world = a_year_of_days(2_000, book=book("7y"))
     expected = forecast(world)
     lost = replace(at_time(world, NOW + DAY), book=book("30d"))
-    assert check(make_plan(lost), expected, NOW + DAY)
+    assert check(make_plan(lost), expected, clock(NOW + DAY))
 
 
 def test_a_shortening_in_the_open_passes_after_its_cooling_off():
@@ -111,18 +125,18 @@ def test_a_shortening_in_the_open_passes_after_its_cooling_off():
     due = at_time(world, NOW + 7 * DAY)
     plan = make_plan(due)
     assert counted(plan)[0] > 600_000
-    assert check(plan, expected, due.clock.clock_ns) is None
+    assert check(plan, expected, due.clock) is None
 
 
 def test_what_is_due_already_is_not_forecast_so_that_a_brake_does_not_let_go_by_itself():
     world = a_year_of_days(2_000, book=book("30d"))
     plan = make_plan(world)
-    assert check(plan, None, NOW)
+    assert check(plan, None, clock(NOW))
     assert renew(None, Outcome.BRAKED, world, plan) is None
     expected = forecast(world)
     due = counted(plan)[0]
     assert expected.recordings[-1] == 366 * 2_000 - due
-    assert check(make_plan(at_time(world, NOW + HOUR)), expected, NOW + HOUR)
+    assert check(make_plan(at_time(world, NOW + HOUR)), expected, clock(NOW + HOUR))
 
 
 @pytest.mark.parametrize("outcome", [Outcome.BRAKED, Outcome.FROZEN])
@@ -142,7 +156,7 @@ def test_what_a_run_could_not_finish_is_expected_of_the_next():
     world = a_year_of_days(2_000, book=book("30d"))
     left = counted(make_plan(world))
     expected = renew(None, Outcome.PARTIAL, world, make_plan(world), left)
-    assert check(make_plan(at_time(world, NOW + HOUR)), expected, NOW + HOUR) is None
+    assert check(make_plan(at_time(world, NOW + HOUR)), expected, clock(NOW + HOUR)) is None
 
 
 def test_a_bucket_that_only_had_to_be_quiet_is_expected():
@@ -152,7 +166,7 @@ def test_a_bucket_that_only_had_to_be_quiet_is_expected():
     expected = renew(None, Outcome.NOTHING, world, plan)
     later = at_time(world, NOW + 2 * HOUR)
     assert counted(make_plan(later))[0] == 5_000
-    assert check(make_plan(later), expected, NOW + 2 * HOUR) is None
+    assert check(make_plan(later), expected, clock(NOW + 2 * HOUR)) is None
 
 
 def test_what_users_deleted_is_counted_apart():
@@ -163,15 +177,15 @@ def test_what_users_deleted_is_counted_apart():
     world = facts(deleted=gone, book=book("7y"))
     plan = make_plan(world)
     assert plan.destroying and counted(plan) == (0, 0)
-    assert check(plan, None, NOW) is None
+    assert check(plan, None, clock(NOW)) is None
     both = make_plan(replace(world, buckets=(bucket("2019-02", 501),)))
-    assert check(both, None, NOW).foreseen == 600
+    assert check(both, None, clock(NOW)).foreseen == 600
 
 
 def test_a_released_case_is_counted():
     held = tuple(HeldRecording(new_id(), (), 1, LINE, "2026-09-01") for _ in range(501))
     world = facts(bucket(CASE, 501, held=held), holds=(hold(released=True),))
-    assert check(make_plan(world), None, NOW)
+    assert check(make_plan(world), None, clock(NOW))
     # While it was held it was not expected; one that is released and due later is.
     open_case = replace(world, holds=(hold(),))
     assert forecast(open_case).recordings[-1] == 0
@@ -189,15 +203,15 @@ def test_forecast_sums_up_by_day():
     found = forecast(world, (7, 70))
     assert len(found.recordings) == len(found.bytes) == FORECAST_DAYS
     assert at("2026-11-26") - NOW == 21 * HOUR
-    assert found.by(NOW) == (7 + 3, 70 + 3_000)
-    assert found.by(NOW + DAY) == (14, 7_070)
-    assert found.by(NOW + 25 * DAY) == (18, 11_070), "what is held is not expected"
-    assert found.by(NOW + 4_000 * DAY) == (18, 11_070)
-    assert found.by(NOW - 1) == (0, 0)
+    assert found.by(NOW, 0) == (7 + 3, 70 + 3_000)
+    assert found.by(NOW + DAY, 0) == (14, 7_070)
+    assert found.by(NOW + 25 * DAY, 0) == (18, 11_070), "what is held is not expected"
+    assert found.by(NOW + 4_000 * DAY, 0) == (18, 11_070)
+    assert found.by(NOW - 1, 0) == (0, 0)
 
 
 def test_json():
     expected = forecast(a_year_of_days(3))
     assert FORECAST.validate_json(FORECAST.dump_json(expected)) == expected
-    found = check(make_plan(facts(bucket(recordings=501))), None, NOW)
+    found = check(make_plan(facts(bucket(recordings=501))), None, clock(NOW))
     assert BRAKE.validate_json(BRAKE.dump_json(found)) == found

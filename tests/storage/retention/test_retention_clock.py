@@ -195,6 +195,31 @@ def test_a_month_off_that_nothing_confirms_freezes(off_by, authenticated):
     assert box.names == ["RetentionClockFrozen"]
 
 
+@pytest.mark.parametrize(("days", "authenticated", "believed"), [(32, False, False), (32, True, True)])
+def test_more_than_31_days_want_somebody_who_signs(days, authenticated, believed):
+    box = Box()
+    box.true += days * DAY
+    box.boot, box.up = 2, 10 * SECOND
+    box.witnessed(0, 0, authenticated=authenticated)
+    box.tick()
+    assert box.state.destroys is believed
+
+
+@pytest.mark.parametrize(("authenticated", "unseen"), [(False, 30 * DAY), (True, 0)])
+def test_time_that_nobody_signed_is_counted_as_unseen(authenticated, unseen):
+    box = Box()
+    box.true += 30 * DAY + 10 * SECOND
+    box.boot, box.up = 2, 10 * SECOND
+    box.witnessed(0, 0, authenticated=authenticated)
+    assert box.tick().unseen_ns == unseen
+    assert box.run(DAY).unseen_ns == unseen, "what the monotonic clock sees is not"
+    box.off_by = YEAR
+    box.state, _ = accept(box.state, box.reading(), "ann")
+    assert box.state.unseen_ns == unseen, "an administrator vouches"
+    floor = box.state.clock_ns + DAY
+    assert box.tick(floor).unseen_ns == unseen + DAY
+
+
 def test_the_same_witness_twice_is_one():
     box = Box()
     box.true += 30 * DAY
