@@ -89,7 +89,7 @@ class BucketMethods:
             last_run=run_message(runs[-1]) if runs else None,
             filed=counts.by_state[HoldingState.FILED],
             deleted=counts.by_state[HoldingState.DELETED],
-            quarantined=sum(1 for _ in vault.quarantine.glob("*")),
+            quarantined=vault.quarantined(),
             pending_changes=len(parts.policies.book.pending),
             replicas=self.replicas(),
         )

@@ -24,6 +24,7 @@ from appliance.storage.keystore import Keystore, RootSlot, publish_deposit_key
 from appliance.storage.keystore.files import make_directory
 from appliance.storage.keystore.rootslot import Fault, no_fault
 from appliance.storage.retention.errors import RecordingHeldError
+from appliance.storage.vault.aside import sweep
 from appliance.storage.vault.buckets import Buckets
 from appliance.storage.vault.contract import BucketId, BucketStore, SliceUnit
 from appliance.storage.vault.deletionlog import DeletionLog
@@ -168,6 +169,9 @@ class Vault:
             raise
         store = store or DirectoryStore(layout.vault, fault=fault)
         vault = cls(layout, keystore, store, holdings, status, fault=fault, clock=clock)
+        left = sweep(layout)
+        if left:
+            log.info("files that were on their way removed", count=left)
         vault.publish()
         return vault
 
@@ -186,6 +190,14 @@ class Vault:
     def quarantine(self) -> Path:
         """Where what cannot be filed is kept."""
         return self.layout.vault / "quarantine"
+
+    def quarantined(self) -> int:
+        """How many files are there for somebody to look at: without those of erased recordings, which are noise."""
+        return sum(not self._certified(path.name.split(".")[0]) for path in self.quarantine.glob("*"))
+
+    def _certified(self, name: str) -> bool:
+        held = self.holdings.get(name) if is_id(name) else None
+        return held is not None and held.certificate is not None
 
     @property
     def intents(self) -> Path:

@@ -10,10 +10,10 @@ from dataclasses import replace
 import structlog
 
 from appliance.storage.keystore.errors import BucketKeyAbsentError
-from appliance.storage.keystore.files import make_directory
 from appliance.storage.retention.errors import RecordingHeldError
 from appliance.storage.retention.items import ItemKind, PlanItem
 from appliance.storage.retention.run import Step, StepKind
+from appliance.storage.vault.aside import aside
 from appliance.storage.vault.contract import (
     GUARD,
     GUARD_TAG,
@@ -117,19 +117,14 @@ class Steps:
             put(vault, vault.store, to, held.recording_id, sidecar)
         if vault.store.find(to, held.recording_id) is not None:
             return
-        folder = vault.layout.vault / "moving"
-        make_directory(folder)
-        aside = folder / f"{held.recording_id}.sealed"
-        try:
+        with aside(vault.layout, f"{held.recording_id}.sealed") as path:
             with (
                 vault.store.read(held.bucket, held.recording_id, snapshot=held.parked) as source,
-                open(aside, "wb") as target,
+                open(path, "wb") as target,
             ):
                 while piece := source.read(_PIECE):
                     target.write(piece)
-            vault.store.write(to, held.recording_id, aside)
-        finally:
-            aside.unlink(missing_ok=True)
+            vault.store.write(to, held.recording_id, path)
 
     # What must hold before anything is destroyed.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
 
@@ -193,15 +192,11 @@ class VaultServicer(vault_pb2_grpc.VaultServiceServicer):
             filed=counts.by_state[HoldingState.FILED],
             deleted=counts.by_state[HoldingState.DELETED],
             erased=counts.by_state[HoldingState.ERASED],
-            quarantined=_files(vault.quarantine, "*"),
-            spooled=_files(vault.layout.spool_recordings, "*.sealed"),
+            quarantined=vault.quarantined(),
+            spooled=sum(1 for _ in vault.layout.spool_recordings.glob("*.sealed")),
             epoch=vault.keystore.epoch,
             keys=len(vault.keystore),
             last_erasure_ns=vault.last_erasure_ns,
             device_public_key=vault.keystore.device_public_key,
             position=vault.holdings.position,
         )
-
-
-def _files(folder: Path, pattern: str) -> int:
-    return sum(1 for _ in folder.glob(pattern))

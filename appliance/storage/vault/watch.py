@@ -76,7 +76,7 @@ class Watchman:
             )
         else:
             status.clear_condition("KeystoreCopyMissing")
-        quarantined = sum(1 for _ in vault.quarantine.glob("*"))
+        quarantined = vault.quarantined()
         if quarantined:
             status.raise_condition(
                 "Quarantine", WARNING, f"{quarantined} files cannot be filed and are kept in quarantine."

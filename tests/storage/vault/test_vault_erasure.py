@@ -23,6 +23,7 @@ from appliance.storage.vault.errors import (
 )
 from appliance.storage.vault.holding import Certificate, HoldingState
 from appliance.storage.vault.parking import undelete
+from appliance.storage.vault.watch import Watchman
 
 STEPS = 26  # of an erasure, a crash at each
 
@@ -201,6 +202,25 @@ def test_deleted_and_quarantined_recordings_can_be_erased(house: House) -> None:
     assert second.holds(vault.keystore.device_public_key) and broken not in vault.keystore
     # What is in quarantine is never destroyed; without its key it is noise.
     assert len(house.everywhere(broken)) == 1
+
+
+def test_what_is_erased_is_not_told_as_quarantined(house: House) -> None:
+    vault = house.open()
+    broken, other = house.record(), house.record()
+    for name in (broken, other):
+        os.truncate(house.layout.spool_recordings / f"{name}.sealed", 60)
+    house.poll()
+    (vault.quarantine / "old.deposit").write_bytes(b"x")
+    assert vault.quarantined() == 3
+    house.eraser.erase([broken], "")
+    assert vault.quarantined() == 2
+    watch = Watchman(vault, house.clock)
+    watch.look()
+    assert "Quarantine" in {item.type for item in house.status.conditions()}
+    house.eraser.erase([other], "")
+    (vault.quarantine / "old.deposit").unlink()
+    watch.look()
+    assert "Quarantine" not in {item.type for item in house.status.conditions()}
 
 
 def test_a_deposit_that_comes_late_brings_nothing_back(house: House) -> None:

@@ -215,6 +215,18 @@ def test_a_legal_hold_beats_expiry_and_what_it_held_goes_when_it_is_over(house: 
     assert list(vault.store.buckets()) == [] and vault.keystore.bucket_keys() == []
 
 
+def test_what_a_kill_left_of_an_evacuation_is_removed_at_the_next_start(house: House) -> None:
+    house.open()
+    name = filed(house)[0]
+    folder = house.layout.vault / "moving"
+    folder.mkdir(exist_ok=True)
+    for suffix in ("sealed", "sidecar"):
+        (folder / f"{name}.{suffix}").write_bytes(b"half")
+    house.open()
+    assert list(folder.iterdir()) == []
+    house.check_readable(name)
+
+
 def test_a_hold_over_a_span_holds_what_is_filed_later_and_nothing_outside(house: House) -> None:
     vault = house.open()
     keep(house)
