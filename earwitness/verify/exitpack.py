@@ -154,6 +154,8 @@ def lines(files: Files, found: Findings) -> Iterator[dict[str, Any]]:
                     raise ValueError
                 if not isinstance(said.get("size"), int) or not isinstance(said.get("sha256"), str):
                     raise ValueError
+                if not isinstance(said.get("recording", ""), str):
+                    raise ValueError
             except (ValueError, RecursionError):
                 found.add(MANIFEST, "MANIFEST_LINE", f"line {number} is none of a manifest")
                 continue
@@ -201,6 +203,8 @@ def length_ms(head: bytes, size: int) -> int | None:
     if head[8:12] != b"WAVE" or (not wide and head[:4] != b"RIFF"):
         return None
     at = 12 + (36 if wide else 0)
+    if len(head) < at + 32:
+        return None
     if head[at : at + 4] != b"fmt " or head[at + 24 : at + 28] != b"data":
         return None
     form, _, rate, _, block, bits = struct.unpack("<HHIIHH", head[at + 8 : at + 24])
@@ -288,7 +292,7 @@ def _checked(files: Files, keys: tuple[str, ...]) -> Findings:
     check_index(files, pack, found)
     for name, counted in (("files", found.files), ("bytes", found.bytes)):
         if pack.get(name) != counted:
-            found.add(PACK, "COUNT", f"it says {pack.get(name)} {name}, there are {counted}")
+            found.add(PACK, "COUNT", f"of {name} it says {number(pack.get(name))}, there are {counted}")
     return found
 
 
@@ -301,20 +305,22 @@ def check_file(files: Files, said: dict[str, Any], known: set[str], found: Findi
     known.add(text)
     try:
         size, sha256, head = digest(files.open(text), said["size"])
-    except UNREADABLE:
+    except (*UNREADABLE, ValueError):  # ValueError: of a name that no file can have
         found.add(text, "MISSING", "it is not there, or cannot be read")
         return
     found.files += 1
     found.bytes += size
     if said.get("recording"):
-        found.recordings.add(str(said["recording"]))
+        found.recordings.add(said["recording"])
     if (size, sha256) != (said["size"], said["sha256"]):
         found.add(text, "CHANGED", "it is not what was written")
         return
     if said.get("kind") == "sound":
         plays = length_ms(head, size)
         if plays is None or plays != said.get("duration_ms"):
-            found.add(text, "LENGTH", f"it plays {plays} ms, the manifest says {said.get('duration_ms')}")
+            found.add(
+                text, "LENGTH", f"it plays {plays} ms, the manifest says {number(said.get('duration_ms'))}"
+            )
         else:
             found.sound_ms += plays
 
@@ -325,6 +331,8 @@ def check_index(files: Files, pack: dict[str, Any], found: Findings) -> None:
         index = json.loads(content(files, INDEX, MAX_INDEX))
         named = {one["recording"] for one in index["recordings"]}
         gone = {one["recording"] for one in index["tombstones"]}
+        if not all(isinstance(one, str) for one in named | gone):
+            raise ValueError
     except (*UNREADABLE, ValueError, KeyError, TypeError, RecursionError):
         found.add(INDEX, "INDEX_UNREADABLE", "it is no index")
         return
@@ -359,6 +367,11 @@ def main(arguments: list[str] | None = None) -> int:
     verdict = "NOT as it was written:" if found.wrong else "Whole, and as it was written:"
     print(f"{verdict} {found.counts()}.{part} Signature: {found.signed}.")  # noqa: T201
     return 1 if found.wrong else 0
+
+
+def number(said: Any) -> str:
+    """What a pack says where a number should be; it may be anything."""
+    return str(said) if isinstance(said, (int, float)) else "no number"
 
 
 def shown(text: str) -> str:

@@ -15,7 +15,7 @@ from appliance.audit.note import Signer
 from appliance.audit.trail import Trail
 from appliance.packs.zipping import Zip, manifest
 from appliance.process.status import Status
-from earwitness.verify import subjectpack
+from earwitness.verify import exitpack, subjectpack
 from earwitness.verify.__main__ import main
 from earwitness.verify.winzip import SealedZip
 
@@ -133,6 +133,57 @@ def test_what_was_done_to_an_exit_pack_is_told(tmp_path, trail, keys, run, harm,
     if harm is not linked:
         assert code in run(zipped(folder, "x/"), "--keys", keys)[1]
     assert run(whole, folder, "--keys", keys)[0] == 1
+
+
+TONE = b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data"
+
+
+def lied(path: Path, /, **said: object) -> None:
+    """One more line in the manifest; of a file that is there unless its path is given."""
+    (path / "more").write_bytes(TONE)
+    line = {"path": "more", "size": len(TONE), "sha256": hashlib.sha256(TONE).hexdigest(), **said}
+    with (path / "manifest.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def deep(depth: int) -> list[object]:
+    found: list[object] = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
+def index_of(*recordings: object) -> str:
+    return json.dumps({"recordings": [{"recording": one} for one in recordings], "tombstones": []})
+
+
+@pytest.mark.parametrize(
+    ("harm", "code"),
+    [
+        (lambda path: lied(path, recording=["a"]), "MANIFEST_LINE"),
+        (lambda path: lied(path, path="\ud800"), "MISSING"),
+        (lambda path: lied(path, kind="sound"), "LENGTH"),  # its header ends before its length
+        (lambda path: lied(path, kind="sound", duration_ms=deep(500)), "the manifest says no number"),
+        (lambda path: (path / "manifest.jsonl").write_text("[" * 100_000), "MANIFEST_LINE"),
+        (lambda path: (path / "index.json").write_text(index_of(1)), "INDEX_UNREADABLE"),
+        (lambda path: (path / "index.json").write_text(index_of(1, "a")), "INDEX_UNREADABLE"),
+        (lambda path: (path / "index.json").write_text(index_of(["a"])), "INDEX_UNREADABLE"),
+    ],
+)
+def test_a_hostile_exit_pack_is_told_as_one(tmp_path, trail, capsys, harm, code):
+    folder = exit_pack(tmp_path / "pack", trail)
+    harm(folder)
+    assert exitpack.main([str(folder)]) == 1
+    assert code in capsys.readouterr().out
+    assert exitpack.main([str(folder), "--json"]) == 1
+
+
+@pytest.mark.parametrize("raw", ["[" * 100_000, "[]", "1", '"x"', "\ud800"])
+def test_a_pack_without_a_pack_json_cannot_be_checked(tmp_path, trail, capsys, raw):
+    folder = exit_pack(tmp_path / "pack", trail)
+    (folder / "pack.json").write_text(raw, errors="surrogatepass")
+    assert exitpack.main([str(folder)]) == 2
+    assert "cannot be checked" in capsys.readouterr().err
 
 
 def test_a_zip_file_that_says_other_than_it_holds(tmp_path, trail, keys, run):
