@@ -360,12 +360,14 @@ def list_(context: typer.Context, tenant: TenantOption = "", json: JsonOption = 
 def verify(
     folder: Annotated[Path, typer.Argument(help="An exit pack: its folder, or that in a zip file.")],
     key: Annotated[
-        str, typer.Option("--key", help="The box's key, as `audit checkpoint --key` says it.")
-    ] = "",
+        str | None, typer.Option("--key", help="The box's key, as `audit checkpoint --key` says it.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Check an exit pack offline, as the verify.py in it does; exit code 6 where it is not as it was written."""
-    code = verifier.main([str(folder), *(["--key", key] if key else []), *(["--json"] if json else [])])
+    code = verifier.main(
+        [str(folder), *([] if key is None else ["--key", key]), *(["--json"] if json else [])]
+    )
     if code == 2:
         raise Failure(Exit.USAGE, "this is no exit pack that can be read", "NO_EXIT_PACK")
     if code:

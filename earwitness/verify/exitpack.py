@@ -5,7 +5,8 @@
 
 Needs Python 3.9 or newer and nothing else; no network. It stands in every pack as verify.py. Where the package
 `cryptography` is installed and the box's key is named (`earwitness audit checkpoint --key` says it), the signature over the
-pack is checked, too. Exit code: 0 all is there and as it was written, 1 something is not, 2 it could not be checked.
+pack is checked, too. Exit code: 0 all is there and as it was written, 1 something is not, 2 it could not be checked: also
+where a key is named and the signature cannot be checked by it.
 """
 
 from __future__ import annotations
@@ -45,6 +46,12 @@ class Findings:
         self.recordings: set[str] = set()
         self.sound_ms = 0
         self.signed = "not checked"
+        self.unchecked = False  # a key is named, and the signature could not be checked by it
+
+    @property
+    def code(self) -> int:
+        """The exit code."""
+        return 1 if self.wrong else 2 if self.unchecked else 0
 
     def add(self, path: str, word: str, text: str) -> None:
         self.wrong.append((path, word, text))
@@ -53,7 +60,8 @@ class Findings:
         """For JSON."""
         return {
             "whole": not self.wrong, "complete": self.complete, "files": self.files, "bytes": self.bytes,
-            "recordings": len(self.recordings), "sound_ms": self.sound_ms, "signature": self.signed,
+            "unchecked": self.unchecked, "recordings": len(self.recordings), "sound_ms": self.sound_ms,
+            "signature": self.signed,
             "wrong": [{"path": one[0], "code": one[1], "text": one[2]} for one in self.wrong[:MOST_SHOWN]],
             "wrong_count": len(self.wrong),
         }  # fmt: skip
@@ -235,7 +243,8 @@ def check_signature(files: Files, raw: bytes, found: Findings, keys: tuple[str, 
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     except ImportError:
-        found.signed = "a signature is there; install the Python package cryptography to check it"
+        found.unchecked = True
+        found.signed = "not checked; install the Python package cryptography"
         return
     for key in keys:
         try:
@@ -348,25 +357,29 @@ def main(arguments: list[str] | None = None) -> int:
     """Check and print; gives the exit code."""
     parser = argparse.ArgumentParser(description="Check an exit pack of recordings.")
     parser.add_argument("folder", nargs="?", type=Path, default=Path(__file__).resolve().parent)
-    parser.add_argument("--key", default="", help="the box's key: name+hash+base64")
+    parser.add_argument("--key", help="the box's key: name+hash+base64")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     options = parser.parse_args(arguments)
     try:
-        found = check(options.folder, *filter(None, [options.key]))
+        found = check(options.folder, *([] if options.key is None else [options.key]))
     except (OSError, ValueError) as error:
         print(f"cannot be checked: {error}", file=sys.stderr)  # noqa: T201
         return 2
     if options.json:
         print(json.dumps(found.as_dict(), indent=2))  # noqa: T201
-        return 1 if found.wrong else 0
+        return found.code
     for path, word, text in found.wrong[:MOST_SHOWN]:
         print(f"{word}  {shown(path)}  {shown(text)}")  # noqa: T201
     if len(found.wrong) > MOST_SHOWN:
         print(f"... and {len(found.wrong) - MOST_SHOWN} more")  # noqa: T201
     part = "" if found.complete else " It is a part: its making was ended before."
-    verdict = "NOT as it was written:" if found.wrong else "Whole, and as it was written:"
+    verdict = (
+        "Whole, and as it was written:",
+        "NOT as it was written:",
+        "Whole, but NOT KNOWN to be the box's:",
+    )[found.code]
     print(f"{verdict} {found.counts()}.{part} Signature: {found.signed}.")  # noqa: T201
-    return 1 if found.wrong else 0
+    return found.code
 
 
 def number(said: Any) -> str:

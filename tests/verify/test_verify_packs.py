@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -184,6 +186,27 @@ def test_a_pack_without_a_pack_json_cannot_be_checked(tmp_path, trail, capsys, r
     (folder / "pack.json").write_text(raw, errors="surrogatepass")
     assert exitpack.main([str(folder)]) == 2
     assert "cannot be checked" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["named", "empty", "none"])
+def test_a_key_that_cannot_be_checked_by_is_no_success(tmp_path, trail, key):
+    """By a Python without the package."""
+    folder = exit_pack(tmp_path / "pack", trail)
+    script = shutil.copy(exitpack.__file__, tmp_path / "verify.py")
+    keys = {"named": ["--key", "x+00+AAAA"], "empty": ["--key", ""], "none": []}[key]
+    command = [sys.executable, "-I", "-S", str(script), *keys, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == (0 if key == "none" else 2), done.stderr
+    assert ("NOT KNOWN" in done.stdout) is (key != "none")
+    told = subprocess.run([*command, "--json"], capture_output=True, text=True)
+    assert told.returncode == done.returncode and json.loads(told.stdout)["unchecked"] is (key != "none")
+    (folder / "index.json").unlink()
+    assert subprocess.run(command, capture_output=True).returncode == 1, "what is wrong comes first"
+
+
+def test_an_empty_key_is_no_key(tmp_path, trail, capsys):
+    assert exitpack.main([str(exit_pack(tmp_path / "pack", trail)), "--key", ""]) == 1
+    assert "KEY_MALFORMED" in capsys.readouterr().out
 
 
 def test_a_zip_file_that_says_other_than_it_holds(tmp_path, trail, keys, run):
