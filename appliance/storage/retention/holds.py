@@ -7,7 +7,6 @@ applying events in order; whoever keeps them asks `check` first, writes the even
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Final, Literal
@@ -15,7 +14,6 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, TypeAdapter
 
 from appliance.model import id_bytes, id_text, is_id
-from appliance.model.ids import ID_BYTES
 from appliance.storage.retention.errors import (
     HoldExistsError,
     HoldInvalidError,
@@ -121,22 +119,6 @@ class LegalHold:
     def open(self) -> bool:
         """Whether it holds."""
         return self.released_ns == 0
-
-
-@dataclass(frozen=True, slots=True)
-class NamedRecordings:
-    """What a case names one by one: the raw ids one after the other, in base64."""
-
-    case_id: str
-    ids: str
-
-
-@dataclass(frozen=True, slots=True)
-class HoldDump:
-    """A whole book."""
-
-    holds: tuple[LegalHold, ...] = ()
-    named: tuple[NamedRecordings, ...] = ()
 
 
 class HoldBook:
@@ -302,35 +284,6 @@ class HoldBook:
             hold, released_ns=event.at_ns, released_by=event.who, release_reason=event.reason
         )
 
-    # Keeping.
-
-    def dump(self) -> HoldDump:
-        """Everything, so that events before it need not be kept."""
-        named: dict[str, bytearray] = {}
-        for raw, cases in self._named.items():
-            for case in cases:
-                named.setdefault(case, bytearray()).extend(raw)
-        blobs = ((case, base64.b64encode(ids).decode()) for case, ids in sorted(named.items()))
-        return HoldDump(self.all(), tuple(NamedRecordings(case, ids) for case, ids in blobs))
-
-    @classmethod
-    def load(cls, dump: HoldDump) -> HoldBook:
-        """The book that was dumped."""
-        book = cls()
-        for hold in dump.holds:
-            book._holds[hold.case_id] = hold
-            if hold.open:
-                book._open += 1
-                book._scopes.setdefault(hold.tenant_id, []).extend(
-                    (each, hold.case_id) for each in hold.scopes
-                )
-        for named in dump.named:
-            ids = base64.b64decode(named.ids, validate=True)
-            for start in range(0, len(ids), ID_BYTES):
-                raw = ids[start : start + ID_BYTES]
-                book._name(raw, (*book._named.get(raw, ()), named.case_id))
-        return book
-
 
 def _raw(recording_id: str) -> bytes:
     if not is_id(recording_id):
@@ -344,5 +297,3 @@ def _bounded(text: str, most: int, field: str) -> None:
 
 
 HOLD_EVENT: TypeAdapter[HoldCreated | HoldAdded | HoldReleased] = TypeAdapter(HoldEvent)
-LEGAL_HOLD = TypeAdapter(LegalHold)
-HOLD_DUMP = TypeAdapter(HoldDump)

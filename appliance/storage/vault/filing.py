@@ -36,9 +36,6 @@ from appliance.storage.vault.holding import Holding, HoldingState
 from appliance.storage.vault.spool import listing, move_to_quarantine
 
 KEY_PATIENCE_S = 60.0  # until a missing key is told
-DEPOSIT_PATIENCE_S = (
-    60.0  # until a deposit that cannot be opened goes to quarantine: capture renews it meanwhile
-)
 RETRY_S = 5.0
 ORPHAN_AGE_S = 2.0  # a live file is written every second, unless its call is silent
 

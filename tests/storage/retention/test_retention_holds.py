@@ -19,7 +19,6 @@ from appliance.storage.retention.errors import (
 )
 from appliance.storage.retention.holds import (
     FOREVER_NS,
-    HOLD_DUMP,
     HOLD_EVENT,
     HoldAdded,
     HoldBook,
@@ -271,18 +270,12 @@ def test_a_book_is_what_a_simple_one_says(events):
                 scoped |= {event.case_id} if event.scopes else set()
             case HoldReleased():
                 del named[event.case_id]
-    again = HoldBook.load(HOLD_DUMP.validate_json(HOLD_DUMP.dump_json(book.dump())))
-    for one in (book, again):
-        assert {hold.case_id for hold in one.all() if hold.open} == set(named)
-        for recording in RECORDINGS:
-            for tenant in (TENANT, STRANGER):
-                wanted = {
-                    case
-                    for case, ids in named.items()
-                    if TENANTS[case] == tenant and (recording in ids or case in scoped)
-                }
-                assert set(one.cases_of(recording, tenant, LINE, NOW)) == wanted
-    assert again.all() == book.all()
-    for case in named:
-        more = added(case, *RECORDINGS, tenant=TENANTS[case])
-        assert again.apply(more) == book.apply(more)
+    assert {hold.case_id for hold in book.all() if hold.open} == set(named)
+    for recording in RECORDINGS:
+        for tenant in (TENANT, STRANGER):
+            wanted = {
+                case
+                for case, ids in named.items()
+                if TENANTS[case] == tenant and (recording in ids or case in scoped)
+            }
+            assert set(book.cases_of(recording, tenant, LINE, NOW)) == wanted
