@@ -261,7 +261,7 @@ class VaultStatus(_message.Message):
     erased_count: _builtins.int
     """Recordings erased."""
     quarantined_count: _builtins.int
-    """Files in quarantine."""
+    """Files in quarantine, but for those of erased recordings."""
     spooled_count: _builtins.int
     """Files in the spool, still to be filed."""
     epoch: _builtins.int
@@ -726,7 +726,7 @@ class Vault(_message.Message):
     deleted_count: _builtins.int
     """Recordings deleted and not yet erased."""
     quarantined_count: _builtins.int
-    """Files in quarantine."""
+    """Files in quarantine, but for those of erased recordings."""
     epoch: _builtins.int
     """The keystore's epoch."""
     pending_change_count: _builtins.int

@@ -2694,7 +2694,7 @@ class GetOverviewResponse(_message.Message):
     deleted: _builtins.int
     """Recordings deleted and not erased."""
     quarantined: _builtins.int
-    """Files in quarantine."""
+    """Files in quarantine, but for those of erased recordings."""
     pending_changes: _builtins.int
     """Policy changes that wait."""
     @_builtins.property

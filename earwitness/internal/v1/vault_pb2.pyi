@@ -692,7 +692,7 @@ class GetVaultStatusResponse(_message.Message):
     erased: _builtins.int
     """Recordings erased."""
     quarantined: _builtins.int
-    """Files in quarantine."""
+    """Files in quarantine, but for those of erased recordings."""
     spooled: _builtins.int
     """Files in the spool, still to be filed."""
     epoch: _builtins.int
