@@ -42,6 +42,7 @@ class Call:
     stopped_by: str = ""
     state: pb.CallState.ValueType = pb.CALL_STATE_UNSPECIFIED
     state_since_ns: int = 0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while something is asked of all sessions
 
     def context(self) -> CallContext:
         """What every session of the call remembers of it."""
@@ -138,6 +139,8 @@ class Leg:
     recordings: list[str] = field(default_factory=list)
     open: bool = False
     opened: float = 0.0  # on the monotonic clock, when capture last opened it
+    paused_there: bool | None = None  # in capture, by its last word; None while that is not known
+    told: float = 0.0  # on the monotonic clock, when a pause or resume was last done with, or failed
     withheld: str = ""
     flags: tuple[str, ...] = ()
     part_started_ns: int = 0

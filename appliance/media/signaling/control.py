@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator
 
@@ -36,7 +35,6 @@ class Control:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._locks: dict[str, asyncio.Lock] = {}
         self._resuming: set[str] = set()
 
     async def act(
@@ -45,7 +43,8 @@ class Control:
         """Does it, and gives the call as it is then.
 
         Raises CallNotFoundError, CallNotRecordedError, ActionError; CaptureUnavailableError where capture does not
-        confirm it in time: then it holds as soon as capture is back, and may be asked for again.
+        confirm it in time. Then a pause or an end holds as soon as capture is back, a paused call is paused still, and
+        each may be asked for again.
         """
         if len(actor) > MAX_ACTOR or len(reason) > MAX_REASON:
             raise ActionError(
@@ -56,19 +55,12 @@ class Control:
             await call.act(action, actor, reason)
             return self._desk.board.publish(call)
         assert isinstance(call, Call)
-        async with self._alone(call_id):
-            await self._act(call, action, actor, reason)
-        return self._desk.board.publish(call)
-
-    @contextlib.asynccontextmanager
-    async def _alone(self, call_id: str) -> AsyncIterator[None]:
-        lock = self._locks.setdefault(call_id, asyncio.Lock())
-        try:
-            async with lock:
-                yield
-        finally:
-            if not lock.locked():
-                self._locks.pop(call_id, None)
+        async with call.lock:
+            try:
+                await self._act(call, action, actor, reason)
+            finally:
+                message = self._desk.board.publish(call)
+        return message
 
     # -- a pause that ends by itself ---------------------------------------------------------------------------------
 
@@ -88,7 +80,7 @@ class Control:
 
     async def _resume(self, call: Call, due: float) -> None:
         try:
-            async with self._alone(call.call_id):
+            async with call.lock:
                 if not call.paused or call.resume_at != due or not call.legs:
                     return  # somebody was quicker
                 await self._act(call, pb.CALL_ACTION_RESUME, AUTOMATIC, f"after {call.line.auto_resume_s} s")
@@ -104,45 +96,44 @@ class Control:
     # -- what is done ------------------------------------------------------------------------------------------------
 
     async def _act(self, call: Call, action: pb.CallAction.ValueType, actor: str, reason: str) -> None:
-        if action == pb.CALL_ACTION_STOP and call.stopped:
-            return
         recorded = [leg for leg in call.legs if not leg.withheld]
-        if not recorded or call.stopped:
+        if action == pb.CALL_ACTION_STOP and call.stopped and not recorded:
+            return
+        if not recorded or (call.stopped and action != pb.CALL_ACTION_STOP):
             raise CallNotRecordedError("the call is not being recorded", why=call.now_state()[1])
         now_ns = time.time_ns()
         if action == pb.CALL_ACTION_PAUSE:
-            if call.paused:
-                return
-            # From here on: what opens while we ask opens paused.
-            call.paused, call.paused_by = True, actor
-            call.set_resume()
+            if not call.paused:
+                # From here on: what opens while we ask opens paused. What cannot be confirmed is asked again.
+                call.paused, call.paused_by = True, actor
+                call.set_resume()
             await self._each(recorded, Mark(kind=MarkKind.PAUSED, at_ns=now_ns, actor=actor, reason=reason))
         elif action == pb.CALL_ACTION_RESUME:
-            if not call.paused:
-                return
-            by, due = call.paused_by, call.resume_at
+            before = call.paused, call.paused_by, call.resume_at
+            if call.paused:
+                call.keep_from_ns = now_ns
             call.paused, call.paused_by, call.resume_at = False, "", 0.0
-            call.keep_from_ns = now_ns
             try:
                 await self._each(
                     recorded, Mark(kind=MarkKind.RESUMED, at_ns=now_ns, actor=actor, reason=reason)
                 )
-            except CaptureUnavailableError:
-                call.paused, call.paused_by, call.resume_at = True, by, due
+            except BaseException:  # also where who asked waits no longer
+                call.paused, call.paused_by, call.resume_at = before
                 raise
         elif action == pb.CALL_ACTION_STOP:
-            call.stopped, call.stopped_by, call.resume_at = True, actor, 0.0
+            if not call.stopped:
+                call.stopped, call.stopped_by, call.resume_at = True, actor, 0.0
             mark = Mark(kind=MarkKind.STOPPED, at_ns=now_ns, actor=actor, reason=reason)
             for leg in recorded:
-                async with leg.lock:
-                    leg.withheld = "stopped"
-                    await self._desk.recordings.close(leg, "stopped", [mark], [], now_ns)
-                    self._desk.watch.forget(leg)
+                await self._desk.stop(leg, mark)
         else:
             raise ActionError("no such action", field="action")
 
     async def _each(self, legs: list[Leg], mark: Mark) -> None:
-        outcomes = await asyncio.gather(*(self._mark(leg, mark) for leg in legs), return_exceptions=True)
+        """Asks for each session that has not confirmed it."""
+        paused = mark.kind is MarkKind.PAUSED
+        asked = [leg for leg in legs if leg.paused_there is not paused]
+        outcomes = await asyncio.gather(*(self._mark(leg, mark) for leg in asked), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome

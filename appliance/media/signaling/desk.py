@@ -12,7 +12,7 @@ import structlog
 from appliance.config.settings import Settings
 from appliance.media.signaling.acts import Acts
 from appliance.media.signaling.board import Board
-from appliance.media.signaling.calls import Call, Leg
+from appliance.media.signaling.calls import STOPPED, Call, Leg
 from appliance.media.signaling.capture import Workers
 from appliance.media.signaling.conversions import Evidence
 from appliance.media.signaling.media import MediaWatch
@@ -149,6 +149,15 @@ class Desk:
         mark = Mark(kind=MarkKind.STOPPED, at_ns=at_ns, reason=why)
         await self.recordings.close(leg, "stopped", [mark], received, at_ns)
         self.watch.forget(leg)
+
+    async def stop(self, leg: Leg, mark: Mark) -> None:
+        """Ends the recording of a session whose call was stopped; the call goes on."""
+        async with leg.lock:
+            if leg.over or leg.withheld:
+                return
+            leg.withheld = STOPPED
+            await self.recordings.close(leg, STOPPED, [mark], [], mark.at_ns)
+            self.watch.forget(leg)
 
     # -- the end -----------------------------------------------------------------------------------------------------
 

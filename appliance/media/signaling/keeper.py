@@ -8,9 +8,10 @@ from collections.abc import Iterable
 
 import structlog
 
-from appliance.media.signaling.calls import Call, Leg
+from appliance.media.signaling.calls import STOPPED, Call, Leg
 from appliance.media.signaling.capture import CLOSE_S, Worker
 from appliance.media.signaling.context import CallContext, SessionContext, unpack
+from appliance.media.signaling.conversions import marks
 from appliance.media.signaling.desk import UNANSWERED, UNANSWERED_HELD, Desk
 from appliance.media.signaling.errors import ContextError
 from appliance.media.signaling.inline import memory
@@ -67,6 +68,7 @@ class Keeper:
         for leg in mine:
             state = open_there.get(leg.recording_id)
             if state is not None and not leg.over and not leg.withheld:
+                self._compare(leg, state, asked)
                 self._look(leg, state, now_ns)
         for live in self._inline.calls.values():
             state = self._inline.state_of(live, worker, open_there)
@@ -162,6 +164,7 @@ class Keeper:
             worker,
             list(context.recordings),
             open=True,
+            paused_there=state.paused,
             withheld=context.withheld,
             flags=context.flags,
             part_started_ns=state.opened_ns,
@@ -179,19 +182,20 @@ class Keeper:
         mark = Mark(kind=MarkKind.RESTARTED, at_ns=time.time_ns(), reason=SIGNALING_RESTARTED)
         desk.spawn(self._annotate(leg, [mark]), "annotate")
         if not state.paused:
-            desk.spawn(self._hush(leg), "pause")
+            # We may have died between capture's word and ours.
+            desk.spawn(self._hush(leg, SIGNALING_RESTARTED), "pause")
 
-    async def _hush(self, leg: Leg) -> None:
-        """A call that was paused when we died is paused in all its sessions, or is asked to be again: we may have died
-        between capture's word and ours, and what is shown as paused must not be kept."""
+    async def _hush(self, leg: Leg, reason: str = "") -> None:
+        """A call that is paused is paused in all its sessions, or is asked to be again: what is shown as paused must
+        not be kept."""
         async with leg.lock:
-            if leg.over or leg.withheld or not leg.call.paused:
+            if leg.over or leg.withheld or not leg.call.paused or leg.paused_there:
                 return
             mark = Mark(
                 kind=MarkKind.PAUSED,
                 at_ns=time.time_ns(),
                 actor=leg.call.paused_by,
-                reason=SIGNALING_RESTARTED,
+                reason=reason,
             )
             try:
                 await self._desk.recordings.pause(leg, mark)
@@ -222,11 +226,35 @@ class Keeper:
         call.stopped_by = call.stopped_by or context.stopped_by
         return call
 
+    # -- commands, or capture's word that they are done, were lost ----------------------------------------------------
+
+    def _compare(self, leg: Leg, state: pb.SessionState, asked: float) -> None:
+        """What capture says of a session, by a list that was asked for then, against what was asked of the call."""
+        call, desk = leg.call, self._desk
+        if leg.told >= asked or leg.lock.locked() or call.lock.locked():
+            return
+        leg.paused_there = state.paused
+        if call.stopped:
+            mark = Mark(kind=MarkKind.STOPPED, at_ns=time.time_ns(), actor=call.stopped_by)
+            desk.spawn(self._stop(leg, mark), "stop")
+        elif call.paused and not state.paused:
+            desk.spawn(self._hush(leg), "pause")
+        elif state.paused and not call.paused:
+            call.paused = True
+            call.set_resume()
+            desk.publish(call)
+
+    async def _stop(self, leg: Leg, mark: Mark) -> None:
+        await self._desk.stop(leg, mark)
+        self._desk.publish(leg.call)
+
     # -- strays ------------------------------------------------------------------------------------------------------
 
     async def _close_strays(self, worker: Worker, open_there: Iterable[str]) -> None:
         """Ends sessions that nobody knows: opened although the answer was lost, or of a call that nobody can end."""
-        known = {leg.recording_id for leg in self._desk.legs} | self._inline.sessions()
+        # A session that is asked to end and is here all the same: the command was lost, or is late.
+        ended = {leg.recording_id: leg for leg in self._desk.legs if not leg.open and not leg.lock.locked()}
+        known = {leg.recording_id for leg in self._desk.legs} - set(ended) | self._inline.sessions()
         strays = [one for one in open_there if one not in known]
         # Seen twice, so that one which is being opened or closed at this moment is left alone.
         old = [one for one in strays if one in self._strays]
@@ -236,13 +264,18 @@ class Keeper:
             if time.monotonic() - since < 10 and one not in strays
         }
         for recording_id in old:
-            self._desk.status.count("sessions_orphaned")
-            try:
-                await worker.ask(
-                    "CloseSession",
-                    pb.CloseSessionRequest(session_id=recording_id, reason="orphaned"),
-                    CLOSE_S,
+            leg = ended.get(recording_id)
+            self._desk.status.count("sessions_orphaned" if leg is None else "sessions_ended_again")
+            request = pb.CloseSessionRequest(session_id=recording_id, reason="orphaned")
+            if leg is not None:
+                request.reason = STOPPED
+                why = "" if leg.call.stopped else leg.withheld
+                mark = Mark(
+                    kind=MarkKind.STOPPED, at_ns=time.time_ns(), actor=leg.call.stopped_by, reason=why
                 )
+                request.marks.extend(marks([mark]))
+            try:
+                await worker.ask("CloseSession", request, CLOSE_S)
             except EarwitnessError as error:
                 if error.kind is Kind.UNAVAILABLE:
                     raise

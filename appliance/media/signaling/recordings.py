@@ -114,7 +114,8 @@ class Recordings:
             raise
         leg.worker = worker
         leg.open = True
-        leg.opened = time.monotonic()
+        leg.opened = leg.told = time.monotonic()
+        leg.paused_there = paused
         leg.srs.bind(bound_ports(answer.ports))
 
     @staticmethod
@@ -226,21 +227,25 @@ class Recordings:
 
     async def pause(self, leg: Leg, mark: Mark) -> None:
         """Nothing is kept from the mark's time on."""
-        if leg.open and leg.worker is not None:
-            await self._ask(
-                leg,
-                "PauseSession",
-                pb.PauseSessionRequest(session_id=leg.recording_id, at_ns=mark.at_ns, mark=marks([mark])[0]),
-            )
+        await self._keep(leg, "PauseSession", pb.PauseSessionRequest, mark, paused=True)
 
     async def resume(self, leg: Leg, mark: Mark) -> None:
         """Kept again."""
-        if leg.open and leg.worker is not None:
+        await self._keep(leg, "ResumeSession", pb.ResumeSessionRequest, mark, paused=False)
+
+    async def _keep(self, leg: Leg, method: str, request: Any, mark: Mark, *, paused: bool) -> None:
+        if not leg.open or leg.worker is None:
+            return
+        leg.paused_there = None
+        try:
             await self._ask(
                 leg,
-                "ResumeSession",
-                pb.ResumeSessionRequest(session_id=leg.recording_id, at_ns=mark.at_ns, mark=marks([mark])[0]),
+                method,
+                request(session_id=leg.recording_id, at_ns=mark.at_ns, mark=marks([mark])[0]),
             )
+            leg.paused_there = paused
+        finally:
+            leg.told = time.monotonic()
 
     async def close(
         self, leg: Leg, reason: str, made: Iterable[Mark], received: Iterable[Evidence], at_ns: int

@@ -92,6 +92,7 @@ class CaptureDouble(capture_pb2_grpc.CaptureServiceServicer):
         self.history: list[Taken] = []
         self.full = False
         self.calls: list[str] = []
+        self.stuck: dict[str, asyncio.Event] = {}  # commands that wait for it
         self._changed = asyncio.Condition()
         self._media: list[asyncio.Queue[pb.WatchMediaResponse]] = []
         self._server: grpc.aio.Server | None = None
@@ -125,6 +126,13 @@ class CaptureDouble(capture_pb2_grpc.CaptureServiceServicer):
         self.calls.append(name)
         async with self._changed:
             self._changed.notify_all()
+
+    async def _pass(self, name: str) -> None:
+        if name in self.stuck:
+            self.calls.append(f"{name} stuck")
+            async with self._changed:
+                self._changed.notify_all()
+            await self.stuck[name].wait()
 
     def _take(self, taken: Taken, request: Any) -> None:
         taken.marks += [Mark.model_validate_json(mark.json) for mark in request.marks]
@@ -180,6 +188,7 @@ class CaptureDouble(capture_pb2_grpc.CaptureServiceServicer):
         return pb.UpdateSessionResponse(ports=self._ports(taken))
 
     async def PauseSession(self, request: pb.PauseSessionRequest, context: Any) -> pb.PauseSessionResponse:
+        await self._pass("pause")
         taken = self._of(request.session_id)
         taken.paused = True
         taken.marks.append(Mark.model_validate_json(request.mark.json))
@@ -187,6 +196,7 @@ class CaptureDouble(capture_pb2_grpc.CaptureServiceServicer):
         return pb.PauseSessionResponse(at_ns=request.at_ns)
 
     async def ResumeSession(self, request: pb.ResumeSessionRequest, context: Any) -> pb.ResumeSessionResponse:
+        await self._pass("resume")
         taken = self._of(request.session_id)
         taken.paused = False
         taken.marks.append(Mark.model_validate_json(request.mark.json))
@@ -201,6 +211,7 @@ class CaptureDouble(capture_pb2_grpc.CaptureServiceServicer):
         return pb.AnnotateSessionResponse()
 
     async def CloseSession(self, request: pb.CloseSessionRequest, context: Any) -> pb.CloseSessionResponse:
+        await self._pass("close")
         taken = self._of(request.session_id)
         self._take(taken, request)
         taken.closed = request.reason
