@@ -158,6 +158,8 @@ class Reception:
         inbound, session = event.inbound, event.session
         now_ns = time.time_ns()
         self.desk.status.count("invites")
+        if not session.live:
+            return  # its CANCEL came with it: the end was told before there was anything to end
         if not self._serving:
             self._elsewhere(inbound)
             return
@@ -183,7 +185,7 @@ class Reception:
                 self.desk.drop(leg)
                 raise
             await self._answer(leg, inbound, has_offer=change.has_offer)
-        if event.replaces is not None and event.replaces.session is not None:
+        if session.live and event.replaces is not None and event.replaces.session is not None:
             self._replaced(event.replaces.session)
 
     def _plan(

@@ -418,3 +418,41 @@ def test_replaces_continues_the_call(tmp_path: Path) -> None:
         await src.close()
 
     in_house(tmp_path, scenario)
+
+
+def invite_and_cancel(host: str, port: int) -> bytes:
+    """Both at once, as a stream may carry them."""
+    common = [
+        f"Via: SIP/2.0/TCP {host}:{port};branch=z9hG4bK-at-once",
+        "Max-Forwards: 70",
+        "From: <sip:src@127.0.0.1>;tag=1",
+        "To: <sip:recorder@127.0.0.1>",
+        "Call-ID: at-once",
+    ]
+    body = usual()
+    invite = [
+        "INVITE sip:recorder@127.0.0.1 SIP/2.0",
+        *common,
+        "CSeq: 1 INVITE",
+        f"Contact: <sip:src@{host}:{port};transport=tcp>;+sip.src",
+        "Require: siprec",
+        f"Content-Type: {MULTIPART}",
+        f"Content-Length: {len(body)}",
+    ]
+    cancel = ["CANCEL sip:recorder@127.0.0.1 SIP/2.0", *common, "CSeq: 1 CANCEL", "Content-Length: 0"]
+    first, second = ("\r\n".join((*lines, "", "")).encode() for lines in (invite, cancel))
+    return first + body + second
+
+
+def test_invite_that_comes_with_its_cancel_leaves_nothing(tmp_path: Path) -> None:
+    async def scenario(house: House) -> None:
+        reader, writer = await asyncio.open_connection(*house.address(Transport.TCP))
+        writer.write(invite_and_cancel(*writer.get_extra_info("sockname")[:2]))
+        async with asyncio.timeout(20):
+            await reader.readuntil(b"SIP/2.0 487 ")
+        await house.signaling.desk.idle()
+        assert not house.signaling.desk.legs and not house.capture.sessions
+        assert not house.signaling.board.listing()
+        writer.close()
+
+    in_house(tmp_path, scenario)
