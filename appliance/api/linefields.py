@@ -16,7 +16,7 @@ from appliance.catalog import linerows
 from appliance.catalog.errors import PromptNotFoundError
 from appliance.catalog.tenants import line_etag
 from appliance.media.sip.errors import SipParseError
-from appliance.media.sip.uri import SipUri, parse_uri
+from appliance.media.sip.uri import SipUri, is_numeric, parse_uri
 from appliance.model import Direction
 from appliance.model.purpose import FORM
 from appliance.model.routing import (
@@ -181,12 +181,20 @@ def _check_target(text: str, field: str) -> None:
         raise FieldInvalidError("should be a SIP or SIPS URI, such as sip:pbx.example", field=field) from None
     if not isinstance(uri, SipUri):
         raise FieldInvalidError("should be a SIP or SIPS URI, such as sip:pbx.example", field=field)
+    if not _is_name(uri.host):
+        raise FieldInvalidError("its host should be an address, or a name that can be looked up", field=field)
     if uri.headers:
         raise FieldInvalidError("should carry no headers (what follows a ?)", field=field)
     if uri.password is not None:
         raise FieldInvalidError("should carry no password: accounts are in the settings", field=field)
     if uri.transport is not None and uri.transport not in _TRANSPORTS:
         raise FieldInvalidError(f"its transport should be one of {', '.join(_TRANSPORTS)}", field=field)
+
+
+def _is_name(host: str) -> bool:
+    """Of labels that the domain name system takes (RFC 1035, section 2.3.4), or an address."""
+    labels = host.removesuffix(".").split(".")
+    return is_numeric(host) or (len(host) <= 253 and all(1 <= len(label) <= 63 for label in labels))
 
 
 def _announcement(asked: pb.Announcement, tenant_id: str) -> Announcement:

@@ -178,6 +178,9 @@ ANNOUNCED = "line.inline.announcement.prompts"
         ({"inline": inline(inbound=[pb.Target(uri="sip:pbx.example;transport=pigeon")])}, TARGET),
         ({"inline": inline(inbound=[pb.Target(uri="sip:pbx.example\r\nVia: x")])}, TARGET),
         ({"inline": inline(inbound=[pb.Target(uri=f"sip:{'x' * 252}")])}, TARGET),
+        ({"inline": inline(inbound=[pb.Target(uri="sip:pbx..example")])}, TARGET),
+        ({"inline": inline(inbound=[pb.Target(uri=f"sip:{'x' * 64}.example")])}, TARGET),
+        ({"inline": inline(inbound=[pb.Target(uri="sip:.")])}, TARGET),
         (
             {"inline": inline(outbound=[pb.Target(uri=PBX), pb.Target(uri="x")])},
             "line.inline.outbound[1].uri",

@@ -31,8 +31,11 @@ async def settled(neighbours: Neighbours) -> None:
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     """What the names of the world stand for."""
     known: dict[str, list[str]] = {}
+    real = asyncio.BaseEventLoop.getaddrinfo
 
     async def getaddrinfo(self: Any, host: str, port: object, **_: object) -> list[Any]:
+        if ".." in host:
+            return await real(self, host, None)
         if host not in known:
             raise socket.gaierror(-2, "not known")
         return [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", (address, 0)) for address in known[host]]
@@ -95,5 +98,21 @@ def test_a_call_from_a_named_switchboard_goes_out(names: dict[str, list[str]]) -
         assert neighbours.direction(line, "", "07700900123", "192.0.2.7") is Direction.OUTBOUND
         assert neighbours.direction(line, "", "02079460000", "192.0.2.7") is Direction.INBOUND
         assert neighbours.direction(line, "", "07700900123", "192.0.2.8") is Direction.INBOUND
+
+    asyncio.run(run())
+
+
+def test_a_name_that_cannot_be_one_stops_nobody_elses(names: dict[str, list[str]]) -> None:
+    async def run() -> None:
+        names["pbx.example"] = ["192.0.2.7"]
+        neighbours = Neighbours()
+        # Looked up before the other, by the real resolver, which raises before it asks anybody.
+        with pytest.raises(UnicodeError):
+            await asyncio.get_running_loop().getaddrinfo("pbx..example", None)
+        wanted = table("sip:pbx..example", "sip:pbx.example")
+        neighbours.follow_table(wanted)
+        await settled(neighbours)
+        assert wanted.lines[0].inline is not None
+        assert neighbours.among("192.0.2.7", wanted.lines[0].inline.inbound)
 
     asyncio.run(run())

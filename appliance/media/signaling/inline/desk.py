@@ -248,9 +248,10 @@ class InlineDesk:
         """Begins to hear what happens in the media of each worker, and to look up where targets are."""
         if self.desk.table.table is not None:
             self.neighbours.follow_table(self.desk.table.table)
-        self._followers.append(asyncio.create_task(self.neighbours.run()))
-        for worker in self.desk.workers.all:
-            self._followers.append(asyncio.create_task(self._follow(worker)))
+        works = (self.neighbours.run(), *map(self._follow, self.desk.workers.all))
+        self._followers = [asyncio.create_task(work) for work in works]
+        for task in self._followers:
+            task.add_done_callback(self._done)
 
     async def _follow(self, worker: Worker) -> None:
         while True:
@@ -377,13 +378,12 @@ class InlineDesk:
     def watch_task(self, task: asyncio.Task[None]) -> None:
         """A fault in it is told."""
         self._tasks.add(task)
+        task.add_done_callback(self._done)
 
-        def done(ended: asyncio.Task[None]) -> None:
-            self._tasks.discard(ended)
-            if not ended.cancelled() and (error := ended.exception()) is not None:
-                self.fault(error)
-
-        task.add_done_callback(done)
+    def _done(self, ended: asyncio.Task[None]) -> None:
+        self._tasks.discard(ended)
+        if not ended.cancelled() and (error := ended.exception()) is not None:
+            self.fault(error)
 
     # -- the end -----------------------------------------------------------------------------------------------------
 

@@ -101,7 +101,7 @@ class Neighbours:
         try:
             async with asyncio.timeout(RESOLVE_S):
                 found = await loop.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
-        except (OSError, TimeoutError):
+        except (OSError, UnicodeError, TimeoutError):  # UnicodeError for labels that are none
             if host not in self._addresses:
                 log.warning("a target's name cannot be resolved", target=host)
             return
