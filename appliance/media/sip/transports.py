@@ -259,7 +259,7 @@ class SipTransports:
             found = await self._loop.getaddrinfo(
                 transmit.target.host, transmit.target.port, type=socket.SOCK_DGRAM
             )
-        except OSError:
+        except (OSError, ValueError):  # the latter for names that are none
             self._failed(transmit)
             return
         for *_, address in found:
@@ -280,24 +280,25 @@ class SipTransports:
     async def _connect(self, peer: Peer) -> None:
         transport, host, port = peer
         context = None
-        if transport is Transport.TLS:
-            chosen = self._tls_client or ssl.create_default_context
-            context = chosen if isinstance(chosen, ssl.SSLContext) else chosen()
         connection = StreamConnection(self, next(self._numbers), transport, self._local(transport))
+        connected = False
         try:
+            if transport is Transport.TLS:
+                chosen = self._tls_client or ssl.create_default_context
+                context = chosen if isinstance(chosen, ssl.SSLContext) else chosen()
             async with asyncio.timeout(self.limits.connect):
                 await self._loop.create_connection(
                     lambda: connection, host, port, ssl=context, server_hostname=host if context else None
                 )
-        except (OSError, TimeoutError):  # ssl.SSLError is an OSError
+            self._by_peer[peer] = connection
+            connected = True
+        except (OSError, ValueError, TimeoutError):  # ValueError for names that are none
             self.counted["connections_failed"] += 1
+        finally:
+            # Whatever went wrong: what waited is told, and the next message tries anew.
             for transmit in self._connecting.pop(peer, ()):
-                self._failed(transmit)
-            return
-        self._by_peer[peer] = connection
-        for transmit in self._connecting.pop(peer, ()):
-            if not connection.send(transmit):
-                self._failed(transmit)
+                if not connected or not connection.send(transmit):
+                    self._failed(transmit)
 
     async def _accept(self, server: socket.socket, listener: Listener, tls: ssl.SSLContext | None) -> None:
         while True:

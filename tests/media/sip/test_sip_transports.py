@@ -43,7 +43,12 @@ pytestmark = pytest.mark.filterwarnings("error")
 class Agent:
     """An endpoint with sockets. `expect` awaits an event."""
 
-    def __init__(self, limits: TransportLimits, tls_client: ssl.SSLContext | None, **config: object) -> None:
+    def __init__(
+        self,
+        limits: TransportLimits,
+        tls_client: ssl.SSLContext | Callable[[], ssl.SSLContext] | None,
+        **config: object,
+    ) -> None:
         self.endpoint = SipEndpoint(EndpointConfig(**({"session_expires": 0} | config)))  # type: ignore[arg-type]
         self.handler: Callable[[Event], None] = lambda event: None
         self.log: list[Event] = []
@@ -73,7 +78,9 @@ class Agent:
 
 @asynccontextmanager
 async def agent(
-    limits: TransportLimits = TransportLimits(), tls_client: ssl.SSLContext | None = None, **config: object
+    limits: TransportLimits = TransportLimits(),
+    tls_client: ssl.SSLContext | Callable[[], ssl.SSLContext] | None = None,
+    **config: object,
 ) -> AsyncIterator[Agent]:
     made = Agent(limits, tls_client, **config)
     try:
@@ -350,6 +357,52 @@ def test_a_request_to_nobody_fails_at_once() -> None:
                         now=now,
                     )
                 assert (await caller.expect(RequestFailed)).cause is EndCause.TRANSPORT
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("transport", list(Transport))
+@pytest.mark.parametrize("host", ["pbx..example", "x" * 64 + ".example"])
+def test_a_request_to_what_cannot_be_a_name_fails_at_once(transport: Transport, host: str) -> None:
+    async def main() -> None:
+        async with agent() as caller:
+            await caller.transports.listen(Transport.UDP, "127.0.0.1")
+            for failed in (1, 2):  # the first is not waited with for ever, nor is the second
+                with caller.transports.acting() as now:
+                    caller.endpoint.request(
+                        "OPTIONS",
+                        "sip:pbx.example",
+                        from_="<sip:a@b>",
+                        target=Target(transport, host, 5060),
+                        now=now,
+                    )
+                assert (await caller.expect(RequestFailed)).cause is EndCause.TRANSPORT
+                assert caller.transports.counters["messages_not_sent"] == failed
+                caller.log.clear()
+
+    asyncio.run(main())
+
+
+def test_a_request_fails_too_where_the_connection_fails_by_a_fault() -> None:
+    def broken() -> ssl.SSLContext:
+        raise RuntimeError("no context")
+
+    async def main() -> None:
+        faults: list[BaseException] = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda loop, context: faults.append(context["exception"])
+        )
+        async with agent(tls_client=broken) as caller:
+            with caller.transports.acting() as now:
+                caller.endpoint.request(
+                    "OPTIONS",
+                    "sip:pbx.example",
+                    from_="<sip:a@b>",
+                    target=Target(Transport.TLS, "127.0.0.1", 5061),
+                    now=now,
+                )
+            assert (await caller.expect(RequestFailed)).cause is EndCause.TRANSPORT
+            assert [str(fault) for fault in faults] == ["no context"]
 
     asyncio.run(main())
 
