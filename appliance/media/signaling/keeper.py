@@ -60,10 +60,14 @@ class Keeper:
         if lost or inline:
             limit = asyncio.Semaphore(SIDE_BY_SIDE)
             since_ns = self._good.get(worker.number, now_ns)
-            await asyncio.gather(
+            outcomes = await asyncio.gather(
                 *(self._reopen_inline(live, worker, since_ns, limit) for live in inline),
                 *(self._reopen(leg, worker, since_ns, limit) for leg in lost),
+                return_exceptions=True,  # none may be under way still when the next list comes: it would open twice
             )
+            for outcome in outcomes:
+                if isinstance(outcome, BaseException):
+                    raise outcome
         self._good[worker.number] = now_ns
         for leg in mine:
             state = open_there.get(leg.recording_id)

@@ -92,6 +92,7 @@ class CaptureDouble(capture_pb2_grpc.CaptureServiceServicer):
         self.history: list[Taken] = []
         self.full = False
         self.calls: list[str] = []
+        self.away = 0  # so many openings are not taken
         self.stuck: dict[str, asyncio.Event] = {}  # commands that wait for it
         self._changed = asyncio.Condition()
         self._media: list[asyncio.Queue[pb.WatchMediaResponse]] = []
@@ -171,6 +172,10 @@ class CaptureDouble(capture_pb2_grpc.CaptureServiceServicer):
         return taken
 
     async def OpenSession(self, request: pb.OpenSessionRequest, context: Any) -> pb.OpenSessionResponse:
+        if self.away:
+            self.away -= 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        await self._pass("open")
         assert request.session_id not in self.sessions
         taken = Taken(request, {}, {}, request.context)
         self._tracks(taken, request.tracks)

@@ -305,3 +305,25 @@ def test_client_that_answers_nothing_is_given_a_second_chance(tmp_path: Path) ->
         await src.close()
 
     in_house(tmp_path, scenario)
+
+
+def test_one_that_cannot_be_reopened_opens_no_other_twice(tmp_path: Path) -> None:
+    async def scenario(house: House) -> None:
+        src, capture = await house.src(), house.capture
+        for session_id in ("session-1", "session-2"):
+            await src.invite(usual(session_id), MULTIPART)
+        await house.signaling.desk.idle()
+        capture.away, held = 1, asyncio.Event()
+        capture.stuck["open"] = held
+        capture.sessions.clear()
+        await capture.until(lambda: "open stuck" in capture.calls)
+        await asyncio.sleep(0.5)  # time for another list, were one asked for
+        del capture.stuck["open"]
+        held.set()
+        await capture.until(lambda: len(capture.sessions) >= 2)
+        lists = capture.calls.count("list")
+        await capture.until(lambda: capture.calls.count("list") > lists + 2)
+        assert [one.info.part for one in capture.history] == [1, 1, 2, 2]
+        await src.close()
+
+    in_house(tmp_path, scenario)
