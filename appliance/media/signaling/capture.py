@@ -125,13 +125,14 @@ class Workers:
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, MOST_RETRY_S)
                 continue
-            delay = RETRY_S
             try:
                 await self._listed(worker, list(answer.sessions), asked)
             except EarwitnessError as error:
                 # A command in answer to the list failed; the next list shows what is still to be done.
                 log.warning("capture not followed", worker=worker.number, reason=error.reason)
                 if error.kind is Kind.UNAVAILABLE:
+                    await asyncio.sleep(delay)
+                    delay = min(2 * delay, MOST_RETRY_S)
                     continue
             except Exception:
                 log.exception("following capture failed", worker=worker.number)
@@ -141,6 +142,7 @@ class Workers:
                 log.info("capture answers", worker=worker.number, sessions=len(answer.sessions))
                 worker.up.set()
                 self._tell()
+            delay = RETRY_S
             await asyncio.sleep(self._interval_s)
 
     def _tell(self) -> None:

@@ -41,6 +41,7 @@ class Keeper:
         self._desk = desk
         self._inline = inline
         self._strays: dict[str, float] = {}  # sessions nobody knows, since when
+        self._closing: set[str] = set()  # strays whose end is asked for
         self._good: dict[int, int] = {}  # by worker: when it last had everything, for the gap's beginning
         self._probed: dict[Leg, float] = {}
         self._interrupted: set[Leg] = set()
@@ -51,7 +52,6 @@ class Keeper:
         open_there = {state.session_id: state for state in sessions}
         if not worker.met:
             self._adopt(worker, sessions)
-        await self._close_strays(worker, open_there)
         mine = [leg for leg in self._desk.legs if leg.worker is worker and leg.open]
         inline = self._inline.lost(worker, set(open_there), asked)
         lost = [
@@ -79,6 +79,7 @@ class Keeper:
             if state is not None and not live.core.over:
                 live.compare(state, asked)
                 self._look_inline(live, state, now_ns)
+        self._close_strays(worker, open_there)
         self._gauges()
 
     def _gauges(self) -> None:
@@ -254,14 +255,14 @@ class Keeper:
 
     # -- strays ------------------------------------------------------------------------------------------------------
 
-    async def _close_strays(self, worker: Worker, open_there: Iterable[str]) -> None:
+    def _close_strays(self, worker: Worker, open_there: Iterable[str]) -> None:
         """Ends sessions that nobody knows: opened although the answer was lost, or of a call that nobody can end."""
         # A session that is asked to end and is here all the same: the command was lost, or is late.
         ended = {leg.recording_id: leg for leg in self._desk.legs if not leg.open and not leg.lock.locked()}
         known = {leg.recording_id for leg in self._desk.legs} - set(ended) | self._inline.sessions()
         strays = [one for one in open_there if one not in known]
         # Seen twice, so that one which is being opened or closed at this moment is left alone.
-        old = [one for one in strays if one in self._strays]
+        old = [one for one in strays if one in self._strays and one not in self._closing]
         self._strays = {one: self._strays.get(one, time.monotonic()) for one in strays} | {
             one: since
             for one, since in self._strays.items()
@@ -278,13 +279,18 @@ class Keeper:
                     kind=MarkKind.STOPPED, at_ns=time.time_ns(), actor=leg.call.stopped_by, reason=why
                 )
                 request.marks.extend(marks([mark]))
-            try:
-                await worker.ask("CloseSession", request, CLOSE_S)
-            except EarwitnessError as error:
-                if error.kind is Kind.UNAVAILABLE:
-                    raise
-                log.warning("stray not closed", reason=error.reason, recording=recording_id)
-            self._strays.pop(recording_id, None)
+            self._closing.add(recording_id)
+            self._desk.spawn(self._close_stray(worker, request), "stray")
+
+    async def _close_stray(self, worker: Worker, request: pb.CloseSessionRequest) -> None:
+        """Beside the lists: while the disk stalls an end takes its time, and what was lost is opened again meanwhile."""
+        try:
+            await worker.ask("CloseSession", request, CLOSE_S)
+        except EarwitnessError as error:
+            log.warning("stray not closed", reason=error.reason, recording=request.session_id)
+        finally:
+            self._closing.discard(request.session_id)
+            self._strays.pop(request.session_id, None)
 
     # -- media -------------------------------------------------------------------------------------------------------
 

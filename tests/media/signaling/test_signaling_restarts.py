@@ -11,9 +11,11 @@ from signaling_kit import (
     MULTIPART,
     PATIENT,
     SURGERY,
+    CaptureDouble,
     House,
     a_house,
     described,
+    make_settings,
     metadata,
     sdp,
     usual,
@@ -21,8 +23,12 @@ from signaling_kit import (
 )
 
 from appliance.media.signaling import keeper
+from appliance.media.signaling.capture import Workers
+from appliance.media.signaling.errors import CaptureUnavailableError
 from appliance.media.sip.events import IncomingRequest, SessionEnded
 from appliance.media.sip.sdp import MediaDirection
+from appliance.process.child import Child
+from earwitness.internal.v1 import capture_pb2 as capture_pb
 from earwitness.internal.v1 import signaling_pb2 as pb
 
 
@@ -175,7 +181,7 @@ def test_both_die_at_once(tmp_path: Path) -> None:
 
 def test_session_that_nobody_knows_is_closed(tmp_path: Path) -> None:
     async def scenario(house: House) -> None:
-        from signaling_kit import TENANT, CaptureDouble
+        from signaling_kit import TENANT
 
         from appliance.model import RecordingInfo, new_id
         from earwitness.internal.v1 import capture_pb2
@@ -327,3 +333,41 @@ def test_one_that_cannot_be_reopened_opens_no_other_twice(tmp_path: Path) -> Non
         await src.close()
 
     in_house(tmp_path, scenario)
+
+
+def test_stray_whose_end_takes_long_keeps_nobody_from_being_reopened(tmp_path: Path) -> None:
+    async def scenario(house: House) -> None:
+        src, capture = await house.src(), house.capture
+        await src.invite(usual(), MULTIPART)
+        await house.signaling.desk.idle()
+        capture.stuck["close"] = asyncio.Event()
+        await capture.OpenSession(capture_pb.OpenSessionRequest(session_id="stray", context=b"junk"), None)
+        await capture.until(lambda: "close stuck" in capture.calls)
+        mine = capture.history[0].info
+        del capture.sessions[mine.recording_id]
+        await capture.until(lambda: len(capture.history) == 3)
+        assert capture.history[2].info.call_id == mine.call_id
+        assert capture.calls.count("close stuck") == 1  # asked once, however often it is listed
+        capture.stuck.pop("close").set()
+        await capture.until(lambda: capture.history[1].closed)
+        await src.close()
+
+    in_house(tmp_path, scenario)
+
+
+def test_list_that_cannot_be_followed_is_not_asked_for_without_pause(tmp_path: Path) -> None:
+    async def run() -> None:
+        async def listed(*_: object) -> None:
+            raise CaptureUnavailableError("busy")
+
+        settings = make_settings(tmp_path)
+        capture = CaptureDouble(settings.layout)
+        await capture.start()
+        workers = Workers(settings.layout, 1, Child("signaling", settings).status, listed, interval_s=0.01)
+        workers.start()
+        await asyncio.sleep(0.6)
+        await workers.close()
+        await capture.stop()
+        assert 1 <= capture.calls.count("list") <= 4  # after 0.1, 0.3 and 0.7 s
+
+    asyncio.run(run())
