@@ -75,7 +75,7 @@ class Reception:
             self.desk.ended.set()
         if self.inline.event(event) or self.registrar.event(event):
             return
-        if isinstance(event, IncomingInvite) and not self.desk.stopping and self.inline.takes(event):
+        if isinstance(event, IncomingInvite) and not self.desk.stopping and self._inline_takes(event):
             return
         match event:
             case IncomingInvite():
@@ -109,6 +109,13 @@ class Reception:
                 if leg is not None:
                     self.desk.unanswered(leg)
 
+    def _inline_takes(self, event: IncomingInvite) -> bool:
+        try:
+            return self.inline.takes(event)
+        except Exception:
+            self._failed(event.inbound)
+            raise
+
     def _of_leg(self, session: SipSession, inbound: InboundRequest) -> None:
         if isinstance(session.user, Leg):
             self.desk.spawn(
@@ -122,8 +129,11 @@ class Reception:
         try:
             await work
         finally:
-            if not inbound.answered and (inbound.session is None or inbound.session.live):
-                self.desk.respond(inbound, 500, headers=[("Retry-After", str(RETRY_AFTER_S))])
+            self._failed(inbound)
+
+    def _failed(self, inbound: InboundRequest) -> None:
+        if not inbound.answered and (inbound.session is None or inbound.session.live):
+            self.desk.respond(inbound, 500, headers=[("Retry-After", str(RETRY_AFTER_S))])
 
     def _request(self, inbound: InboundRequest, session: SipSession | None) -> None:
         """OPTIONS as a health check; anything else is none of ours, except metadata in an INFO."""

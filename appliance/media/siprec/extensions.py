@@ -50,6 +50,7 @@ _DIRECTIONS = {
 }
 _UUI_UCID = re.compile(r"(?:00|04)?fa08([0-9a-f]{16})")
 _DECIMAL_UCID = re.compile(r"([0-9]{5})([0-9]{5})([0-9]{10})")
+_WORD = re.compile(r"[0-9]{1,10}")
 _NOTHING = re.compile(r"[0\-.:_]*")
 _TRUE = frozenset({"true", "1", "yes", "y"})
 _FALSE = frozenset({"false", "0", "no", "n"})
@@ -94,7 +95,7 @@ def identifiers(kind: str, text: str) -> list[str]:
 
 def _guid(value: str) -> str:
     parts = value.split("-")
-    if len(parts) == 4 and all(part.isdigit() and int(part) < 1 << 32 for part in parts):
+    if len(parts) == 4 and all(_WORD.fullmatch(part) and int(part) < 1 << 32 for part in parts):
         return "".join(f"{int(part):08x}" for part in parts)  # Cisco-Guid: four decimal words
     return value.replace("-", "").strip("{}")
 

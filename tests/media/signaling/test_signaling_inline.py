@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from provider import Provider
-from signaling_kit import LINE, TENANT, House, Taken, a_house, make_settings, write_table
+from signaling_kit import LINE, MULTIPART, TENANT, House, Taken, a_house, make_settings, usual, write_table
 
 from appliance.media.inline.call import InlineCall
 from appliance.media.sip.events import Answered
@@ -161,5 +161,23 @@ def test_who_was_called_and_never_came_is_no_party_of_the_recording(tmp_path: Pa
             info = taken.infos[-1]
             assert info.parties[2].aor == came.aor
             assert [(one.track, one.party) for one in info.tracks] == [(0, 0), (1, 1), (3, 2)]
+
+    asyncio.run(run())
+
+
+def test_invite_that_we_fail_at_is_answered_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> bool:
+        raise RuntimeError("a fault of ours")
+
+    async def run() -> None:
+        async with a_house(tmp_path) as house:
+            src = await house.src()
+            monkeypatch.setattr(house.signaling.inline, "takes", fails)
+            asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+            _, response = await src.invite(usual(), MULTIPART)
+            assert response.status == 500
+            await src.close()
 
     asyncio.run(run())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from appliance.media.siprec.extensions import identifiers
 from appliance.media.siprec.merge import merge
 from appliance.media.siprec.metadata import MAX_PARTICIPANTS, read_metadata, read_time
 from appliance.media.siprec.tree import MAX_BYTES, read_tree
@@ -321,3 +323,9 @@ def test_broken_update_takes_nothing_away(junk: bytes) -> None:
     state = merge(read_metadata(RFC.encode()), read_metadata(junk))
     assert voices(state, ["96", "97"]) == [Voice("p1"), Voice("p2")]
     assert {one.id for one in state.participants} == {"p1", "p2"}
+
+
+@pytest.mark.parametrize("value", ["\u00b2-1-1-1", "\u0664-1-1-1", f"1-1-1-{'9' * 5000}", "1-1-1-4294967296"])
+def test_guid_of_words_that_are_none_is_no_decimal_one(value: str) -> None:
+    assert not any(re.fullmatch("guid:[0-9a-f]{32}", one) for one in identifiers("guid", value))
+    assert identifiers("guid", "1-2-3-4294967295") == ["guid:000000010000000200000003ffffffff"]
