@@ -33,17 +33,6 @@ PROFILES = frozenset({"RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF"})
 _ECHOED = ("label", "mid")
 
 
-# What a recorder offers where the other side leaves the offer to it (RFC 3264, section 5).
-COMMON_CODECS = (
-    Codec(0, "PCMU", 8000),
-    Codec(8, "PCMA", 8000),
-    Codec(9, "G722", 8000),
-    Codec(18, "G729", 8000),
-    Codec(96, "opus", 48000, 2),
-    Codec(101, "telephone-event", 8000, 1, "0-16"),
-)
-
-
 class Refusal(enum.StrEnum):
     """Why a media line is answered by port 0."""
 
