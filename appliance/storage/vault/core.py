@@ -116,8 +116,10 @@ class Vault:
         """Covers the moving of files of recordings that are filed; taken before `lock`, never after it."""
         self.rules: Rules = Unruled()
         """What policies and legal holds say; `retention` sets it."""
-        self.unknown_files: dict[BucketId, int] = {}
-        """Files that no holding tells of, by bucket, as the last `reconcile` found them."""
+        self.comparing = threading.Lock()
+        """Covers a comparison of buckets and journal; taken before `moving`, never after it."""
+        self.unknown_files: dict[BucketId, int] | None = None
+        """Files that no holding tells of, by bucket, as the last comparison found them; None before the first."""
         self.rearranged: Counter[BucketId] = Counter()
         """How often `reconcile` changed files of a bucket of which nothing is to be journalled."""
         self._filing = threading.Condition()

@@ -24,6 +24,7 @@ from appliance.storage.vault.expirysteps import Steps
 from appliance.storage.vault.gather import gather
 from appliance.storage.vault.legal import LegalHolds
 from appliance.storage.vault.policies import Policies
+from appliance.storage.vault.reconcile import compare
 from appliance.storage.vault.runs import Begun, Ended, OpenRun, Runs
 from appliance.storage.vault.timekeeper import Timekeeper
 
@@ -77,6 +78,7 @@ class Expiry:
         """
         with self._lock:
             self._resume()
+            self._compared()
             facts = self.facts()
             plan, stop = self._judge(facts)
             if confirmed and confirmed != plan.digest:
@@ -117,8 +119,14 @@ class Expiry:
         if not found.whole:
             # Its plan was not written down to the end, so nothing of it was begun.
             return self._end(found.begun, Outcome.NOTHING, self.facts(), message="broken off before it began")
+        self._compared()
         log.warning("a retention run that broke off is carried on")
         return self._carry_out(found)
+
+    def _compared(self) -> None:
+        """Nothing is destroyed before it is known, in this life of the process, what is unknown. Errors of the store."""
+        if self._vault.unknown_files is None:
+            compare(self._vault)
 
     def _lock_buckets(self, plan: Plan) -> None:
         """Locking takes nothing from anybody: it needs no journal, and a busy bucket is locked another time."""

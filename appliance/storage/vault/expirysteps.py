@@ -146,6 +146,7 @@ class Steps:
             raise RecordingHeldError("a legal hold came since the plan was made", cases=sorted(cases))
         if not item.whole:
             return
+        assert vault.unknown_files is not None, "no run before the first comparison"
         if vault.unknown_files.get(bucket):
             raise UnknownFilesError("files in the bucket are known to nobody", bucket=bucket.path)
         self._refuse_foreign(self._snapshots_of(bucket))

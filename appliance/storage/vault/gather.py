@@ -106,7 +106,7 @@ def _bucket(
             SnapshotFacts(item.id.name, tuple(sorted(item.holds)), parked[(bucket, item.id.name)])
             for item in snapshots.get(bucket, ())
         ),
-        vault.unknown_files.get(bucket, 0),
+        (vault.unknown_files or {}).get(bucket, 0),
     )
 
 

@@ -52,29 +52,39 @@ class Reconciled:
 
 
 def reconcile(vault: Vault) -> Reconciled:
-    """See the module."""
-    result = Reconciled()
-    there = list(vault.store.buckets())
-    vault.unknown_files.clear()
-    for bucket in there:
-        _bucket(vault, bucket, result)
-    _absent_buckets(vault, set(there), result)
-    _keys(vault, result)
-    result.strangers = sum(1 for _ in vault.store.strangers())
+    """See the module. Errors of the store."""
+    result = compare(vault)
     _tell(vault, result)
     if result != Reconciled(files=result.files):
         log.warning("reconciled", **{name: getattr(result, name) for name in result.__slots__})
     return result
 
 
-def _bucket(vault: Vault, bucket: BucketId, result: Reconciled) -> None:
+def compare(vault: Vault) -> Reconciled:
+    """As `reconcile`, but no condition says what was found. One at a time; a second one waits. Errors of the store."""
+    with vault.comparing:
+        result = Reconciled()
+        unknown: dict[BucketId, int] = {}
+        there = list(vault.store.buckets())
+        for bucket in there:
+            unknown[bucket] = _bucket(vault, bucket, result)
+        _absent_buckets(vault, set(there), result)
+        _keys(vault, result)
+        result.strangers = sum(1 for _ in vault.store.strangers())
+        # All at once, at the end: a retention run meanwhile goes by what the comparison before this one found.
+        vault.unknown_files = unknown
+    return result
+
+
+def _bucket(vault: Vault, bucket: BucketId, result: Reconciled) -> int:
+    """One bucket; how many of its files nobody knows."""
     was = vault.store.state(bucket)
     try:
         vault.buckets.open(bucket)
     except (BucketKeyAbsentError, BucketKeyError) as error:
         log.error("bucket without its key", reason=error.reason)
         result.keyless += 1
-        return
+        return 0
     snapshots = list(vault.store.snapshots(bucket))
     _hold_again(vault, snapshots, result)
     present = {stored.recording_id: stored.size for stored in vault.store.files(bucket)}
@@ -84,7 +94,7 @@ def _bucket(vault: Vault, bucket: BucketId, result: Reconciled) -> None:
         with vault.moving:
             _file(vault, bucket, name, size, result)
     _sidecars(vault, bucket, set(present), result)
-    vault.unknown_files[bucket] = result.unknown - unknown_before
+    unknown = result.unknown - unknown_before
     for item in reversed(snapshots):
         if item.id.name.startswith("g-"):
             _parked(vault, item.id, result)
@@ -97,6 +107,7 @@ def _bucket(vault: Vault, bucket: BucketId, result: Reconciled) -> None:
             vault.store.lock(bucket)
         except BucketBusyError:
             pass  # somebody reads it by now; it is locked when it is quiet
+    return unknown
 
 
 def _hold_again(vault: Vault, snapshots: list[Snapshot], result: Reconciled) -> None:
