@@ -65,6 +65,11 @@ _VAULT: Final = (
         "Legal holds are in force, but not all snapshots are held yet",
         "Look at the store; it goes on by itself.",
     ),
+    critical(
+        "FiledNotHeld",
+        "Recordings were filed that legal holds do not hold yet",
+        "Look at the store; it goes on by itself. They are not erased meanwhile.",
+    ),
     warning(
         "PinsWithoutHold",
         "Recordings are kept by a legal hold that is not in the book",

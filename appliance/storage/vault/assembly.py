@@ -86,7 +86,10 @@ class Assembly:
         self.expiry.resume()
         self.parker.poll()
         self.legal.settle()
-        return reconcile(self.vault)
+        found = reconcile(self.vault)
+        if found.filed:
+            self.legal.settle()  # a hold's scope may name what the journal has only known since
+        return found
 
     def close(self) -> None:
         """Lets another process open it."""

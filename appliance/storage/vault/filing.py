@@ -61,6 +61,8 @@ class Filer:
         self._monotonic = monotonic
         self._waiting: dict[str, float] = {}  # recordings without a key: since when
         self._unjournalled: dict[str, Holding] = {}
+        self._unruled: set[str] = set()  # filed, and legal holds whose scope names them do not hold them yet
+        self._rule_not_before = 0.0
         self._not_before: dict[str, float] = {}  # files that failed: when to try again
 
     def poll(self) -> int:
@@ -71,6 +73,7 @@ class Filer:
             filed = self._file_all()
         except OSError as error:
             self._failed(self._vault.layout.spool_recordings, error)
+        self._rule()
         self._tell()
         return filed
 
@@ -211,9 +214,7 @@ class Filer:
                     self._unjournalled[recording_id] = holding
                     self._journal_filed()
         self._vault.fault("filed")
-        current = self._vault.holdings.get(recording_id)
-        if current is not None:
-            self._vault.rules.filed(current)
+        self._rule()
         return True
 
     def _journal_filed(self) -> None:
@@ -222,7 +223,30 @@ class Filer:
             held = self._vault.holdings.get(recording_id)
             if held is None or held.state is HoldingState.QUARANTINED:
                 self._vault.holdings.append([holding])
+            self._unruled.add(recording_id)
             del self._unjournalled[recording_id]
+
+    def _rule(self) -> None:
+        """Has legal holds take what was filed. It is in its bucket and the journal: what fails here is tried again."""
+        if self._monotonic() < self._rule_not_before:
+            return
+        status = self._vault.status
+        for recording_id in sorted(self._unruled):
+            held = self._vault.holdings.get(recording_id)
+            try:
+                if held is not None and held.state is not HoldingState.ERASED:
+                    self._vault.rules.filed(held)
+            except (OSError, EarwitnessError) as error:
+                self._rule_not_before = self._monotonic() + RETRY_S
+                log.error("filed and not held yet", error=type(error).__name__, count=len(self._unruled))
+                status.raise_condition(
+                    "FiledNotHeld",
+                    ALARM,
+                    f"{len(self._unruled)} recordings were filed that legal holds do not hold yet. Look at the store.",
+                )
+                return
+            self._unruled.discard(recording_id)
+        status.clear_condition("FiledNotHeld")
 
     def _sealed(self, file: IO[bytes]) -> tuple[Inspection, Footer]:
         """Looks through a file and gives it its footer, if it has none yet."""
