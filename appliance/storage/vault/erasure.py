@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,9 +70,17 @@ class Eraser:
         return self.erase_all(recording_ids, reason)
 
     def erase_all(
-        self, recording_ids: Sequence[str], reason: str, *, bucket: BucketId | None = None
+        self,
+        recording_ids: Sequence[str],
+        reason: str,
+        *,
+        bucket: BucketId | None = None,
+        states: Collection[HoldingState] = tuple(HoldingState),
     ) -> list[Certificate]:
-        """As `erase`, however many; with `bucket` its key goes in the same epoch, and who destroys it removes the files."""
+        """As `erase`, however many; with `bucket` its key goes in the same epoch, and who destroys it removes the files.
+
+        What is in none of `states` by then is left as it is, without a certificate.
+        """
         check_reason(reason)
         names = list(dict.fromkeys(recording_ids))
         with self._lock:
@@ -82,7 +90,7 @@ class Eraser:
                     held = self._vault.holding(name)
                     if held.certificate is not None:
                         done[name] = held.certificate
-                    else:
+                    elif held.state in states:
                         to_do.append(held)
                 self._vault.refuse_held(to_do)
                 if to_do or bucket is not None:
@@ -95,7 +103,7 @@ class Eraser:
                     path = self._begin(intent)
             if to_do or bucket is not None:
                 done |= self._carry_out(path, to_do, intent)
-            return [done[name] for name in recording_ids]
+            return [done[name] for name in recording_ids if name in done]
 
     def _begin(self, intent: _Intent) -> Path:
         make_directory(self._vault.intents)

@@ -156,7 +156,7 @@ class Steps:
         if item.kind is ItemKind.EXPIRE_BUCKET:
             return [held for held in self._vault.holdings.in_bucket(bucket) if held.state in _KEPT]
         found = [self._vault.holdings.get(name) for name in item.recording_ids]
-        still = (HoldingState.DELETED,) if item.kind is ItemKind.ERASE_DELETED else _KEPT
+        still = _still(item)
         return [held for held in found if held is not None and held.state in still and held.bucket == bucket]
 
     def _snapshots_of(self, bucket: BucketId) -> list[Snapshot]:
@@ -197,7 +197,10 @@ class Steps:
     def _shred(self, item: PlanItem, step: Step, bucket: BucketId) -> None:
         names = [held.recording_id for held in self._doomed(item, bucket)]
         if names or item.whole:
-            self._eraser.erase_all(names, REASONS[item.kind], bucket=bucket if item.whole else None)
+            # Its turn may come late: what was brought back meanwhile stays.
+            self._eraser.erase_all(
+                names, REASONS[item.kind], bucket=bucket if item.whole else None, states=_still(item)
+            )
 
     def _certify(self, item: PlanItem, step: Step, bucket: BucketId) -> None:
         """Shredding writes the certificates; where that broke off, its intent does."""
@@ -262,6 +265,11 @@ class Steps:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
+
+
+def _still(item: PlanItem) -> tuple[HoldingState, ...]:
+    """The states in which a recording is still what the plan named."""
+    return (HoldingState.DELETED,) if item.kind is ItemKind.ERASE_DELETED else _KEPT
 
 
 def _copies(snapshot: Snapshot) -> set[str]:

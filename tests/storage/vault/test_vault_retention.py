@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 from conftest_vault import CREATED_NS, DAY_NS, Crash, Faults, House
 
@@ -15,7 +18,7 @@ from appliance.storage.retention.run import Outcome
 from appliance.storage.retention.terms import Policy, PolicyChange, PolicyField, PolicyScope
 from appliance.storage.vault.contract import BucketId, SnapshotId
 from appliance.storage.vault.errors import PlanChangedError, RecordingErasedError
-from appliance.storage.vault.holding import HoldingState
+from appliance.storage.vault.holding import Certificate, HoldingState
 from appliance.storage.vault.parking import undelete
 
 WHO = "officer"
@@ -225,6 +228,28 @@ def test_what_a_kill_left_of_an_evacuation_is_removed_at_the_next_start(house: H
     house.open()
     assert list(folder.iterdir()) == []
     house.check_readable(name)
+
+
+def test_what_is_brought_back_while_its_erasure_waits_for_its_turn_stays(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault = house.open()
+    keep(house, "1y")
+    names = filed(house, 3)
+    for name in names[:2]:
+        vault.delete(name, "asked")
+    house.poll()
+    days(house, 6)
+    erase_all = house.eraser.erase_all
+
+    def late(asked: Sequence[str], reason: str, **more: Any) -> list[Certificate]:
+        undelete(vault, names[0])  # whose grace was looked at a moment before it was over
+        return erase_all(asked, reason, **more)
+
+    monkeypatch.setattr(house.eraser, "erase_all", late)
+    assert run(house) is Outcome.DONE
+    assert states(house, names) == ["filed", "erased", "filed"]
+    house.check_readable(names[0])
 
 
 def test_a_hold_over_a_span_holds_what_is_filed_later_and_nothing_outside(house: House) -> None:
