@@ -233,8 +233,11 @@ class KeyJournal:
     def append(self, plain: bytes) -> None:
         """Durable in every copy that still takes records when it returns.
 
-        OSError where none does: nothing was appended then, and it may be tried again.
+        OSError where none does, or the record is longer than is read back: nothing was appended then, and it may be tried
+        again.
         """
+        if len(plain) + TAG > MAX_RECORD:
+            raise OSError(errno.EFBIG, "a record is too long")
         nonce = secrets.token_bytes(12)
         sealed = self._aead.encrypt(nonce, plain, _aad(self.end))
         record = _prefix(len(sealed), nonce) + sealed

@@ -169,6 +169,12 @@ class JournalCorruptError(CorruptError):
     reason = "JOURNAL_CORRUPT"
 
 
+class JournalLineTooLongError(ExhaustedError):
+    """An entry is longer than the journal takes in one line; `data`: what, bytes, limit. Nothing was written."""
+
+    reason = "JOURNAL_LINE_TOO_LONG"
+
+
 class JournalPositionError(PreconditionError):
     """The journal does not go that far: it is another one than the caller followed. `data['position']`: its end."""
 

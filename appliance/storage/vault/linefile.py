@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from appliance.storage.keystore.files import make_directory, sync_directory
-from appliance.storage.vault.errors import JournalCorruptError
+from appliance.storage.vault.errors import JournalCorruptError, JournalLineTooLongError
 
 _BLOCK = 1 << 20
 MAX_LINE = 1 << 16
@@ -94,12 +94,23 @@ class LineFile:
         self.size = size
 
     def append(self, bodies: Sequence[bytes]) -> list[int]:
-        """Durable when it returns; the offsets of the lines. On OSError nothing was appended."""
+        """Durable when it returns; the offsets of the lines. On OSError nothing was appended.
+
+        JournalLineTooLongError where one would be read as damage; nothing was appended.
+        """
         offsets: list[int] = []
         data, at = bytearray(), self.size
         for body in bodies:
+            line = pack(body)
+            if len(line) > self._max_line:
+                raise JournalLineTooLongError(
+                    "an entry is too long for its journal",
+                    what=self._path.name,
+                    bytes=len(line),
+                    limit=self._max_line,
+                )
             offsets.append(at + len(data))
-            data += pack(body)
+            data += line
         try:
             view = memoryview(data)
             while view:

@@ -7,20 +7,21 @@ end as it was planned, and nothing else is done under its name.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from appliance.storage.retention.brake import Forecast
-from appliance.storage.retention.items import PlanItem
+from appliance.storage.retention.items import Evacuation, PlanItem
 from appliance.storage.retention.run import RunRecord
 from appliance.storage.vault.errors import JournalCorruptError
 from appliance.storage.vault.linefile import LineFile
 
 MAX_KEPT: Final = 1000  # records in memory
+MAX_IDS: Final = 10_000  # in a line
 _MAX_LINE: Final = 8 << 20
 
 
@@ -38,11 +39,22 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One item of the run that has begun."""
+    """One item of the run that has begun; what the lines of parts before it name belongs to it."""
 
     run_id: str
     item: PlanItem
     kind: Literal["planned"] = "planned"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Of the next item: some of what it names, where that is too much for one line."""
+
+    run_id: str
+    recording_ids: tuple[str, ...] = ()
+    evacuate: tuple[Evacuation, ...] = ()
+    snapshots: tuple[str, ...] = ()
+    kind: Literal["part"] = "part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +77,8 @@ class Ended:
     kind: Literal["ended"] = "ended"
 
 
-_EVENT: TypeAdapter[Begun | Planned | Stepped | Ended] = TypeAdapter(
-    Annotated[Begun | Planned | Stepped | Ended, Field(discriminator="kind")]
-)
+_Event = Begun | Part | Planned | Stepped | Ended
+_EVENT: TypeAdapter[_Event] = TypeAdapter(Annotated[_Event, Field(discriminator="kind")])
 
 
 @dataclass(slots=True)
@@ -76,6 +87,7 @@ class OpenRun:
 
     begun: Begun
     items: list[PlanItem] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)  # of the item that comes next
     started: set[str] = field(default_factory=set)
     done: set[str] = field(default_factory=set)
 
@@ -110,14 +122,18 @@ class Runs:
         """Lets go of the file."""
         self._file.close()
 
-    def _take(self, event: Begun | Planned | Stepped | Ended) -> None:
+    def _take(self, event: _Event) -> None:
         match event:
             case Begun():
                 self.open = OpenRun(event)
                 self.floor_ns = max(self.floor_ns, event.clock_ns)
+            case Part():
+                if self.open is not None:
+                    self.open.parts.append(event)
             case Planned():
                 if self.open is not None:
-                    self.open.items.append(event.item)
+                    self.open.items.append(_joined(event.item, self.open.parts))
+                    self.open.parts = []
             case Stepped():
                 if self.open is not None:
                     (self.open.done if event.done else self.open.started).add(event.key)
@@ -128,14 +144,14 @@ class Runs:
                 self.floor_ns = max(self.floor_ns, event.record.ended_ns)
                 self.book_version = max(self.book_version, event.book_version)
 
-    def _write(self, *events: Begun | Planned | Stepped | Ended) -> None:
+    def _write(self, *events: _Event) -> None:
         self._file.append([_EVENT.dump_json(event) for event in events])
         for event in events:
             self._take(event)
 
     def begin(self, begun: Begun, items: list[PlanItem]) -> OpenRun:
-        """The whole plan is durable when it returns."""
-        self._write(begun, *(Planned(begun.run_id, item) for item in items))
+        """The whole plan is durable when it returns. JournalLineTooLongError."""
+        self._write(begun, *(event for item in items for event in _lines(begun.run_id, item)))
         assert self.open is not None
         return self.open
 
@@ -150,3 +166,39 @@ class Runs:
     def newest_first(self) -> Iterator[RunRecord]:
         """The last runs."""
         yield from reversed(self.records)
+
+
+def _lines(run_id: str, item: PlanItem) -> Iterator[Part | Planned]:
+    """An item as lines, none of which names more than MAX_IDS."""
+    if len(item.recording_ids) + item.evacuated + len(item.snapshots) <= MAX_IDS:
+        yield Planned(run_id, item)
+        return
+    for ids in _pieces(item.recording_ids):
+        yield Part(run_id, recording_ids=ids)
+    for each in item.evacuate:
+        for ids in _pieces(each.recording_ids):
+            yield Part(run_id, evacuate=(Evacuation(each.case_id, ids),))
+    for names in _pieces(item.snapshots):
+        yield Part(run_id, snapshots=names)
+    yield Planned(run_id, replace(item, recording_ids=(), evacuate=(), snapshots=()))
+
+
+def _pieces(names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for first in range(0, len(names), MAX_IDS):
+        yield names[first : first + MAX_IDS]
+
+
+def _joined(item: PlanItem, parts: Sequence[Part]) -> PlanItem:
+    """As it was planned."""
+    if not parts:
+        return item
+    by_case: dict[str, list[str]] = {}
+    for part in parts:
+        for each in part.evacuate:
+            by_case.setdefault(each.case_id, []).extend(each.recording_ids)
+    return replace(
+        item,
+        recording_ids=tuple(name for part in parts for name in part.recording_ids),
+        evacuate=tuple(Evacuation(case, tuple(ids)) for case, ids in by_case.items()),
+        snapshots=tuple(name for part in parts for name in part.snapshots),
+    )

@@ -504,6 +504,20 @@ def test_any_journal_is_read_or_refused(tmp_path: Path, tail: bytes, keep: int) 
     assert again.records == [b"x" * 30] * len(again.records)
 
 
+def test_a_record_that_could_not_be_read_again_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyjournal, "MAX_RECORD", 100 + keyjournal.TAG)
+    paths = [tmp_path / "a.journal"]
+    keyjournal.create_journal(paths, 1)
+    journal = keyjournal.KeyJournal(paths, bytes(32), 1, [])
+    longest = b"x" * 100
+    with pytest.raises(OSError, match="too long"):
+        journal.append(longest + b"x")
+    journal.append(longest)
+    assert keyjournal.KeyJournal(paths, bytes(32), 1, []).records == [longest]
+
+
 @given(st.binary(max_size=3000))
 @settings(max_examples=200, deadline=None)
 def test_any_plain_content_is_taken_or_refused_with_a_reason(raw: bytes) -> None:
