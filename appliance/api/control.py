@@ -137,6 +137,8 @@ class Control:
         )
         self._exit.callback(trail.close)
         self.parts = await self._assemble(store)
+        self._samples = Samples(store, self.parts.prompts, self._status, self._clock_ns)
+        await self._samples.settle()  # before there are tenants: that is how it knows a lost catalogue
         await self.parts.routing.restore()  # what comes back from the copy belongs to tenants
         self._copy = await CatalogueCopy.open(layout, store, self._status, self._clock_ns)
         self._exit.push_async_callback(self._copy.close)
@@ -159,8 +161,6 @@ class Control:
         self.reminders = NoticePost(self.parts, self._post, lambda: page.base_url)
         self._acts = Acts(layout, store, trail, self._status)
         self._exit.push_async_callback(self._acts.close)
-        self._samples = Samples(store, self.parts.prompts, self._status, self._clock_ns)
-        await self._samples.settle()
         concerns = Concerns(store, self.parts.board, self.parts.retention)
         server = grpc.aio.server(
             interceptors=[Gate(self._entrance, trail, self._rate, concerns, self._refusals)],
