@@ -14,7 +14,7 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -115,18 +115,33 @@ class CopyFiles:
     def publish(self, index: Index) -> None:
         """From here on this is the copy; files that it does not name go. OSError."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._sync()  # the names of its files
         said = {"format": FORMAT, **asdict(index)}
-        write_whole(self.folder / INDEX, self._sealing.seal(json.dumps(said).encode(), _SEALED_FOR))
-        self._anchor.rise(index.serial)
-        self.tidy(index)
+        try:
+            self._sync()  # the names of its files
+            write_whole(self.folder / INDEX, self._sealing.seal(json.dumps(said).encode(), _SEALED_FOR))
+        except OSError:
+            with contextlib.suppress(CatalogueCopyError):  # whether it took the place of the old one is not known
+                if (found := self.index()) is None or found.serial < index.serial:
+                    self.discard(index.serial)
+            raise
+        try:
+            self._anchor.rise(index.serial)
+        finally:
+            self.tidy(index)
 
-    def tidy(self, index: Index | None) -> None:
-        """Remove files that this index does not name: what broke off, or is older. OSError."""
-        named = {INDEX} | {part.file for part in (index.parts.values() if index is not None else ())}
+    def tidy(self, index: Index) -> None:
+        """Remove files that this index does not name: what is older, or what a kill left. OSError."""
+        named = {INDEX} | {part.file for part in index.parts.values()}
+        self._remove(lambda name: name not in named)
+
+    def discard(self, serial: int) -> None:
+        """Remove what broke off before an index of this serial was published, and nothing else. OSError."""
+        self._remove(lambda name: name.endswith(f"-{serial}.sealed"))
+
+    def _remove(self, which: Callable[[str], bool]) -> None:
         with contextlib.suppress(FileNotFoundError):
             for one in list(os.scandir(self.folder)):
-                if one.name not in named:
+                if which(one.name):
                     os.unlink(one.path)
 
     def read(self, table: str, part: Part) -> Iterator[Row]:

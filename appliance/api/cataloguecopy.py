@@ -188,7 +188,7 @@ class CatalogueCopy:
                         parts[table.name] = self._write_table(connection, table, serial)
             except BaseException:
                 with contextlib.suppress(OSError):
-                    self._files.tidy(before)
+                    self._files.discard(serial)
                 raise
             index = Index(serial, database.revision, self._clock_ns(), parts)
             self._files.publish(index)

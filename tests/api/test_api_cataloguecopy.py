@@ -239,6 +239,67 @@ def test_a_copy_that_cannot_be_written_is_told_and_written_later(place, monkeypa
     asyncio.run(work())
 
 
+def whole(place) -> bool:
+    """Whether every file that the index names can be read."""
+    files = place.files
+    return all(len(list(files.read(name, part))) == part.rows for name, part in files.index().parts.items())
+
+
+@pytest.mark.parametrize("how", ["disk", "index", "ending"])
+def test_a_first_copy_that_breaks_off_leaves_the_one_before(place, monkeypatch, how):
+    async def work():
+        await filled(place)
+        before = [one.name for one in place.folder.iterdir()]  # a file a table, and the index
+        async with place.opened() as copy:
+            real, count = os.fsync, 0
+
+            def step(descriptor):
+                nonlocal count
+                count += 1
+                if how == "ending" and count == 3:
+                    copy._ending.set()
+                elif count >= (3 if how == "disk" else len(before) + 1):  # the folder comes before the index
+                    raise OSError(28, "no space left on device")
+                return real(descriptor)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "fsync", step)
+                assert not await copy.keep()
+        left = {one.name for one in place.folder.glob("*.sealed")}
+        assert left == set(before) and whole(place)
+        place.lose()
+        async with place.opened() as copy:
+            return copy_kit.content(place.database_of(copy))
+
+    assert all(asyncio.run(work()).values())
+
+
+def test_a_copy_whose_serial_is_not_noted_is_the_copy_all_the_same(place, monkeypatch):
+    async def work():
+        await filled(place)
+        async with place.opened() as copy:
+            await copy.keep()
+            before = place.files.index()
+            with place.database_of(copy).write() as connection:
+                connection.execute(sa.update(staff_rows).values(email="changed"))
+
+            def full(*_):
+                raise OSError(28, "no space left on device")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "fdatasync", full)  # of the serial
+                assert not await copy.keep()
+            index = place.files.index()
+            assert index.serial > before.serial and whole(place)
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "fsync", full)
+                assert not await copy.keep()
+            assert place.files.index() == index and whole(place)
+            assert await copy.keep() and whole(place) and b"changed" in place.plain()
+
+    asyncio.run(work())
+
+
 def _spoil(place, how):
     if how == "index":
         data = bytearray((place.folder / INDEX).read_bytes())
