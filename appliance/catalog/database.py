@@ -172,9 +172,9 @@ class Database:
         """As `read`, with what was written to since the last time, to this very state; told again where this fails."""
         with self._told(), self._reading.connect() as connection:
             with self._writing:
-                taken = self.changes.take()
                 transaction = connection.begin()
                 connection.execute(sa.text("SELECT 1 FROM sqlite_master LIMIT 1"))  # the state is that of now
+                taken = self.changes.take()
             try:
                 with transaction:
                     yield connection, taken

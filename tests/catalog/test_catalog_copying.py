@@ -13,6 +13,7 @@ import sqlalchemy as sa
 import appliance.catalog
 from appliance.catalog import copying, grants, operations, state, tables, whence
 from appliance.catalog.database import Database, erasing
+from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.catalog.granttables import grants as grant_rows
 from appliance.catalog.noticetables import acknowledgements, staff
 from appliance.catalog.whence import Whence
@@ -163,6 +164,21 @@ def test_changes_are_told_once_and_again_where_copying_failed(sqlite):
         fails()
     with sqlite.changed() as (_, told):
         assert told.tables == told.urgent == {"staff"}
+
+
+def test_changes_are_told_again_where_reading_did_not_even_begin(sqlite):
+    copy_kit.fill(sqlite)
+    failing = True
+
+    def interrupt(connection, *_):
+        connection.set_progress_handler((lambda: 1) if failing else None, 1)
+
+    sa.event.listen(sqlite.engine.pool, "checkout", interrupt)
+    with pytest.raises(CatalogueUnavailableError), sqlite.changed():
+        raise AssertionError("never here")
+    failing = False
+    with sqlite.changed() as (_, told):
+        assert {"staff", "reviews"} <= told.tables
 
 
 def test_what_is_changed_while_it_is_copied_is_told_the_next_time(sqlite):
