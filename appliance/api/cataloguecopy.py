@@ -91,6 +91,7 @@ class CatalogueCopy:
             tables.values.name
         }  # that changes with everything
         self._index: Index | None = None  # of the copy, once it is made from this catalogue as it is
+        self._aside = ""  # name that a refused one is to get before another is written
         self._ending = threading.Event()
         self._ended_s, self._took_s = float("-inf"), 0.0
 
@@ -174,8 +175,14 @@ class CatalogueCopy:
 
     def _write(self) -> None:
         """OSError, CatalogueUnavailableError, _EndingError."""
+        with self._pen:
+            if self._aside:
+                self._put_aside()
+            self._write_changed()
+
+    def _write_changed(self) -> None:
         database = self._store.database
-        with self._pen, database.changed() as (connection, changes):
+        with database.changed() as (connection, changes):
             before = self._index
             parts = {} if before is None else dict(before.parts)
             known = max(state.get_int(connection, copying.SERIAL), before.serial if before is not None else 0)
@@ -230,25 +237,33 @@ class CatalogueCopy:
         elif new:
             self._restore(index, sure=anchor >= 0)
         if problem:
-            self._refuse(problem, new=new, kept=index is not None or new)
+            # Where none was ever written from this catalogue, an earlier start may not have put it aside.
+            self._refuse(problem, new=new, kept=index is not None or own is None)
 
     def _refuse(self, problem: str, *, new: bool, kept: bool) -> None:
-        aside = ""
-        if kept and self._files.folder.exists():
-            aside = f"{FOLDER}.refused-{time.time_ns()}"
-            try:
-                self._files.put_aside(aside)
-            except OSError as error:  # then it is not written over either: that is told
-                log.error("copy of the catalogue not put aside", errno=error.errno)
-                aside = ""
         lost = (
             " The catalogue was lost, too: staff, notices, reviews, requests and all else that only it knew are gone."
             if new
             else " It is written anew from the catalogue."
         )
-        what = f" Put aside as {aside}: remove it when you have looked (docs/catalogue.md)." if aside else ""
-        log.error("copy of the catalogue refused", problem=problem, new=new, put_aside=aside)
+        what = ""
+        if kept and self._files.folder.exists():
+            self._aside = aside = f"{FOLDER}.refused-{time.time_ns()}"
+            what = f" Put aside as {aside}: remove it when you have looked (docs/catalogue.md)."
+            try:
+                self._put_aside()
+            except OSError as error:
+                log.error("copy of the catalogue not put aside", errno=error.errno)
+                what = f" No other is written until it can be put aside as {aside} (docs/catalogue.md)."
+        log.error("copy of the catalogue refused", problem=problem, new=new, kept=kept)
         self._status.raise_condition(REFUSED, ALARM, f"The copy of the catalogue {problem}.{lost}{what}")
+
+    def _put_aside(self) -> None:
+        """OSError. Somebody may have taken it away meanwhile."""
+        with contextlib.suppress(FileNotFoundError):
+            self._files.put_aside(self._aside)
+        log.warning("refused copy of the catalogue put aside", name=self._aside)
+        self._aside = ""
 
     def _restore(self, index: Index, *, sure: bool) -> None:
         """In one transaction: a stop amid it leaves a catalogue that is new."""

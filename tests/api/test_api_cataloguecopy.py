@@ -394,6 +394,36 @@ def test_an_older_catalogue_put_back_is_told_and_the_copy_kept(place):
     assert list(place.layout.control.glob(f"{FOLDER}.refused-*/{INDEX}"))
 
 
+@pytest.mark.parametrize("how", ["index", "newer release"])
+def test_a_refused_copy_that_cannot_be_put_aside_is_not_written_over(place, monkeypatch, how):
+    async def work():
+        await filled(place)
+        _spoil(place, how)
+        place.lose()
+        before = {one.name: one.read_bytes() for one in place.folder.iterdir()}
+
+        def denied(*_):
+            raise OSError(5, "input/output error")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", denied)
+            for _ in range(2):  # the second time the catalogue is one that is there
+                async with place.opened() as copy:
+                    await copy._store.write(lambda c: state.put(c, CURSOR, "5"))
+                    assert not await copy.keep()
+                    assert {REFUSED, UNWRITABLE} <= set(place.conditions)
+                    assert "No other is written until it can be put aside" in place.conditions[REFUSED]
+        assert {one.name: one.read_bytes() for one in place.folder.iterdir()} == before
+        async with place.opened() as copy:
+            assert await copy.keep() and UNWRITABLE not in place.conditions
+        return before
+
+    before = asyncio.run(work())
+    [aside] = place.layout.control.glob(f"{FOLDER}.refused-*")
+    assert {one.name: one.read_bytes() for one in aside.iterdir()} == before
+    assert place.files.index() is not None and aside.name in place.conditions[REFUSED]
+
+
 def test_a_catalogue_that_followed_the_vault_is_not_new(place):
     """One of an older release, which had no copy: nothing is put over what it says."""
 
