@@ -98,8 +98,11 @@ class Mails:
 class MailServer(Controller):
     """aiosmtpd on a port of its own, in a thread."""
 
-    def __init__(self, mails: Mails, tls: ssl.SSLContext, *, implicit: bool = False, auth: str = "") -> None:
+    def __init__(
+        self, mails: Mails, tls: ssl.SSLContext, *, implicit: bool = False, auth: str = "", utf8: bool = True
+    ) -> None:
         self.password = auth.encode()
+        self._utf8 = utf8
         self._starttls = None if implicit else tls
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -116,7 +119,7 @@ class MailServer(Controller):
         return SMTP(
             self.handler,
             hostname="mail.example",
-            enable_SMTPUTF8=True,
+            enable_SMTPUTF8=self._utf8,
             tls_context=self._starttls,
             auth_required=bool(self.password),
             authenticator=self._check,

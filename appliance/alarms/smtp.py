@@ -11,7 +11,7 @@ import aiosmtplib
 from appliance.alarms import dial
 from appliance.alarms.channel import PORTS, Security, Smtp
 from appliance.alarms.errors import DeliveryError, cleaned
-from appliance.alarms.mail import envelope, mail
+from appliance.alarms.mail import envelope, is_address, mail
 from appliance.alarms.message import Message
 from appliance.audit.forward import failure_word
 
@@ -41,6 +41,8 @@ async def deliver(
     """One mail, as it is, to these; gives what the server said. DeliveryError."""
     sender, *to = envelope(settings.sender, *recipients)
     wanted = dict(zip(to, recipients, strict=True))
+    if not all(map(is_address, (sender, *wanted))):  # in ASCII a domain may be none, or another
+        raise DeliveryError("address-unusable", of_message=is_address(sender))
     context = dial.tls(settings.ca) if settings.security is not Security.NONE else None
     client = aiosmtplib.SMTP(
         hostname=settings.host,
@@ -63,7 +65,7 @@ async def deliver(
     except TimeoutError as error:
         raise DeliveryError("no-answer") from error
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-        raise _told(error, wanted) from error
+        raise _told(error, sender, wanted) from error
     finally:
         client.close()
     if refused:
@@ -74,7 +76,7 @@ async def deliver(
     return cleaned(reply)
 
 
-def _told(error: Exception, wanted: dict[str, str]) -> DeliveryError:
+def _told(error: Exception, sender: str, wanted: dict[str, str]) -> DeliveryError:
     match error:
         case aiosmtplib.SMTPRecipientsRefused():
             first = error.recipients[0]
@@ -87,7 +89,8 @@ def _told(error: Exception, wanted: dict[str, str]) -> DeliveryError:
         case aiosmtplib.SMTPAuthenticationError():
             return DeliveryError("sign-in-refused", f"{error.code} {error.message}")
         case aiosmtplib.SMTPNotSupported():
-            return DeliveryError("not-supported", error.message)
+            # SMTPUTF8. Where the sender needs it nobody gets mail, else who has an address of another script.
+            return DeliveryError("not-supported", error.message, of_message=sender.isascii())
         case aiosmtplib.SMTPResponseException():
             # Of the connection, the sender or the data: only the last may be this message's own.
             return DeliveryError(

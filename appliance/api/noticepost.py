@@ -42,6 +42,8 @@ log = structlog.get_logger()
 LOOK_S: Final = 15.0
 BATCH: Final = 50  # mails of a tenant in a row
 MAX_NOTICES: Final = 20  # that a mail names
+FOR_GOOD: Final = ("smtp-5", "not-supported", "address-unusable")
+"""How failures begin after which one mail would not be taken later either."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -195,8 +197,7 @@ class NoticePost:
     async def _failed(self, channel: Channel, letter: Letter, error: DeliveryError) -> bool:
         """Whether others may get theirs."""
         one, now_ns = letter.waiting, self._parts.clock_ns()
-        # A server that says 5 will not take it later either.
-        never = error.of_message and error.failure.startswith("smtp-5")
+        never = error.of_message and error.failure.startswith(FOR_GOOD)
         over = never or schedule.given_up(one.create_ns, now_ns, digest=False)
         again_ns = now_ns + schedule.backoff(one.tries + 1, self._chance)
 

@@ -99,6 +99,22 @@ def test_mail_to_an_address_of_another_script(run, tls):
     assert "дежурный@xn--bcher-kva.example" in str(found["To"])
 
 
+def test_an_address_that_cannot_be_said_is_of_its_mail_alone(run, tls):
+    mails = Mails()
+    with mail_server(mails, tls.server, utf8=False) as server:
+        there = mail_to(server.port, tls)
+        for address, failure in (
+            ("дежурный@hospital.example", "not-supported"),
+            ("ops@x＜y.example", "address-unusable"),  # "<" in ASCII
+        ):
+            error = failed(run, smtp.send(replace(there, to=(address,)), "", [message()]))
+            assert (error.failure, error.of_message) == (failure, True)
+            error = failed(run, smtp.send(replace(there, sender=address), "", [message()]))
+            assert (error.failure, error.of_message) == (failure, False), "from there nobody gets any"
+        run(smtp.send(there, "", [message()]))
+    assert len(mails.got) == 1
+
+
 def test_mail_signs_in_over_implicit_tls(run, tls):
     mails = Mails()
     with mail_server(mails, tls.server, implicit=True, auth="right") as server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import re
 import ssl
@@ -12,6 +13,7 @@ from email import message_from_bytes, policy
 import pytest
 import sqlalchemy as sa
 from alarms_kit import Mails, authority, mail_server
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from appliance.alarms import schedule
 from appliance.api import noticepost
@@ -89,8 +91,13 @@ def make_ward(make_box, tmp_path, monkeypatch):
     monkeypatch.setattr(noticepost, "LOOK_S", 3600)  # tests say when
     tls = authority(tmp_path)
     mails = Mails()
-    with mail_server(mails, tls.server) as server:
-        yield lambda port=0: Ward(make_box(notices=NoticeSettings(port=port)), mails, server, tls.pem)
+    with contextlib.ExitStack() as servers:
+
+        def make(port: int = 0, **how) -> Ward:
+            server = servers.enter_context(mail_server(mails, tls.server, **how))
+            return Ward(make_box(notices=NoticeSettings(port=port)), mails, server, tls.pem)
+
+        yield make
 
 
 @pytest.fixture
@@ -194,6 +201,21 @@ def test_a_stranger_to_the_server_holds_up_nobody_and_a_server_that_is_down_all(
     assert len({one.due_ns for one in waiting}) == 1
     fares = ward.box.write(lambda connection: alarmchannels.mail_of(connection, "")).fares
     assert fares.failures == 1 and fares.failure == "name-unknown"
+
+
+@pytest.mark.parametrize("address", ["адa@trust.example", "ada@trust＜.example"])
+def test_an_address_that_cannot_be_said_holds_up_nobody(make_ward, address):
+    ward = make_ward(utf8=False)
+    first, second = sorted((ward.ada, ward.grace), key=lambda one: one.name)  # as they wait
+    asked = staff_pb2.StaffMember(name=first.name, email=address)
+    request = staff_pb2.UpdateStaffMemberRequest(staff_member=asked, update_mask=FieldMask(paths=["email"]))
+    ward.client.notices.UpdateStaffMember(request)
+    ward.later(WEEK_NS)
+    assert list(ward.look()) == [second.email]
+    assert not ward.rows(notice_mails), "what will never be said is not tried again"
+    assert ward.counters() == {"notice_mails_given_up": 1, "notice_mails_sent": 1}
+    fares = ward.box.write(lambda connection: alarmchannels.mail_of(connection, "")).fares
+    assert not fares.failures, "the channel works"
 
 
 def test_who_left_or_has_acknowledged_meanwhile_gets_none(ward):
