@@ -80,6 +80,8 @@ class Mails:
 
     refused: set[str] = field(default_factory=set)
     failing: bool = False  # answers the data with 451
+    hanging_up: bool = False  # takes it, and is gone without an answer
+    answer_s: float = 0.0  # how long it takes to say that it took it
     got: list[tuple[list[str], bytes, bool]] = field(default_factory=list)  # recipients, content, over TLS
 
     async def handle_RCPT(self, server, session, envelope, address, options):
@@ -92,6 +94,9 @@ class Mails:
         if self.failing:
             return "451 4.3.0 come again"
         self.got.append((list(envelope.rcpt_tos), envelope.content, session.ssl is not None))
+        if self.hanging_up:
+            server.transport.abort()
+        await asyncio.sleep(self.answer_s)
         return "250 2.0.0 taken as 42"
 
 

@@ -15,14 +15,22 @@ class DeliveryError(UnavailableError):
     reason = "ALARM_NOT_DELIVERED"
 
     def __init__(
-        self, failure: str, reply: str = "", *, of_message: bool = False, refused: tuple[str, ...] = ()
+        self,
+        failure: str,
+        reply: str = "",
+        *,
+        of_message: bool = False,
+        refused: tuple[str, ...] = (),
+        in_doubt: bool = False,
     ) -> None:
-        """`reply`: what the far end said. `of_message`: others may go through. `refused`: recipients; the rest have it."""
+        """`reply`: what the far end said. `of_message`: others may go through. `refused`: recipients; the rest have it.
+        `in_doubt`: it may have been taken after all, its answer was lost."""
         super().__init__("the message could not be delivered", failure=failure)
         self.failure = failure
         self.reply = cleaned(reply)
         self.of_message = of_message
         self.refused = refused
+        self.in_doubt = in_doubt
 
 
 def cleaned(reply: str) -> str:

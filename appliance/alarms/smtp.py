@@ -55,17 +55,19 @@ async def deliver(
         timeout=SEND_S,
     )
     options = [] if all(map(str.isascii, (sender, *wanted))) else ["SMTPUTF8", "BODY=8BITMIME"]
+    begun = False
     try:
         async with asyncio.timeout(SEND_S):
             port = settings.port or PORTS[settings.security]
             connection = await dial.connected(settings.host, port, inward=inward)
             await client.connect(port=None, sock=connection)  # which it closes from here on
+            begun = True
             refused, reply = await client.sendmail(sender, list(wanted), content, mail_options=options)
             client.close()  # what follows the answer to the data says nothing more
     except TimeoutError as error:
-        raise DeliveryError("no-answer") from error
+        raise DeliveryError("no-answer", in_doubt=begun) from error
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-        raise _told(error, sender, wanted) from error
+        raise _told(error, sender, wanted, begun) from error
     finally:
         client.close()
     if refused:
@@ -76,7 +78,8 @@ async def deliver(
     return cleaned(reply)
 
 
-def _told(error: Exception, sender: str, wanted: dict[str, str]) -> DeliveryError:
+def _told(error: Exception, sender: str, wanted: dict[str, str], begun: bool) -> DeliveryError:
+    """`begun`: the mail was on its way. An answer of the server leaves no doubt, a connection that is lost does."""
     match error:
         case aiosmtplib.SMTPRecipientsRefused():
             first = error.recipients[0]
@@ -97,13 +100,13 @@ def _told(error: Exception, sender: str, wanted: dict[str, str]) -> DeliveryErro
                 f"smtp-{error.code}", error.message, of_message=isinstance(error, aiosmtplib.SMTPDataError)
             )
         case aiosmtplib.SMTPTimeoutError():
-            return DeliveryError("no-answer")
+            return DeliveryError("no-answer", in_doubt=begun)
         case aiosmtplib.SMTPServerDisconnected():
-            return DeliveryError(_cause(error, "closed"))
+            return DeliveryError(_cause(error, "closed"), in_doubt=begun)
         case aiosmtplib.SMTPException():
-            return DeliveryError(_cause(error, "failed"), error.message)
+            return DeliveryError(_cause(error, "failed"), error.message, in_doubt=begun)
         case _:
-            return DeliveryError(failure_word(error))
+            return DeliveryError(failure_word(error), in_doubt=begun)
 
 
 def _cause(error: BaseException, otherwise: str) -> str:

@@ -174,7 +174,21 @@ def test_a_mail_server_that_is_down_or_says_nothing(run, tls, monkeypatch):
     monkeypatch.setattr(smtp, "SEND_S", 0.2)
     with silent_server() as port:
         error = failed(run, smtp.send(mail_to(port, tls), "", [message()]))
-    assert (error.failure, error.of_message) == ("no-answer", False)
+    assert (error.failure, error.of_message, error.in_doubt) == ("no-answer", False, False)
+
+
+def test_mail_that_may_have_been_taken_is_in_doubt(run, tls, monkeypatch):
+    mails = Mails(hanging_up=True)
+    with mail_server(mails, tls.server) as server:
+        error = failed(run, smtp.send(mail_to(server.port, tls), "", [message()]))
+        assert (error.failure, error.of_message, error.in_doubt) == ("closed", False, True)
+        mails.hanging_up, mails.answer_s = False, 2.0
+        monkeypatch.setattr(smtp, "SEND_S", 1.0)
+        error = failed(run, smtp.send(mail_to(server.port, tls), "", [message()]))
+        assert (error.failure, error.of_message, error.in_doubt) == ("no-answer", False, True)
+        mails.failing = True
+        assert not failed(run, smtp.send(mail_to(server.port, tls), "", [message()])).in_doubt
+    assert len(mails.got) == 2
 
 
 def test_a_webhook_is_signed_and_answered(run, tls):

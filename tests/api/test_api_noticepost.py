@@ -79,6 +79,17 @@ class Ward:
             found.setdefault(to[0], []).append(message_from_bytes(content, policy=policy.default))
         return found
 
+    def follow(self, link: str, name: str) -> int:
+        """What the page says to somebody who acknowledges by it."""
+        tls = ssl.create_default_context(cafile=str(self.box.layout.pki / "ca.crt"))
+        page = self.box.control._notices.page
+        connection = http.client.HTTPSConnection("127.0.0.1", page.port, context=tls, timeout=10)
+        form = urllib.parse.urlencode({"name": name, "read": "yes"})
+        connection.request("POST", urllib.parse.urlsplit(link).path, form, FORM)
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
     def rows(self, table) -> list[sa.Row]:
         return self.box.write(lambda connection: connection.execute(sa.select(table)).all())
 
@@ -123,14 +134,7 @@ def test_who_has_not_acknowledged_gets_one_mail_for_each_reminder(ward):
     assert len(mine) == 2 and not set(mine) & set(others)
     assert ward.look() == {} and not ward.rows(notice_mails), "once"
     assert ward.counters() == {"notice_mails_sent": 2}
-    # Her own link is her acknowledgement.
-    url = urllib.parse.urlsplit(mine[0])
-    tls = ssl.create_default_context(cafile=str(ward.box.layout.pki / "ca.crt"))
-    page = ward.box.control._notices.page
-    connection = http.client.HTTPSConnection("127.0.0.1", page.port, context=tls, timeout=10)
-    connection.request("POST", url.path, urllib.parse.urlencode({"name": "Ada", "read": "yes"}), FORM)
-    assert connection.getresponse().status == 200
-    connection.close()
+    assert ward.follow(mine[0], "Ada") == 200, "her own link is her acknowledgement"
     # At the next reminder she is told of the other one alone.
     ward.later(WEEK_NS)
     found = ward.look()
@@ -201,6 +205,25 @@ def test_a_stranger_to_the_server_holds_up_nobody_and_a_server_that_is_down_all(
     assert len({one.due_ns for one in waiting}) == 1
     fares = ward.box.write(lambda connection: alarmchannels.mail_of(connection, "")).fares
     assert fares.failures == 1 and fares.failure == "name-unknown"
+
+
+def test_a_mail_that_went_out_without_an_answer_has_links_that_work(ward):
+    ward.client.notices.ArchiveStaffMember(staff_pb2.ArchiveStaffMemberRequest(name=ward.grace.name))
+    ward.mails.hanging_up = True
+    ward.later(WEEK_NS)
+    some = []
+    for _ in range(12):
+        some += ward.look()["ada@trust.example"]
+        ward.later(schedule.MOST_NS)
+    # Mail systems keep the first of one Message-ID: of the last such all links are there yet.
+    ids = [one["message-id"] for one in some]
+    assert len(some) == 12 and len(set(ids)) == 2
+    kept = some[ids.index(ids[-1])]
+    assert kept is not some[-1] and len(links(kept)) == 2
+    ward.mails.hanging_up = False
+    (last,) = ward.look()["ada@trust.example"]
+    assert last["message-id"] == ids[-1] and ward.look() == {} and not ward.rows(notice_mails)
+    assert [ward.follow(one, "Ada") for one in links(kept)] == [200, 200]
 
 
 @pytest.mark.parametrize("address", ["адa@trust.example", "ada@trust＜.example"])
