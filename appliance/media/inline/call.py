@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from appliance.media.inline.ground import Ground, Life, Participant, Then
+from appliance.media.inline.ground import Ground, Life, Participant
 from appliance.media.inline.keeping import AUTOMATIC, END, PAUSE, Act, Keeping, Told
 from appliance.media.inline.media import Command, Evidence, Keyed, MediaEvent, PlayEnded
 from appliance.media.inline.plan import Plan, kept_out
@@ -21,6 +21,7 @@ from appliance.media.inline.presence import LOST, Presence
 from appliance.media.inline.setup import Setup
 from appliance.media.inline.sounds import Clock
 from appliance.media.inline.talk import Talk, keys_of
+from appliance.media.inline.telling import Then
 from appliance.media.inline.transfers import Release, Transfers
 from appliance.media.sip.core import SessionStateError
 from appliance.media.sip.endpoint import UNREACHABLE, SipEndpoint

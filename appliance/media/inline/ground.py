@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from appliance.media.inline.media import (
-    Change,
     Close,
     Command,
     Evidence,
@@ -21,6 +20,7 @@ from appliance.media.inline.media import (
 from appliance.media.inline.negotiation import Place, Side, reachable
 from appliance.media.inline.plan import Plan, codes_of
 from appliance.media.inline.sounds import Clock, Sounds
+from appliance.media.inline.telling import Telling, Then
 from appliance.media.sip.core import Fields, SessionStateError
 from appliance.media.sip.endpoint import UNREACHABLE, SipEndpoint
 from appliance.media.sip.session import InboundRequest, SipSession
@@ -28,10 +28,6 @@ from appliance.model import Mark, Role
 from appliance.model.routing import Line
 
 SDP = "application/sdp"
-MAX_UNSAID = 64  # marks, and messages, that wait for capture
-AGAIN_S = 1.0  # until capture is told again what it may not have heard
-REFUSED_S = 5.0  # the same where it has said no: a port may be free by then
-Then = Callable[[Outcome], None]
 
 
 class Life(enum.StrEnum):
@@ -100,10 +96,9 @@ class Ground:
         self.changed = True
         self.notes: list[str] = []  # for the log: what a person should know, without personal data
         self.sounds = Sounds(self)
+        self.telling = Telling(self)
         self._later: dict[str, Callable[[], None]] = {}
         self._later_made = 0
-        self._told: dict[int, TrackPlan] = {}
-        self._unsaid: tuple[tuple[Mark, ...], tuple[Evidence, ...]] = ((), ())
         self._next_track = 0
 
     # -- participants ------------------------------------------------------------------------------------------------
@@ -140,7 +135,7 @@ class Ground:
         self._next_track = tracks
         self.joined = self.was_joined = self.open = True
         self.life = Life.TALKING
-        self.told(self.tracks())
+        self.telling.opened(self.tracks())
 
     def of(self, session: SipSession) -> Participant | None:
         return next((one for one in self.participants.values() if one.sip is session), None)
@@ -223,7 +218,7 @@ class Ground:
         return [
             TrackPlan(one.track, codecs=one.side.codecs, mux=one.side.mux)
             for one in self.participants.values()
-            if one.gone and one.track in self._told
+            if one.gone and self.telling.has(one.track)
         ]
 
     def _flows(self, source: Participant, sink: Participant) -> bool:
@@ -239,44 +234,11 @@ class Ground:
         """Tells capture what has changed, if anything."""
         if not self.open or self.closing:
             return
-        marks, evidence = (*self._unsaid[0], *marks), (*self._unsaid[1], *evidence)
-        self._unsaid = (), ()
-        plans = [*self.tracks(), *self._silenced()]
-        fresh = [plan for plan in plans if self._told.get(plan.number) != plan]
-        if not fresh and not marks and not evidence and then is None:
-            return
-        before = {plan.number: self._told.get(plan.number) for plan in fresh}
-        self._told.update({plan.number: plan for plan in fresh})
-        if not self.recording:
-            marks = evidence = ()
+        said = self.telling.take_unsaid(marks, evidence)
+        self.telling.say([*self.tracks(), *self._silenced()], *(said if self.recording else ((), ())), then)
 
-        def outcome(answer: Outcome) -> None:
-            if isinstance(answer, Failed):
-                self._unsaid = marks[-MAX_UNSAID:], evidence[-MAX_UNSAID:]
-                self._untold(fresh, before, AGAIN_S if answer.away else REFUSED_S)
-            (then or self._placed)(answer)
-
-        self.ask(Change(tuple(fresh), marks, evidence), outcome)
-
-    def _untold(self, plans: list[TrackPlan], before: dict[int, TrackPlan | None], again_s: float) -> None:
-        """Capture has not done it, or not heard of it: unless something newer was said since, it is said again in a
-        while."""
-        for plan in plans:
-            if self._told.get(plan.number) is not plan:
-                continue
-            known = before[plan.number]
-            if known is None:
-                del self._told[plan.number]
-            else:
-                self._told[plan.number] = known
-        if not self.over:
-            self.timer("again", again_s)
-
-    def told(self, plans: Iterable[TrackPlan]) -> None:
-        """Capture has been told this by another command."""
-        self._told.update({plan.number: plan for plan in plans})
-
-    def _placed(self, outcome: Outcome) -> None:
+    def placed(self, outcome: Outcome) -> None:
+        """What comes of a change that nobody waits for."""
         if isinstance(outcome, Opened):
             self.places(outcome)
         else:
@@ -381,7 +343,7 @@ class Ground:
                 self.hang_up(participant)
         if self.open and not self.closing:
             self.closing = True
-            last = ((*self._unsaid[0], *marks), (*self._unsaid[1], *evidence)) if self.recording else ((), ())
+            last = self.telling.take_unsaid(marks, evidence) if self.recording else ((), ())
             self.ask(
                 Close(reason, *last, at_ns),
                 self._closed,

@@ -70,7 +70,7 @@ class Setup:
         ground = self.ground
         ground.open = True
         plans = tuple(ground.tracks())
-        ground.told(plans)
+        ground.telling.opened(plans)
         ground.ask(
             Open(plans, (), self._evidence if ground.recording else (), ground.relay_only), self._opened
         )

@@ -265,7 +265,7 @@ class MediaSession:
         except EarwitnessError:
             self.recordings.pop()
             raise
-        ground.told(plans)
+        ground.telling.opened(plans)
         self.opened = time.monotonic()
         if recorded:
             self.recorded_parts = len(self.recordings)
