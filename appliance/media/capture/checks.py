@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from appliance.media.capture.session import MAX_TRACKS, MediaSession, SessionError, TrackRequest
 from appliance.media.capture.wiring import check_remote
 from appliance.media.rtp.keypad import check_codes
+from appliance.media.rtp.srtp import check_key
 
 
 def check_tracks(requests: Sequence[TrackRequest], session: MediaSession, address: str) -> None:
@@ -27,5 +28,7 @@ def check_tracks(requests: Sequence[TrackRequest], session: MediaSession, addres
         if request.hears is not None and (request.hears == number or request.hears not in sources):
             raise SessionError("there is no such participant to hear", field="tracks.hears")
         check_codes(request.codes, "tracks.codes")
+        if request.srtp is not None:
+            check_key(*request.srtp)
         if request.remote is not None:
             check_remote(request.remote, address)

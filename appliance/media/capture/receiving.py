@@ -108,6 +108,15 @@ class Receiving:
             self._rtcp_slot[pair.rtcp.fileno()] = slot
         self._exchange.open(self.intake.slots, session, opened)
 
+    def receiver_of(self, opened: OpenTrack, request: TrackRequest) -> SrtpReceiver | None:
+        """What opens the packets of a track under the key that is asked for. A new one takes the place of the key before
+        it: it is made once nothing can fail any more."""
+        if request.srtp is None:
+            return None
+        if opened.request.srtp == request.srtp:
+            return opened.receiver
+        return SrtpReceiver(*request.srtp, self._rollovers, opened.receiver)
+
     def hand_over(self, entry: Entry, relayed: AnyEntry) -> None:
         """The tracks of a recording that ends are relayed on; the entry keeps its slots until it is gathered."""
         relayed.slots = list(entry.slots)

@@ -31,15 +31,12 @@ from appliance.media.capture.playing import Playing
 from appliance.media.capture.receiving import Receiving
 from appliance.media.capture.session import (
     MediaSession,
-    OpenTrack,
     RelayOnlyError,
     Session,
     SessionError,
-    TrackRequest,
 )
 from appliance.media.rtp.ports import PortPool
 from appliance.media.rtp.rollover import RolloverStore
-from appliance.media.rtp.srtp import SrtpReceiver
 
 FAST_NS = 10_000_000
 """How often relayed packets are passed on."""
@@ -66,7 +63,6 @@ class Recorder:
         self._clock = clock
         self.feed = feed or MediaFeed()
         self._part_file = part_file
-        self._rollovers = rollovers
         self._compressor = VoiceCompressor()
         self._entries: dict[str, Entry] = {}
         self._relayed: dict[str, Relayed] = {}
@@ -217,10 +213,6 @@ class Recorder:
         entry = self._any(command.session_id)
         session = entry.session
         check_tracks(command.tracks, session, session.address)
-        receivers = {
-            request.number: self._receiver(session.tracks.get(request.number), request)
-            for request in command.tracks
-        }
         self.receiving.settle(session)
         fresh = [request for request in command.tracks if request.number not in session.order]
         self.receiving.open_all(entry, fresh)
@@ -244,7 +236,7 @@ class Recorder:
             else:
                 opened.track.hold.shut_from(at)
             self.monitors.held(session, opened, session.wall_time(at))
-            receiver = receivers[request.number]
+            receiver = self.receiving.receiver_of(opened, request)
             if receiver is None and opened.receiver is not None:
                 opened.receiver.close()
             opened.receiver = receiver
@@ -257,13 +249,6 @@ class Recorder:
         self.exchange.wire(session)
         self.monitors.rewire(session)
         return ports(session)
-
-    def _receiver(self, opened: OpenTrack | None, request: TrackRequest) -> SrtpReceiver | None:
-        if request.srtp is None or opened is None:
-            return None
-        if opened.request.srtp == request.srtp:
-            return opened.receiver
-        return SrtpReceiver(*request.srtp, self._rollovers, opened.receiver)
 
     def pause(self, session_id: str, at_ns: int = 0, mark: bytes = b"") -> int:
         """Drops everything from `at_ns` on. Returns since when it holds: what is already in a frame stays there."""

@@ -12,8 +12,9 @@ from pylibsrtp import Policy, Session
 
 from appliance.media.capture.commands import Update
 from appliance.media.capture.session import TrackRequest
+from appliance.media.rtp.ports import PortsExhaustedError
 from appliance.media.rtp.rollover import RolloverStore
-from appliance.media.rtp.srtp import GRACE
+from appliance.media.rtp.srtp import GRACE, SrtpKeyError
 from appliance.storage.sealed import RtcpBlock
 
 SUITES = {
@@ -91,6 +92,23 @@ def test_the_old_key_opens_until_the_sender_has_changed(box: Box, suite: str) ->
     packets = box.close(session).packets(0)
     assert packets[:4] == [(7, seq, tone(seq)) for seq in range(4)]
     assert len(packets) == GRACE + 5
+
+
+@pytest.mark.parametrize("why", ["port", "key"])
+def test_a_new_key_in_a_change_that_fails_leaves_both_keys_of_before(tmp_path: Path, why: str) -> None:
+    suite = "AEAD_AES_256_GCM"
+    first, second, third = (os.urandom(44) for _ in range(3))
+    old, new = sender(suite, first), sender(suite, second)
+    box = Box(tmp_path / "data", pairs=1)
+    session, port = box.open_one(srtp=(suite, first))
+    box.send(port, [old.protect(rtp(0))])
+    box.recorder.update(Update(session, (TrackRequest(0, srtp=(suite, second)),)))
+    added = TrackRequest(1, srtp=(suite, os.urandom(44 if why == "port" else 20)))
+    with pytest.raises(PortsExhaustedError if why == "port" else SrtpKeyError):
+        box.recorder.update(Update(session, (TrackRequest(0, srtp=(suite, third)), added)))
+    box.send(port, [old.protect(rtp(1)), new.protect(rtp(2))])
+    assert box.close(session).sequences(0) == [0, 1, 2]
+    box.shut()
 
 
 @pytest.mark.parametrize("suite", SUITES)
