@@ -120,7 +120,9 @@ class CopyFiles:
             self._sync()  # the names of its files
             write_whole(self.folder / INDEX, self._sealing.seal(json.dumps(said).encode(), _SEALED_FOR))
         except OSError:
-            with contextlib.suppress(CatalogueCopyError):  # whether it took the place of the old one is not known
+            with contextlib.suppress(
+                CatalogueCopyError
+            ):  # whether it took the place of the old one is not known
                 if (found := self.index()) is None or found.serial < index.serial:
                     self.discard(index.serial)
             raise
