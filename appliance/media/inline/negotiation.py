@@ -275,13 +275,15 @@ class Side:
 
 def reachable(address: str, source: str) -> str:
     """Where media is sent to: the address of a description, or where the peer's SIP comes from (`source`, "" where that is
-    not known) if it is a name, nobody's own, or of another family; symmetric RTP does the rest. "" for nowhere."""
+    not known) if it is a name, nobody's own, of another family, or one that holds on a single link only; symmetric RTP does
+    the rest. "" for nowhere."""
     try:
         wanted = ipaddress.ip_address(address)
     except ValueError:
         return source
     other = bool(source) and (":" in source) != (wanted.version == 6)
-    return source if other or wanted.is_multicast or str(wanted) == "255.255.255.255" else address
+    linked = isinstance(wanted, ipaddress.IPv6Address) and wanted.scope_id is not None
+    return source if other or linked or wanted.is_multicast or str(wanted) == "255.255.255.255" else address
 
 
 def matching(offered: Iterable[Codec], taken: Iterable[Codec]) -> list[tuple[Codec, Codec]]:

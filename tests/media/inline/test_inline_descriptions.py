@@ -14,6 +14,7 @@ from test_inline_review import inject, one_target
 from test_inline_talk import refer, reply, talking
 
 from appliance.media.inline.ground import Life
+from appliance.media.inline.negotiation import reachable
 from appliance.media.sip.events import (
     Answered,
     IncomingInvite,
@@ -333,3 +334,9 @@ def test_media_for_an_address_that_is_none_goes_to_where_signaling_comes_from(ad
     assert kit.call.life is Life.TALKING
     assert kit.call.ground.recording
     assert kit.capture.tracks[0].far.host == CALLER  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("address", ["fe80::1%eth0", "ff02::5", "192.0.2.1"])
+def test_so_it_does_where_addresses_are_of_ipv6(address: str) -> None:
+    assert reachable(address, "2001:db8::7") == "2001:db8::7"
+    assert reachable("2001:db8::8", "2001:db8::7") == "2001:db8::8"
