@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from appliance.media.inline.media import Change, Command, Evidence, Failed, Outcome, TrackPlan
+from appliance.media.inline.media import Change, Close, Command, Evidence, Failed, Outcome, TrackPlan
 from appliance.model import Mark
 
 MAX_UNSAID = 64  # marks, and messages, that wait for capture
@@ -104,8 +105,17 @@ class Telling:
                 del self._told[plan.number]
         self._marks = self._kept(self._marks, change.marks)
         self._evidence = self._kept(self._evidence, change.evidence)
-        if not ground.over:
+        if ground.over:
+            self._say_at_the_end()
+        else:
             ground.timer("again", AGAIN_S if failed.away else REFUSED_S)
+
+    def _say_at_the_end(self) -> None:
+        """The close that is asked for already takes along what a change before it could not say."""
+        for place, (command, then) in enumerate(self.ground.commands):
+            if isinstance(command, Close):
+                marks, evidence = self.take_unsaid(command.marks, command.evidence)
+                self.ground.commands[place] = replace(command, marks=marks, evidence=evidence), then
 
     def _kept(self, waiting: tuple[_Item, ...], more: tuple[_Item, ...]) -> tuple[_Item, ...]:
         """The newest of them, in the order in which they came about."""

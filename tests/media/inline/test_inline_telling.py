@@ -99,6 +99,17 @@ def test_what_was_refused_beside_another_track_is_said_before_the_end() -> None:
     assert kit.call.ended
 
 
+def test_what_was_not_heard_while_the_call_ended_is_said_with_the_end() -> None:
+    kit, _, _ = talking()
+    kit.fails = lambda command: "away" if isinstance(command, Change) else ""
+    kit.call.ground.sync([mark(5)])
+    kit.call.ground.finish("bye", [mark(6)])
+    kit.settle()
+    assert noted(kit) == [5, 6]
+    kit.run(2)
+    assert kit.call.ended
+
+
 def test_a_track_for_which_there_is_no_port_is_asked_for_by_itself() -> None:
     kit, _, other = talking()
     kit.fails = lambda command: "away" if isinstance(command, Change) else ""
