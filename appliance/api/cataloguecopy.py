@@ -38,6 +38,7 @@ REFUSED: Final = "CatalogueCopyRefused"
 DELAY_S: Final = 30.0  # what is changed meanwhile goes with it
 SHARE: Final = 20  # of the time that copying takes, so long is between two
 URGENT_SHARE: Final = 2
+RETRY_MAX_S: Final = 480.0
 LOOK_S: Final = 5.0
 PAUSE_S: Final = 0.2
 CLOSE_S: Final = 3.0
@@ -94,6 +95,7 @@ class CatalogueCopy:
         self._aside = ""  # name that a refused one is to get before another is written
         self._ending = threading.Event()
         self._ended_s, self._took_s = float("-inf"), 0.0
+        self._retry_s = 0.0  # after one that could not be written
 
     @classmethod
     async def open(
@@ -136,7 +138,7 @@ class CatalogueCopy:
 
     def _due(self) -> bool:
         rest_s = URGENT_SHARE * self._took_s if self.urgent else max(DELAY_S, SHARE * self._took_s)
-        return self.wanted and time.monotonic() - self._ended_s >= rest_s
+        return self.wanted and time.monotonic() - self._ended_s >= max(rest_s, self._retry_s)
 
     async def keep(self) -> bool:
         """Write it where it is behind; False where that cannot be done now: a condition says so."""
@@ -144,10 +146,13 @@ class CatalogueCopy:
             if not self.wanted:
                 return True
             begun_s = time.monotonic()
+            if begun_s - self._ended_s < self._retry_s:
+                return False  # each try takes all space that there is, and the audit log wants some
             try:
                 await asyncio.shield(asyncio.to_thread(self._write))
             except OSError as error:
-                log.error("copy of the catalogue not written", errno=error.errno)
+                self._retry_s = min(max(DELAY_S, 2 * self._retry_s), RETRY_MAX_S)
+                log.error("copy of the catalogue not written", errno=error.errno, again_in_s=self._retry_s)
                 self._status.raise_condition(
                     UNWRITABLE,
                     ALARM,
@@ -163,11 +168,13 @@ class CatalogueCopy:
             finally:
                 self._ended_s = time.monotonic()
                 self._took_s = self._ended_s - begun_s
+            self._retry_s = 0.0
             self._status.clear_condition(UNWRITABLE)
             return True
 
     async def close(self) -> None:
         """What is behind is written, where that takes little time, and else broken off."""
+        self._retry_s = 0.0  # it is the last time
         writing = asyncio.create_task(self.keep())
         await asyncio.wait({writing}, timeout=CLOSE_S)
         self._ending.set()

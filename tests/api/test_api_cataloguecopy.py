@@ -233,8 +233,42 @@ def test_a_copy_that_cannot_be_written_is_told_and_written_later(place, monkeypa
             assert UNWRITABLE in place.conditions and copy.urgent
             assert sorted(one.name for one in place.folder.iterdir()) == before
             assert place.files.index().serial < copy._files.anchored() + 1
+            later(copy, cataloguecopy.DELAY_S)
             assert await copy.keep()
             assert not place.conditions and b"changed" in place.plain()
+
+    asyncio.run(work())
+
+
+def later(copy, seconds) -> None:
+    """As if the last try had been so long ago."""
+    copy._ended_s -= seconds
+
+
+def test_a_full_disk_is_tried_less_and_less_often(place, monkeypatch):
+    tries = 0
+
+    def full(_):
+        nonlocal tries
+        tries += 1
+        raise OSError(28, "no space left on device")
+
+    async def work():
+        await filled(place)
+        async with place.opened() as copy:
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "fsync", full)
+                for n, wait_s in enumerate((30, 60, 120, 240, 480, 480), 1):
+                    assert not await copy.keep() and tries == n and copy.urgent
+                    later(copy, wait_s - 10)
+                    assert not await copy.keep() and not copy._due() and tries == n, "urgent or not"
+                    assert not await copy._store.scrub() and tries == n
+                    later(copy, 10)
+                    assert copy._due()
+                assert not await copy.keep()
+                patch.undo()
+            await copy.close()
+            assert not copy.wanted and not place.conditions, "at the end it is tried once more"
 
     asyncio.run(work())
 
@@ -291,10 +325,12 @@ def test_a_copy_whose_serial_is_not_noted_is_the_copy_all_the_same(place, monkey
                 assert not await copy.keep()
             index = place.files.index()
             assert index.serial > before.serial and whole(place)
+            later(copy, cataloguecopy.DELAY_S)
             with monkeypatch.context() as patch:
                 patch.setattr(os, "fsync", full)
                 assert not await copy.keep()
             assert place.files.index() == index and whole(place)
+            later(copy, 2 * cataloguecopy.DELAY_S)
             assert await copy.keep() and whole(place) and b"changed" in place.plain()
 
     asyncio.run(work())
