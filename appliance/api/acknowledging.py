@@ -203,7 +203,7 @@ class Acknowledging(NoticeBase):
             raise FieldInvalidError(f"should be 1 to {MAX_DAYS}", field="valid_days")
         now_ns = self._parts.clock_ns()
         expire_s = now_ns // 10**9 + (request.valid_days or DEFAULT_DAYS) * 86400
-        key = self._parts.tokens.key
+        key = self._parts.link_key
         base = self._base_url()
 
         def work(connection: sa.Connection) -> str:

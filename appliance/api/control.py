@@ -78,7 +78,7 @@ from appliance.api.witness import Witness
 from appliance.api.worker import Job, Worker
 from appliance.audit.refusals import Refusals
 from appliance.audit.trail import Trail
-from appliance.catalog import alarms, events, operations, reads, requests
+from appliance.catalog import alarms, events, noticelinks, operations, reads, requests
 from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.catalog.paging import Tokens
 from appliance.config.settings import Settings
@@ -136,12 +136,14 @@ class Control:
             Trail, layout.control, self._status, syslog=self._settings.audit.syslog
         )
         self._exit.callback(trail.close)
-        self.parts = await self._assemble(store)
-        self._samples = Samples(store, self.parts.prompts, self._status, self._clock_ns)
+        prompts = PromptStore(layout.prompts)
+        self._samples = Samples(store, prompts, self._status, self._clock_ns)
         await self._samples.settle()  # before there are tenants: that is how it knows a lost catalogue
-        await self.parts.routing.restore()  # what comes back from the copy belongs to tenants
+        routing = Routing(layout.routing, store, self._clock_ns)
+        await routing.restore()  # what comes back from the copy belongs to tenants
         self._copy = await CatalogueCopy.open(layout, store, self._status, self._clock_ns)
         self._exit.push_async_callback(self._copy.close)
+        self.parts = await self._assemble(store, routing, prompts)  # with keys that came back
         self._subjects = await SubjectWork.open(self.parts, trail)
         self._completeness = CompletenessWork(self.parts, trail)
         self._documents = DocumentWork(self.parts, trail)
@@ -182,7 +184,7 @@ class Control:
         self._exit.push_async_callback(self._health.enter_graceful_shutdown)
         return port
 
-    async def _assemble(self, store: Store) -> Parts:
+    async def _assemble(self, store: Store, routing: Routing, prompts: PromptStore) -> Parts:
         settings, layout = self._settings, self._settings.layout
         vault = Vault(layout)
         self._exit.push_async_callback(vault.close)
@@ -205,12 +207,13 @@ class Control:
         follower = Follower(
             store, vault, Taker(store, reader, readers, Witness(self.trail)), self._status, renders.forget
         )
-        routing = Routing(layout.routing, store, self._clock_ns)
+        link_key = await store.write(noticelinks.key)  # before a new box has a key of tokens
         return Parts(
             settings=settings,
             status=self._status,
             store=store,
             tokens=await store.write(Tokens.of),
+            link_key=link_key,
             vault=vault,
             reader=reader,
             readers=readers,
@@ -221,7 +224,7 @@ class Control:
             routing=routing,
             retention=retention,
             line_policies=LinePolicies(store, retention, self._status),
-            prompts=PromptStore(layout.prompts),
+            prompts=prompts,
             vault_keys=vault_keys,
             key_states=KeyStates(store, vault_keys, follower, renders, routing, clock_ns=self._clock_ns),
             listening=listening,

@@ -60,5 +60,5 @@ def read(key: bytes, text: str, now_s: float) -> LinkToken | None:
 
 
 def _tag(key: bytes, body: bytes) -> bytes:
-    own = hmac.digest(key, _LABEL, hashlib.sha256)  # the key serves other tokens, too
+    own = hmac.digest(key, _LABEL, hashlib.sha256)  # the key may serve other tokens, too
     return hmac.digest(own, body, hashlib.sha256)[:_TAG]

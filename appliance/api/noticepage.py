@@ -235,7 +235,7 @@ class NoticePage:
             return _reply(405, noticehtml.GONE, {"Allow": "GET, HEAD, POST"})
         now_ns = self._parts.clock_ns()
         path = request.rel_url.raw_path
-        token = noticelinks.read(self._parts.tokens.key, path.removeprefix("/n/"), now_ns / 1e9)
+        token = noticelinks.read(self._parts.link_key, path.removeprefix("/n/"), now_ns / 1e9)
         if token is None or not path.startswith("/n/") or request.query_string:
             raise NoticeLinkInvalidError("no link that can be used")
 

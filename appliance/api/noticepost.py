@@ -152,7 +152,7 @@ class NoticePost:
         for notice in (each.notice for each in wanted[:MAX_NOTICES]):
             said.append(f"- {notice.display_name}")
             if base:
-                token, text = noticelinks.make(self._parts.tokens.key, expire_s)
+                token, text = noticelinks.make(self._parts.link_key, expire_s)
                 links.add(
                     connection,
                     token.link_id,

@@ -68,6 +68,7 @@ class Parts:
     status: Status
     store: Store
     tokens: Tokens
+    link_key: bytes = field(repr=False)
     vault: Vault
     reader: VaultReader
     readers: ThreadPoolExecutor  # worker threads that read sealed files

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hmac
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import notices, staff
+from appliance.catalog import notices, staff, state
 from appliance.catalog.noticeerrors import NoticeLinkInvalidError
 from appliance.catalog.noticetables import notice_links as table
 from appliance.model import EarwitnessError
@@ -16,6 +18,7 @@ from appliance.model.staff import Notice, NoticeVersion, StaffMember, goes_to, i
 
 KEEP_NS = 30 * 86400 * 10**9  # after a link is over
 MAX_OF_MEMBER = 20  # links of one person that can be used
+_KEY: Final = "notice-link-key"
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,19 @@ class Opened:
     member: StaffMember
     notice: Notice
     version: NoticeVersion
+
+
+def key(connection: sa.Connection) -> bytes:
+    """That links are signed under, made at the first call (needs a writing connection then).
+
+    Not the key of page and resume tokens: those must not outlive the catalogue, as its events begin anew.
+    """
+    text = state.get(connection, _KEY)
+    if text is None:
+        # An older release signed under that one: links that it mailed go on.
+        text = state.get(connection, "token-key") or secrets.token_hex(32)
+        state.put(connection, _KEY, text)
+    return bytes.fromhex(text)
 
 
 def add(

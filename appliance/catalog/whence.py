@@ -110,8 +110,8 @@ WHENCE: Final[Mapping[sa.Table, tuple[Whence, str]]] = {
 }
 """With where just, or why it may be."""
 
-VALUES: Final = ("call-records-key",)
-"""Lasting values that are nowhere else: without its key no row of call records is known again."""
+VALUES: Final = ("call-records-key", "notice-link-key")
+"""Lasting values that are nowhere else: without their keys no row of call records is known again, and no mailed link."""
 
 
 def copied() -> list[sa.Table]:

@@ -268,6 +268,22 @@ def test_so_many_questions_of_a_network(page):
     assert seen.count(200) == noticepage.BURST and seen[-3:] == [429] * 3
 
 
+def test_a_link_outlives_the_catalogue_and_what_counts_its_events_does_not(page):
+    path, box = path_of(page.link()), page.box
+    key = box.control.parts.tokens.key
+    assert key != box.control.parts.link_key
+    box.stop()
+    for one in box.layout.control.glob("catalogue.db*"):
+        one.unlink()
+    box.start()
+    page.client, page.page = box.client(), box.control._notices.page
+    assert box.control.parts.tokens.key != key
+    assert page.ask(path)[0] == 200
+    assert page.ask(path, "POST", form(), FORM)[0] == 200
+    [made] = page.acknowledgements()
+    assert made.staff_member == page.who.name
+
+
 def test_without_the_page_there_is_no_link(box):
     home = f"tenants/{box.default_line()[0]}"
     client = box.client()
