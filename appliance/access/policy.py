@@ -223,6 +223,7 @@ ALLOWED: Final[Mapping[str, frozenset[Role]]] = {
     "/earwitness.v1.BoxService/GetVault": _RUNS,
     "/earwitness.v1.BoxService/ListBuckets": _RUNS,
     "/earwitness.v1.BoxService/VerifyVault": _OPERATOR,
+    "/earwitness.v1.BoxService/RestoreFromReplica": _OPERATOR,
     "/earwitness.v1.BoxService/ForgetKeystoreCopy": _OPERATOR,
     "/earwitness.v1.BoxService/GetTenantStorage": _RUNS | _ADMIN,
     "/earwitness.v1.BoxService/SetTenantQuota": _OPERATOR,

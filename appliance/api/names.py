@@ -12,7 +12,7 @@ from appliance.api import identitynames
 from appliance.api.errors import NameInvalidError
 from appliance.api.scope import confine
 from appliance.model import is_id
-from appliance.storage.names import HOLD_LINE
+from appliance.storage.names import HOLD_LINE, BucketId, BucketNameError
 
 ANY: Final = "-"
 _PARENT = re.compile(r"tenants/([a-z2-7]{26}|-)")
@@ -28,6 +28,9 @@ _PURPOSE = re.compile(r"tenants/([a-z2-7]{26}|-)/purposes/([a-z0-9][a-z0-9-]{0,3
 _REVIEW_SETTINGS = re.compile(r"tenants/([a-z2-7]{26}|-)/reviewSettings")
 _ALARM = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/)?(alarms|alarmChannels)/([a-z2-7]{26})")
 _DOCUMENT = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/)?documents/[a-z2-7]{26}|plannedWork/[a-z2-7]{26}")
+_BUCKET = re.compile(
+    r"tenants/([a-z2-7]{26})/(?:lines/([a-z2-7]{26})/buckets/([0-9W-]{7,10})|legalHolds/([a-z2-7]{26})/bucket)"
+)
 _POLICY = re.compile(r"(?:tenants/([a-z2-7]{26}|-)/(?:lines/([a-z2-7]{26})/)?)?retentionPolicy")
 
 
@@ -283,6 +286,21 @@ def bucket(tenant_id: str, line_id: str, slice_: str) -> str:
     if line_id == HOLD_LINE:
         return f"{legal_hold(tenant_id, slice_)}/bucket"
     return f"{line(tenant_id, line_id)}/buckets/{slice_}"
+
+
+def bucket_parts(text: str, field: str = "name") -> BucketId:
+    """Which bucket a name of `bucket` is of."""
+    tenant_id, found = "", _BUCKET.fullmatch(text)
+    if found is not None:
+        tenant_id = confine(found[1]) or ""
+    if not tenant_id or found is None:
+        raise NameInvalidError("should be a bucket's name, as ListBuckets has it", field=field)
+    try:
+        return (
+            BucketId(tenant_id, HOLD_LINE, found[4]) if found[4] else BucketId(tenant_id, found[2], found[3])
+        )
+    except BucketNameError as error:
+        raise NameInvalidError("should be a bucket's name, as ListBuckets has it", field=field) from error
 
 
 def _known(tenant_id: str) -> bool:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from appliance.api import convert, names
 from appliance.catalog.records import etag_of
 from appliance.storage.names import HOLD_LINE
+from earwitness.internal.v1 import replicas_pb2 as replicas
 from earwitness.internal.v1 import retention_pb2 as vault
 from earwitness.v1 import box_pb2, tenants_pb2
 from earwitness.v1 import retention_pb2 as pb
+
+MOST_FAILURES: Final = 100  # that are named of a bringing back
 
 FIELDS = {
     "retention": vault.POLICY_FIELD_RETENTION,
@@ -315,6 +319,29 @@ def verification(totals: vault.VerifyTotals) -> box_pb2.VaultVerification:
         damaged_count=totals.damaged,
         recovered_count=totals.recovered,
         gone_count=totals.gone,
+    )
+
+
+def restoration_progress(found: replicas.RestoreProgress) -> box_pb2.RestorationProgress:
+    return box_pb2.RestorationProgress(
+        done_count=found.done, bucket_count=found.buckets, received_bytes=found.bytes
+    )
+
+
+def restoration(found: replicas.RestoreTotals) -> box_pb2.Restoration:
+    return box_pb2.Restoration(
+        whole_count=found.whole,
+        merged_count=found.merged,
+        recording_count=found.recordings,
+        sidecar_count=found.sidecars,
+        erased_count=found.erased,
+        expired_count=found.expired,
+        failures=[
+            box_pb2.RestorationFailure(bucket=bucket_name(one.bucket), code=one.reason, message=one.message)
+            for one in found.failures[:MOST_FAILURES]
+        ],
+        failure_count=found.failed,
+        missing_count=found.missing,
     )
 
 

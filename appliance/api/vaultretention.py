@@ -1,4 +1,4 @@
-"""Control's side of the vault's RetentionService: calls with errors of the house."""
+"""Control's side of the vault's RetentionService, and of its copies elsewhere: calls with errors of the house."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from appliance.api.vault import answer, items
 from appliance.config.layout import Layout
 from appliance.model import EarwitnessError
 from appliance.process import rpc
+from earwitness.internal.v1 import replicas_pb2, replicas_pb2_grpc, retention_pb2_grpc
 from earwitness.internal.v1 import retention_pb2 as pb
-from earwitness.internal.v1 import retention_pb2_grpc
 
 _GLANCE_S: Final = 3.0  # what a list waits for, which answers without it too
 _QUICK_S: Final = 15.0
@@ -25,6 +25,9 @@ class VaultRetention:
     def __init__(self, layout: Layout) -> None:
         self._channel = rpc.aio_channel(layout, "vault")
         self._stub: retention_pb2_grpc.RetentionServiceAsyncStub = retention_pb2_grpc.RetentionServiceStub(
+            self._channel
+        )
+        self._replicas: replicas_pb2_grpc.ReplicaServiceAsyncStub = replicas_pb2_grpc.ReplicaServiceStub(
             self._channel
         )
 
@@ -126,6 +129,12 @@ class VaultRetention:
     async def verify(self, sample: int, tenant_id: str) -> AsyncGenerator[pb.VerifyStoredResponse, None]:
         stream: Any = self._stub.VerifyStored(pb.VerifyStoredRequest(sample=sample, tenant_id=tenant_id))
         async for item in items(stream):
+            yield item
+
+    async def restore(
+        self, request: replicas_pb2.RestoreBucketsRequest
+    ) -> AsyncGenerator[replicas_pb2.RestoreBucketsResponse, None]:
+        async for item in items(self._replicas.RestoreBuckets(request)):
             yield item
 
     async def copies(self) -> Sequence[pb.KeystoreCopy]:

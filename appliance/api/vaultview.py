@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.message import Message
 
@@ -16,8 +17,12 @@ from appliance.api.parts import Note, Parts
 from appliance.api.scope import caller
 from appliance.catalog import tenants
 from appliance.model import is_id
+from earwitness.internal.v1 import replicas_pb2 as replicas
 from earwitness.internal.v1 import retention_pb2 as vault
 from earwitness.v1 import box_pb2 as pb
+
+MOST_BUCKETS: Final = 1000
+_REPLICA = re.compile(r"[a-z0-9]{1,32}")
 
 
 class VaultView:
@@ -69,6 +74,29 @@ class VaultView:
                         yield pb.VerifyVaultResponse(progress=retentionconvert.verification(step.progress))
                     case _:
                         yield pb.VerifyVaultResponse(totals=retentionconvert.verification(step.totals))
+
+    async def RestoreFromReplica(
+        self, request: pb.RestoreFromReplicaRequest, context: Any
+    ) -> AsyncIterator[pb.RestoreFromReplicaResponse]:
+        if not _REPLICA.fullmatch(request.replica):
+            raise FieldInvalidError("should be 1 to 32 lower-case letters and digits", field="replica")
+        if len(request.buckets) > MOST_BUCKETS:
+            raise FieldInvalidError(f"at most {MOST_BUCKETS} at once", field="buckets")
+        buckets = [names.bucket_parts(one, "buckets") for one in request.buckets]
+        asked = replicas.RestoreBucketsRequest(
+            replica=request.replica,
+            buckets=[
+                vault.Bucket(tenant_id=one.tenant_id, line_id=one.line_id, slice=one.slice) for one in buckets
+            ],
+            validate_only=request.validate_only,
+        )
+        async with aclosing(self.parts.retention.restore(asked)) as steps:
+            async for step in steps:
+                if step.HasField("progress"):
+                    progress = retentionconvert.restoration_progress(step.progress)
+                    yield pb.RestoreFromReplicaResponse(progress=progress)
+                else:
+                    yield pb.RestoreFromReplicaResponse(totals=retentionconvert.restoration(step.totals))
 
     async def ForgetKeystoreCopy(
         self, request: pb.ForgetKeystoreCopyRequest, context: Any

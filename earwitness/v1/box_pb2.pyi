@@ -1180,6 +1180,186 @@ class VerifyVaultResponse(_message.Message):
 Global___VerifyVaultResponse: _TypeAlias = VerifyVaultResponse  # noqa: Y015
 
 @_typing.final
+class RestoreFromReplicaRequest(_message.Message):
+    """Asks for copies of recordings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLICA_FIELD_NUMBER: _builtins.int
+    BUCKETS_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    replica: _builtins.str
+    """Name of the replica, as GetVault lists it."""
+    validate_only: _builtins.bool
+    """Only say what would come."""
+    @_builtins.property
+    def buckets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of buckets, as ListBuckets has them; at most 1000. None: all that the replica has."""
+
+    def __init__(
+        self,
+        *,
+        replica: _builtins.str = ...,
+        buckets: _abc.Iterable[_builtins.str] | None = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "replica", b"replica", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreFromReplicaRequest: _TypeAlias = RestoreFromReplicaRequest  # noqa: Y015
+
+@_typing.final
+class RestorationProgress(_message.Message):
+    """How far it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DONE_COUNT_FIELD_NUMBER: _builtins.int
+    BUCKET_COUNT_FIELD_NUMBER: _builtins.int
+    RECEIVED_BYTES_FIELD_NUMBER: _builtins.int
+    done_count: _builtins.int
+    """Buckets that are done."""
+    bucket_count: _builtins.int
+    """Buckets in all; 0: not known yet."""
+    received_bytes: _builtins.int
+    """Bytes that came."""
+    def __init__(
+        self,
+        *,
+        done_count: _builtins.int = ...,
+        bucket_count: _builtins.int = ...,
+        received_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket_count", b"bucket_count", "done_count", b"done_count", "received_bytes", b"received_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestorationProgress: _TypeAlias = RestorationProgress  # noqa: Y015
+
+@_typing.final
+class RestorationFailure(_message.Message):
+    """A bucket whose copy did not come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUCKET_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    bucket: _builtins.str
+    """Its name."""
+    code: _builtins.str
+    """Why, as a reason of docs/errors.md."""
+    message: _builtins.str
+    """One sentence for people."""
+    def __init__(
+        self,
+        *,
+        bucket: _builtins.str = ...,
+        code: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket", b"bucket", "code", b"code", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestorationFailure: _TypeAlias = RestorationFailure  # noqa: Y015
+
+@_typing.final
+class Restoration(_message.Message):
+    """What came from a replica; with validate_only, what would come if the replica has all that the vault knows of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHOLE_COUNT_FIELD_NUMBER: _builtins.int
+    MERGED_COUNT_FIELD_NUMBER: _builtins.int
+    RECORDING_COUNT_FIELD_NUMBER: _builtins.int
+    SIDECAR_COUNT_FIELD_NUMBER: _builtins.int
+    ERASED_COUNT_FIELD_NUMBER: _builtins.int
+    EXPIRED_COUNT_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    FAILURE_COUNT_FIELD_NUMBER: _builtins.int
+    MISSING_COUNT_FIELD_NUMBER: _builtins.int
+    whole_count: _builtins.int
+    """Buckets that came as they were."""
+    merged_count: _builtins.int
+    """Buckets that are here, and got what they lacked."""
+    recording_count: _builtins.int
+    """Recordings that were not here."""
+    sidecar_count: _builtins.int
+    """Sidecars that were not here, or damaged."""
+    erased_count: _builtins.int
+    """Recordings of these buckets that were refused because they are erased."""
+    expired_count: _builtins.int
+    """Copies of buckets that were refused because the bucket has expired."""
+    failure_count: _builtins.int
+    """How many did not come."""
+    missing_count: _builtins.int
+    """Recordings of the whole box whose file is missing after it. 0 with validate_only."""
+    @_builtins.property
+    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___RestorationFailure]:
+        """Copies that did not come; at most 100."""
+
+    def __init__(
+        self,
+        *,
+        whole_count: _builtins.int = ...,
+        merged_count: _builtins.int = ...,
+        recording_count: _builtins.int = ...,
+        sidecar_count: _builtins.int = ...,
+        erased_count: _builtins.int = ...,
+        expired_count: _builtins.int = ...,
+        failures: _abc.Iterable[Global___RestorationFailure] | None = ...,
+        failure_count: _builtins.int = ...,
+        missing_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased_count", b"erased_count", "expired_count", b"expired_count", "failure_count", b"failure_count", "failures", b"failures", "merged_count", b"merged_count", "missing_count", b"missing_count", "recording_count", b"recording_count", "sidecar_count", b"sidecar_count", "whole_count", b"whole_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Restoration: _TypeAlias = Restoration  # noqa: Y015
+
+@_typing.final
+class RestoreFromReplicaResponse(_message.Message):
+    """One item of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> Global___RestorationProgress:
+        """It goes on."""
+
+    @_builtins.property
+    def totals(self) -> Global___Restoration:
+        """Once, at the end."""
+
+    def __init__(
+        self,
+        *,
+        progress: Global___RestorationProgress | None = ...,
+        totals: Global___Restoration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "progress", b"progress", "totals", b"totals"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "progress", b"progress", "totals", b"totals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_item: _TypeAlias = _typing.Literal["progress", "totals"]  # noqa: Y015
+    _WhichOneofArgType_item: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_item) -> _WhichOneofReturnType_item | None: ...
+
+Global___RestoreFromReplicaResponse: _TypeAlias = RestoreFromReplicaResponse  # noqa: Y015
+
+@_typing.final
 class ForgetKeystoreCopyRequest(_message.Message):
     """Declares that a copy of the keystore is destroyed."""
 

@@ -60,6 +60,11 @@ class BoxServiceStub:
                 request_serializer=earwitness_dot_v1_dot_box__pb2.VerifyVaultRequest.SerializeToString,
                 response_deserializer=earwitness_dot_v1_dot_box__pb2.VerifyVaultResponse.FromString,
                 _registered_method=True)
+        self.RestoreFromReplica = channel.unary_stream(
+                '/earwitness.v1.BoxService/RestoreFromReplica',
+                request_serializer=earwitness_dot_v1_dot_box__pb2.RestoreFromReplicaRequest.SerializeToString,
+                response_deserializer=earwitness_dot_v1_dot_box__pb2.RestoreFromReplicaResponse.FromString,
+                _registered_method=True)
         self.ForgetKeystoreCopy = channel.unary_unary(
                 '/earwitness.v1.BoxService/ForgetKeystoreCopy',
                 request_serializer=earwitness_dot_v1_dot_box__pb2.ForgetKeystoreCopyRequest.SerializeToString,
@@ -120,6 +125,16 @@ class BoxServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RestoreFromReplica(self, request, context):
+        """Brings recordings back that are lost here, and sidecars that are lost or damaged, from a replica. What is erased or has
+        expired does not come. Recording goes on meanwhile; retention runs wait. Progress, then totals. Breaking it off cancels
+        it: what has come stays, and asking again goes on where it ended. UNAVAILABLE, reason REPLICA_BUSY, while a stream goes
+        to the replica, or another one brings back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ForgetKeystoreCopy(self, request, context):
         """Declares that the disk with a copy of the keystore is destroyed, so that erasing no longer waits for it.
         FAILED_PRECONDITION, reason KEYSTORE_COPY_PRESENT, while it is there.
@@ -169,6 +184,11 @@ def add_BoxServiceServicer_to_server(servicer, server):
                     servicer.VerifyVault,
                     request_deserializer=earwitness_dot_v1_dot_box__pb2.VerifyVaultRequest.FromString,
                     response_serializer=earwitness_dot_v1_dot_box__pb2.VerifyVaultResponse.SerializeToString,
+            ),
+            'RestoreFromReplica': grpc.unary_stream_rpc_method_handler(
+                    servicer.RestoreFromReplica,
+                    request_deserializer=earwitness_dot_v1_dot_box__pb2.RestoreFromReplicaRequest.FromString,
+                    response_serializer=earwitness_dot_v1_dot_box__pb2.RestoreFromReplicaResponse.SerializeToString,
             ),
             'ForgetKeystoreCopy': grpc.unary_unary_rpc_method_handler(
                     servicer.ForgetKeystoreCopy,
@@ -322,6 +342,33 @@ class BoxService:
             '/earwitness.v1.BoxService/VerifyVault',
             earwitness_dot_v1_dot_box__pb2.VerifyVaultRequest.SerializeToString,
             earwitness_dot_v1_dot_box__pb2.VerifyVaultResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreFromReplica(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/earwitness.v1.BoxService/RestoreFromReplica',
+            earwitness_dot_v1_dot_box__pb2.RestoreFromReplicaRequest.SerializeToString,
+            earwitness_dot_v1_dot_box__pb2.RestoreFromReplicaResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,12 @@ class BoxServiceStub:
     """Reads stored recordings, deleted ones too, and checks each as VerifyRecording does. Progress and findings, then totals.
     Recording goes on meanwhile. Safe to break off.
     """
+    RestoreFromReplica: _grpc.UnaryStreamMultiCallable[_box_pb2.RestoreFromReplicaRequest, _box_pb2.RestoreFromReplicaResponse]
+    """Brings recordings back that are lost here, and sidecars that are lost or damaged, from a replica. What is erased or has
+    expired does not come. Recording goes on meanwhile; retention runs wait. Progress, then totals. Breaking it off cancels
+    it: what has come stays, and asking again goes on where it ended. UNAVAILABLE, reason REPLICA_BUSY, while a stream goes
+    to the replica, or another one brings back.
+    """
     ForgetKeystoreCopy: _grpc.UnaryUnaryMultiCallable[_box_pb2.ForgetKeystoreCopyRequest, _box_pb2.ForgetKeystoreCopyResponse]
     """Declares that the disk with a copy of the keystore is destroyed, so that erasing no longer waits for it.
     FAILED_PRECONDITION, reason KEYSTORE_COPY_PRESENT, while it is there.
@@ -80,6 +86,12 @@ class BoxServiceAsyncStub(BoxServiceStub):
     VerifyVault: _aio.UnaryStreamMultiCallable[_box_pb2.VerifyVaultRequest, _box_pb2.VerifyVaultResponse]  # type: ignore[assignment]
     """Reads stored recordings, deleted ones too, and checks each as VerifyRecording does. Progress and findings, then totals.
     Recording goes on meanwhile. Safe to break off.
+    """
+    RestoreFromReplica: _aio.UnaryStreamMultiCallable[_box_pb2.RestoreFromReplicaRequest, _box_pb2.RestoreFromReplicaResponse]  # type: ignore[assignment]
+    """Brings recordings back that are lost here, and sidecars that are lost or damaged, from a replica. What is erased or has
+    expired does not come. Recording goes on meanwhile; retention runs wait. Progress, then totals. Breaking it off cancels
+    it: what has come stays, and asking again goes on where it ended. UNAVAILABLE, reason REPLICA_BUSY, while a stream goes
+    to the replica, or another one brings back.
     """
     ForgetKeystoreCopy: _aio.UnaryUnaryMultiCallable[_box_pb2.ForgetKeystoreCopyRequest, _box_pb2.ForgetKeystoreCopyResponse]  # type: ignore[assignment]
     """Declares that the disk with a copy of the keystore is destroyed, so that erasing no longer waits for it.
@@ -138,6 +150,18 @@ class BoxServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_box_pb2.VerifyVaultResponse], _abc.AsyncIterator[_box_pb2.VerifyVaultResponse]]:
         """Reads stored recordings, deleted ones too, and checks each as VerifyRecording does. Progress and findings, then totals.
         Recording goes on meanwhile. Safe to break off.
+        """
+
+    @_abc_1.abstractmethod
+    def RestoreFromReplica(
+        self,
+        request: _box_pb2.RestoreFromReplicaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_box_pb2.RestoreFromReplicaResponse], _abc.AsyncIterator[_box_pb2.RestoreFromReplicaResponse]]:
+        """Brings recordings back that are lost here, and sidecars that are lost or damaged, from a replica. What is erased or has
+        expired does not come. Recording goes on meanwhile; retention runs wait. Progress, then totals. Breaking it off cancels
+        it: what has come stays, and asking again goes on where it ended. UNAVAILABLE, reason REPLICA_BUSY, while a stream goes
+        to the replica, or another one brings back.
         """
 
     @_abc_1.abstractmethod

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from keys_fake import KeysServer
-from retention_fake import RetentionServer
+from retention_fake import ReplicaServer, RetentionServer
 from sidecars_fake import SidecarServer
 
 import earwitness
@@ -50,6 +50,7 @@ from appliance.process.status import Status
 from appliance.storage import sealed
 from appliance.storage.vault.errors import RecordingDeletedError, RecordingErasedError, StoredFileCorruptError
 from earwitness.internal.v1 import (
+    replicas_pb2_grpc,
     retention_pb2_grpc,
     sidecars_pb2_grpc,
     signaling_pb2,
@@ -152,6 +153,7 @@ class VaultServer(vault_pb2_grpc.VaultServiceServicer):
         self.spoiled: dict[str, int] = {}
         """From which byte on the store does not give out a file."""
         self.retention = RetentionServer(layout.vault, self.holdings, self._erase)
+        self.replicas = ReplicaServer()
         self.keys = KeysServer(self.tenant_keys)
         self.sidecars = SidecarServer(self, DEVICE)
         self._server: grpc.Server | None = None
@@ -165,6 +167,7 @@ class VaultServer(vault_pb2_grpc.VaultServiceServicer):
         self._server = grpc.server(ThreadPoolExecutor(16), interceptors=[ErrorInterceptor()])
         vault_pb2_grpc.add_VaultServiceServicer_to_server(self, self._server)
         retention_pb2_grpc.add_RetentionServiceServicer_to_server(self.retention, self._server)
+        replicas_pb2_grpc.add_ReplicaServiceServicer_to_server(self.replicas, self._server)
         tenantkeys_pb2_grpc.add_TenantKeysServiceServicer_to_server(self.keys, self._server)
         sidecars_pb2_grpc.add_SidecarServiceServicer_to_server(self.sidecars, self._server)
         self._server.add_insecure_port(rpc.target(self.layout, "vault"))

@@ -10,6 +10,7 @@ from appliance.model import NotFoundError, new_id
 from appliance.storage.keystore.copies import CopyState
 from appliance.storage.keystore.errors import KeystoreCopyPresentError, KeystoreCopyUnknownError
 from appliance.storage.names import BucketId
+from appliance.storage.replica.errors import ReplicaUnknownError
 from appliance.storage.retention.brake import Limits, check
 from appliance.storage.retention.clock import ClockState, FreezeRule, Frozen
 from appliance.storage.retention.errors import RecordingHeldError
@@ -35,8 +36,8 @@ from appliance.storage.vault.errors import GraceOverError, PlanChangedError, Rec
 from appliance.storage.vault.impact import impact
 from appliance.storage.vault.keeping import Kept
 from appliance.storage.vault.policies import Policies
+from earwitness.internal.v1 import replicas_pb2, replicas_pb2_grpc, retention_pb2_grpc, vault_pb2
 from earwitness.internal.v1 import retention_pb2 as pb
-from earwitness.internal.v1 import retention_pb2_grpc, vault_pb2
 
 DAY_NS = 86_400 * 10**9
 FILED, DELETED, ERASED = (
@@ -44,6 +45,23 @@ FILED, DELETED, ERASED = (
     vault_pb2.HOLDING_STATE_DELETED,
     vault_pb2.HOLDING_STATE_ERASED,
 )
+
+
+class ReplicaServer(replicas_pb2_grpc.ReplicaServiceServicer):
+    """Copies elsewhere: of one replica, `north`, which has what a test puts into `totals`."""
+
+    def __init__(self) -> None:
+        self.totals = replicas_pb2.RestoreTotals()
+        self.asked: list[replicas_pb2.RestoreBucketsRequest] = []
+
+    def RestoreBuckets(self, request, context):
+        self.asked.append(request)
+        if request.replica != "north":
+            raise ReplicaUnknownError("there is no replica of this name", replica=request.replica)
+        yield replicas_pb2.RestoreBucketsResponse(
+            progress=replicas_pb2.RestoreProgress(done=1, buckets=2, bytes=7)
+        )
+        yield replicas_pb2.RestoreBucketsResponse(totals=self.totals)
 
 
 class RetentionServer(retention_pb2_grpc.RetentionServiceServicer):

@@ -8,8 +8,10 @@ import pytest
 import earwitness
 from appliance.access.identities import Role
 from appliance.model import new_id
+from earwitness.internal.v1 import replicas_pb2
+from earwitness.internal.v1 import retention_pb2 as vault_pb2
+from earwitness.v1 import audit_pb2, retention_pb2
 from earwitness.v1 import box_pb2 as pb
-from earwitness.v1 import retention_pb2
 
 
 def refused(call) -> earwitness.Details:
@@ -113,6 +115,63 @@ def test_a_copy_of_the_keystore_is_forgotten_once_it_is_gone(box):
             pb.ForgetKeystoreCopyRequest(copy_id=there)
         )
     ).reason == ("METHOD_DENIED")
+
+
+def test_recordings_are_brought_back_from_a_replica(box, filed):
+    client = box.client()
+    tenant = filed[0].split("/")[1]
+    (first, *_) = client.box.ListBuckets(pb.ListBucketsRequest(parent="tenants/-")).buckets
+    lost = vault_pb2.Bucket(tenant_id=tenant, line_id=first.name.split("/")[3], slice="2025-11-24")
+    box.vault.replicas.totals = replicas_pb2.RestoreTotals(
+        whole=1,
+        merged=2,
+        recordings=3,
+        sidecars=4,
+        erased=5,
+        expired=6,
+        failures=[
+            replicas_pb2.RestoreFailure(bucket=lost, reason="REPLICA_DIVERGED", message="it is another")
+        ]
+        * 101,
+        failed=101,
+        missing=8,
+    )
+
+    def restore(**how) -> list[pb.RestoreFromReplicaResponse]:
+        request = pb.RestoreFromReplicaRequest(**{"replica": "north", **how})
+        return list(client.box.RestoreFromReplica(request))
+
+    case = new_id()
+    progress, last = restore(
+        buckets=[first.name, f"tenants/{tenant}/legalHolds/{case}/bucket"], validate_only=True
+    )
+    assert (
+        progress.progress.done_count,
+        progress.progress.bucket_count,
+        progress.progress.received_bytes,
+    ) == (1, 2, 7)
+    totals = last.totals
+    assert (totals.whole_count, totals.merged_count, totals.recording_count) == (1, 2, 3)
+    assert (totals.sidecar_count, totals.erased_count, totals.expired_count) == (4, 5, 6)
+    assert (totals.failure_count, len(totals.failures), totals.missing_count) == (101, 100, 8)
+    assert (totals.failures[0].bucket, totals.failures[0].code) == (first.name, "REPLICA_DIVERGED")
+    (asked,) = box.vault.replicas.asked
+    assert asked.replica == "north" and asked.validate_only
+    assert list(asked.buckets) == [lost, vault_pb2.Bucket(tenant_id=tenant, line_id="hold", slice=case)]
+    restore()
+    assert not box.vault.replicas.asked[-1].validate_only and not box.vault.replicas.asked[-1].buckets
+    entries = client.audit.ListAuditEntries(
+        audit_pb2.ListAuditEntriesRequest(parent="tenants/-")
+    ).audit_entries
+    assert any("RestoreFromReplica" in str(one) for one in entries)
+    assert refused(lambda: restore(replica="south")).reason == "REPLICA_UNKNOWN"
+    assert refused(lambda: restore(replica="../x")).fields.keys() == {"replica"}
+    assert refused(lambda: restore(buckets=[first.name] * 1001)).fields.keys() == {"buckets"}
+    for wrong in ("", "tenants/-/lines/x/buckets/2025", first.name + "-9", f"tenants/{tenant}"):
+        assert refused(lambda wrong=wrong: restore(buckets=[wrong])).fields.keys() == {"buckets"}
+    support = box.enroll("desk", Role.SUPPORT).box
+    asks = pb.RestoreFromReplicaRequest(replica="north")
+    assert refused(lambda: list(support.RestoreFromReplica(asks))).reason == "METHOD_DENIED"
 
 
 def test_quotas(box, filed):

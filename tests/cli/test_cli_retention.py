@@ -80,6 +80,7 @@ class Answers(
     broken: list[str] = field(default_factory=list)
     vault: box_pb2.Vault = field(default_factory=box_pb2.Vault)
     findings: list[box_pb2.VaultFinding] = field(default_factory=list)
+    restoration: box_pb2.Restoration = field(default_factory=box_pb2.Restoration)
 
     def take(self, request: Any) -> None:
         self.asked.append(request)
@@ -248,6 +249,16 @@ class Answers(
         for one in self.findings:
             yield box_pb2.VerifyVaultResponse(finding=one)
         yield box_pb2.VerifyVaultResponse(totals=totals)
+
+    def RestoreFromReplica(self, request, context):
+        self.take(request)
+        progress = box_pb2.RestorationProgress(done_count=1, bucket_count=2)
+        yield box_pb2.RestoreFromReplicaResponse(progress=progress)
+        found = box_pb2.Restoration()
+        found.CopyFrom(self.restoration)
+        if request.validate_only:
+            found.missing_count = 0
+        yield box_pb2.RestoreFromReplicaResponse(totals=found)
 
     def ForgetKeystoreCopy(self, request, context):
         self.take(request)
@@ -797,6 +808,33 @@ def test_forgetting_a_copy_wants_its_id(earwitness: Earwitness, answers: Answers
     assert [one.validate_only for one in answers.asked[1:]] == [True, False]
     answers.error = KeystoreCopyPresentError("this copy is there", copy=CASE)
     earwitness.refused(Exit.CONFLICT, "KEYSTORE_COPY_PRESENT", "vault", "copies", "forget", CASE, "--yes")
+
+
+def test_bringing_back_says_what_would_come_and_wants_the_copys_name(
+    earwitness: Earwitness, answers: Answers
+) -> None:
+    answers.restoration = box_pb2.Restoration(
+        whole_count=1, recording_count=3, sidecar_count=1, erased_count=2
+    )
+    done = earwitness("vault", "copies", "restore", "north", "--validate-only")
+    assert done.code == 0 and "3 recordings, 1 sidecar" in done.out and "2 do not come" in done.out
+    assert [one.validate_only for one in answers.asked] == [True]
+    earwitness.refused(Exit.FAILED, "NOT_CONFIRMED", "vault", "copies", "restore", "north", typed="yes\n")
+    assert [one.validate_only for one in answers.asked] == [True, True]
+    bucket = f"{LINE_NAME}/buckets/2026-11"
+    done = earwitness("vault", "copies", "restore", "north", "--bucket", bucket, typed="north\n")
+    assert done.code == 0 and "Came" in done.out
+    assert [one.validate_only for one in answers.asked[2:]] == [True, False]
+    assert list(answers.asked[-1].buckets) == [bucket] and answers.asked[-1].replica == "north"
+    answers.restoration.missing_count = 4
+    done = earwitness("vault", "copies", "restore", "north", "--yes")
+    assert done.code == Exit.FAILED and "4 recordings have no file" in done.out
+    answers.restoration.failures.add(bucket=bucket, code="REPLICA_DIVERGED", message="it is another")
+    answers.restoration.failure_count = 1
+    done = earwitness("vault", "copies", "restore", "north", "--yes")
+    assert done.code == Exit.FAILED and f"{bucket}: REPLICA_DIVERGED: it is another" in done.out
+    found = json.loads(earwitness("vault", "copies", "restore", "north", "--yes", "--json").out)
+    assert found["recordingCount"] == "3" and found["failures"][0]["code"] == "REPLICA_DIVERGED"
 
 
 def test_quotas(earwitness: Earwitness, answers: Answers) -> None:

@@ -72,6 +72,12 @@ class ReplicaUnknownError(NotFoundError):
     reason = "REPLICA_UNKNOWN"
 
 
+class ReplicaCopyUnknownError(NotFoundError):
+    """The replica has no copy of this bucket; `data['bucket']`."""
+
+    reason = "REPLICA_COPY_UNKNOWN"
+
+
 class ReplicaConfiguredError(PreconditionError):
     """The replica is in the settings: take it out first; `data['replica']`."""
 
@@ -85,6 +91,6 @@ class ReplicaNameError(InvalidError):
 
 
 class ReplicationStoppedError(UnavailableError):
-    """The process is about to stop: what was begun goes on at its next start."""
+    """The process is about to stop, or who asked went away: what was begun goes on the next time."""
 
     reason = "REPLICATION_STOPPED"

@@ -106,6 +106,11 @@ class Replication:
         self._stopping.set()
         self._wake()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to end."""
+        return self._stopping.is_set()
+
     def close(self) -> None:
         """Lets go of the replicas."""
         self._vault.deletions.woken = lambda: None

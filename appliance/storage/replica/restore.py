@@ -6,7 +6,8 @@ removed again when buckets and journal are laid side by side. A bucket that has 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Generator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from appliance.model import EarwitnessError
 from appliance.storage.keystore.errors import BucketKeyAbsentError
 from appliance.storage.keystore.files import make_directory
 from appliance.storage.names import GUARD, BucketId, SnapshotId
+from appliance.storage.replica.errors import ReplicaCopyUnknownError, ReplicationStoppedError
 from appliance.storage.replica.following import Following
 from appliance.storage.replica.papers import Mark, mark_of, number_in, tag_of
 from appliance.storage.replica.progress import Progress
@@ -24,7 +26,7 @@ from appliance.storage.replica.replicator import TRIES
 from appliance.storage.replica.target import Copy, ReplicaTarget
 from appliance.storage.sealed.sidecarerrors import SidecarProblem
 from appliance.storage.vault.assembly import Assembly
-from appliance.storage.vault.contract import BucketState, BucketStore
+from appliance.storage.vault.contract import BucketState, BucketStore, Stream
 from appliance.storage.vault.errors import (
     BucketMissingError,
     SnapshotMissingError,
@@ -47,9 +49,11 @@ class Restored:
     whole: list[BucketId] = field(default_factory=list)
     merged: list[BucketId] = field(default_factory=list)
     recordings: int = 0
-    """Of those that were merged."""
+    """That were not here."""
     sidecars: int = 0
-    """Of those that were merged: in the place of damaged or missing ones."""
+    """In the place of damaged or missing ones."""
+    erased: int = 0
+    """Recordings of these buckets that are erased: nothing of them comes."""
     keyless: list[BucketId] = field(default_factory=list)
     """Expired: nobody can read them."""
     in_use: list[BucketId] = field(default_factory=list)
@@ -58,12 +62,27 @@ class Restored:
     reconciled: Reconciled | None = None
 
 
+@dataclass(slots=True)
+class Advance:
+    """How far a bringing back is; one thread writes."""
+
+    done: int = 0
+    """Buckets that were looked at."""
+    buckets: int = 0
+    """To be looked at."""
+    bytes: int = 0
+    """Of streams that came."""
+
+
 def restore_from(
     parts: Assembly,
     target: ReplicaTarget,
     buckets: Collection[BucketId] = (),
     *,
     staging: BucketStore | None = None,
+    dry: bool = False,
+    advance: Advance | None = None,
+    going_on: Callable[[], None] = lambda: None,
 ) -> Restored:
     """Brings copies of these buckets back, or of all; then lays everything side by side.
 
@@ -71,12 +90,26 @@ def restore_from(
     than it was learns what is erased before anything of it comes back. Errors of that are raised before anything is done:
     ReplicaForeignError, DeletionLogBackError and the like. `staging`: an empty store beside the vault's own, through which
     recordings come into a bucket that is here again already. Doing it again goes on where it ended.
+
+    `dry`: says what would come if the copies have all that the journal says, and changes nothing here.
+    `going_on` raises ReplicationStoppedError where it shall end: what came until then is laid side by side, too, before
+    that is raised again. ReplicaCopyUnknownError where a bucket that is asked for is not there.
     """
-    return _Restoring(parts, target, staging).run(set(buckets))
+    restoring = _Restoring(parts, target, staging, advance or Advance(), going_on)
+    return restoring.look(set(buckets)) if dry else restoring.run(set(buckets))
 
 
 class _Restoring:
-    def __init__(self, parts: Assembly, target: ReplicaTarget, staging: BucketStore | None) -> None:
+    def __init__(
+        self,
+        parts: Assembly,
+        target: ReplicaTarget,
+        staging: BucketStore | None,
+        advance: Advance,
+        going_on: Callable[[], None],
+    ) -> None:
+        self._advance = advance
+        self._going_on = going_on
         self._parts = parts
         self._vault = parts.vault
         self._sidecars = Sidecars(parts.vault)
@@ -85,28 +118,93 @@ class _Restoring:
         self._progress = Progress(self._vault, target.name)
         self._done = Restored()
 
+    def look(self, wanted: set[BucketId]) -> Restored:
+        """What would come. Opens buckets that are here, and changes nothing."""
+        self._greeted()
+        for bucket in self._wanted(wanted):
+            self._going_on()
+            try:
+                self._foresee(bucket, self._target.copy(bucket))
+            except ReplicationStoppedError:
+                raise
+            except EarwitnessError as error:
+                self._done.failed[bucket] = error
+            self._advance.done += 1
+        return self._done
+
     def run(self, wanted: set[BucketId]) -> Restored:
-        following = Following(self._vault, self._progress, self._target.name)
-        following.greet(self._target)
-        following.bring(self._target)
-        with self._parts.expiry.held_off():
-            for bucket in sorted(self._target.copies()):
-                if wanted and bucket not in wanted:
-                    continue
-                try:
-                    self._one(bucket, self._target.copy(bucket))
-                except EarwitnessError as error:
-                    log.error("not restored", bucket=bucket.path, reason=error.reason)
-                    self._done.failed[bucket] = error
+        self._greeted().bring(self._target, self._going_on)
+        found = self._wanted(wanted)
+        try:
+            with self._parts.expiry.held_off():
+                for bucket in found:
+                    self._going_on()
+                    try:
+                        self._one(bucket, self._target.copy(bucket))
+                    except ReplicationStoppedError:
+                        raise
+                    except EarwitnessError as error:
+                        log.error("not restored", bucket=bucket.path, reason=error.reason)
+                        self._done.failed[bucket] = error
+                    self._advance.done += 1
+        except ReplicationStoppedError:
+            self._progress.save()
+            self._parts.settle()
+            raise
         self._progress.save()
         self._done.reconciled = self._parts.settle()
         return self._done
 
+    def _greeted(self) -> Following:
+        following = Following(self._vault, self._progress, self._target.name)
+        following.greet(self._target)
+        return following
+
+    def _wanted(self, wanted: set[BucketId]) -> list[BucketId]:
+        there = set(self._target.copies())
+        for bucket in sorted(wanted - there):
+            raise ReplicaCopyUnknownError("the replica has no copy of this bucket", bucket=bucket.path)
+        self._advance.buckets = len(wanted or there)
+        return sorted(wanted or there)
+
+    def _has_key(self, bucket: BucketId) -> bool:
+        try:
+            self._vault.keystore.bucket_key(bucket.tenant_id, bucket.line_id, bucket.slice)
+        except BucketKeyAbsentError:
+            return False
+        return True
+
+    def _foresee(self, bucket: BucketId, copy: Copy) -> None:
+        done, store = self._done, self._vault.store
+        if not self._has_key(bucket):
+            done.keyless.append(bucket)
+            return
+        here = self._here(store, bucket)
+        if _goes_on(here, copy.snapshots) and len(here) < len(copy.snapshots):
+            kept = self._kept(bucket)
+            done.whole.append(bucket)
+            done.recordings += len(kept)
+            done.sidecars += sum(held.sidecar is not None for held in kept)
+        elif self._missing(bucket):
+            done.merged.append(bucket)
+            for held in self._kept(bucket):
+                self._going_on()
+                done.recordings += not self._lies(held)
+                done.sidecars += self._sidecars.look(held)[1] is not None
+        else:
+            return
+        done.erased += self._erased(bucket)
+
+    def _kept(self, bucket: BucketId) -> list[Holding]:
+        return [held for held in self._vault.holdings.in_bucket(bucket) if held.state in _KEPT]
+
+    def _erased(self, bucket: BucketId) -> int:
+        found = self._vault.holdings.in_bucket(bucket)
+        return sum(held.state is HoldingState.ERASED for held in found)
+
     def _one(self, bucket: BucketId, copy: Copy) -> None:
         vault = self._vault
-        try:
-            vault.keystore.bucket_key(bucket.tenant_id, bucket.line_id, bucket.slice)
-        except BucketKeyAbsentError:
+        if not self._has_key(bucket):
             self._done.keyless.append(bucket)
             return
         # Nothing is filed into it, parked or taken from it meanwhile.
@@ -116,23 +214,31 @@ class _Restoring:
                 here = self._here(vault.store, bucket)
                 if _goes_on(here, copy.snapshots) and self._bring(vault.store, bucket, copy, here):
                     self._done.whole.append(bucket)
+                    self._count(bucket)
                 elif not self._missing(bucket):
                     return
                 elif self._staging is not None:
                     self._merge(self._staging, bucket, copy)
                     self._done.merged.append(bucket)
+                    self._done.erased += self._erased(bucket)
                 else:
                     self._done.in_use.append(bucket)
         finally:
             vault.reopen(bucket)
 
+    def _count(self, bucket: BucketId) -> None:
+        came = [held for held in self._kept(bucket) if self._lies(held)]
+        self._done.recordings += len(came)
+        self._done.sidecars += sum(
+            held.sidecar is not None and self._sidecars.look(held)[1] is None for held in came
+        )
+        self._done.erased += self._erased(bucket)
+
     def _missing(self, bucket: BucketId) -> bool:
         """Whether something of a bucket that is here is not, or a sidecar in it is damaged."""
         self._vault.buckets.open(bucket)
         return any(
-            not self._lies(held) or self._sidecars.look(held)[1] is not None
-            for held in self._vault.holdings.in_bucket(bucket)
-            if held.state in _KEPT
+            not self._lies(held) or self._sidecars.look(held)[1] is not None for held in self._kept(bucket)
         )
 
     def _lies(self, held: Holding) -> bool:
@@ -179,12 +285,28 @@ class _Restoring:
             resume = "" if used else store.resume_token(bucket)
             used = bool(resume)
             try:
-                store.receive(bucket, self._target.send(bucket, snapshot, base=base, resume=resume))
+                stream = self._target.send(bucket, snapshot, base=base, resume=resume)
+                with closing(self._counted(stream)) as pieces:
+                    store.receive(bucket, replace(stream, pieces=pieces))
                 return
+            except ReplicationStoppedError:
+                raise
             except EarwitnessError as error:
                 if attempt == TRIES - 1:
                     raise
                 log.warning("a stream broke off", bucket=bucket.path, reason=error.reason)
+
+    def _counted(self, stream: Stream) -> Generator[bytes, None, None]:
+        pieces = iter(stream.pieces)
+        try:
+            for piece in pieces:
+                self._going_on()
+                self._advance.bytes += len(piece)
+                yield piece
+        finally:
+            close = getattr(pieces, "close", None)
+            if close:
+                close()
 
     def _unpark(self, bucket: BucketId) -> None:
         """Deleted recordings whose grace snapshot had not come to the replica: their file lies in the bucket again."""
@@ -218,6 +340,7 @@ class _Restoring:
         staging.unlock(bucket, key)
         for held in list(vault.holdings.in_bucket(bucket)):
             if held.state in _KEPT and held.recording_id in vault.keystore:
+                self._going_on()
                 self._merge_one(staging, held)
         staging.lock(bucket)
         _empty(staging, bucket)

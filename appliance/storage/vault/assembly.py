@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Self
@@ -56,6 +57,7 @@ class Assembly:
         self.parker = Parker(vault)
         self.eraser = Eraser(vault, self.intake)
         self.expiry = Expiry(vault, self.eraser, self.timekeeper, self.policies, self.legal, self.runs)
+        self._settling = threading.Lock()
         self.eraser.load()
 
     @classmethod
@@ -82,14 +84,15 @@ class Assembly:
 
     def settle(self) -> Reconciled:
         """Completes what was begun before this start, then compares everything. Errors as the parts'."""
-        self.eraser.resume()
-        self.expiry.resume()
-        self.parker.poll()
-        self.legal.settle()
-        found = reconcile(self.vault)
-        if found.filed:
-            self.legal.settle()  # a hold's scope may name what the journal has only known since
-        return found
+        with self._settling:
+            self.eraser.resume()
+            self.expiry.resume()
+            self.parker.poll()
+            self.legal.settle()
+            found = reconcile(self.vault)
+            if found.filed:
+                self.legal.settle()  # a hold's scope may name what the journal has only known since
+            return found
 
     def close(self) -> None:
         """Lets another process open it."""

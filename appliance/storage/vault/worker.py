@@ -84,8 +84,11 @@ class Follower(Protocol):
         """Lets go of what it has; `run` has ended."""
 
 
-def main(follow: Callable[[Assembly, Settings], Follower]) -> None:
-    """Runs until told to stop. `follow`: makes who keeps copies elsewhere up to date."""
+Register = Callable[[grpc.Server], None]
+
+
+def main(follow: Callable[[Assembly, Settings], tuple[Follower, Register]]) -> None:
+    """Runs until told to stop. `follow`: makes who keeps copies elsewhere up to date, and what puts its service on ours."""
     process = child.start("vault")
     parts = Assembly.open(
         process.layout,
@@ -93,7 +96,8 @@ def main(follow: Callable[[Assembly, Settings], Follower]) -> None:
         store=open_store(process.settings),
         slots=open_slots(process.settings),
     )
-    vault, follower = parts.vault, follow(parts, process.settings)
+    vault = parts.vault
+    follower, offer = follow(parts, process.settings)
     watchman = Watchman(vault, time.monotonic)
     stopping = threading.Event()
 
@@ -102,6 +106,7 @@ def main(follow: Callable[[Assembly, Settings], Follower]) -> None:
         sidecars_pb2_grpc.add_SidecarServiceServicer_to_server(SidecarServicer(vault), server)
         tenantkeys_pb2_grpc.add_TenantKeysServiceServicer_to_server(TenantKeysServicer(parts), server)
         retention_pb2_grpc.add_RetentionServiceServicer_to_server(RetentionServicer(parts), server)
+        offer(server)
 
     def stop() -> None:
         stopping.set()
