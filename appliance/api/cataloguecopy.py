@@ -132,13 +132,22 @@ class CatalogueCopy:
                 await self.keep()
             await asyncio.sleep(PAUSE_S)
             try:
-                await self._store.events.wait(seen, LOOK_S)
+                await self._store.events.wait(seen, self._pause_s())
             except ShuttingDownError:
                 return
 
     def _due(self) -> bool:
+        return self.wanted and time.monotonic() >= self._due_s()
+
+    def _due_s(self) -> float:
         rest_s = URGENT_SHARE * self._took_s if self.urgent else max(DELAY_S, SHARE * self._took_s)
-        return self.wanted and time.monotonic() - self._ended_s >= max(rest_s, self._retry_s)
+        return self._ended_s + max(rest_s, self._retry_s)
+
+    def _pause_s(self) -> float:
+        """Until it is looked again where nothing happens: what was erased waits no longer than it has to."""
+        if not self.urgent:
+            return LOOK_S
+        return min(LOOK_S, max(PAUSE_S, self._due_s() - time.monotonic()))
 
     async def keep(self) -> bool:
         """Write it where it is behind; False where that cannot be done now: a condition says so."""

@@ -355,7 +355,7 @@ def test_what_is_written_of_a_call_is_its_listeners_alone(ward, box, monkeypatch
         for _ in range(25):
             ward.capture.say(ward.recording(), 1000, 2000)
             time.sleep(0.02)
-        assert path.stat().st_size == 0, "what was there stays until the end"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, "nobody else's from its first second on"
         ward.capture.happen(ward.recording(), ended="bye")
         box.signaling.change(ward.call, signaling_pb2.CALL_STATE_ENDED)
 
