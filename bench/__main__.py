@@ -245,6 +245,10 @@ def main() -> None:
     machine = describe()
     console.print(f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}")
     record: dict[str, object] = {"machine": machine}
+    if arguments.only and arguments.output.exists():
+        before = json.loads(arguments.output.read_text("utf-8"))
+        if all(before["machine"][name] == machine[name] for name in ("cpu", "cores", "python")):
+            record = before | record  # figures of another machine are no neighbours of these
     for name in arguments.only or SECTIONS:
         record[name] = SECTIONS[name](arguments, console)
     arguments.output.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
