@@ -9,35 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Final
 
 import structlog
 
 from appliance.model import EarwitnessError
-from appliance.storage.keystore.errors import BucketKeyAbsentError
-from appliance.storage.keystore.files import make_directory
 from appliance.storage.names import GUARD, BucketId, SnapshotId
 from appliance.storage.replica.errors import ReplicaCopyUnknownError, ReplicationStoppedError
 from appliance.storage.replica.following import Following
 from appliance.storage.replica.papers import Mark, mark_of, number_in, tag_of
 from appliance.storage.replica.progress import Progress
 from appliance.storage.replica.replicator import TRIES
+from appliance.storage.replica.standing import Standing
 from appliance.storage.replica.target import Copy, ReplicaTarget
 from appliance.storage.sealed.sidecarerrors import SidecarProblem
+from appliance.storage.vault.aside import carry
 from appliance.storage.vault.assembly import Assembly
 from appliance.storage.vault.contract import BucketState, BucketStore, Stream
 from appliance.storage.vault.errors import (
     BucketMissingError,
-    SnapshotMissingError,
     StoredFileCorruptError,
 )
 from appliance.storage.vault.holding import Holding, HoldingState
 from appliance.storage.vault.reconcile import Reconciled
-from appliance.storage.vault.sidecars import Sidecars, put, read_raw
-
-_PIECE: Final = 1 << 20
-_KEPT: Final = (HoldingState.FILED, HoldingState.DELETED)
+from appliance.storage.vault.sidecars import put, read_raw
 
 log = structlog.get_logger()
 
@@ -112,7 +106,7 @@ class _Restoring:
         self._going_on = going_on
         self._parts = parts
         self._vault = parts.vault
-        self._sidecars = Sidecars(parts.vault)
+        self._stands = Standing(parts.vault)
         self._target = target
         self._staging = staging
         self._progress = Progress(self._vault, target.name)
@@ -167,44 +161,30 @@ class _Restoring:
         self._advance.buckets = len(wanted or there)
         return sorted(wanted or there)
 
-    def _has_key(self, bucket: BucketId) -> bool:
-        try:
-            self._vault.keystore.bucket_key(bucket.tenant_id, bucket.line_id, bucket.slice)
-        except BucketKeyAbsentError:
-            return False
-        return True
-
     def _foresee(self, bucket: BucketId, copy: Copy) -> None:
         done, store = self._done, self._vault.store
-        if not self._has_key(bucket):
+        if not self._stands.has_key(bucket):
             done.keyless.append(bucket)
             return
         here = self._here(store, bucket)
         if _goes_on(here, copy.snapshots) and len(here) < len(copy.snapshots):
-            kept = self._kept(bucket)
+            kept = self._stands.kept(bucket)
             done.whole.append(bucket)
             done.recordings += len(kept)
             done.sidecars += sum(held.sidecar is not None for held in kept)
-        elif self._missing(bucket):
+        elif self._stands.lacks(bucket):
             done.merged.append(bucket)
-            for held in self._kept(bucket):
+            for held in self._stands.kept(bucket):
                 self._going_on()
-                done.recordings += not self._lies(held)
-                done.sidecars += self._sidecars.look(held)[1] is not None
+                done.recordings += not self._stands.lies(held)
+                done.sidecars += self._stands.is_damaged(held)
         else:
             return
-        done.erased += self._erased(bucket)
-
-    def _kept(self, bucket: BucketId) -> list[Holding]:
-        return [held for held in self._vault.holdings.in_bucket(bucket) if held.state in _KEPT]
-
-    def _erased(self, bucket: BucketId) -> int:
-        found = self._vault.holdings.in_bucket(bucket)
-        return sum(held.state is HoldingState.ERASED for held in found)
+        done.erased += self._stands.erased(bucket)
 
     def _one(self, bucket: BucketId, copy: Copy) -> None:
         vault = self._vault
-        if not self._has_key(bucket):
+        if not self._stands.has_key(bucket):
             self._done.keyless.append(bucket)
             return
         # Nothing is filed into it, parked or taken from it meanwhile.
@@ -215,39 +195,24 @@ class _Restoring:
                 if _goes_on(here, copy.snapshots) and self._bring(vault.store, bucket, copy, here):
                     self._done.whole.append(bucket)
                     self._count(bucket)
-                elif not self._missing(bucket):
+                elif not self._stands.lacks(bucket):
                     return
                 elif self._staging is not None:
                     self._merge(self._staging, bucket, copy)
                     self._done.merged.append(bucket)
-                    self._done.erased += self._erased(bucket)
+                    self._done.erased += self._stands.erased(bucket)
                 else:
                     self._done.in_use.append(bucket)
         finally:
             vault.reopen(bucket)
 
     def _count(self, bucket: BucketId) -> None:
-        came = [held for held in self._kept(bucket) if self._lies(held)]
+        came = [held for held in self._stands.kept(bucket) if self._stands.lies(held)]
         self._done.recordings += len(came)
         self._done.sidecars += sum(
-            held.sidecar is not None and self._sidecars.look(held)[1] is None for held in came
+            held.sidecar is not None and not self._stands.is_damaged(held) for held in came
         )
-        self._done.erased += self._erased(bucket)
-
-    def _missing(self, bucket: BucketId) -> bool:
-        """Whether something of a bucket that is here is not, or a sidecar in it is damaged."""
-        self._vault.buckets.open(bucket)
-        return any(
-            not self._lies(held) or self._sidecars.look(held)[1] is not None for held in self._kept(bucket)
-        )
-
-    def _lies(self, held: Holding) -> bool:
-        """Whether a recording is where the journal says."""
-        store = self._vault.store
-        try:
-            return store.find(held.bucket, held.recording_id, snapshot=held.parked) is not None
-        except SnapshotMissingError:
-            return False
+        self._done.erased += self._stands.erased(bucket)
 
     @staticmethod
     def _here(store: BucketStore, bucket: BucketId) -> list[Mark]:
@@ -338,8 +303,8 @@ class _Restoring:
         vault.buckets.open(bucket)
         key = vault.keystore.bucket_key(bucket.tenant_id, bucket.line_id, bucket.slice)
         staging.unlock(bucket, key)
-        for held in list(vault.holdings.in_bucket(bucket)):
-            if held.state in _KEPT and held.recording_id in vault.keystore:
+        for held in self._stands.kept(bucket):
+            if held.recording_id in vault.keystore:
                 self._going_on()
                 self._merge_one(staging, held)
         staging.lock(bucket)
@@ -347,8 +312,8 @@ class _Restoring:
 
     def _merge_one(self, staging: BucketStore, held: Holding) -> None:
         vault, bucket, name = self._vault, held.bucket, held.recording_id
-        lies = self._lies(held)
-        if lies and self._sidecars.look(held)[1] is None:
+        lies = self._stands.lies(held)
+        if lies and not self._stands.is_damaged(held):
             return
         marks = self._here(staging, bucket)
         places = [held.parked] if held.parked else []
@@ -362,27 +327,14 @@ class _Restoring:
         if not self._mend(staging, held, places) and lies:
             return
         if vault.store.find(bucket, name) is None:
-            self._bring_file(staging, held, places[0])
+            carry(vault.layout, name, staging, bucket, places[0], vault.store, bucket)
+            self._done.recordings += 1
         with vault.lock:
             if held.parked and vault.unchanged([held]):
                 again = replace(held, parked="")
                 vault.holdings.append([again])
                 vault.moved(again)
         vault.fault("recording restored")
-
-    def _bring_file(self, staging: BucketStore, held: Holding, place: str) -> None:
-        aside = self._aside(held.recording_id)
-        try:
-            with (
-                staging.read(held.bucket, held.recording_id, snapshot=place) as source,
-                open(aside, "wb") as file,
-            ):
-                while piece := source.read(_PIECE):
-                    file.write(piece)
-            self._vault.store.write(held.bucket, held.recording_id, aside)
-        finally:
-            aside.unlink(missing_ok=True)
-        self._done.recordings += 1
 
     def _mend(self, staging: BucketStore, held: Holding, places: list[str]) -> bool:
         """Puts the copy's sidecar into the bucket where the one that lies there is damaged or missing.
@@ -392,7 +344,7 @@ class _Restoring:
         nothing less; where there is none at all, an older one is better than nothing.
         """
         vault, bucket, name = self._vault, held.bucket, held.recording_id
-        raw, wrong = self._sidecars.look(replace(held, parked=""))
+        raw, wrong = self._stands.sidecars.look(replace(held, parked=""))
         if raw and wrong is None:
             return True
         lacks = wrong is None or wrong.problem is SidecarProblem.MISSING
@@ -403,7 +355,7 @@ class _Restoring:
             except StoredFileCorruptError:
                 log.error("the copy of a sidecar is damaged, too", recording=name)
                 continue
-            if copied and not self._sidecars.findings(held, copied):
+            if copied and not self._stands.sidecars.findings(held, copied):
                 best = copied
                 break
             if lacks:
@@ -415,11 +367,6 @@ class _Restoring:
         self._done.sidecars += 1
         vault.fault("sidecar restored")
         return True
-
-    def _aside(self, name: str) -> Path:
-        folder = self._vault.layout.vault / "moving"
-        make_directory(folder)
-        return folder / f"{name}.sealed"
 
 
 def _goes_on(here: list[Mark], there: tuple[Mark, ...]) -> bool:

@@ -13,7 +13,7 @@ from appliance.storage.keystore.errors import BucketKeyAbsentError
 from appliance.storage.retention.errors import RecordingHeldError
 from appliance.storage.retention.items import ItemKind, PlanItem
 from appliance.storage.retention.run import Step, StepKind
-from appliance.storage.vault.aside import aside
+from appliance.storage.vault.aside import carry
 from appliance.storage.vault.contract import (
     GUARD,
     GUARD_TAG,
@@ -36,7 +36,6 @@ from appliance.storage.vault.holding import Holding, HoldingState
 from appliance.storage.vault.legal import LegalHolds, tag_of
 from appliance.storage.vault.sidecars import put, read_raw
 
-_PIECE = 1 << 20
 _KEPT = (HoldingState.FILED, HoldingState.DELETED)
 REASONS = {
     ItemKind.ERASE_DELETED: "the grace after its deletion is over",
@@ -117,14 +116,7 @@ class Steps:
             put(vault, vault.store, to, held.recording_id, sidecar)
         if vault.store.find(to, held.recording_id) is not None:
             return
-        with aside(vault.layout, f"{held.recording_id}.sealed") as path:
-            with (
-                vault.store.read(held.bucket, held.recording_id, snapshot=held.parked) as source,
-                open(path, "wb") as target,
-            ):
-                while piece := source.read(_PIECE):
-                    target.write(piece)
-            vault.store.write(to, held.recording_id, path)
+        carry(vault.layout, held.recording_id, vault.store, held.bucket, held.parked, vault.store, to)
 
     # What must hold before anything is destroyed.
 

@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
-from appliance.storage.keystore.files import make_directory
 from appliance.storage.sealed import Footer, Header
 from appliance.storage.sealed.errors import Problem, SealedCorruptError
 from appliance.storage.sealed.layout import FOOTER_BYTES, HEADER_BYTES
@@ -38,6 +36,7 @@ from appliance.storage.sealed.sidecarerrors import (
     SidecarWholeError,
 )
 from appliance.storage.sealed.sidecarlayout import MAX_BYTES, SidecarHeader
+from appliance.storage.vault.aside import aside
 from appliance.storage.vault.contract import BucketId, BucketStore
 from appliance.storage.vault.core import Vault
 from appliance.storage.vault.errors import (
@@ -281,14 +280,9 @@ class Sidecars:
 
 def put(vault: Vault, store: BucketStore, bucket: BucketId, recording_id: str, raw: bytes) -> None:
     """Puts a sidecar into a bucket, by way of a file of its own. Ciphertext: it says nothing on the way."""
-    folder = vault.layout.vault / "moving"
-    make_directory(folder)
-    aside: Path = folder / f"{recording_id}.sidecar"
-    try:
-        aside.write_bytes(raw)
-        store.write_sidecar(bucket, recording_id, aside)
-    finally:
-        aside.unlink(missing_ok=True)
+    with aside(vault.layout, f"{recording_id}.sidecar") as path:
+        path.write_bytes(raw)
+        store.write_sidecar(bucket, recording_id, path)
 
 
 def read_raw(store: BucketStore, bucket: BucketId, recording_id: str, snapshot: str = "") -> bytes:
