@@ -29,19 +29,13 @@ def written(path: Path, *, in_part: bool = False) -> Iterator[BinaryIO]:
     `in_part`: at once, since what is in it so far is worth keeping, however it ends.
     """
     try:
-        # A name that nobody else can have laid a link under.
-        fd, aside = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".new", dir=path.parent)
-        try:
-            with os.fdopen(fd, "wb") as file:
-                if in_part:
-                    os.replace(aside, path)
-                yield file
-                file.flush()
-                os.fsync(fd)
+        with _aside(path) as (aside, file):
+            if in_part:
+                os.replace(aside, path)
+            yield file
+            _sync(file)
             if not in_part:
                 os.replace(aside, path)
-        finally:
-            Path(aside).unlink(missing_ok=True)
     except OSError as error:
         raise Failure(Exit.FAILED, f"cannot write {path}: {error.strerror}", "FILE_UNWRITABLE") from error
 
@@ -55,16 +49,11 @@ def write(path: Path, data: bytes) -> None:
 def write_new(path: Path, content: bytes, mode: int = 0o600) -> None:
     """A file that was not there, whole or not at all; Failure where it was, or cannot be written."""
     try:
-        fd, aside = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".new", dir=path.parent)
-        try:
-            with os.fdopen(fd, "wb") as file:
-                os.fchmod(fd, mode)
-                file.write(content)
-                file.flush()
-                os.fsync(fd)
+        with _aside(path) as (aside, file):
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            _sync(file)
             os.link(aside, path)
-        finally:
-            Path(aside).unlink(missing_ok=True)
     except FileExistsError:
         raise Failure(Exit.CONFLICT, f"{path} is there already; it was not changed", "FILE_EXISTS") from None
     except OSError as error:
@@ -77,3 +66,19 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Failure(Exit.FAILED, f"cannot make {folder}: {error.strerror}", "FILE_UNWRITABLE") from error
+
+
+@contextlib.contextmanager
+def _aside(path: Path) -> Iterator[tuple[str, BinaryIO]]:
+    """A file beside `path`, by a name that nobody else can have laid a link under; afterwards it has that no more."""
+    fd, aside = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".new", dir=path.parent)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            yield aside, file
+    finally:
+        Path(aside).unlink(missing_ok=True)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
