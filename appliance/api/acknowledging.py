@@ -17,7 +17,6 @@ from appliance.api.parts import check_text, moment
 from appliance.api.scope import caller
 from appliance.api.staff import MAX_PROBLEMS, problems
 from appliance.catalog import acknowledgements, notices, staff, tenants
-from appliance.catalog import noticelinks as links
 from appliance.catalog.acknowledgements import Acknowledgement
 from appliance.catalog.errors import EtagMismatchError
 from appliance.catalog.noticeerrors import (
@@ -212,14 +211,10 @@ class Acknowledging(NoticeBase):
             _addressed(notice, versions, member, now_ns)
             if not base:
                 raise NoticePageOffError("the box serves no page for it: see notices in the site file")
-            token, text = noticelinks.make(key, expire_s)
-            links.add(connection, token.link_id, member, notice_id, token.digest, now_ns, expire_s * 10**9)
-            return text
+            return noticelinks.issue(connection, key, base, member, notice_id, now_ns, expire_s)[1]
 
-        text = await self._parts.store.write(work)
-        return pb.CreateAcknowledgementLinkResponse(
-            uri=f"{base}/n/{text}", expire_time=convert.timestamp(expire_s * 10**9)
-        )
+        uri = await self._parts.store.write(work)
+        return pb.CreateAcknowledgementLinkResponse(uri=uri, expire_time=convert.timestamp(expire_s * 10**9))
 
     async def WithdrawAcknowledgement(
         self, request: pb.WithdrawAcknowledgementRequest, context: Any

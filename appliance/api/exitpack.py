@@ -78,9 +78,8 @@ class ExitPacks:
             return True
         try:
             return await self._journalled(operation, pack, keep)
-        except (
-            OSError
-        ) as error:  # the box's own disk, as when it is full: what is whole is found again by the next try
+        except OSError as error:
+            # The box's own disk, as when it is full: what is whole is found again by the next try.
             kept = await self._store.read(lambda connection: operations.get(connection, operation.id))
             await keep(kept.cursor, kept.done, {**kept.result, "waiting": UNWRITABLE})
             raise ExitPackWaitsError("the journal cannot be written", why=UNWRITABLE) from error
@@ -197,7 +196,7 @@ class ExitPacks:
         """
         while (whole := await self._whole(recording_id)) is not None:
             made = await writer.pack({**content.job(whole, pack.spec, problem, self._clock_ns()), **only})
-            after = await self._whole(recording_id)
+            after = await self._whole(recording_id, content.wholes_briefly)
             if after is not None and content.stands(after) == content.stands(whole):
                 return made
             gone = [entry.path for entry in made.entries] if only else [folder(recording_id)]
@@ -282,9 +281,11 @@ class ExitPacks:
         await self._store.write(note)
         return {one.recording_id: one.refused for one in noted}
 
-    async def _whole(self, recording_id: str) -> Whole | None:
+    async def _whole(
+        self, recording_id: str, load: Callable[[sa.Connection, list[str]], list[Whole]] = content.wholes
+    ) -> Whole | None:
         """None where it is erased, or not there any more."""
-        found = await self._store.read(lambda connection: content.wholes(connection, [recording_id]))
+        found = await self._store.read(lambda connection: load(connection, [recording_id]))
         return found[0] if found and found[0].row.state is not State.ERASED else None
 
     @staticmethod

@@ -220,7 +220,11 @@ class Rest:
         with self.database.read() as connection:
             tenant = tenants.get_tenant(connection, self.pack.tenant_id)
             lines = [
-                {"id": one.line_id, "name": one.display_name, "state": _state(connection, one)}
+                {
+                    "id": one.line_id,
+                    "name": one.display_name,
+                    "state": closing.state_of(connection, one.tenant_id, one.line_id).value,
+                }
                 for one in tenants.list_lines(connection, None, None, self.pack.tenant_id)
                 if self.pack.line_id in ("", one.line_id)
             ]
@@ -309,10 +313,6 @@ def _listed(some: Iterable[dict[str, Any]]) -> Iterator[bytes]:
     for one in some:
         yield between + json.dumps(one, ensure_ascii=False).encode()
         between = b",\n  "
-
-
-def _state(connection: sa.Connection, line: Any) -> str:
-    return closing.state_of(connection, line.tenant_id, line.line_id).value
 
 
 def _gone(recording_id: str, pack: ExitPack) -> Whole:

@@ -27,9 +27,7 @@ from appliance.access.networks import network_of
 from appliance.api import identitynames, names, scope
 from appliance.api.concerns import Concerns
 from appliance.api.entrance import Entrance
-from appliance.api.errors import (
-    wire_status,
-)
+from appliance.api.errors import wire_status
 from appliance.api.limits import (
     NETWORK_OPEN,
     NETWORK_SILENT,

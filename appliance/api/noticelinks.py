@@ -15,8 +15,12 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
+import sqlalchemy as sa
+
+from appliance.catalog import noticelinks as links
 from appliance.model import new_id
 from appliance.model.ids import ID_BYTES, id_bytes, id_text
+from appliance.model.staff import StaffMember
 
 _SECRET: Final = 16
 _TAG: Final = 16
@@ -43,6 +47,21 @@ def make(key: bytes, expire_s: int) -> tuple[LinkToken, str]:
     token = LinkToken(new_id(), secrets.token_bytes(_SECRET), expire_s)
     body = id_bytes(token.link_id) + token.secret + expire_s.to_bytes(8, "big")
     return token, base64.urlsafe_b64encode(body + _tag(key, body)).decode().rstrip("=")
+
+
+def issue(
+    connection: sa.Connection,
+    key: bytes,
+    base: str,
+    member: StaffMember,
+    notice_id: str,
+    now_ns: int,
+    expire_s: int,
+) -> tuple[str, str]:
+    """A link of one person to a notice, which the catalogue knows from now on: its id, and its address below `base`."""
+    token, text = make(key, expire_s)
+    links.add(connection, token.link_id, member, notice_id, token.digest, now_ns, expire_s * 10**9)
+    return token.link_id, f"{base}/n/{text}"
 
 
 def read(key: bytes, text: str, now_s: float) -> LinkToken | None:

@@ -152,18 +152,11 @@ class NoticePost:
         for notice in (each.notice for each in wanted[:MAX_NOTICES]):
             said.append(f"- {notice.display_name}")
             if base:
-                token, text = noticelinks.make(self._parts.link_key, expire_s)
-                links.add(
-                    connection,
-                    token.link_id,
-                    member,
-                    notice.notice_id,
-                    token.digest,
-                    now_ns,
-                    expire_s * 10**9,
+                link_id, uri = noticelinks.issue(
+                    connection, self._parts.link_key, base, member, notice.notice_id, now_ns, expire_s
                 )
-                made.append(token.link_id)
-                said.append(f"  {base}/n/{text}")
+                made.append(link_id)
+                said.append(f"  {uri}")
         if len(wanted) > MAX_NOTICES:
             said.append(f"- and {len(wanted) - MAX_NOTICES} more")
         tenant = tenants.get_tenant(connection, one.tenant_id).display_name

@@ -113,21 +113,14 @@ class Processes:
         everybody = [*self._seen.values(), self._control]
         if not tells:
             return everybody
-        present = {
-            (seen.process, condition.type): condition.message
-            for seen in everybody
-            for condition in seen.conditions()
-        }
+        standing = [(seen, condition) for seen in everybody for condition in seen.conditions()]
+        present = {(seen.process, condition.type): condition.message for seen, condition in standing}
         starting = {
-            (seen.process, condition.type)
-            for seen in everybody
-            for condition in seen.conditions()
-            if seen.is_starting(condition.type)
+            (seen.process, condition.type) for seen, condition in standing if seen.is_starting(condition.type)
         }
         weights = {
             (seen.process, condition.type): _ALARMS[condition.severity]
-            for seen in everybody
-            for condition in seen.conditions()
+            for seen, condition in standing
             if condition.severity in _ALARMS and (seen.process, condition.type) not in starting
         }
         # Of who is silent for a moment nothing new is known.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -123,11 +122,7 @@ def in_span(connection: sa.Connection, tenant_id: str, first_day: str, last_day:
 
 def key(connection: sa.Connection) -> bytes:
     """What digests of rows are made with: without it nobody can try out numbers on them."""
-    known = state.get(connection, _KEY)
-    if known is None:
-        known = secrets.token_hex(32)
-        state.put(connection, _KEY, known)
-    return bytes.fromhex(known)
+    return state.key(connection, _KEY)
 
 
 def digest(key_: bytes, source_id: str, identity: str) -> str:

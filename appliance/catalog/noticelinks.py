@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hmac
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import sqlalchemy as sa
 
-from appliance.catalog import notices, staff, state
+from appliance.catalog import notices, paging, staff, state
 from appliance.catalog.noticeerrors import NoticeLinkInvalidError
 from appliance.catalog.noticetables import notice_links as table
 from appliance.model import EarwitnessError
@@ -37,12 +36,8 @@ def key(connection: sa.Connection) -> bytes:
 
     Not the key of page and resume tokens: those must not outlive the catalogue, as its events begin anew.
     """
-    text = state.get(connection, _KEY)
-    if text is None:
-        # An older release signed under that one: links that it mailed go on.
-        text = state.get(connection, "token-key") or secrets.token_hex(32)
-        state.put(connection, _KEY, text)
-    return bytes.fromhex(text)
+    # An older release signed under that one: links that it mailed go on.
+    return state.key(connection, _KEY, older=paging.KEY)
 
 
 def add(

@@ -10,7 +10,6 @@ import binascii
 import hashlib
 import hmac
 import json
-import secrets
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -44,6 +43,9 @@ def beyond(
     return query.where(here < there if newest_first else here > there)
 
 
+KEY: Final = "token-key"
+
+
 @dataclass(frozen=True)
 class Tokens:
     """Makes and reads tokens under one key."""
@@ -53,11 +55,7 @@ class Tokens:
     @classmethod
     def of(cls, connection: sa.Connection) -> Tokens:
         """With the catalogue's own key, made at the first call (needs a writing connection then)."""
-        text = state.get(connection, "token-key")
-        if text is None:
-            text = secrets.token_hex(32)
-            state.put(connection, "token-key", text)
-        return cls(bytes.fromhex(text))
+        return cls(state.key(connection, KEY))
 
     def page(self, query: bytes, position: list[int | str], now_s: float) -> str:
         """A page token: `query` says what was asked (it is hashed), `position` where to go on."""
