@@ -129,9 +129,18 @@ class Epochs:
         self._active, self._version = active, version
         if self._place(empty, contents):
             *_, journal = self._read(root)
-        self.findings += carry_over(self._slots, self._places.used, contents, journal)
+        if self._carry(contents, journal):
+            contents, _, journal = self._read(root)
         self._look_after(root, contents, current)
         return contents, journal
+
+    def _carry(self, contents: Contents, journal: KeyJournal) -> bool:
+        """What a copy took in alone comes along; whether one is left out because that cannot be read."""
+        used = self._places.used
+        left, said = carry_over(self._slots, used, contents, journal)
+        self.findings += said
+        self._use([item for item in self._places.all if item in left or item not in used])
+        return bool(left)
 
     def _refuse_others_root(self, root: RootKey) -> None:
         """A root key that does not come with the copies may be another keystore's."""
@@ -220,7 +229,7 @@ class Epochs:
         """Reads both copies of the present journal again and repairs them; `findings` tells."""
         return self._journal(self._root(self._present()), self._version)
 
-    def scrub(self, contents: Contents) -> None:
+    def scrub(self, contents: Contents, journal: KeyJournal) -> None:
         """Reads both copies of all but the journal again and repairs them; `findings` tells.
 
         A directory that is another than before becomes a copy; one that is back is brought up to date.
@@ -237,6 +246,7 @@ class Epochs:
         root = self._root(active)
         current = self._places.current(active.epoch)
         self._place(self._places.empty(), contents)
+        self._carry(contents, journal)
         key = derive(root.key, active.epoch, b"keys")
         read_epoch(self._places.paths(active.epoch, "keys"), key, active.epoch, self.findings)
         self._look_after(root, contents, current)

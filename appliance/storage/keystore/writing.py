@@ -219,7 +219,7 @@ class KeystoreWriter(KeystoreReader):
         """Reads both copies again and repairs; what was found, as sentences."""
         with self._writing():
             self._epochs.findings.clear()
-            self._epochs.scrub(self._open.contents)
+            self._epochs.scrub(self._open.contents, self._journal)
             self._reopen_journal()
             if not self._epochs.unfinished:
                 self._finish()

@@ -9,7 +9,7 @@ from conftest_keystore import Box, Crash, Faults
 
 from appliance.model import new_id
 from appliance.storage.keystore import hpke
-from appliance.storage.keystore.errors import KeystoreCorruptError, KeystoreDegradedError
+from appliance.storage.keystore.errors import KeystoreCopyMissingError, KeystoreDegradedError
 from appliance.storage.keystore.files import write_durably
 from appliance.storage.keystore.keyjournal import HEADER_BYTES
 from appliance.storage.keystore.rootslot import SLOTS, FileRootSlot, RootKey
@@ -117,22 +117,70 @@ def test_a_torn_record_there_was_never_taken_in(box: Box) -> None:
     whole(box, gone, fresh)
 
 
+def damage(box: Box, at: int) -> bytes:
+    raw = bytearray(journal(box).read_bytes())
+    raw[at] ^= 1
+    journal(box).write_bytes(raw)
+    return bytes(raw)
+
+
 @pytest.mark.parametrize("what", ["damaged", "other"])
-def test_what_is_damaged_there_is_told_and_nothing_is_destroyed(box: Box, what: str) -> None:
+def test_what_is_damaged_there_is_told_and_left_and_the_other_copy_serves(box: Box, what: str) -> None:
     cut_in_the_flip(box)
     end = journal(box).stat().st_size
+    before = dict(box.keys)
     alone(box)
-    raw = bytearray(journal(box).read_bytes())
-    raw[end + 60 if what == "damaged" else end - 5] ^= 1
-    journal(box).write_bytes(raw)
-    with pytest.raises(KeystoreCorruptError):
+    at = end + 60 if what == "damaged" else end - 5
+    raw = damage(box, at)
+    for _ in range(2):  # a start changes nothing in it, the next one finds it as the first one did
         box.open(create=False)
-    assert journal(box).read_bytes() == raw
-    assert FileRootSlot([box.directories[1]]).active().epoch == 1
-    raw[end + 60 if what == "damaged" else end - 5] ^= 1
-    journal(box).write_bytes(raw)
+        assert any("left as it is" in item for item in box.store.findings)
+        assert {name: box.store.data_key(name) for name in before} == before
+        box.keys |= {name: box.store.data_key(name) for name in box.fill(2)}  # what comes is taken in
+        box.store.scrub()
+        assert [item.present for item in box.store.copies()] == [True, False]
+        with pytest.raises(KeystoreCopyMissingError):
+            box.store.shred([list(before)[-1]])
+        assert journal(box).read_bytes() == raw
+        assert FileRootSlot([box.directories[1]]).active().epoch == 1
+        box.close()
+    damage(box, at)
     box.open(create=False)
     assert box.held() == box.keys
+    assert box.store.shred([list(before)[-1]]).absent == ()
+
+
+def test_one_that_is_damaged_may_be_given_up(box: Box) -> None:
+    cut_in_the_flip(box)
+    end, before = journal(box).stat().st_size, dict(box.keys)
+    alone(box)
+    damage(box, end + 60)
+    box.open(create=False)
+    (lost,) = [item for item in box.store.copies() if not item.present]
+    box.store.forget_copy(lost.id)
+    gone = list(before)[-1]
+    assert box.store.shred([gone]).absent == ()
+    del before[gone]
+    box.open(create=False)
+    assert {name: box.store.data_key(name) for name in before} == before
+    assert all(item.present for item in box.store.copies()) and len(box.store.copies()) == 2
+    assert FileRootSlot([box.directories[1]]).active().epoch == box.store.epoch
+
+
+def test_one_that_comes_back_while_the_other_is_in_use_is_carried_over(box: Box) -> None:
+    gone = cut_in_the_flip(box)
+    fresh = alone(box)
+    b = box.directories[1]
+    b.rename(b.with_name("b.off"))
+    b.write_bytes(b"")
+    box.open(create=False)
+    assert box.store.epoch == 2 and fresh[0] not in box.store
+    b.unlink()
+    b.with_name("b.off").rename(b)
+    box.store.scrub()
+    whole(box, gone, fresh)
+    box.open(create=False)
+    whole(box, gone, fresh)
 
 
 class Failing(FileRootSlot):
