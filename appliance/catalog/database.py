@@ -8,6 +8,7 @@ overwrites what is deleted (`secure_delete`), and empties its write-ahead log.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
 import threading
@@ -125,22 +126,19 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the tables to the present version; CatalogueVersionError where they are of a newer release."""
-        config = alembic.config.Config()
-        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-        scripts = alembic.script.ScriptDirectory.from_config(config)
-        self._known = frozenset(script.revision for script in scripts.walk_revisions())
-        self.revision = str(scripts.get_current_head())
+        self.revision, self._known = _revisions()
         with self.write() as connection:
             if not self.sqlite:
                 postgresql.check(connection)
             present = alembic.runtime.migration.MigrationContext.configure(connection).get_current_revision()
             if present is not None and not self.knows(present):
                 raise CatalogueVersionError("the catalogue was written by a newer release", revision=present)
+            if present == self.revision:
+                return
+            config = _migrations()
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
-            after = alembic.runtime.migration.MigrationContext.configure(connection).get_current_revision()
-        if after != present:
-            self.analyze()  # of a new index nothing is known yet
+        self.analyze()  # of a new index nothing is known yet
 
     def knows(self, revision: str) -> bool:
         """Whether tables of this revision are of this release, or an older one."""
@@ -208,6 +206,20 @@ class Database:
 
     def close(self) -> None:
         self._base.dispose()
+
+
+def _migrations() -> alembic.config.Config:
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+@functools.cache
+def _revisions() -> tuple[str, frozenset[str]]:
+    """The present version of the tables, and every one that there ever was: each is a module, and is read once."""
+    scripts = alembic.script.ScriptDirectory.from_config(_migrations())
+    known = frozenset(script.revision for script in scripts.walk_revisions())
+    return str(scripts.get_current_head()), known
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 
+import catalogue_kit
 import pytest
 
 from appliance.access import credentials, identities, issued, records, register, sessions, settling
@@ -37,6 +38,8 @@ class Ground:
         self.journal = Journal(
             self.control / "identities.jsonl", self.pki / "identities.serial", self.sealing
         )
+        if not self.path.exists():
+            catalogue_kit.place(self.path)
         self.database = Database.at(self.path)
         with self.database.write() as connection:
             self.found = settling.settle(connection, self.journal, 1000)

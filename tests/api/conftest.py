@@ -15,6 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import catalogue_kit
 import grpc
 import numpy as np
 import pytest
@@ -629,6 +630,8 @@ def make_box(tmp_path, loop, sample_prompts):
             settings, VaultServer(settings.layout), SignalingServer(settings.layout), Clock(), loop, rate=rate
         )
         made.append(box)
+        if not catalogue:
+            catalogue_kit.place(settings.layout.control / "catalogue.db")
         if rendered:
             shutil.copytree(sample_prompts, settings.layout.prompts)
         if vault:

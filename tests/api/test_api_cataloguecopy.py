@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import catalogue_kit
 import copy_kit
 import pytest
 import sqlalchemy as sa
@@ -75,6 +76,8 @@ class Place:
         """The copy, settled; as control does it, tenants are there by then."""
         self.status = Status()
         new = not self.path.exists()
+        if new:
+            catalogue_kit.place(self.path)
         database = Database.at(self.path)
         if new and tenant:
             with database.write() as connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 
+import catalogue_kit
 import pytest
 
 from appliance.api import reviewsampling
@@ -44,7 +45,7 @@ class KilledError(Exception):
 def ground(tmp_path, monkeypatch):
     """Eleven calls of one agent, and a rule that draws every third."""
     monkeypatch.setattr(reviewsampling, "PAGE", 4)
-    database = Database.at(tmp_path / "catalogue.db")
+    database = catalogue_kit.new(tmp_path / "catalogue.db")
     content = Content(display_name="x", questions=(Question(question_id="a", text="A?", kind=Kind.YES_NO),))
     card = Scorecard(new_id(), TENANT, 1, 1, content, START, None, "ann", START)
     drawing = Drawing(Draw.EVERY, every=3)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import catalogue_kit
 import pytest
 
 from appliance.catalog import recordings
@@ -18,7 +19,7 @@ LINE = new_id()
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
 def database(request, tmp_path):
     if request.param == "sqlite":
-        made = Database.at(tmp_path / "catalogue.db")
+        made = catalogue_kit.new(tmp_path / "catalogue.db")
     else:
         server = request.getfixturevalue("postgres")
         made = Database.of(server.url(request.getfixturevalue("make_postgresql")()))
@@ -43,7 +44,7 @@ def on_disk(request, database, tmp_path):
 
 @pytest.fixture
 def sqlite(tmp_path):
-    made = Database.at(tmp_path / "catalogue.db")
+    made = catalogue_kit.new(tmp_path / "catalogue.db")
     yield made
     made.close()
 
