@@ -33,7 +33,7 @@ def _vault(name: str, *words: str, timeout: float = 2400.0) -> Suite:
 
 _VAULT = "tests/storage/vault"
 _PARTS = ("keys", "snapshots", "copies")
-_INSIDE = ("datasets", "gate", "pool")
+_INSIDE = ("clock", "datasets", "gate", "pool")
 SUITES: tuple[Suite, ...] = (
     Suite("inside", tuple(f"tests/box/inside/test_inside_{part}.py" for part in _INSIDE)),
     _vault("contract", *(f"{_VAULT}/contract/test_contract_{part}.py" for part in _PARTS), "-k", _CHOSEN),

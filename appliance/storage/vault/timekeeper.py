@@ -27,6 +27,7 @@ from appliance.storage.retention.clock import (
     plausible,
     tick,
 )
+from appliance.storage.vault.bootclock import booted_ns
 
 PERSIST_EVERY_NS: Final = 60 * 1_000_000_000
 _STATE = TypeAdapter(ClockState)
@@ -53,18 +54,21 @@ def _synchronised() -> bool:
 class Machine:
     """The clocks of this machine. Witnesses: the kernel where a time server disciplines it, and the hardware clock.
 
-    The two must not be one: as soon as a time server is there the kernel sets the hardware clock by it. So that is read
-    once, before; from then on it is what it was, gone on by the monotonic clock. Whoever starts later does without.
+    The two must not be one: as soon as a time server is there the kernel sets the hardware clock by it. So what counts is
+    what the kernel read when it was booted, or else what it says now, where no time server has been there yet; from then
+    on it is what it was, gone on by the monotonic clock.
     """
 
     def __init__(
         self,
         *,
         rtc: Path = _RTC,
+        kernel: Callable[[], int | None] = booted_ns,
         synchronised: Callable[[], bool] = _synchronised,
         boottime: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
     ) -> None:
         self._rtc = rtc
+        self._kernel = kernel
         self._synchronised = synchronised
         self._boottime = boottime
         self._read_rtc = False
@@ -72,13 +76,11 @@ class Machine:
 
     def read(self) -> Reading:
         """The clocks as they are now. OSError."""
-        before_ns = self._boottime()
         if not self._read_rtc:
             self._read_rtc = True
-            hardware_ns = self._hardware_ns() if before_ns <= HARDWARE_CLOCK_NS else None
-            # Asked after it was read: a time server that came in between may have set it.
-            if hardware_ns is not None and not self._synchronised():
-                self._booted_ns = hardware_ns - before_ns
+            self._booted_ns = self._kernel()
+            if self._booted_ns is None:
+                self._booted_ns = self._booted_now()
         wall, boottime = time.time_ns(), self._boottime()
         witnesses = []
         if self._synchronised():
@@ -87,6 +89,13 @@ class Machine:
             witnesses.append(Witness("hardware clock", self._booted_ns + boottime))
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return Reading(wall, boot_id, boottime, tuple(witnesses))
+
+    def _booted_now(self) -> int | None:
+        """By what the hardware clock says now: None where a time server may have set it."""
+        up_ns = self._boottime()
+        hardware_ns = self._hardware_ns() if up_ns <= HARDWARE_CLOCK_NS else None
+        # Asked after it was read: a time server may have come in between.
+        return None if hardware_ns is None or self._synchronised() else hardware_ns - up_ns
 
     def _hardware_ns(self) -> int | None:
         try:

@@ -19,6 +19,7 @@ class Board:
         self.rtc = folder / "since_epoch"
         self.up_ns = 60 * SECOND_NS
         self.synchronised = False
+        self.booted_ns: int | None = None  # as the kernel's log says
         self.set(0)
 
     def set(self, off_ns: int) -> None:
@@ -26,7 +27,12 @@ class Board:
         self.rtc.write_text(f"{(time.time_ns() + off_ns) // SECOND_NS}\n")
 
     def machine(self) -> Machine:
-        return Machine(rtc=self.rtc, synchronised=lambda: self.synchronised, boottime=lambda: self.up_ns)
+        return Machine(
+            rtc=self.rtc,
+            kernel=lambda: self.booted_ns,
+            synchronised=lambda: self.synchronised,
+            boottime=lambda: self.up_ns,
+        )
 
 
 @pytest.fixture
@@ -69,6 +75,17 @@ def test_whoever_starts_after_the_time_server_has_no_hardware_clock(board: Board
     assert names(machine) == ["time server"]
     board.synchronised = False
     assert names(machine) == [], "nor later: it was set"
+
+
+def test_what_the_kernel_read_at_the_boot_counts_whoever_came_first(board: Board) -> None:
+    board.synchronised = True
+    board.up_ns = 20 * DAY_NS
+    board.booted_ns = time.time_ns() - board.up_ns
+    board.set(5 * DAY_NS)  # what it says now is the time server's
+    machine = board.machine()
+    assert names(machine) == ["time server", "hardware clock"] and machine.read().confirmed
+    board.booted_ns -= 300 * DAY_NS
+    assert not board.machine().read().confirmed
 
 
 def test_long_after_the_boot_the_hardware_clock_is_nobody(board: Board) -> None:
