@@ -20,12 +20,12 @@ demo: $(STAMP)  ## four calls recorded, shown, verified, rendered, one erased
 	@$(BIN)/earwitness demo
 
 test: $(STAMP)  ## unit and integration tests, no root and no network but loopback
-	@$(BIN)/python -m pytest -n 2 --dist worksteal tests --ignore tests/system --ignore tests/box
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not postgresql" tests --ignore tests/system --ignore tests/box
 
 test-system: $(STAMP)  ## real peers: sipp, baresip, tshark, PostgreSQL (installed from Debian; wants root)
 	@sh tests/system/install-peers.sh
 	@$(BIN)/python -m pytest tests/system
-	@$(BIN)/python -m pytest -m postgresql tests/catalog tests/api tests/whole
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m postgresql tests/catalog tests/api tests/whole
 
 test-box: $(STAMP)  ## inside an emulated Debian with OpenZFS (built once, in minutes; wants root)
 	@sh tests/box/install-host.sh

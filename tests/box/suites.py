@@ -1,4 +1,4 @@
-"""The suites that run inside the guest: each line is one run of pytest there, in a guest of its own.
+"""The suites that run inside the guest: each line is one run of pytest there, one after the other.
 
 Emulated, the vault's whole suite takes the better part of an hour: EARWITNESS_BOX_FULL=1 asks for it.
 """
@@ -19,16 +19,15 @@ _CHOSEN = " and ".join(
 
 @dataclass(frozen=True)
 class Suite:
-    """A name, the words for pytest, how many empty data disks it wants, and seconds until it is given up."""
+    """A name, the words for pytest, and seconds until it is given up."""
 
     name: str
     words: tuple[str, ...]
-    disks: int = 2
     timeout: float = 1200.0
 
 
 def _vault(name: str, *words: str, timeout: float = 2400.0) -> Suite:
-    return Suite(name, (*_ZFS, *words), disks=3, timeout=timeout if not FULL else 4 * timeout)
+    return Suite(name, (*_ZFS, *words), timeout if not FULL else 4 * timeout)
 
 
 _VAULT = "tests/storage/vault"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,23 +25,29 @@ def judge(subtests: pytest.Subtests, case: Case) -> None:
             pytest.skip(case.text)
 
 
+@pytest.fixture(scope="module")
+def guest(boot: Callable[[int], Guest]) -> Iterator[Guest]:
+    """One for all suites, and for nothing else. What is inside comes first: it wants disks without a pool."""
+    made = boot(3)
+    yield made
+    made.close()
+
+
 @pytest.mark.timeout(max(suite.timeout for suite in SUITES) + MARGIN_S)
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
 def test_a_suite_in_the_guest(
     suite: Suite,
-    boot: Callable[[int], Guest],
+    guest: Guest,
     subtests: pytest.Subtests,
     tmp_path: Path,
     record_suite: Callable[[str, str], None],
 ) -> None:
-    guest = boot(suite.disks)
     words = ["pytest", f"--junitxml={REPORT}", "-o", f"timeout={PER_TEST_S}", *suite.words]
     result = guest.run(words, suite.timeout, check=False)
     (tmp_path / "pytest.log").write_bytes(result.out + result.err)
     assert result.code in (0, 1), guest.describe(result.describe())
     report = guest.get(REPORT)
     (tmp_path / "report.xml").write_bytes(report)
-    guest.close()
     ran = cases(report)
     record_suite(suite.name, summary(ran))
     assert any(case.outcome != SKIPPED for case in ran), "no test ran in the guest"
