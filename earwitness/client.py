@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Generic, Self, TypeVar, overload
 
 import grpc
 
@@ -183,33 +183,59 @@ def service_config() -> str:
     return json.dumps({"methodConfig": [{"name": names, "retryPolicy": RETRY_POLICY}]})
 
 
+S = TypeVar("S")
+
+
+class _Stub(Generic[S]):
+    """A service's stub, made when it is first asked for: a client that uses two services has no need of twenty."""
+
+    def __init__(self, make: Callable[[grpc.Channel], S]) -> None:
+        self._make = make
+        self._name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, client: Client, owner: type | None = None) -> S: ...
+    def __get__(self, client: Client | None, owner: type | None = None) -> S | Self:
+        if client is None:
+            return self
+        made = self._make(client.channel)
+        client.__dict__[self._name] = made  # found there before this, from now on
+        return made
+
+
 class Client:
     """Stubs of all services on one channel. Safe to use from several threads; a context manager."""
 
+    access = _Stub(access_pb2_grpc.AccessServiceStub)
+    alarms = _Stub(alarms_pb2_grpc.AlarmsServiceStub)
+    calls = _Stub(calls_pb2_grpc.CallsServiceStub)
+    recordings = _Stub(recordings_pb2_grpc.RecordingsServiceStub)
+    review = _Stub(review_pb2_grpc.ReviewServiceStub)
+    retention = _Stub(retention_pb2_grpc.RetentionServiceStub)
+    tenants = _Stub(tenants_pb2_grpc.TenantsServiceStub)
+    notes = _Stub(notes_pb2_grpc.NotesServiceStub)
+    notices = _Stub(notices_pb2_grpc.NoticesServiceStub)
+    prompts = _Stub(prompts_pb2_grpc.PromptsServiceStub)
+    completeness = _Stub(completeness_pb2_grpc.CompletenessServiceStub)
+    purposes = _Stub(purposes_pb2_grpc.PurposesServiceStub)
+    evidence = _Stub(evidence_pb2_grpc.EvidenceServiceStub)
+    documents = _Stub(documents_pb2_grpc.DocumentsServiceStub)
+    closing = _Stub(closing_pb2_grpc.ClosingServiceStub)
+    subjects = _Stub(subjects_pb2_grpc.SubjectsServiceStub)
+    operations = _Stub(operations_pb2_grpc.OperationsServiceStub)
+    grants = _Stub(grants_pb2_grpc.GrantsServiceStub)
+    events = _Stub(events_pb2_grpc.EventsServiceStub)
+    box = _Stub(box_pb2_grpc.BoxServiceStub)
+    audit = _Stub(audit_pb2_grpc.AuditServiceStub)
+    keys = _Stub(keys_pb2_grpc.KeysServiceStub)
+
     def __init__(self, channel: grpc.Channel) -> None:
         self.channel = channel
-        self.access = access_pb2_grpc.AccessServiceStub(channel)
-        self.alarms = alarms_pb2_grpc.AlarmsServiceStub(channel)
-        self.calls = calls_pb2_grpc.CallsServiceStub(channel)
-        self.recordings = recordings_pb2_grpc.RecordingsServiceStub(channel)
-        self.review = review_pb2_grpc.ReviewServiceStub(channel)
-        self.retention = retention_pb2_grpc.RetentionServiceStub(channel)
-        self.tenants = tenants_pb2_grpc.TenantsServiceStub(channel)
-        self.notes = notes_pb2_grpc.NotesServiceStub(channel)
-        self.notices = notices_pb2_grpc.NoticesServiceStub(channel)
-        self.prompts = prompts_pb2_grpc.PromptsServiceStub(channel)
-        self.completeness = completeness_pb2_grpc.CompletenessServiceStub(channel)
-        self.purposes = purposes_pb2_grpc.PurposesServiceStub(channel)
-        self.evidence = evidence_pb2_grpc.EvidenceServiceStub(channel)
-        self.documents = documents_pb2_grpc.DocumentsServiceStub(channel)
-        self.closing = closing_pb2_grpc.ClosingServiceStub(channel)
-        self.subjects = subjects_pb2_grpc.SubjectsServiceStub(channel)
-        self.operations = operations_pb2_grpc.OperationsServiceStub(channel)
-        self.grants = grants_pb2_grpc.GrantsServiceStub(channel)
-        self.events = events_pb2_grpc.EventsServiceStub(channel)
-        self.box = box_pb2_grpc.BoxServiceStub(channel)
-        self.audit = audit_pb2_grpc.AuditServiceStub(channel)
-        self.keys = keys_pb2_grpc.KeysServiceStub(channel)
 
     def close(self) -> None:
         self.channel.close()

@@ -15,7 +15,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, cast
@@ -115,7 +115,13 @@ class CopyFiles:
     def publish(self, index: Index) -> None:
         """From here on this is the copy; files that it does not name go. OSError."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        said = {"format": FORMAT, **asdict(index)}
+        said = {
+            "format": FORMAT,
+            "serial": index.serial,
+            "revision": index.revision,
+            "made_ns": index.made_ns,
+            "parts": {name: vars(part) for name, part in index.parts.items()},
+        }
         try:
             self._sync()  # the names of its files
             write_whole(self.folder / INDEX, self._sealing.seal(json.dumps(said).encode(), _SEALED_FOR))

@@ -215,6 +215,8 @@ def test_a_hold_whose_making_was_not_noted_is_made_once(box, monkeypatch):
     write = box.control.parts.store.write
 
     async def crashes(work):
+        if work.__module__ != "appliance.api.holds":  # work in the background that comes in between
+            return await write(work)
         monkeypatch.setattr(box.control.parts.store, "write", write)
         raise RuntimeError("as if the process had died here")
 
