@@ -107,8 +107,9 @@ def test_strangers_that_say_nothing_leave_room(make_box, monkeypatch):
     def sign_in() -> str:
         return reason(lambda: ground.stranger().SignIn(said))
 
-    with silent(ground.by_token(None), SIGN_IN, 2):
-        ground.box.wait(lambda: sign_in() == "RATE_LIMITED")
+    with silent(ground.by_token(None), SIGN_IN, 3) as calls:
+        ground.box.wait(lambda: any(one.done() for one in calls))
+        assert sign_in() == "RATE_LIMITED"
         assert ground.admin.GetCaller(access_pb2.GetCallerRequest()), "who is known has another place"
     ground.box.wait(lambda: sign_in() != "RATE_LIMITED")
     ground.close()
