@@ -22,13 +22,13 @@ _VAULT: Final = (
     critical(
         "FilesMissing",
         "Recordings that the vault's journal names have no file",
-        "Bring them back with `earwitness vault copies restore` (docs/replica.md). Find out who took them.",
+        "Bring them back with `earwitness vault replicas restore` (docs/replica.md). Find out who took them.",
         touches_recording=True,
     ),
     critical(
         "SidecarsDamaged",
         "What was added to recordings later is damaged or missing",
-        "The recordings themselves are whole. Bring the sidecars back with `earwitness vault copies restore`; where no "
+        "The recordings themselves are whole. Bring the sidecars back with `earwitness vault replicas restore`; where no "
         "copy has them, begin them anew (earwitness notes begin-anew).",
     ),
     warning(
@@ -196,7 +196,7 @@ _REPLICAS: Final = (
     warning(
         "ReplicaLeftovers",
         "A replica has copies of buckets that are not here",
-        "Bring them back with `earwitness vault copies restore` if they are missed; else they are left alone.",
+        "Bring them back with `earwitness vault replicas restore` if they are missed; else they are left alone.",
     ),
     warning(
         "ReplicaUnconfigured",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from appliance.cli import holds, output, planview, titles, vaultcopies, vaultpicture
+from appliance.cli import holds, output, planview, titles, vaultcopies, vaultpicture, vaultreplicas
 from appliance.cli.connection import bare, resource, tenant_parent
 from appliance.cli.context import (
     LOOK_TIMEOUT_S,
@@ -23,6 +23,7 @@ from earwitness.v1 import box_pb2 as pb
 
 app = typer.Typer(help="The vault: status, buckets, verify, copies, quota.", no_args_is_help=True)
 app.add_typer(vaultcopies.app, name="copies")
+app.add_typer(vaultreplicas.app, name="replicas")
 
 WIDTH = 50
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}

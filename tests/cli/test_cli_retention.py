@@ -810,30 +810,38 @@ def test_forgetting_a_copy_wants_its_id(earwitness: Earwitness, answers: Answers
     earwitness.refused(Exit.CONFLICT, "KEYSTORE_COPY_PRESENT", "vault", "copies", "forget", CASE, "--yes")
 
 
+def test_replicas_and_how_far_they_are(earwitness: Earwitness, answers: Answers) -> None:
+    assert "No replica." in earwitness("vault", "replicas").out
+    answers.vault.replicas.add(replica="north", confirmed_number=812)
+    assert "north" in (done := earwitness("vault", "replicas")).out and "812" in done.out
+    found = json.loads(earwitness("vault", "replicas", "--json").out)
+    assert found == {"replicas": [{"replica": "north", "confirmedNumber": "812"}]}
+
+
 def test_bringing_back_says_what_would_come_and_wants_the_copys_name(
     earwitness: Earwitness, answers: Answers
 ) -> None:
     answers.restoration = box_pb2.Restoration(
         whole_count=1, recording_count=3, sidecar_count=1, erased_count=2
     )
-    done = earwitness("vault", "copies", "restore", "north", "--validate-only")
+    done = earwitness("vault", "replicas", "restore", "north", "--validate-only")
     assert done.code == 0 and "3 recordings, 1 sidecar" in done.out and "2 do not come" in done.out
     assert [one.validate_only for one in answers.asked] == [True]
-    earwitness.refused(Exit.FAILED, "NOT_CONFIRMED", "vault", "copies", "restore", "north", typed="yes\n")
+    earwitness.refused(Exit.FAILED, "NOT_CONFIRMED", "vault", "replicas", "restore", "north", typed="yes\n")
     assert [one.validate_only for one in answers.asked] == [True, True]
     bucket = f"{LINE_NAME}/buckets/2026-11"
-    done = earwitness("vault", "copies", "restore", "north", "--bucket", bucket, typed="north\n")
+    done = earwitness("vault", "replicas", "restore", "north", "--bucket", bucket, typed="north\n")
     assert done.code == 0 and "Came" in done.out
     assert [one.validate_only for one in answers.asked[2:]] == [True, False]
     assert list(answers.asked[-1].buckets) == [bucket] and answers.asked[-1].replica == "north"
     answers.restoration.missing_count = 4
-    done = earwitness("vault", "copies", "restore", "north", "--yes")
+    done = earwitness("vault", "replicas", "restore", "north", "--yes")
     assert done.code == Exit.FAILED and "4 recordings have no file" in done.out
     answers.restoration.failures.add(bucket=bucket, code="REPLICA_DIVERGED", message="it is another")
     answers.restoration.failure_count = 1
-    done = earwitness("vault", "copies", "restore", "north", "--yes")
+    done = earwitness("vault", "replicas", "restore", "north", "--yes")
     assert done.code == Exit.FAILED and f"{bucket}: REPLICA_DIVERGED: it is another" in done.out
-    found = json.loads(earwitness("vault", "copies", "restore", "north", "--yes", "--json").out)
+    found = json.loads(earwitness("vault", "replicas", "restore", "north", "--yes", "--json").out)
     assert found["recordingCount"] == "3" and found["failures"][0]["code"] == "REPLICA_DIVERGED"
 
 
