@@ -13,6 +13,7 @@ import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import catalogue_kit
@@ -605,8 +606,9 @@ def sample_prompts(tmp_path_factory):
     return shelf._root
 
 
-@pytest.fixture
-def make_box(tmp_path, loop, sample_prompts):
+@contextmanager
+def boxes(folder, loop, sample_prompts):
+    """Makes boxes, each in a place of its own within `folder`; all are gone at the end."""
     made: list[Box] = []
 
     def make(
@@ -620,7 +622,7 @@ def make_box(tmp_path, loop, sample_prompts):
     ) -> Box:
         """`rendered`: the samples are in the data directory already, as after a first start. `catalogue`: a URL."""
         settings = Settings(
-            data=tmp_path / f"box{len(made)}",
+            data=folder / f"box{len(made)}",
             api=ApiSettings(port=0),
             media=MediaSettings(workers=1),
             catalogue=CatalogueSettings(url=catalogue),
@@ -648,6 +650,19 @@ def make_box(tmp_path, loop, sample_prompts):
         box.stop()
         box.signaling.stop()
         box.vault.stop()
+
+
+@pytest.fixture
+def make_box(tmp_path, loop, sample_prompts):
+    with boxes(tmp_path, loop, sample_prompts) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def refusing_box(tmp_path_factory, loop, sample_prompts):
+    """One box for all tests of a module that are marked `refusals`."""
+    with boxes(tmp_path_factory.mktemp("refusals"), loop, sample_prompts) as make:
+        yield make(rate=RateLimit(100_000, 100_000))
 
 
 @pytest.fixture
@@ -692,8 +707,11 @@ def make_servers():
 
 
 @pytest.fixture
-def box(make_box) -> Box:
-    return make_box()
+def box(request) -> Box:
+    """A box of the test's own, or the module's where the test is marked `refusals`: it leaves nothing in it."""
+    if request.node.get_closest_marker("refusals"):
+        return request.getfixturevalue("refusing_box")
+    return request.getfixturevalue("make_box")()
 
 
 @pytest.fixture

@@ -163,6 +163,7 @@ def test_nothing_of_a_passphrase_is_written_anywhere(box, client, name, capfd):
         assert secret not in said and secret.encode() not in files
 
 
+@pytest.mark.refusals
 @pytest.mark.parametrize(
     ("bad", "reason", "field"),
     [

@@ -163,6 +163,7 @@ TARGET = "line.inline.inbound[0].uri"
 ANNOUNCED = "line.inline.announcement.prompts"
 
 
+@pytest.mark.refusals
 @pytest.mark.parametrize(
     ("fields", "field"),
     [

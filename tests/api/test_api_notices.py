@@ -441,6 +441,7 @@ def test_reminders_after_a_week_a_fortnight_and_a_month(box, home, client):
     assert all(one.HasField("clear_time") for one in found if one.kind == "NoticesOutstanding")
 
 
+@pytest.mark.refusals
 @pytest.mark.parametrize(
     ("fields", "field"),
     [

@@ -118,6 +118,7 @@ def test_from_upload_to_removal(box, home):
     assert (again.code, again.reason) == (grpc.StatusCode.NOT_FOUND, "PROMPT_NOT_FOUND")
 
 
+@pytest.mark.refusals
 @pytest.mark.parametrize(
     ("audio", "reason"),
     [
@@ -170,6 +171,7 @@ def test_an_upload_that_does_not_go_on_ends(box, home, monkeypatch):
     done.set()
 
 
+@pytest.mark.refusals
 @pytest.mark.parametrize(
     ("prompt", "field"),
     [

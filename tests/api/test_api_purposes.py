@@ -122,6 +122,7 @@ def test_request_ids_and_validate_only(client, home):
     assert "research" in ids(listed(client, home))
 
 
+@pytest.mark.refusals
 @pytest.mark.parametrize(
     ("purpose_id", "fields", "field"),
     [

@@ -126,6 +126,7 @@ def test_quarantine_is_shown_with_its_reason(box):
     )
 
 
+@pytest.mark.refusals
 @pytest.mark.parametrize(
     ("request_", "reason", "field"),
     [

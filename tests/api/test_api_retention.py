@@ -156,6 +156,7 @@ def test_an_etag_is_of_one_policy_whatever_happens_to_others(box, monkeypatch):
     assert get(client).cooling_days == 9 and get(client, other).effective.retention == "3 years"
 
 
+@pytest.mark.refusals
 @pytest.mark.parametrize("text", ["0d", "0 years", "-7y", "nonsense", "seven years", "101y", "7", " "])
 def test_a_retention_that_is_none(box, text):
     found = refused(lambda: update(box.client(), retention=text))
@@ -163,6 +164,7 @@ def test_a_retention_that_is_none(box, text):
     assert list(found.fields) == ["retention_policy.retention"]
 
 
+@pytest.mark.refusals
 @pytest.mark.parametrize(
     ("name", "mask", "said", "reason", "field"),
     [

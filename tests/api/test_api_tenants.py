@@ -103,6 +103,7 @@ def test_request_ids_and_validate_only(box):
     assert len(client.tenants.ListLines(pb.ListLinesRequest(parent="tenants/-")).lines) == 2
 
 
+@pytest.mark.refusals
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
