@@ -476,6 +476,7 @@ def test_nobody_answers_and_it_is_forgotten(ward):
     assert refused(lambda: ward.get(asked)).reason == "GRANT_NOT_FOUND"
 
 
+@pytest.mark.refusals
 @pytest.mark.parametrize(
     ("fields", "reason", "field"),
     [
