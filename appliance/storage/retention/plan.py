@@ -2,7 +2,7 @@
 
 Every bucket, deleted recording, snapshot and unknown thing is in the plan once; a deleted recording or snapshot whose
 bucket expires is in the bucket's item. A plan does not look at a clock or a disk: who carries it out asks again, before
-each irreversible step, whether a hold has come since (`HoldBook.cases_of`), and stops there.
+each irreversible step, whether a hold has come since (`HoldBook.cases_of`) and whether it is still due, and stops there.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ class Rules:
         self._due: dict[tuple[str, str, int], int] = {}
         self.parked: dict[tuple[BucketId, str], int] = {}
         """How many deleted recordings each snapshot has."""
+        self._parking = {each.bucket for each in facts.deleted if not each.parked}
         for each in facts.deleted:
             if each.parked:
                 place = (each.bucket, each.parked)
@@ -224,6 +225,8 @@ class Rules:
         count = max(snapshot.needed, self.parked.get((bucket, snapshot.name), 0))
         if count:
             return Why(Rule.GRACE, f"has {count} deleted recording{'s' if count > 1 else ''} not yet erased")
+        if bucket in self._parking and snapshot.name.startswith("g-"):
+            return Why(Rule.GRACE, "may be the one that what was deleted just now goes into")
         return None
 
 

@@ -145,6 +145,12 @@ class PlanChangedError(PreconditionError):
     reason = "PLAN_CHANGED"
 
 
+class NotDueError(PreconditionError):
+    """What a plan destroys is not due any more, or the retention clock is frozen now; `data['bucket']`."""
+
+    reason = "NOT_DUE"
+
+
 class UnknownFilesError(PreconditionError):
     """Files in a bucket are known to nobody, so it is not destroyed; `data['bucket']`."""
 

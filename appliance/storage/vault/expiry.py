@@ -18,6 +18,7 @@ from appliance.storage.retention.outlook import Upcoming, upcoming
 from appliance.storage.retention.plan import make_plan
 from appliance.storage.retention.run import Failure, Outcome, RunRecord, StepKind
 from appliance.storage.vault.core import Vault
+from appliance.storage.vault.duecheck import DueCheck
 from appliance.storage.vault.erasure import Eraser
 from appliance.storage.vault.errors import PlanChangedError
 from appliance.storage.vault.expirysteps import Steps
@@ -52,7 +53,7 @@ class Expiry:
         self._legal = legal
         self._runs = runs
         self._limits = limits
-        self._steps = Steps(vault, eraser, legal)
+        self._steps = Steps(vault, eraser, legal, DueCheck(timekeeper, policies, legal))
         self._lock = threading.Lock()
 
     def facts(self) -> Facts:
@@ -170,7 +171,9 @@ class Expiry:
         steps = run.steps_of(item)
         run_id = current.begun.run_id
         late = run.committed(steps, current.started)
-        for step in run.remaining(steps, current.done):
+        rechecks = {step.key for step in steps if step.kind is StepKind.RECHECK}
+        # What was looked at before a crash, days ago perhaps, is looked at again, unless it is too late for that.
+        for step in run.remaining(steps, current.done if late else set(current.done) - rechecks):
             try:
                 if step.kind is StepKind.RECHECK and late:
                     continue  # what cannot be taken back is begun: it is carried to its end

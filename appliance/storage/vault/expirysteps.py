@@ -24,6 +24,7 @@ from appliance.storage.vault.contract import (
     SnapshotId,
 )
 from appliance.storage.vault.core import GRACE_TAG, Vault
+from appliance.storage.vault.duecheck import DueCheck
 from appliance.storage.vault.erasure import Eraser
 from appliance.storage.vault.errors import (
     BucketBusyError,
@@ -49,8 +50,9 @@ log = structlog.get_logger()
 class Steps:
     """See the module. For one thread."""
 
-    def __init__(self, vault: Vault, eraser: Eraser, legal: LegalHolds) -> None:
+    def __init__(self, vault: Vault, eraser: Eraser, legal: LegalHolds, due: DueCheck) -> None:
         self._vault = vault
+        self._due = due
         self._eraser = eraser
         self._legal = legal
         self._do: dict[StepKind, Callable[[PlanItem, Step, BucketId], None]] = {
@@ -123,17 +125,12 @@ class Steps:
     def _recheck(self, item: PlanItem, step: Step, bucket: BucketId) -> None:
         vault = self._vault
         if item.kind is ItemKind.DROP_SNAPSHOT:
-            needed = {
-                held.parked
-                for held in vault.holdings.in_bucket(bucket)
-                if held.state in _KEPT and held.parked
-            }
-            if needed & set(step.snapshots):
-                raise SnapshotHeldError(
-                    "a snapshot is needed again", snapshots=sorted(needed & set(step.snapshots)), tags=[]
-                )
+            self._due.refuse_early(item, bucket, ())
+            self._refuse_needed(bucket, set(step.snapshots))
             return
-        cases = {case for held in self._doomed(item, bucket) for case in vault.rules.cases_of(held)}
+        doomed = self._doomed(item, bucket)
+        self._due.refuse_early(item, bucket, doomed)
+        cases = {case for held in doomed for case in vault.rules.cases_of(held)}
         if cases:
             raise RecordingHeldError("a legal hold came since the plan was made", cases=sorted(cases))
         if not item.whole:
@@ -142,6 +139,24 @@ class Steps:
         if vault.unknown_files.get(bucket):
             raise UnknownFilesError("files in the bucket are known to nobody", bucket=bucket.path)
         self._refuse_foreign(self._snapshots_of(bucket))
+
+    def _refuse_needed(self, bucket: BucketId, snapshots: set[str]) -> None:
+        """SnapshotHeldError where one has, or may have, the file of a recording.
+
+        Nothing is parked meanwhile. Where that broke off, a file is gone from the bucket and the journal does not say yet
+        in which snapshot it is: until it does it may be any of them.
+        """
+        vault = self._vault
+        with vault.moving:
+            here = [held for held in vault.holdings.in_bucket(bucket) if held.state in _KEPT]
+            needed = {held.parked for held in here} & snapshots
+            waiting = [held for held in here if held.state is HoldingState.DELETED and not held.parked]
+            if waiting and not needed:
+                vault.buckets.open(bucket)
+                if any(vault.store.find(bucket, held.recording_id) is None for held in waiting):
+                    needed = snapshots
+        if needed:
+            raise SnapshotHeldError("a snapshot is needed again", snapshots=sorted(needed), tags=[])
 
     def _doomed(self, item: PlanItem, bucket: BucketId) -> list[Holding]:
         """Recordings whose keys go: those named, or all that are left in the bucket."""

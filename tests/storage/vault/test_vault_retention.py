@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from conftest_vault import CREATED_NS, DAY_NS, Crash, Faults, House
+from keeping_kit import WHO, days, filed, keep, run
 
 from appliance.storage.keystore.errors import KeyAbsentError, KeyPinnedError
 from appliance.storage.retention.brake import Limits
@@ -20,40 +21,6 @@ from appliance.storage.vault.contract import BucketId, SnapshotId
 from appliance.storage.vault.errors import PlanChangedError, RecordingErasedError
 from appliance.storage.vault.holding import Certificate, HoldingState
 from appliance.storage.vault.parking import undelete
-
-WHO = "officer"
-
-
-def keep(house: House, retention: str = "10d", grace_days: int = 5) -> None:
-    """A policy for the whole box, at once: the cooling-off is taken away first."""
-    policies = house.parts.policies
-    policies.set(PolicyChange(PolicyScope(), fields=(PolicyField.COOLING,), cooling_days=0), WHO)
-    days(house, 8)
-    change = PolicyChange(
-        PolicyScope(),
-        Policy(Period.parse(retention), grace_days),
-        (PolicyField.RETENTION, PolicyField.GRACE),
-    )
-    policies.set(change, WHO)
-    assert str(policies.effective(house.tenant, house.line).retention) == str(Period.parse(retention))
-
-
-def days(house: House, count: float) -> None:
-    """Time passes, for all clocks; nightly the vault settles."""
-    house.clocks.pass_(int(count * DAY_NS))
-    house.parts.timekeeper.tick()
-
-
-def filed(house: House, count: int = 2) -> list[str]:
-    """Recordings made just now."""
-    names = [house.record(created_ns=house.clocks.wall_ns) for _ in range(count)]
-    assert house.poll() == count
-    return names
-
-
-def run(house: House, confirmed: str = "") -> Outcome:
-    house.parts.parker.poll()
-    return house.parts.expiry.run(WHO, confirmed).outcome
 
 
 def states(house: House, names: list[str]) -> list[str]:
