@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final
 
 import grpc
-import numpy as np
 import typer
 
 from appliance.cli import files, output
@@ -22,7 +21,6 @@ from appliance.cli.connection import bare, resource
 from appliance.cli.context import box
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.readingoptions import OverrideOption, PurposeOption
-from appliance.media.audio.encode import ogg_opus
 from earwitness.v1 import calls_pb2, party_pb2
 
 STDOUT: Final = "-"
@@ -94,6 +92,8 @@ class Sound:
             yield self._piece(self._waiting.pop(time_ns), channels)
 
     def _piece(self, chunks: Sequence[calls_pb2.ListenChunk], channels: int) -> Any:
+        import numpy as np  # here, as it takes longer to load than most commands to run
+
         size = max(len(chunk.data) // 2 for chunk in chunks)
         total = np.zeros((size, channels), np.int32)
         for chunk in chunks:
@@ -178,6 +178,8 @@ def _write_wav(written: BinaryIO, pieces: Iterator[Any], rate: int, channels: in
 
 
 def _write_ogg(written: BinaryIO, pieces: Iterator[Any], rate: int, channels: int) -> None:
+    from appliance.media.audio.encode import ogg_opus  # as above
+
     for data in ogg_opus(pieces, rate, channels, OPUS_BIT_RATE):
         written.write(data)
 
