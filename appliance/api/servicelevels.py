@@ -98,7 +98,7 @@ class Levels:
                         naming.parts(one.identity)[1],
                         one.purpose,
                         names.recording(tenant_id, one.recording_id),
-                        one.override_reason,
+                        one.override_reason != "",
                     )
                     for one in found.overrides
                 ),

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from appliance.documents import plots, words
 from appliance.documents.blocks import Block, Document, Picture, Section, Table, Text, pairs, table
 from appliance.documents.facts import Access, ReadCounts, Span
+
+# This document is kept longer than a recording may be, and a reason may tell of people.
+_REASONS: Final = (
+    "Each reason was given in words. They are in the report of reads of the month (earwitness purposes report, "
+    "GetReadReport) for as long as the recording is not erased."
+)
 
 
 def of(access: Access, span: Span, whose: str, made_ns: int, zone: ZoneInfo) -> Document:
@@ -53,18 +60,19 @@ def _unusual(access: Access, zone: ZoneInfo) -> Section:
         (
             table(
                 "Reads for a purpose that was not stated to the caller",
-                "When | By | Purpose | Recording | Why",
+                "When | By | Purpose | Recording | Reason",
                 [
                     (
                         words.when(one.at_ns, zone),
                         one.who,
                         one.purpose,
                         one.recording,
-                        one.reason or "(erased)",
+                        "given" if one.told else "erased",
                     )
                     for one in access.overrides
                 ],
             ),
+            *((Text(_REASONS),) if access.overrides else ()),
             table("Refusals", "Reason | >Times", [(reason, str(count)) for reason, count in access.refusals]),
             table(
                 "Support grants used",

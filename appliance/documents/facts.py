@@ -241,13 +241,13 @@ class ReadCounts:
 
 @dataclass(frozen=True)
 class Override:
-    """A read for what was not announced. An empty reason: its recording was erased."""
+    """A read for what was not announced. `told`: why can be read in the box; else its recording was erased."""
 
     at_ns: int
     who: str
     purpose: str
     recording: str
-    reason: str
+    told: bool
 
 
 @dataclass(frozen=True)

@@ -257,13 +257,26 @@ def test_reads_stand_in_the_access_report_which_operators_do_not_get(box, home):
                     f"{home[8:]}/{who}", ("records-officer",), refused=reason,
                 ),
             )  # fmt: skip
+        for why in ("The coroner asks for it", ""):  # the second one's recording was erased since
+            reads.note(
+                connection,
+                reads.Read(
+                    now - 60 * SECOND, home[8:], new_id(), "evidence", "line", "listen",
+                    f"{home[8:]}/eve", ("records-officer",), overridden=True, override_reason=why,
+                ),
+            )  # fmt: skip
 
     box.write(note)
     span = {"start_time": stamp(now - DAY), "end_time": stamp(now + DAY)}
     said = text(client, home, "ACCESS_REPORT", **span)
     assert row(said, "ada").startswith("| ada | 2 |") and row(said, "quality").startswith("| quality | 2 |")
     assert row(said, "PURPOSE\\_NOT\\_STATED").endswith("| 1 |")
+    whys = [one.rsplit("|", 2)[1].strip() for one in said.splitlines() if "| eve | evidence |" in one]
+    assert sorted(whys) == ["erased", "given"] and "earwitness purposes report" in said
     made, page = make(client, home, "ACCESS_REPORT", "HTML", **span)
+    assert b"coroner" not in page and "coroner" not in said, (
+        "the document may be kept longer than the recording"
+    )
     assert b"<svg" in page and b"Reads by purpose" in page and made.names_people
     operator = box.enroll("op", Role.OPERATOR)
     assert refused(lambda: make(operator, home, "ACCESS_REPORT", **span)).reason == "ROLE_NEEDED"
