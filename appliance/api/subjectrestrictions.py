@@ -19,9 +19,10 @@ from appliance.catalog.database import numbering_of
 from appliance.catalog.errors import RecordingNotFoundError
 from appliance.catalog.filters import And, Comparison, Node, Or
 from appliance.catalog.numbering import Asked
+from appliance.catalog.records import State as RecordingState
 from appliance.catalog.restrictions import Ground, Restriction, Standing, State
 from appliance.catalog.subjecterrors import RestrictionStateError
-from appliance.model import new_id
+from appliance.model import ErasedError, new_id
 from earwitness.v1 import subjects_pb2 as pb
 
 MAX_RECORDINGS: Final = 1000
@@ -99,7 +100,9 @@ class Restricting:
                     if owner not in (None, tenant_id):  # a stranger's is not there
                         raise RecordingNotFoundError("no such recording", recording=recording_id)
                 ids = [recording_id for _, recording_id in named]
-                recordings.get_all(connection, ids, tenant_id)
+                for row in recordings.get_all(connection, ids, tenant_id):
+                    if row.state is RecordingState.ERASED:
+                        raise ErasedError("the recording is erased", recording=row.recording_id)
                 return one, ids
             number = restrictions.whole_number(said.number, "restriction.number", numbering_of(connection))
             return replace(one, number=number), list(_found(connection, tenant_id, number, from_ns, to_ns))

@@ -22,7 +22,7 @@ from appliance.api.subjectrequests import DUE, OVERDUE, Requesting
 from appliance.api.subjectrestrictions import Restricting
 from appliance.api.worker import Worker
 from appliance.audit.trail import Trail
-from appliance.catalog import alarms, subjectpacks, subjectrequests, tenants
+from appliance.catalog import alarms, restrictions, subjectpacks, subjectrequests, tenants
 from appliance.catalog.subjectrequests import Request
 from appliance.model import EarwitnessError, Kind
 from earwitness.v1 import subjects_pb2_grpc
@@ -90,6 +90,7 @@ class SubjectWork:
                 subjectpacks.failed(connection, pack_id, "CANCELLED")
             subjectpacks.prune(connection, now_ns)
             subjectrequests.prune(connection, now_ns)
+            restrictions.prune(connection, now_ns)
             for one in subjectrequests.some(connection, None, _ALL, None, closed=False):
                 remind(connection, one, now_ns)
 

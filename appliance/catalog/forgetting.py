@@ -48,7 +48,7 @@ STAYS: Final[Mapping[str, str]] = {
     "witnessed": "its entry in the audit log: opaque ids and times",
     "grant_recordings": "which opaque ids a grant named",
     "grant_uses": "that an opaque id was read under a grant, and when",
-    "restricted": "opaque ids; erasure alone takes it, as what comes back from a copy is still restricted",
+    "restricted": "opaque ids; erasure alone takes it, and why with the last, as what comes back from a copy is restricted",
 }
 """Tables in which a recording's id stays, and why: nothing there says anything of people."""
 LEFT: Final[Mapping[str, str]] = {

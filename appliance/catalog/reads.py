@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import sqlalchemy as sa
 
+from appliance.catalog import tables
 from appliance.catalog.contracttables import reads as table
 from appliance.catalog.database import erasing
+from appliance.catalog.records import State
 
 RESUMED_NS: Final = 86400 * 10**9  # so long after its beginning a download may be resumed as one read
 KEEP_NS: Final = 1100 * 86400 * 10**9  # three years and a month
 MAX_PERSONS: Final = 1000
 MAX_OVERRIDES: Final = 1000
+LISTEN: Final = "listen"
+"""The kind of a read of a call that goes on: the catalogue has its recording later."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,18 @@ class Report:
 
 
 def note(connection: sa.Connection, read: Read) -> None:
-    """Writes it down."""
+    """Writes it down; the reason of an override only while its recording is there, as `forget` comes once."""
+    if read.override_reason and _gone(connection, read):
+        read = replace(read, override_reason="")
     values = {**read.__dict__, "roles": list(read.roles)}
     connection.execute(sa.insert(table).values(**values))
+
+
+def _gone(connection: sa.Connection, read: Read) -> bool:
+    """Whether its recording was erased, or is not there any more, since the read was let in."""
+    query = sa.select(tables.recordings.c.state).where(tables.recordings.c.id == read.recording_id)
+    state = connection.execute(query).scalar()
+    return read.kind != LISTEN if state is None else state == State.ERASED.value
 
 
 def goes_on(connection: sa.Connection, read: Read, since_ns: int | None = None) -> bool:

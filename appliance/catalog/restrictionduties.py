@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from appliance.catalog import state, tables
 from appliance.catalog.among import among
+from appliance.catalog.database import erasing
 from appliance.catalog.restrictions import IN_FORCE, SERIAL, Restriction, changed, restriction_of
 from appliance.catalog.subjecttables import restricted
 from appliance.catalog.subjecttables import restrictions as table
@@ -124,3 +125,4 @@ def load(connection: sa.Connection, kept: Mapping[str, Any]) -> None:
     for begin in range(0, len(rows), 500):
         connection.execute(sa.insert(restricted), rows[begin : begin + 500])
     state.put_int(connection, SERIAL, int(kept["serial"]))
+    erasing(connection)  # of words that the copy does not have any more

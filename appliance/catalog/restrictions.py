@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from appliance.catalog import paging, state, tables
 from appliance.catalog.among import among
-from appliance.catalog.database import numbering_of
+from appliance.catalog.database import erasing, numbering_of
 from appliance.catalog.errors import EtagMismatchError
 from appliance.catalog.numbering import Numbering, asked
 from appliance.catalog.records import Description, etag_of
@@ -32,6 +32,7 @@ from appliance.model import InvalidError
 
 MAX_OF_TENANT: Final = 5000  # in force
 MAX_HISTORY: Final = 200
+KEEP_NS: Final = 1100 * 86400 * 10**9  # three years and a month after the end
 SERIAL: Final = "restrictions-serial"
 """Counts changes, so that the copy beside the catalogue and the catalogue know which of them is older."""
 _c = table.c
@@ -64,7 +65,10 @@ Act = tuple[int, str, str, str]
 
 @dataclass(frozen=True)
 class Restriction:
-    """One restriction. `number` is in its normal form; times count calls by their beginning."""
+    """One restriction. `number` is in its normal form; times count calls by their beginning.
+
+    An empty `reason`: all recordings that it named are erased, and no words about them are kept.
+    """
 
     restriction_id: str
     tenant_id: str
@@ -90,7 +94,7 @@ class Restriction:
 
     def acted(self, at_ns: int, who: str, act: str, reason: str = "") -> Restriction:
         """With one more line of history; the first and the newest are kept."""
-        history = (*self.history, (at_ns, who, act, reason))
+        history = (*self.history, (at_ns, who, act, reason if self.reason else ""))
         return replace(self, history=(history[0], *history[1:][-MAX_HISTORY + 1 :]))
 
 
@@ -252,9 +256,35 @@ def meet(connection: sa.Connection, recording_id: str, tenant_id: str, content: 
 
 
 def forget(connection: sa.Connection, recording_id: str) -> None:
-    """It is erased: there is nothing left to restrict."""
-    if connection.execute(sa.delete(restricted).where(restricted.c.recording_id == recording_id)).rowcount:
+    """It is erased: there is nothing left to restrict, and with the last recording of a restriction its words go."""
+    ids = of(connection, [recording_id]).get(recording_id, ())
+    if ids:
+        connection.execute(sa.delete(restricted).where(restricted.c.recording_id == recording_id))
+        _bare(connection, _c.id.in_(ids))
         changed(connection)
+
+
+def prune(connection: sa.Connection, now_ns: int) -> int:
+    """Forget those that ended long ago, and words about recordings that were erased; gives how many were forgotten."""
+    settled = _c.hold.in_(("", "released"))  # what else is still to be released in the vault
+    gone = connection.execute(sa.delete(table).where(_c.end_ns < now_ns - KEEP_NS, settled)).rowcount
+    if gone:
+        erasing(connection)
+    if _bare(connection, _c.state.in_(_FORCE)) or gone:
+        changed(connection)
+    return gone
+
+
+def _bare(connection: sa.Connection, which: sa.ColumnElement[bool]) -> int:
+    """Take the words from those that named recordings and have none left: who did what and when stays."""
+    some = sa.exists().where(restricted.c.restriction_id == _c.id)
+    rows = connection.execute(sa.select(table).where(which, _c.number == "", _c.reason != "", ~some)).all()
+    for row in rows:
+        history = [[*act[:3], ""] for act in row.history]
+        connection.execute(sa.update(table).where(_c.id == row.id).values(reason="", history=history))
+    if rows:
+        erasing(connection)
+    return len(rows)
 
 
 def restricted_clause() -> sa.ColumnElement[bool]:

@@ -1,7 +1,8 @@
 """Tables of the rights of people who were recorded: restrictions and objections, requests for access, packs.
 
-Personal data is in `restrictions` (`number`, `reason`, `history`), `subject_requests` and `subject_choices`; that of
-requests goes three years after the request was closed.
+Personal data is in `restrictions` (`number`, `reason`, `history`), `subject_requests` and `subject_choices`. Requests go
+three years after they were closed, restrictions three years after they ended; the words of one in force that names
+recordings go with the last of these.
 """
 
 from __future__ import annotations

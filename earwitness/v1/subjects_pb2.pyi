@@ -1693,7 +1693,7 @@ class Restriction(_message.Message):
     ground: Global___RestrictionGround.ValueType
     """Why."""
     reason: _builtins.str
-    """More of why, 1 to 300 characters."""
+    """More of why, 1 to 300 characters; empty where all recordings that it named were erased since."""
     number: _builtins.str
     """All calls with this whole number, those that will come, too."""
     state: Global___RestrictionState.ValueType
@@ -1708,7 +1708,7 @@ class Restriction(_message.Message):
     """Changes with everything that can change here."""
     @_builtins.property
     def recordings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """tenants/{tenant}/recordings/{recording}: which; at most 1000. Either these or a number."""
+        """tenants/{tenant}/recordings/{recording}: which; at most 1000, none of them erased. Either these or a number."""
 
     @_builtins.property
     def from_time(self) -> _timestamp_pb2.Timestamp:

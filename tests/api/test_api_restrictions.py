@@ -388,6 +388,28 @@ def test_an_objection_restricts_until_it_is_decided(ward, box):
     ]
 
 
+def test_why_goes_with_the_last_recording_also_from_the_copy(ward, box):
+    name, other = ward.call(), ward.call()
+    made = ward.restrict(recordings=[name, other])
+    keeper = box.control._subjects.keeper
+
+    def copied() -> str:
+        return str(keeper._read()["restrictions"])
+
+    for one in (name, other):
+        assert ward.get(made.name).reason == "The person says so" and "The person says so" in copied()
+        request = recordings_pb2.EraseRecordingRequest(name=one, reason="as asked", force=True)
+        ward.client.recordings.EraseRecording(request)
+    box.wait(lambda: not ward.get(made.name).recording_count)
+    found = ward.get(made.name)
+    assert (found.reason, [(act.act, act.reason) for act in found.acts]) == ("", [("restricted", "")])
+    box.wait(lambda: "The person says so" not in copied())
+    assert [act.reason for act in ward.lift(made.name).acts] == ["", ""], (
+        "words of what is erased are not kept"
+    )
+    assert refused(lambda: ward.restrict(recordings=[name])).reason == "ERASED"
+
+
 def test_what_was_to_be_erased_and_was_decided_otherwise_stays(ward, box):
     name = ward.call()
     kept = ward.restrict(pb.RESTRICTION_GROUND_OBJECTION, recordings=[name])

@@ -75,7 +75,7 @@ def read(**fields) -> Read:
             "recording_id": L,
             "purpose": "quality",
             "source": "announced",
-            "kind": "download",
+            "kind": "listen",
             "identity": "ada",
             "roles": ("supervisor",),
             **fields,

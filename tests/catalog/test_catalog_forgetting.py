@@ -11,7 +11,16 @@ import pytest
 import sqlalchemy as sa
 
 import appliance.catalog
-from appliance.catalog import grants, operations, reads, recordings, tables
+from appliance.catalog import (
+    grants,
+    operations,
+    reads,
+    recordings,
+    restrictionduties,
+    restrictions,
+    state,
+    tables,
+)
 from appliance.catalog.database import PERSONAL
 from appliance.catalog.forgetting import LEFT, STAYS, TAKEN
 from appliance.catalog.grants import Grant, Latched, Scope
@@ -19,6 +28,7 @@ from appliance.catalog.operations import Operation
 from appliance.catalog.operations import State as OperationState
 from appliance.catalog.reads import Read
 from appliance.catalog.records import Certificate, State
+from appliance.catalog.restrictions import Ground, Restriction
 from appliance.model import new_id
 
 for module in pkgutil.iter_modules(appliance.catalog.__path__):
@@ -42,7 +52,14 @@ FORMED = {
         "agent": "200",
         "week": "2026-W48",
     },
-    "restrictions": {"number": "", "ground": "accuracy", "state": "restricted"},
+    "restrictions": {
+        "number": "",
+        "ground": "accuracy",
+        "state": "active",
+        "hold": "",
+        "reason": NEEDLE,
+        "history": [[1, "me", "restricted", NEEDLE]],
+    },
     "parties": {"number": NUMBER, "role": "caller"},
     "flags": {"flag": "kept"},
 }
@@ -152,7 +169,9 @@ def test_nothing_said_of_a_recording_is_left(database, file, make_held, make_des
     with database.write() as connection:
         way(connection, held, 50)
     said = _said(database)
-    assert not [one for one, text in said.items() if NEEDLE in text or NUMBER in text]
+    # What comes back from a copy is restricted still, and why.
+    stands = {"restrictions"} if way in (unheld, lost) else set()
+    assert {one for one, text in said.items() if NEEDLE in text or NUMBER in text} == stands
     with_id = {one for one, text in said.items() if held.recording_id in text}
     assert with_id <= {"recordings"} | set(STAYS) | set(LEFT)
     if way is erased:
@@ -195,9 +214,42 @@ def _request_is_not_answered(connection, needle):
 def _reads_are_old(connection, needle):
     reads.note(
         connection,
-        Read(1, TENANT, new_id(), "", "line", "download", "me", (), overridden=True, override_reason=needle),
+        Read(1, TENANT, new_id(), "", "line", "listen", "me", (), overridden=True, override_reason=needle),
     )
     return lambda c: reads.prune(c, reads.KEEP_NS + 10)
+
+
+def make_restriction(reason: str, **fields) -> Restriction:
+    one = Restriction(new_id(), TENANT, Ground.ACCURACY, restrictions.State.ACTIVE, reason, 1, **fields)
+    return one.acted(1, "me", "restricted", reason)
+
+
+def _last_restricted_is_erased(connection, needle):
+    recording_id = new_id()
+    restrictions.add(connection, make_restriction(needle), [recording_id])
+    return lambda c: restrictions.forget(c, recording_id)
+
+
+def _restriction_ended_long_ago(connection, needle):
+    one = make_restriction("because", number=needle)
+    restrictions.add(connection, one, [])
+    restrictions.update(
+        connection, dataclasses.replace(one, state=restrictions.State.LIFTED, hold="release", end_ns=2)
+    )
+
+    def ends(c):
+        assert not restrictions.prune(c, restrictions.KEEP_NS + 10), "its hold is still to be released"
+        restrictionduties.released(c, one.restriction_id)
+        assert not restrictions.prune(c, restrictions.KEEP_NS)
+        assert restrictions.prune(c, restrictions.KEEP_NS + 10) == 1
+
+    return ends
+
+
+def _copy_has_it_no_more(connection, needle):
+    restrictions.add(connection, make_restriction(needle), [new_id()])
+    kept = {"serial": 99, "restrictions": [], "restricted": []}
+    return lambda c: restrictionduties.load(c, kept)
 
 
 def make_grant(needle: str) -> Grant:
@@ -221,7 +273,16 @@ def make_grant(needle: str) -> Grant:
 
 
 @pytest.mark.parametrize(
-    "way", [_operation_ends, _request_is_answered, _request_is_not_answered, _reads_are_old]
+    "way",
+    [
+        _operation_ends,
+        _request_is_answered,
+        _request_is_not_answered,
+        _reads_are_old,
+        _last_restricted_is_erased,
+        _restriction_ended_long_ago,
+        _copy_has_it_no_more,
+    ],
 )
 def test_what_was_for_a_while_is_in_no_file_after_it(database, on_disk, way):
     with database.write() as connection:
@@ -231,3 +292,56 @@ def test_what_was_for_a_while_is_in_no_file_after_it(database, on_disk, way):
         ends(connection)
     assert database.scrub_wanted, "so that who keeps house does it"
     assert database.scrub() and b"9998887777" not in on_disk()
+
+
+def test_words_of_a_restriction_go_with_the_last_recording_that_it_names(database):
+    first, second = new_id(), new_id()
+    one, numbered = make_restriction("She is ill"), make_restriction("She is ill", number=NUMBER)
+
+    def got(c, made):
+        found = restrictions.get(c, made.restriction_id)
+        return found.reason, found.history
+
+    with database.write() as c:
+        restrictions.add(c, one, [first, second])
+        restrictions.add(c, numbered, [first, second])
+        restrictions.forget(c, first)
+        assert got(c, one) == ("She is ill", ((1, "me", "restricted", "She is ill"),))
+        serial = state.get_int(c, restrictions.SERIAL)
+        restrictions.forget(c, second)
+        assert got(c, one) == ("", ((1, "me", "restricted", ""),)), "that it was, who and when"
+        assert state.get_int(c, restrictions.SERIAL) > serial, "the copy beside the catalogue follows"
+        assert got(c, numbered)[0] == "She is ill", "calls with this number may come"
+        after = restrictions.get(c, one.restriction_id).acted(2, "you", "lifted", "She is well")
+        assert after.history[-1] == (2, "you", "lifted", "")
+
+
+def test_words_that_an_older_release_left_go_too(database):
+    one = make_restriction("She is ill")
+    with database.write() as c:
+        restrictions.add(c, one, [])
+        serial = state.get_int(c, restrictions.SERIAL)
+        assert not restrictions.prune(c, 10)
+        assert restrictions.get(c, one.restriction_id).reason == ""
+        assert state.get_int(c, restrictions.SERIAL) > serial
+        restrictions.prune(c, 10)
+        assert state.get_int(c, restrictions.SERIAL) == serial + 1, "once"
+
+
+def test_why_is_not_noted_any_more_of_a_recording_that_is_gone(database, file, make_held):
+    held, gone = make_held(), make_held()
+    for one in (held, gone):
+        file(one)
+    with database.write() as c:
+        erased(c, gone, 50)
+        for recording_id, kind in (
+            (held.recording_id, "download"),
+            (gone.recording_id, "download"),
+            (gone.recording_id, "listen"),
+            (new_id(), "download"),
+            (new_id(), "listen"),  # of a call that goes on
+        ):
+            read = Read(1, held.tenant_id, recording_id, "", "line", kind, "me", (), overridden=True)
+            reads.note(c, dataclasses.replace(read, override_reason="because"))
+        found = c.execute(sa.select(reads.table.c.override_reason).order_by(reads.table.c.no)).scalars()
+        assert list(found) == ["because", "", "", "", "because"]
