@@ -29,7 +29,7 @@ KINDS: Final = {
     pb.DownloadRecordingRequest.DESCRIPTOR.full_name: "download",
     pb.GetWaveformRequest.DESCRIPTOR.full_name: "picture",
     subjects_pb2.MakeSubjectPackRequest.DESCRIPTOR.full_name: "subject-pack",
-    calls_pb2.ListenCallRequest.DESCRIPTOR.full_name: "listen",
+    calls_pb2.ListenCallRequest.DESCRIPTOR.full_name: reads.LISTEN,
 }
 """How each request that reads is called in audit and report."""
 MIN_OVERRIDE: Final = 10
@@ -107,7 +107,7 @@ async def admit(parts: Parts, row: Recording, request: Any, *, restricted_for: s
         kind=read.kind,
         recording=row.recording_id,
         stated=read.source,
-        **({"override_reason": reason} if overridden else {}),
+        **({"override": True} if overridden else {}),  # why may tell of people, and the log is kept for good
         **({"grant": grant_id} if grant_id else {}),
         **({"restricted_for": restricted_for} if restricted else {}),
     )

@@ -265,7 +265,7 @@ class ExitPacks:
                     "subject": f"tenants/{pack.tenant_id}/exitPacks/{pack.id}",
                     "purpose": pack.purpose or "exit",
                     "recordings": let_in,
-                    **({"override_reason": reason} if any(one.overridden for one in noted) else {}),
+                    **({"override": True} if any(one.overridden for one in noted) else {}),
                 },
                 durable=True,
             )

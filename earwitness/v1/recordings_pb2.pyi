@@ -904,7 +904,7 @@ class DownloadRecordingRequest(_message.Message):
     """
     override_reason: _builtins.str
     """Why it must be read for a purpose that was not stated to the caller: 10 to 200 characters, no personal data. For
-    records officers; kept in the audit log and in the monthly report.
+    records officers; kept in the monthly report until the recording is erased.
     """
     def __init__(
         self,

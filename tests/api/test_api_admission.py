@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from datetime import UTC, datetime
 
 import grpc
 import pytest
+import sqlalchemy as sa
 
 import earwitness
 from appliance.access.identities import Role
 from appliance.access.purposes import heard_in
-from appliance.catalog import contracttables
+from appliance.api import gate
+from appliance.catalog import contracttables, tables
 from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.model import Mark, MarkKind, new_id
 from appliance.model.purpose import SEEDS
@@ -181,10 +184,11 @@ def test_an_override_is_the_records_officers_and_says_why(box, told):
     download(officer, told, "evidence", override_reason=WHY)
     download(officer, told, "training", override_reason=WHY)  # it was stated: no override
     entries = [one for one in box.audited() if one["what"] == "read"]
-    assert [(one["who"], one["purpose"], one.get("override_reason", "")) for one in entries] == [
-        (f"{tenant_id}/officer", "evidence", WHY),
-        (f"{tenant_id}/officer", "training", ""),
+    assert [(one["who"], one["purpose"], one.get("override", False)) for one in entries] == [
+        (f"{tenant_id}/officer", "evidence", True),
+        (f"{tenant_id}/officer", "training", False),
     ]
+    assert WHY not in str(box.audited()), "the log is kept for good, and a reason may tell of people"
     assert entries[0]["stated"] == "announced" and entries[0]["recording"] == told.info.recording_id
     found = report(officer, box)
     assert (found.total.reads, found.total.overrides, found.total.recordings) == (2, 1, 1)
@@ -270,6 +274,21 @@ def test_of_an_erased_recording_opaque_ids_stay(box, told):
     assert [one.reason for one in report(client, box).overrides] == [""]
     files = list(box.layout.control.glob("catalogue.db*"))
     box.wait(lambda: not any(WHY.encode() in path.read_bytes() for path in files if os.path.exists(path)))
+
+
+def test_why_is_not_kept_of_a_recording_that_is_erased_meanwhile(box, told, monkeypatch):
+    client = box.client()
+    write_down, row = gate.write_down, tables.recordings
+
+    async def erased_after(what, **more) -> None:
+        await write_down(what, **more)
+        erase = sa.update(row).where(row.c.id == told.info.recording_id).values(state="erased")
+        await box.control.parts.store.write(lambda connection: connection.execute(erase))
+
+    monkeypatch.setattr(gate, "write_down", erased_after)
+    with contextlib.suppress(grpc.RpcError):
+        download(client, told, "evidence", override_reason=WHY)
+    assert [(one.overridden, one.override_reason) for one in reads(box)] == [(True, "")]
 
 
 def test_a_purpose_that_is_archived_is_read_for_where_it_was_stated(box, told, make):

@@ -393,6 +393,13 @@ def test_a_purpose_that_was_not_stated_leaves_a_recording_out(site, sealing, dis
         folder.glob(f"recordings/*/{left}/*.wav")
     )
     assert verify(folder)["code"] == 0
+    why = "The coroner asks for it by Friday"
+    assert not ended(
+        client, begin(box, client, disk, pack={"purpose": "training"}, override_reason=why)
+    ).exit_pack.problems
+    read = [one for one in box.audited() if one["what"] == "read"]
+    assert [one.get("override", False) for one in read] == [False, True]
+    assert why not in str(box.audited()), "the log is kept for good, and a reason may tell of people"
 
 
 def test_a_bucket_gets_the_same_checked_part_by_part(make_box, sealing, tmp_path, quick):

@@ -87,9 +87,8 @@ def test_only_a_records_officer_overrides_and_says_why(box, officer, supervisor,
     assert refused(lambda: read(supervisor, name, "legal-claims", WHY)).reason == "PURPOSE_NOT_STATED"
     assert refused(lambda: read(officer, name, "legal-claims")).reason == "PURPOSE_NOT_STATED"
     assert read(officer, name, "legal-claims", WHY)
-    assert [one["who"] for one in box.audited() if one.get("override_reason") == WHY] == [
-        f"{home.split('/')[1]}/officer"
-    ]
+    assert [one["who"] for one in box.audited() if one.get("override")] == [f"{home.split('/')[1]}/officer"]
+    assert [one.reason for one in report(officer, home).overrides] == [WHY]
 
 
 def test_the_monthly_report_says_what_was_read_for_what_by_whom(officer, supervisor, name, home):
