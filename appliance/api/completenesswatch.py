@@ -2,7 +2,7 @@
 
 The folder has a folder for each source, named by its id, made here. A file is taken when it has not changed for a few
 seconds, and lies in done/ or refused/ afterwards, with a report beside it that holds no number. Files there are removed
-after some days: they are copies, and full of numbers.
+after some days: they are copies, and full of numbers. So are those of sources that are gone (`completenessleft`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 import structlog
 
+from appliance.api import completenessleft
 from appliance.api.completenessdays import Days
 from appliance.api.completenessimport import Importer, Taken
 from appliance.api.store import Store
@@ -49,6 +50,7 @@ MAX_FILES: Final = 200  # of one source, in one look
 REFUSED: Final = "CallRecordsRefused"
 DONE: Final = "done"
 NOT_TAKEN: Final = "refused"
+PUT_AWAY: Final = (DONE, NOT_TAKEN)
 REPORT: Final = ".report.json"
 MAX_NAME: Final = 200  # bytes: a number and the name of a report go behind it
 
@@ -108,6 +110,7 @@ class Watch:
         if self._settings.folder is not None:
             for source in found.sources:
                 await self._folder(source, self._settings.folder / source.id)
+            await self._left(self._settings.folder)
         for tenant_id, day in found.days:
             await self._days.make(tenant_id, datetime.fromisoformat(day).date())
         self._begun = True  # only now: what broke off before is looked for again
@@ -150,6 +153,13 @@ class Watch:
             return []
         day = yesterday.isoformat()
         return [] if completeness.find_day(connection, tenant_id, day) is not None else [day]
+
+    async def _left(self, folder: Path) -> None:
+        """Asked anew which sources there are: one may have been made while files of others were taken."""
+        found = await self._store.read(lambda connection: recordsources.sources_of(connection, None))
+        known = {one.id for one in found}
+        keep_days = self._settings.keep_days
+        await asyncio.to_thread(completenessleft.age, folder, known, keep_days, PUT_AWAY, time.time())
 
     async def _folder(self, source: Source, folder: Path) -> None:
         try:
@@ -207,11 +217,11 @@ class Watch:
 
 def _ready(folder: Path, keep_days: int) -> list[str]:
     """Names of files that are whole, oldest first; folders are made, and what was put away long ago is removed."""
-    for part in (folder, folder / DONE, folder / NOT_TAKEN):
-        part.mkdir(mode=0o750, parents=True, exist_ok=True)
+    for part in ("", *PUT_AWAY):
+        (folder / part).mkdir(mode=0o750, parents=True, exist_ok=True)
     now = time.time()
-    for part in (folder / DONE, folder / NOT_TAKEN):
-        for one in os.scandir(part):
+    for part in PUT_AWAY:
+        for one in os.scandir(folder / part):
             if (
                 one.is_file(follow_symlinks=False)
                 and one.stat(follow_symlinks=False).st_mtime < now - keep_days * 86400

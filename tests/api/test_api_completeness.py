@@ -17,9 +17,10 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 import earwitness
 from appliance.access.identities import Role
+from appliance.api import completenessleft
 from appliance.catalog import alarms, completeness
 from appliance.config.completeness import CompletenessSettings
-from appliance.model import Mark, MarkKind
+from appliance.model import Mark, MarkKind, new_id
 from earwitness.v1 import completeness_pb2 as pb
 from earwitness.v1 import recordings_pb2, tenants_pb2
 from earwitness.verify.keys import BoxKeys
@@ -370,6 +371,42 @@ def test_files_are_taken_from_the_watched_folder(make_box, sealing, tmp_path, mo
     os.utime(own / "done" / "monday.csv", (old, old))
     house.look()
     assert not (own / "done" / "monday.csv").exists()
+
+
+def test_files_of_a_removed_source_go_by_their_age(make_box, sealing, tmp_path):
+    box, folder = make_box(), tmp_path / "records"
+    house = House(box, sealing)
+    box.control._completeness.watch._settings = CompletenessSettings(folder=folder)
+    gone = house.create().name
+    kept_id, gone_id = house.source.name[-26:], gone[-26:]
+    house.look()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    elsewhere, linked = folder / "elsewhere", folder / new_id()
+    for own in (folder / kept_id, folder / gone_id, elsewhere, outside):
+        for part in ("done", "refused"):
+            (own / part).mkdir(parents=True, exist_ok=True)
+            (own / part / "monday.csv").write_text(HEAD + house.row(0))
+        (own / ".new.csv").write_text(HEAD + house.row(60))  # nobody takes it
+    linked.symlink_to(outside)
+    house.client.completeness.DeleteCallRecordSource(pb.DeleteCallRecordSourceRequest(name=gone))
+
+    def there(at: Path) -> set[str]:
+        return {str(one.relative_to(at)) for one in at.rglob("*.csv")}
+
+    every = {"done/monday.csv", "refused/monday.csv", ".new.csv"}
+    house.look()
+    assert there(folder / gone_id) == every, "they are young"
+    old = time.time() - 8 * 86400
+    for own in (folder / gone_id, elsewhere, outside):
+        os.utime(own / "done" / "monday.csv", (old, old))
+        os.utime(own / ".new.csv", (old, old))
+    house.look()
+    assert there(folder / gone_id) == {"refused/monday.csv", ".new.csv"}, "it was laid there just now"
+    now_s = time.time() + 8 * 86400
+    completenessleft.age(folder, {kept_id}, 7, ("done", "refused"), now_s)
+    assert not (folder / gone_id).exists()
+    assert there(folder / kept_id) == there(elsewhere) == there(outside) == every and linked.is_symlink()
 
 
 def test_sources_are_made_changed_and_removed(house):
