@@ -19,6 +19,12 @@ _CATALOGUE: Final = (
         "Look through what the box says it could not save (docs/catalogue.md), then clear this.",
         by_hand=True,
     ),
+    warning(
+        "DamagedCatalogueKept",
+        "A damaged catalogue lies in the control directory, in plain text",
+        "Copy it elsewhere if somebody is to look for more in it (docs/catalogue.md), then remove it. It goes by itself"
+        " with the next erasure, or after 30 days.",
+    ),
     Kind(
         "NotesUnsealed",
         Severity.NOTICE,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from pathlib import Path
 from typing import Final
 
 import structlog
 
+from appliance.api.cataloguedamaged import Damaged
 from appliance.api.store import UNWRITABLE, Store
 from appliance.catalog import database, salvage
 from appliance.catalog.database import Database
@@ -27,7 +27,7 @@ INDEXING: Final = "SearchIndexIncomplete"
 _AGAIN_S: Final = 1.0
 
 
-def open_catalogue(settings: Settings, status: Status) -> Database:
+def open_catalogue(settings: Settings, status: Status, damaged: Damaged) -> Database:
     """The catalogue that the settings name, migrated.
 
     CatalogueUnavailableError, CatalogueUnsuitableError, CatalogueVersionError.
@@ -38,15 +38,15 @@ def open_catalogue(settings: Settings, status: Status) -> Database:
     )  # others keep their files there, too
     numbering = Numbering(chosen.country, chosen.national_prefix, chosen.international_prefix)
     if not chosen.url:
-        return _open_file(settings.layout, status, numbering)
+        return _open_file(settings.layout, status, damaged, numbering)
     return Database.of(chosen.url, password_file=chosen.password_file, numbering=numbering)
 
 
-async def opened(settings: Settings, status: Status) -> Database:
+async def opened(settings: Settings, status: Status, damaged: Damaged) -> Database:
     """As `open_catalogue`; a PostgreSQL that does not answer is waited for, with a condition."""
     while True:
         try:
-            found = await asyncio.to_thread(open_catalogue, settings, status)
+            found = await asyncio.to_thread(open_catalogue, settings, status, damaged)
         except CatalogueUnavailableError as error:
             if not settings.catalogue.url:
                 raise
@@ -59,6 +59,7 @@ async def opened(settings: Settings, status: Status) -> Database:
             await asyncio.sleep(_AGAIN_S)
         else:
             status.clear_condition(UNWRITABLE)
+            await asyncio.to_thread(damaged.look)
             return found
 
 
@@ -81,30 +82,40 @@ async def reindex(store: Store, status: Status) -> None:
             await asyncio.sleep(_AGAIN_S)  # its condition is raised
 
 
-def _open_file(layout: Layout, status: Status, numbering: Numbering) -> Database:
+def _open_file(layout: Layout, status: Status, damaged: Damaged, numbering: Numbering) -> Database:
     path = layout.control / "catalogue.db"
+    written_ns = _written_ns(path)  # before SQLite looks: that may write its log back
     if not database.is_damaged(path):
         return Database.at(path, numbering=numbering)
-    aside = path.with_name(f"catalogue.damaged-{time.time_ns()}.db")
-    for suffix in ("", "-wal", "-shm"):
-        with contextlib.suppress(FileNotFoundError):
-            Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
+    aside = damaged.aside(path, written_ns)
     made = Database.at(path, numbering=numbering)
     saved = salvage.save(aside, made)
     log.error(
         "catalogue damaged", put_aside=aside.name, notes=saved.notes, tags=saved.tags, whole=saved.whole
     )
     status.raise_condition(REBUILT, WARNING, _sentence(saved))
+    if saved.whole:
+        damaged.remove("saved", aside)  # no erasure would reach into it
     return made
+
+
+def _written_ns(path: Path) -> int:
+    """When the catalogue was written last; 0: there is none."""
+    found = 0
+    for suffix in ("", "-wal"):
+        with contextlib.suppress(FileNotFoundError):
+            found = max(found, Path(f"{path}{suffix}").stat().st_mtime_ns)
+    return found
 
 
 def _sentence(saved: salvage.Saved) -> str:
     kept = (
         f"Its {saved.notes} notes and {saved.tags} tags were all saved."
         if saved.whole
-        else f"{saved.notes} notes and {saved.tags} tags were saved; what is sealed comes back, the rest is lost for good."
+        else f"{saved.notes} notes and {saved.tags} tags were saved; what is sealed comes back, the rest is lost for good,"
+        " or in the damaged file, which is kept for a while."
     )
     return (
         "The catalogue was damaged, and is built anew from the recordings. "
-        f"{kept} Identities come back from the copy beside it. Remove the damaged file from the control directory."
+        f"{kept} Identities come back from the copy beside it."
     )

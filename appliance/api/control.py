@@ -26,6 +26,7 @@ from appliance.api.board import Board
 from appliance.api.box import Box
 from appliance.api.calls import Calls
 from appliance.api.cataloguecopy import CatalogueCopy
+from appliance.api.cataloguedamaged import Damaged
 from appliance.api.catalogueopen import opened, reindex
 from appliance.api.closing import ClosingOf
 from appliance.api.closingwork import ClosingWork
@@ -127,8 +128,10 @@ class Control:
         layout = self._settings.layout
         ensured = await asyncio.to_thread(pki.ensure, layout, self._settings)
         certificates = Certificates(layout)
-        database_ = await opened(self._settings, self._status)
+        damaged = Damaged(layout.control, self._status)
+        database_ = await opened(self._settings, self._status, damaged)
         store = Store(database_, self._status)
+        store.damaged = damaged
         self._exit.callback(store.close)
         self._entrance = await Entrance.open(self._settings, store, self._status, self._clock_ns, self._exit)
         await self._entrance.enroll(ensured.admin)
@@ -342,6 +345,7 @@ class Control:
             try:
                 await self.parts.store.write(work)
                 await self.parts.follower.scrub()
+                await self.parts.store.look()
                 await self._samples.look()
                 await self._entrance.look()
                 if time.monotonic() - analyzed_s > ANALYSIS_S:

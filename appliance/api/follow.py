@@ -118,6 +118,8 @@ class Follower:
             )
             for recording_id in dropped:
                 self._gone(recording_id)
+            if dropped:
+                await self._store.let_go()
             self._taker.scrub_wanted |= bool(dropped)
             if first:
                 await self._store.write(lambda connection: state.put_int(connection, CURSOR, position))

@@ -10,6 +10,7 @@ from typing import Final, Protocol, TypeVar
 
 import sqlalchemy as sa
 
+from appliance.api.cataloguedamaged import Damaged
 from appliance.catalog.database import Database
 from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.model import UnavailableError
@@ -90,6 +91,7 @@ class Store:
         self._status = status
         self.events = Signal()  # something was written that may have added events
         self.copy: Copy | None = None
+        self.damaged: Damaged | None = None  # what was put aside, and no erasure reaches
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="catalogue")
 
     async def read(self, work: Callable[[sa.Connection], Result]) -> Result:
@@ -122,6 +124,16 @@ class Store:
         self._status.clear_condition(UNWRITABLE)
         self.events.notify()
         return result
+
+    async def let_go(self) -> None:
+        """Something is erased: damaged catalogues that were put aside may hold it still."""
+        if self.damaged is not None and self.damaged.there:
+            await asyncio.to_thread(self.damaged.remove, "erasure")
+
+    async def look(self) -> None:
+        """Now and then: see `Damaged.look`."""
+        if self.damaged is not None:
+            await asyncio.to_thread(self.damaged.look)
 
     @property
     def scrub_wanted(self) -> bool:

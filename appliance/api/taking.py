@@ -73,6 +73,8 @@ class Taker:
         says = witnesses or await self._says_more(held, description)
         entry = await self._said(held, position, description) if says else None
         added = await self._added(held, anew, later)
+        if held.state is State.ERASED and await self._erases(held, anew):
+            await self._store.let_go()  # before the cursor moves on: whoever is killed here comes to it again
 
         def work(connection: sa.Connection) -> bool:
             if entry is not None:
@@ -108,6 +110,16 @@ class Taker:
             # What was deleted is overwritten in the database; its traces in the log go with the log.
             self.scrub_wanted = not await self._store.scrub_soon()
         return description
+
+    async def _erases(self, held: Held, anew: bool) -> bool:
+        """Whether a damaged catalogue that was put aside may know more of it than that it is erased."""
+        damaged = self._store.damaged
+        if damaged is None or not damaged.there:
+            return False
+        known = await self._store.read(lambda connection: recordings.state_of(connection, held.recording_id))
+        if known is None and anew:  # read out of the vault by a new catalogue, whenever it was erased
+            return not damaged.knew(held.since_ns)
+        return known is not State.ERASED
 
     async def _says_more(self, held: Held, description: Description | None) -> bool:
         """Whether the gaps of a recording are known now, and were not when it was written down: its keys were locked."""

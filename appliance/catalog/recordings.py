@@ -183,6 +183,12 @@ def standing(connection: sa.Connection, recording_id: str) -> tuple[int, bool]:
     return (-1, False) if row is None else (row.position, row.described)
 
 
+def state_of(connection: sa.Connection, recording_id: str) -> State | None:
+    """None: no row."""
+    found = connection.execute(sa.select(_r.c.state).where(_r.c.id == recording_id)).scalar()
+    return None if found is None else State(found)
+
+
 def newest(connection: sa.Connection) -> int:
     """Bounds a listing: recordings that come later have greater numbers."""
     return connection.execute(sa.select(sa.func.max(_r.c.seq))).scalar() or 0

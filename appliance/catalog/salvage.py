@@ -27,7 +27,7 @@ _MOST_NS: Final = 2**63 - 1
 
 @dataclass(frozen=True)
 class Saved:
-    """How much was read. `whole`: all of both tables could be."""
+    """How much was read. `whole`: all of both tables could be, and every row of them made sense."""
 
     notes: int
     tags: int
@@ -38,8 +38,8 @@ def save(damaged: Path, database: Database) -> Saved:
     """Copy what can be read into a new catalogue, where it waits for its recordings."""
     reader = _Reader(damaged)
     with contextlib.closing(reader):
-        some_notes = _copy(database, notes, reader.rows(notes.name), _note)
-        some_tags = _copy(database, recording_tags, reader.rows(recording_tags.name), _tag)
+        some_notes = _copy(database, notes, reader, _note)
+        some_tags = _copy(database, recording_tags, reader, _tag)
     return Saved(some_notes, some_tags, reader.whole)
 
 
@@ -76,13 +76,15 @@ class _Reader:
                     return
 
 
-def _copy(database: Database, table: sa.Table, rows: Iterator[dict[str, Any]], check: Any) -> int:
+def _copy(database: Database, table: sa.Table, reader: _Reader, check: Any) -> int:
     kept: dict[tuple[Any, ...], dict[str, Any]] = {}
     key = [column.name for column in table.primary_key]
     count = 0
-    for row in rows:
+    for row in reader.rows(table.name):
         good = check(row)
-        if good is not None:
+        if good is None:
+            reader.whole = False
+        else:
             kept[tuple(good[name] for name in key)] = good
         if len(kept) >= _BATCH:
             count += _insert(database, table, kept, key)

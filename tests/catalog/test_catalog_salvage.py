@@ -112,7 +112,9 @@ def test_rows_that_a_damage_made_nonsense_are_left_out(tmp_path, sqlite):
                 )
     sqlite.close()
     new = Database.at(tmp_path / "new.db")
-    assert salvage.save(tmp_path / "catalogue.db", new).notes == 1
+    assert salvage.save(tmp_path / "catalogue.db", new) == Saved(1, 0, False), (
+        "what was left out was not saved"
+    )
     new.close()
 
 
