@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +22,7 @@ from appliance.access.identities import Role
 from appliance.api import exitpackcontent as content
 from appliance.api.errors import ExitPackWaitsError
 from appliance.api.exitpackchild import target_of
+from appliance.api.exitpackclear import check_alone, clear
 from appliance.api.exitpackwriter import Journal, Writer
 from appliance.api.store import Store
 from appliance.api.worker import Keep
@@ -116,7 +116,7 @@ class ExitPacks:
             layout, settings = self._settings.layout, self._settings.exit
             async with Writer(layout, settings, pack.spec, lock, pack.who, pack.purpose or "exit") as writer:
                 self.writer = writer
-                await self._clear(pack, target, journal)
+                await clear(self._store, pack, target, journal, self._file(pack.id, "at"))
                 if not await self._recordings(asked, pack, target, writer, journal, keep):
                     return False
                 if not await self._owed(pack, target, writer, journal, keep):
@@ -139,14 +139,6 @@ class ExitPacks:
             target.close()
             raise
         return target
-
-    async def _clear(self, pack: ExitPack, target: Target, journal: Journal) -> None:
-        """Take away what there is of the recording that was under way when it broke off."""
-        at = self._file(pack.id, "at")
-        with suppress(FileNotFoundError):
-            under_way = at.read_text("ascii").strip()
-            if under_way > journal.last:
-                await asyncio.to_thread(target.drop, folder(under_way))
 
     async def _recordings(
         self,
@@ -202,6 +194,8 @@ class ExitPacks:
             gone = [entry.path for entry in made.entries] if only else [folder(recording_id)]
             for path in gone:
                 await asyncio.to_thread(target.drop, path)
+        # What broke off amid it, and where sound was owed what was put there before: the manifest leaves it out.
+        await asyncio.to_thread(target.drop, folder(recording_id))
         return Packed(recording_id, (), problem="ERASED")
 
     async def _owed(
@@ -371,11 +365,12 @@ class ExitPacks:
         journal = await asyncio.to_thread(Journal, self._file(pack.id, "journal"))
         target = target_of(pack.spec, self._settings.exit)
         try:
+            check_alone(self._file(pack.id, "lock"))
             if not await asyncio.to_thread(target.open, begun=True):
                 if pack.spec["remove"]:
                     await asyncio.to_thread(target.remove)
                 else:
-                    await self._clear(pack, target, journal)
+                    await clear(self._store, pack, target, journal, self._file(pack.id, "at"))
                     pack = await self._finish(pack, target, journal, pack.spec["bound"], state.value)
         except ExitTargetAwayError as error:
             if journal.begun or error.data.get("code") != "PACK_AWAY":

@@ -13,6 +13,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 import earwitness.verify.exitpack as verifier
+from appliance.api.exitpackclear import take_out
 from appliance.api.exitpackwriter import Journal
 from appliance.audit.trail import Trail
 from appliance.catalog import (
@@ -101,10 +102,16 @@ class Rest:
     bound: int
     now_ns: Callable[[], int]
     entries: list[Entry] = field(default_factory=list)
+    _erased: frozenset[str] = field(default=frozenset(), init=False)
+    _recordings: int = field(default=0, init=False)
+    _files: int = field(default=0, init=False)
+    _bytes: int = field(default=0, init=False)
+    _problems: int = field(default=0, init=False)
 
     def put(self, note: str = "") -> ExitPack:
         """Index, help, manifest, signature; gives the pack with its numbers. `note`: why it is a part."""
         self.entries.clear()
+        self._count()
         self._schemas()
         self._add(SCORECARDS, "scorecards", self._scorecards())
         tombstones = self._index()
@@ -113,10 +120,10 @@ class Rest:
         pack = ExitPack(
             **{
                 **self.pack.__dict__,
-                "recordings": self.journal.recordings,
-                "files": self.journal.files + len(self.entries),
-                "bytes": self.journal.bytes + sum(one.size for one in self.entries),
-                "problems": len(self.journal.problems),
+                "recordings": self._recordings,
+                "files": self._files + len(self.entries),
+                "bytes": self._bytes + sum(one.size for one in self.entries),
+                "problems": self._problems,
                 "tombstones": tombstones,
                 "manifest_sha256": made.sha256,
             }
@@ -125,6 +132,21 @@ class Rest:
         self.target.put(PACK, [said])
         self.target.put(NOTE, [self.trail.sign(SIGNED, said).encode()])
         return pack
+
+    def _count(self) -> None:
+        """What is erased since it was put there goes, and has a tombstone. The rest is counted."""
+        self._erased = take_out(self.database, self.target, self.journal)
+        self._recordings = self._files = self._bytes = self._problems = 0
+        last = ""
+        for one in self._kept():
+            self._recordings += one.recording > last
+            last = max(last, one.recording)
+            self._files += len(one.entries)
+            self._bytes += sum(entry.size for entry in one.entries)
+            self._problems += bool(one.problem)
+
+    def _kept(self) -> Iterator[Packed]:
+        return (one for one in self.journal.read() if one.recording not in self._erased)
 
     def _about(self, pack: ExitPack, note: str) -> dict[str, Any]:
         return {
@@ -192,7 +214,7 @@ class Rest:
             tenant=tenant.display_name,
             scope=scope if self.pack.everything else f"{scope}, those that a filter chose",
             made=exitrecord.moment(self.now_ns()),
-            recordings=self.journal.recordings,
+            recordings=self._recordings,
             tombstones=tombstones,
             sound=self.pack.spec["sound"],
             sealed=self.pack.spec["sealed"],
@@ -204,7 +226,7 @@ class Rest:
         self._add("README.html", "help", [howto.page(about)])
 
     def _manifest(self) -> Iterator[bytes]:
-        for one in self.journal.read():
+        for one in self._kept():
             yield b"".join(entry.line() for entry in one.entries)
         yield b"".join(entry.line() for entry in self.entries)
 
@@ -251,12 +273,12 @@ class Rest:
         """In the order of ids, as the journal has them; sound that came later is put beside what came first."""
         late: dict[str, tuple[Entry, ...]] = {}
         last = ""
-        for one in self.journal.read():
+        for one in self._kept():
             if one.recording <= last:
                 late[one.recording] = one.entries
             else:
                 last = one.recording
-        ordered = _in_order(self.journal.read())
+        ordered = _in_order(self._kept())
         while page := list(islice(ordered, PAGE)):
             with self.database.read() as connection:
                 found = {
@@ -272,7 +294,7 @@ class Rest:
         if not self.pack.everything:
             return
         after = ""
-        here = {one.recording for one in self.journal.read()}
+        here = {one.recording for one in self._kept()}
         while True:
             with self.database.read() as connection:
                 ids = exitpacks.gone(
@@ -282,7 +304,7 @@ class Rest:
             if not ids:
                 return
             for row in rows:
-                if row.recording_id not in here:  # erased since: it is in the pack, and its row says so
+                if row.recording_id not in here:  # erased this moment: it is in the pack, and its row says so
                     counted[0] += 1
                     yield exitrecord.tombstone(row)
             after = ids[-1]

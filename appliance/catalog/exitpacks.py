@@ -137,6 +137,20 @@ def gone(
     return list(connection.execute(query.order_by(_r.c.id).limit(limit)).scalars())
 
 
+def within(connection: sa.Connection, tenant_id: str, after: str, until: str) -> set[str]:
+    """Ids of a tenant's recordings in whatever state, after one id and up to another."""
+    query = sa.select(_r.c.id).where(_r.c.tenant_id == tenant_id, _r.c.id > after, _r.c.id <= until)
+    return set(connection.execute(query).scalars())
+
+
+def there(connection: sa.Connection, ids: Collection[str]) -> set[str]:
+    """Which of these are not erased, and known."""
+    query = sa.select(_r.c.id).where(
+        among(connection, _r.c.id, sorted(ids)), _r.c.state != RecordingState.ERASED.value
+    )
+    return set(connection.execute(query).scalars()) if ids else set()
+
+
 def measure(
     connection: sa.Connection, tenant_id: str, where: Node | None, bound: int
 ) -> tuple[int, int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import fcntl
 import hashlib
 import json
 import os
@@ -25,6 +26,10 @@ from test_api_review import Desk as Reviewing
 import earwitness
 from appliance.access.identities import Role
 from appliance.api import closingwork, exitpack, worker
+from appliance.api.errors import ExitPackWaitsError
+from appliance.api.exitpackclear import check_alone
+from appliance.catalog import recordings
+from appliance.catalog.records import State
 from appliance.config.exits import ExitBucket, ExitFolder, ExitSettings
 from appliance.model import Mark, MarkKind
 from earwitness.v1 import closing_pb2 as pb
@@ -468,6 +473,87 @@ def test_while_the_keys_are_locked_sealed_files_go_and_sound_waits(site, sealing
     index = json.loads((only(disk) / "index.json").read_text("utf-8"))
     assert [one["recording"] for one in index["recordings"]] == ids
     assert all(len(one["files"]) == 3 for one in index["recordings"])
+
+
+def locked_with_a_torn_sound(box, sealing, disk, count: int) -> tuple[list[str], object, Path]:
+    """A pack whose sound waits, killed while the first recording's was put there; the box is stopped."""
+    ids = fill(box, sealing, count)
+    box.fix_port()
+    tenant_id, _ = box.default_line()
+    box.vault.keys.passphrases[tenant_id] = "the words of the practice"
+    client = box.client()
+    made = begin(box, client, disk, pack={"sealed": True, "vcon": True})
+    box.wait(lambda: waiting(client, made).waiting == "TENANT_LOCKED")
+    box.stop()
+    folder = only(disk)
+    for ending in ("wav", "vcon.json"):
+        (folder / "recordings" / ids[0][:2] / ids[0] / f"{ids[0]}.{ending}").write_bytes(b"RIFF, torn")
+    return ids, made, folder
+
+
+def until_erased(box, *ids: str) -> None:
+    """Until the catalogue knows."""
+
+    def known(connection) -> bool:
+        return all(recordings.state_of(connection, one) is State.ERASED for one in ids)
+
+    box.wait(lambda: box.run(box.control.parts.store.read(known)))
+
+
+def test_what_is_erased_while_the_pack_waits_leaves_it(site, sealing, disk):
+    box = site
+    ids, made, folder = locked_with_a_torn_sound(box, sealing, disk, 5)
+    journal = next((box.layout.control / "exit").glob("*.journal"))
+    lines = journal.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 5
+    journal.write_bytes(b"".join(lines[:4]))  # a power cut took the last line, and what was under way
+    next((box.layout.control / "exit").glob("*.at")).unlink()
+    gone = [ids[0], ids[2], ids[4]]  # torn, whole and in the journal, in no line of it
+    for one in gone:
+        box.vault._erase(one, "expired")
+    box.start()
+    until_erased(box, *gone)
+    box.vault.keys.until[box.default_line()[0]] = 2**62
+    client = box.client()
+    assert ended(client, made).state == operations_pb2.OPERATION_STATE_SUCCEEDED
+    folder = only(disk)
+    assert not [path for one in gone for path in folder.rglob(f"*{one}*")]
+    found = verify(folder)
+    assert (found["code"], found["recordings"], found["wrong"]) == (0, 2, [])
+    index = json.loads((folder / "index.json").read_text("utf-8"))
+    assert [one["recording"] for one in index["recordings"]] == [ids[1], ids[3]]
+    assert [one["recording"] for one in index["tombstones"]] == gone
+    shown = client.closing.GetExitPack(pb.GetExitPackRequest(name=made.exit_pack.name)).exit_pack
+    assert (shown.recording_count, shown.tombstone_count) == (2, 3)
+
+
+@pytest.mark.parametrize("erased", [False, True])
+def test_a_torn_sound_is_in_no_part_that_is_kept(site, sealing, disk, erased):
+    box = site
+    ids, made, folder = locked_with_a_torn_sound(box, sealing, disk, 2)
+    if erased:
+        box.vault._erase(ids[0], "expired")
+    box.start()
+    if erased:
+        until_erased(box, ids[0])
+    client = box.client()
+    client.operations.CancelOperation(operations_pb2.CancelOperationRequest(name=made.operation.name))
+    request = pb.GetExitPackRequest(name=made.exit_pack.name)
+    box.wait(lambda: client.closing.GetExitPack(request).exit_pack.HasField("end_time"))
+    folder = only(disk)
+    assert folder.name.endswith("-part") and not [*folder.rglob("*.wav"), *folder.rglob("*.vcon.json")]
+    found = verify(folder)
+    assert (found["code"], found["recordings"], found["wrong"]) == (0, 2 - erased, [])
+
+
+def test_a_process_that_is_at_work_still_is_waited_for(tmp_path):
+    lock = tmp_path / "lock"
+    check_alone(lock)
+    with lock.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(ExitPackWaitsError):
+            check_alone(lock)
+    check_alone(lock)
 
 
 def test_what_is_restricted_is_kept_as_it_is_and_marked(site, sealing, disk):
