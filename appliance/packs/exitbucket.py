@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import boto3
+import structlog
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -19,6 +20,8 @@ from appliance.config.exits import ExitBucket
 from appliance.model import EarwitnessError
 from appliance.packs.errors import ExitSpaceError, ExitTargetAwayError
 from appliance.packs.exittargets import MARKER, Written
+
+log = structlog.get_logger()
 
 PART: Final = 8 << 20  # bytes: 10,000 parts are 80 GiB
 _FULL: Final = frozenset({"QuotaExceeded", "XMinioStorageFull", "507", "InsufficientStorage"})
@@ -168,8 +171,22 @@ class BucketTarget:
             for page in pages.paginate(Bucket=self._bucket, Prefix=beginning):
                 for one in page.get("Contents", ()):
                     self._s3.delete_object(Bucket=self._bucket, Key=one["Key"])
+            self._abort(beginning)
         except (BotoCoreError, ClientError) as error:
             raise _told(error) from error
+
+    def _abort(self, beginning: str) -> None:
+        """Parts of what a kill broke off lie in the store, though nobody sees them."""
+        try:
+            pages = self._s3.get_paginator("list_multipart_uploads")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=beginning):
+                for one in page.get("Uploads", ()):
+                    self._s3.abort_multipart_upload(
+                        Bucket=self._bucket, Key=one["Key"], UploadId=one["UploadId"]
+                    )
+        except ClientError as error:  # not every store lists them, or lets this be done
+            code = str(error.response.get("Error", {}).get("Code", "S3"))[:60]
+            log.warning("uploads that broke off are not looked for", bucket=self._bucket, code=code)
 
     def free(self) -> int | None:
         """See Target."""
