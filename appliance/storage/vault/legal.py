@@ -54,6 +54,8 @@ class LegalHolds:
         self._vault = vault
         self._file = LineFile(path, max_line=_MAX_LINE)
         self._lock = threading.RLock()
+        self._pinning = threading.Lock()
+        """Covers asking the book and pinning or unpinning by it. The keystore's lock comes after it, the vault's never."""
         self.book = HoldBook()
         for body in self._file.bodies():
             try:
@@ -215,15 +217,17 @@ class LegalHolds:
 
     def _pin(self, named: Sequence[Holding]) -> None:
         """Those that went meanwhile are left out: who asked was told, or will find them erased."""
-        wanted = [held.recording_id for held in named if held.recording_id in self._vault.keystore]
-        fresh = [name for name in wanted if not self._vault.keystore.is_pinned(name)]
-        try:
-            if fresh:
-                self._vault.keystore.pin(fresh)
-        except KeyAbsentError:
-            for name in fresh:
-                if name in self._vault.keystore:
-                    self._vault.keystore.pin([name])
+        keystore = self._vault.keystore
+        with self._pinning:
+            wanted = [held.recording_id for held in named if held.recording_id in keystore]
+            fresh = [name for name in wanted if not keystore.is_pinned(name)]
+            try:
+                if fresh:
+                    keystore.pin(fresh)
+            except KeyAbsentError:
+                for name in fresh:
+                    if name in keystore:
+                        keystore.pin([name])
 
     def _hold_in(self, bucket: BucketId, case: str, found: Sequence[Holding]) -> None:
         """In one bucket: a new snapshot where files lie in the bucket and none of the case's has them all."""
@@ -261,8 +265,12 @@ class LegalHolds:
         """Of a released case: pins that no other case wants, tags, and its own snapshots."""
         vault, store, tag = self._vault, self._vault.store, tag_of(hold.case_id)
         free = self._pinned_by(hold)
+        vault.fault("pins found")
         for first in range(0, len(free), 1000):
-            vault.keystore.unpin(free[first : first + 1000])
+            with self._pinning:
+                # Asked again: another case may name some by now, and who entered it found them pinned, or waits here.
+                still = [name for name in free[first : first + 1000] if self._is_free(name)]
+                vault.keystore.unpin(still)
         vault.fault("keys unpinned")
         vault.deletions.append(DeletionKind.RELEASED, f"released {hold.case_id}", case=hold.case_id)
         with vault.moving:
