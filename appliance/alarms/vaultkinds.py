@@ -103,8 +103,8 @@ _KEYS: Final = (
     ),
     critical(
         "KeysAbsent",
-        "Recordings had no key any more and count as erased",
-        "Was the keystore replaced? See docs/keystore.md. Clear this when you know why.",
+        "Recordings have no key, and nothing says that they were erased",
+        "They are kept. Put the right keystore back: see docs/keystore.md. Clear this when you know why.",
         by_hand=True,
         touches_recording=True,
     ),

@@ -33,6 +33,8 @@ _EVENTS = {
 }
 # The recording went on in its life since the entry was written. (A deleted one is read when it is undeleted.)
 _GONE_ON = frozenset({"RECORDING_DELETED", "RECORDING_ERASED", "ERASED", "RECORDING_NOT_FOUND"})
+# Its key is absent and nobody erased it: what is known of it stays, and it is described at a start after the key is back.
+_KEPT_BACK = frozenset({"RECORDING_KEY_ABSENT"})
 # Its tenant's keys are locked: it is described when they are unlocked (`keystates`).
 _LATER = frozenset({"TENANT_LOCKED"})
 
@@ -194,7 +196,7 @@ class Taker:
         except EarwitnessError as error:
             if error.kind is Kind.UNAVAILABLE:
                 raise
-            if error.reason in _GONE_ON | _LATER:
+            if error.reason in _GONE_ON | _KEPT_BACK | _LATER:
                 # A later entry of the journal says so, too; or it is taken up when the keys are unlocked.
                 if error.reason in _LATER:
                     later.append(held.tenant_id)

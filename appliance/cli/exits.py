@@ -74,6 +74,7 @@ _NAMES_LINE = ("NUMBER_TAKEN", "CATCH_ALL_TAKEN", "PROMPT_IN_USE")
 _HINTS = {
     "ERASED": "its key is destroyed; nobody can read it any more",
     "RECORDING_ERASED": "its key is destroyed; nobody can read it any more",
+    "RECORDING_KEY_ABSENT": "the recording is kept; put the right keystore back",
     "PAGE_TOKEN_EXPIRED": "begin the list again",
     "PLAN_CHANGED": "look at `earwitness retention plan` again",
     "POLICY_CHANGED": "somebody else changed policies; look again",

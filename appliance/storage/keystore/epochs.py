@@ -24,7 +24,6 @@ from appliance.storage.keystore.errors import (
     KeystoreCorruptError,
     KeystoreDegradedError,
     KeystoreLostError,
-    KeystoreRolledBackError,
     KeystoreWriteError,
     RootKeyMissingError,
     why,
@@ -32,6 +31,7 @@ from appliance.storage.keystore.errors import (
 from appliance.storage.keystore.files import remove_durably
 from appliance.storage.keystore.keyjournal import End, KeyJournal, create_journal
 from appliance.storage.keystore.places import Places
+from appliance.storage.keystore.reach import Reach
 from appliance.storage.keystore.records import apply_record, pack_before
 from appliance.storage.keystore.rootslot import ROOT_KEY_BYTES, SLOTS, Active, Fault, RootKey, RootSlot
 
@@ -103,25 +103,21 @@ class Epochs:
         contents.copies = {item.id: item for item in self.copies.create(keystore_id(contents.device_key))}
         return self._turn(contents, Active(SLOTS[0], 1))
 
-    def load(self, floor_epoch: int = 0) -> tuple[Contents, KeyJournal]:
+    def load(self, floor: Reach) -> tuple[Contents, KeyJournal]:
         """The present epoch with its journal, with what was damaged in one copy repaired.
 
-        KeystoreRolledBackError where it is below `floor_epoch`, KeystoreForeignError; errors as Keystore.open.
+        KeystoreRolledBackError where no copy goes as far as `floor`, KeystoreForeignError; errors as Keystore.open.
         """
         self.findings += self._places.make()
         self.copies.survey(self._owner)
         empty = self._places.empty()
         self._use(empty)
         active = self._slots.active() or self._adopt()
-        if active.epoch < floor_epoch:
-            raise KeystoreRolledBackError(
-                "every copy of the keystore is older than one that was there before",
-                epoch=active.epoch,
-                floor=floor_epoch,
-            )
+        floor.refuse_older_epoch(active.epoch)
         root = self._root(active)
         if not self._slots.in_copies:
             self._refuse_others_root(root)
+        floor.refuse_older_journal(root, self._places.paths(root.epoch, "journal"))
         current = self._places.current(active.epoch)
         contents, version, journal = self._read(root)
         self.copies.check(keystore_id(contents.device_key))
@@ -293,6 +289,11 @@ class Epochs:
         self._pending = None
         self._active, self._version = pending.to, epochfile.VERSION
         self.unfinished = True
+
+    @property
+    def complete(self) -> bool:
+        """Whether every copy is in use and of the present epoch, so that none alone is an older keystore."""
+        return self._places.used == self._places.all and not (self.unfinished or self.in_doubt)
 
     @property
     def in_doubt(self) -> bool:

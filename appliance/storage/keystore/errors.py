@@ -144,7 +144,7 @@ class KeystoreForeignError(PreconditionError):
 class KeystoreRolledBackError(PreconditionError):
     """Every copy is older than one that was there before: somebody put them back. Nothing is changed.
 
-    `data`: epoch (the highest found; 0: none), floor.
+    `data`: epoch (the highest found; 0: none), floor; within one epoch also records and floor_records, of its journal.
     """
 
     reason = "KEYSTORE_ROLLED_BACK"

@@ -129,11 +129,18 @@ class KeyJournal:
     """The journal of one epoch, open for appending. Not for several threads at once."""
 
     def __init__(
-        self, paths: Sequence[Path], key: bytes, epoch: int, findings: list[str], version: int = VERSION
+        self,
+        paths: Sequence[Path],
+        key: bytes,
+        epoch: int,
+        findings: list[str],
+        version: int = VERSION,
+        *,
+        mends: bool = True,
     ) -> None:
         """Reads and mends. KeystoreCorruptError where a record is damaged in both copies; nothing is changed then.
 
-        `version`: of its base, which is its own too.
+        `version`: of its base, which is its own too. Not `mends`: only to be looked at.
         """
         self.version = version
         self._paths = tuple(paths)
@@ -145,7 +152,7 @@ class KeyJournal:
         """Plain records as read at the opening; the caller may clear it."""
         self.degraded: dict[str, str] = {}
         """Copies that no longer take records, and why."""
-        self._read(findings)
+        self._read(findings, mends)
 
     @property
     def size(self) -> int:
@@ -157,7 +164,7 @@ class KeyJournal:
         """Where the sound part ends."""
         return End(self._epoch, self._size, self._number, self._last_tag)
 
-    def _read(self, findings: list[str]) -> None:
+    def _read(self, findings: list[str], mends: bool) -> None:
         raw: list[bytes | None] = []
         for path in self._paths:
             try:
@@ -173,7 +180,7 @@ class KeyJournal:
             self._size = len(good)
         self._refuse_damage(raw, len(good))
         for path, item in zip(self._paths, raw, strict=True):
-            if item != good:
+            if mends and item != good:
                 findings.append(self._mend(path, item, bytes(good)))
 
     @property

@@ -30,6 +30,7 @@ from appliance.storage.keystore.errors import (
 from appliance.storage.keystore.intake import Added, Sorting
 from appliance.storage.keystore.locks import lock, unlock
 from appliance.storage.keystore.manyids import raw_ids
+from appliance.storage.keystore.reach import Reach
 from appliance.storage.keystore.records import (
     pack_bucket_key,
     pack_deposit_key,
@@ -65,6 +66,7 @@ class Keystore(AttendedKeys):
         create: bool = True,
         slots: RootSlot | None = None,
         floor_epoch: int = 0,
+        floor_records: int = 0,
         fault: Fault = no_fault,
         clock: Callable[[], int] = time.time_ns,
     ) -> Self:
@@ -73,8 +75,8 @@ class Keystore(AttendedKeys):
         Makes one where there is none and `create`. Raises KeystoreBusyError, KeystoreCorruptError (naming what is
         damaged in both copies), RootKeyMissingError, KeystoreLostError (none there, and not to be made),
         KeystoreDegradedError (no directory can be used), KeystoreForeignError (a directory holds another keystore),
-        KeystoreRolledBackError (every copy is below `floor_epoch`), KeystoreTooNewError. `clock`: nanoseconds since the
-        Unix epoch.
+        KeystoreRolledBackError (every copy is below `floor_epoch`, or of that epoch and the journal has fewer than
+        `floor_records`), KeystoreTooNewError. `clock`: nanoseconds since the Unix epoch.
         """
         slots = slots or FileRootSlot(directories, fault)
         epochs = Epochs(directories, slots, fault)
@@ -92,7 +94,7 @@ class Keystore(AttendedKeys):
                 journal = epochs.create(contents)
                 epochs.finish()
             else:
-                contents, journal = epochs.load(floor_epoch)
+                contents, journal = epochs.load(Reach(floor_epoch, floor_records))
             store = cls(epochs, contents, journal, locks, clock, fault, slots.in_copies)
             store._settle()
             return store
@@ -107,6 +109,7 @@ class Keystore(AttendedKeys):
             self._note_copies()
         except (KeystoreWriteError, KeystoreDegradedError) as error:
             self._epochs.findings.append(f"not brought up to date yet: {error.message}")
+        self._note_reach()
         self.findings += self._epochs.findings
 
     # What comes to it.

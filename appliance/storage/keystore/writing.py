@@ -25,6 +25,7 @@ from appliance.storage.keystore.errors import (
 from appliance.storage.keystore.keyjournal import KeyJournal
 from appliance.storage.keystore.locks import unlock
 from appliance.storage.keystore.opened import Opened
+from appliance.storage.keystore.reach import UNKNOWN, Reach
 from appliance.storage.keystore.reading import KeystoreReader
 from appliance.storage.keystore.records import apply_record, pack_copies, pack_forget
 from appliance.storage.keystore.rootslot import Fault
@@ -56,6 +57,8 @@ class KeystoreWriter(KeystoreReader):
         self._write = threading.RLock()
         self._changing = threading.Lock()
         """One change of a tenant's key mode or passphrase at a time; taken before the writer's lock."""
+        self.reached = UNKNOWN
+        """How far every copy is known to go, durably; while one is away it stays as it was."""
         self.findings: list[str] = []
         """What was damaged and repaired at the opening, or could not be repaired, as sentences."""
 
@@ -68,6 +71,12 @@ class KeystoreWriter(KeystoreReader):
                 contents, self._journal = found
                 self._replace(contents)
             yield
+            self._note_reach()
+
+    def _note_reach(self) -> None:
+        if self._epochs.complete and not self._journal.degraded:
+            end = self._journal.end
+            self.reached = Reach(end.epoch, end.number)
 
     def _replace(self, contents: Contents) -> None:
         """Another epoch's contents; what was open of the one before is wiped."""

@@ -30,6 +30,7 @@ class UnknownKind(enum.StrEnum):
 
     STRANGER = "stranger"  # lies among the buckets and is not ours
     QUARANTINED = "quarantined"  # a recording that is kept and not served
+    KEYLESS = "keyless"  # a deleted recording without a key that nobody erased
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class BucketFacts:
 
     `held`: those under an open hold, deleted ones too; of a hold's bucket every recording in it.
     `newest_write_ns`: when something was last filed, undeleted or evacuated into it. `unknown_files`: files in it that
-    no holding tells of.
+    no holding tells of, and recordings without a key that nobody erased.
     """
 
     bucket: BucketId

@@ -97,6 +97,10 @@ class _Planner:
         for unknown in self.facts.unknown:
             if unknown.kind is UnknownKind.QUARANTINED:
                 why = Why(Rule.QUARANTINED, "in quarantine: kept until somebody decides")
+            elif unknown.kind is UnknownKind.KEYLESS:
+                why = Why(
+                    Rule.UNKNOWN_FILES, "deleted; its key is absent, and nothing says that it was erased"
+                )
             else:
                 why = Why(Rule.STRANGER, "lies among the buckets and is not the vault's: left alone")
             yield PlanItem(

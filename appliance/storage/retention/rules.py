@@ -186,7 +186,7 @@ class Rules:
             return Why(Rule.BUCKET_MISSING, "there are recordings of it, and it is not on the medium")
         if bucket.unknown_files:
             files = f"{bucket.unknown_files} file{'s' if bucket.unknown_files > 1 else ''}"
-            return Why(Rule.UNKNOWN_FILES, f"no holding tells of {files} in it")
+            return Why(Rule.UNKNOWN_FILES, f"{files} in it without a holding, or without a key")
         if unknown := self.unknown_cases(tuple(held)):
             return Why(
                 Rule.HOLD_UNEXPLAINED, "recordings in it are held by a case nobody knows", cases=unknown

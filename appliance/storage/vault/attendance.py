@@ -155,6 +155,7 @@ class Attendance:
         except KeyAbsentError:
             for name in names:
                 self._vault.readable(name)  # erased meanwhile, and this says so
+                self._vault.data_key(name)  # or without its key
             raise
         log.info("keys sealed for a grant", grant=grant_id, tenant=tenant_id, keys=len(found))
         return mode, found

@@ -140,7 +140,7 @@ class Checker:
 
     def _key(self, held: Holding) -> bytes | None:
         with suppress(TenantLockedError):
-            return self._vault.keystore.data_key(held.recording_id)
+            return self._vault.data_key(held.recording_id)
         return None
 
     def _sidecar(self, held: Holding, report: Report) -> list[Found]:

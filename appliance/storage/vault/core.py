@@ -21,7 +21,9 @@ from appliance.config.layout import Layout
 from appliance.model import InvalidError, is_id
 from appliance.process.status import Status
 from appliance.storage.keystore import Keystore, RootSlot, publish_deposit_key
+from appliance.storage.keystore.errors import KeyAbsentError
 from appliance.storage.keystore.files import make_directory
+from appliance.storage.keystore.reach import Reach
 from appliance.storage.keystore.rootslot import Fault, no_fault
 from appliance.storage.retention.errors import RecordingHeldError
 from appliance.storage.vault.aside import sweep
@@ -32,6 +34,7 @@ from appliance.storage.vault.directory import DirectoryStore
 from appliance.storage.vault.errors import (
     RecordingDeletedError,
     RecordingErasedError,
+    RecordingKeyAbsentError,
     RecordingLiveError,
     RecordingNotFoundError,
     RecordingQuarantinedError,
@@ -106,6 +109,7 @@ class Vault:
         self.keystore = keystore
         self.store = store
         self.holdings = holdings
+        holdings.reach = lambda: keystore.reached
         self.status = status
         self.fault = fault
         self.clock = clock
@@ -119,7 +123,10 @@ class Vault:
         self.comparing = threading.Lock()
         """Covers a comparison of buckets and journal; taken before `moving`, never after it."""
         self.unknown_files: dict[BucketId, int] | None = None
-        """Files that no holding tells of, by bucket, as the last comparison found them; None before the first."""
+        """Files that no holding tells of and recordings without a key, by bucket, as the last comparison found them.
+
+        None before the first.
+        """
         self.rearranged: Counter[BucketId] = Counter()
         """How often `reconcile` changed files of a bucket of which nothing is to be journalled."""
         self._filing = threading.Condition()
@@ -151,18 +158,20 @@ class Vault:
 
         `store`: the buckets; absent: directories in `layout.vault`. It may be ill, and the vault opens all the same: what
         is recorded waits in the spool. `slots`: where root keys lie; absent: in files. A keystore is made only where there
-        is no journal: recordings without one would all count as erased. KeystoreRolledBackError where the journal has
-        certificates of a later epoch.
+        is no journal: nobody could read those that are there. KeystoreRolledBackError where the journal has certificates
+        of a later epoch, or the keystore is known to have gone further.
         """
         for folder in (layout.vault, layout.spool_keys, layout.spool_recordings):
             make_directory(folder)
         holdings = Holdings(layout.vault)
+        floor = max(holdings.reached, Reach(holdings.last_epoch()))
         try:
             keystore = Keystore.open(
                 layout.keystores,
                 create=holdings.position == 0,
                 slots=slots,
-                floor_epoch=holdings.last_epoch(),
+                floor_epoch=floor.epoch,
+                floor_records=floor.records,
                 fault=fault,
                 clock=clock,
             )
@@ -250,9 +259,25 @@ class Vault:
     def lease(self, recording_id: str, *, deleted: bool = False) -> bytes:
         """The data key of a filed recording, for one reading. Who reads and why is in the audit log of who asks."""
         self.readable(recording_id, deleted=deleted)
-        key = self.keystore.data_key(recording_id)
+        key = self.data_key(recording_id)
         log.info("key leased", recording=recording_id)
         return key
+
+    def data_key(self, recording_id: str) -> bytes:
+        """The data key of what the vault holds. RecordingErasedError; RecordingKeyAbsentError where nobody destroyed it."""
+        try:
+            return self.keystore.data_key(recording_id)
+        except KeyAbsentError as error:
+            with self.lock:
+                self.refuse_erased(self.holding(recording_id))
+            raise RecordingKeyAbsentError(
+                "the keystore has no key of this recording, and it was not erased: was an older keystore put back?",
+                recording_id=recording_id,
+            ) from error
+
+    def keyless(self, held: Holding) -> bool:
+        """Whether a recording has no key though nobody is erasing it: until the key is back it is kept as it is."""
+        return held.recording_id not in self.keystore and held.recording_id not in self.erasing
 
     def read(self, recording_id: str, *, deleted: bool = False) -> BinaryIO:
         """The sealed file of a filed recording (or of a `deleted` one: out of its snapshot), open for reading."""

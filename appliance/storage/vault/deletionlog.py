@@ -208,6 +208,16 @@ class DeletionLog:
             lines = islice(self._file.lines(self._offsets[number]), limit)
             return [parse_entry(line[9:-1]) for _, line in lines]
 
+    def erased_of(self, recordings: Collection[str]) -> set[str]:
+        """Those whose keys are destroyed: an entry says so only after that. Reads all of the log. JournalCorruptError."""
+        wanted, found, number = set(recordings), set[str](), 0
+        while entries := self.since(number, 256):
+            for entry in entries:
+                if entry.kind in (DeletionKind.ERASED, DeletionKind.EXPIRED):
+                    found |= wanted.intersection(entry.recordings)
+            number = entries[-1].number
+        return found
+
     def digest_at(self, number: int) -> str:
         """The digest of an entry that is there; of number 0: empty. JournalCorruptError."""
         if number == 0:

@@ -26,6 +26,7 @@ from appliance.storage.vault.deletionlog import DeletionKind
 from appliance.storage.vault.errors import (
     BucketKeyError,
     BucketMissingError,
+    RecordingKeyAbsentError,
     StoreFullError,
     StoreUnavailableError,
 )
@@ -67,7 +68,7 @@ class Eraser:
         """
         if not 0 < len(set(recording_ids)) <= MAX_AT_ONCE:
             raise InvalidError(f"1 to {MAX_AT_ONCE} recordings are erased at once", field="recording_ids")
-        return self.erase_all(recording_ids, reason)
+        return self.erase_all(recording_ids, reason, keyless=True)
 
     def erase_all(
         self,
@@ -76,10 +77,12 @@ class Eraser:
         *,
         bucket: BucketId | None = None,
         states: Collection[HoldingState] = tuple(HoldingState),
+        keyless: bool = False,
     ) -> list[Certificate]:
         """As `erase`, however many; with `bucket` its key goes in the same epoch, and who destroys it removes the files.
 
-        What is in none of `states` by then is left as it is, without a certificate.
+        What is in none of `states` by then is left as it is, without a certificate. So is what has no key and nobody
+        erased, unless `keyless`; a bucket with such a recording is not destroyed: RecordingKeyAbsentError.
         """
         check_reason(reason)
         names = list(dict.fromkeys(recording_ids))
@@ -91,7 +94,10 @@ class Eraser:
                     if held.certificate is not None:
                         done[name] = held.certificate
                     elif held.state in states:
-                        to_do.append(held)
+                        if keyless or not self._vault.keyless(held):
+                            to_do.append(held)
+                        elif bucket is not None:
+                            raise RecordingKeyAbsentError("a recording in it has no key", recording_id=name)
                 self._vault.refuse_held(to_do)
                 if to_do or bucket is not None:
                     intent = _Intent(

@@ -25,6 +25,15 @@ class RecordingErasedError(ErasedError):
     reason = "RECORDING_ERASED"
 
 
+class RecordingKeyAbsentError(PreconditionError):
+    """Its key is not in the keystore, and nobody erased it: it is kept, and unreadable until the right keystore is back.
+
+    `data['recording_id']`.
+    """
+
+    reason = "RECORDING_KEY_ABSENT"
+
+
 class RecordingDeletedError(PreconditionError):
     """It is deleted; undelete it first. `data['recording_id']`."""
 

@@ -51,9 +51,14 @@ def gather(vault: Vault, timekeeper: Timekeeper, policies: Policies, legal: Lega
         policies.book,
         tuple(legal.book.all()),
         tuple(_bucket(vault, one, sums, held, snapshots, parked) for one in buckets),
-        tuple(deleted_facts(item, legal) for item in deleted if item.recording_id not in vault.erasing),
-        tuple(_unknown(vault)),
+        tuple(deleted_facts(item, legal) for item in deleted if _may_go(vault, item)),
+        tuple(_unknown(vault, deleted)),
     )
+
+
+def _may_go(vault: Vault, held: Holding) -> bool:
+    """Not what is being erased; nor what has no key and nobody erased: that stays until somebody clears it up."""
+    return held.recording_id not in vault.erasing and not vault.keyless(held)
 
 
 def _sums(vault: Vault) -> dict[BucketId, _Sums]:
@@ -70,14 +75,15 @@ def _sums(vault: Vault) -> dict[BucketId, _Sums]:
 
 
 def _held(vault: Vault, legal: LegalHolds) -> dict[BucketId, list[HeldRecording]]:
-    """What cases hold, by bucket; of hold buckets, everything. Pinned keys are all that can be held."""
+    """What cases hold, by bucket; of hold buckets, everything that has a key. Pinned keys are all that can be held."""
     found: dict[BucketId, list[HeldRecording]] = defaultdict(list)
     for name in vault.keystore.pinned():
         held = vault.holdings.get(name)
         if held is not None and not held.case and held.state in (HoldingState.FILED, HoldingState.DELETED):
             found[held.bucket].append(_held_one(held, legal))
     for held in vault.holdings.where("held_in <> '' AND state IN ('filed', 'deleted')"):
-        found[held.bucket].append(_held_one(held, legal))
+        if not vault.keyless(held):
+            found[held.bucket].append(_held_one(held, legal))
     return found
 
 
@@ -123,8 +129,11 @@ def deleted_facts(held: Holding, legal: LegalHolds) -> DeletedFacts:
     )
 
 
-def _unknown(vault: Vault) -> Iterator[UnknownFacts]:
+def _unknown(vault: Vault, deleted: list[Holding]) -> Iterator[UnknownFacts]:
     for name in vault.store.strangers():
         yield UnknownFacts(name, UnknownKind.STRANGER)
     for held in vault.holdings.where("state = 'quarantined'"):
         yield UnknownFacts(held.recording_id, UnknownKind.QUARANTINED, 1, held.size)
+    for held in deleted:
+        if vault.keyless(held):
+            yield UnknownFacts(held.recording_id, UnknownKind.KEYLESS, 1, held.size)

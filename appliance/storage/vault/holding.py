@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from pydantic import TypeAdapter
 
 from appliance.model import id_bytes
+from appliance.storage.keystore.reach import UNKNOWN, Reach
 from appliance.storage.names import HOLD_LINE, BucketId
 from appliance.storage.sealed.sidecar import Head
 
@@ -119,10 +120,11 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A holding as it became, at its place in the journal (from 1)."""
+    """A holding as it became, at its place in the journal (from 1). `keystore`: how far that was known to go then."""
 
     position: int
     holding: Holding
+    keystore: Reach = UNKNOWN
 
 
 ENTRY = TypeAdapter(Entry)

@@ -17,6 +17,7 @@ import structlog
 
 from appliance.model import id_bytes
 from appliance.storage.keystore.files import make_directory
+from appliance.storage.keystore.reach import UNKNOWN, Reach
 from appliance.storage.names import BucketId
 from appliance.storage.vault.errors import StoreUnavailableError
 from appliance.storage.vault.holding import HOLDING, Entry, Holding, HoldingState
@@ -61,6 +62,10 @@ class Holdings:
         make_directory(folder)
         self.findings: list[str] = []
         """What was damaged, as sentences."""
+        self.reached = UNKNOWN
+        """How far the keystore was known to go, by the journal: each entry says it, so that it costs no sync of its own."""
+        self.reach: Callable[[], Reach] = lambda: UNKNOWN
+        """Tells how far it goes now; whoever opened it sets this."""
         self._journal = Journal(folder / "journal")
         self._behind = False
         self._changed = threading.Condition()
@@ -117,6 +122,8 @@ class Holdings:
             start = at + len(line)
             if next((found for _, found in self._journal.lines(at)), b"") != line:
                 raise _StaleError  # another journal than the one this index was made from
+            known = parse_line(line)
+            self.reached = max(self.reached, known.keystore if known is not None else UNKNOWN)
         last: tuple[int, bytes] | None = None
         damaged: int | None = None
         moved: list[tuple[str, int, int]] = []
@@ -130,6 +137,7 @@ class Holdings:
                 damaged = None
             moved += self._take(database, entry, offset)
             position, last = entry.position, (offset, line)
+            self.reached = max(self.reached, entry.keystore)
         if damaged is not None:
             self.findings.append(
                 f"the journal's last {self._journal.size - damaged} bytes were torn and are cut off"
@@ -259,7 +267,8 @@ class Holdings:
         with self._lock:
             self._settle()
             first = self._journal.position + 1
-            entries = [Entry(first + place, holding) for place, holding in enumerate(holdings)]
+            self.reached = max(self.reached, self.reach())
+            entries = [Entry(first + place, holding, self.reached) for place, holding in enumerate(holdings)]
             self._journal.enter(entries)
             self._behind = True
             try:

@@ -41,7 +41,8 @@ class Reconciled:
     files: int = 0
     filed: int = 0  # files the journal did not know, now filed
     moved: int = 0  # files brought to where the journal says
-    erased: int = 0  # holdings without a key
+    erased: int = 0  # holdings whose erasure the journal did not know
+    keys_absent: int = 0  # holdings without a key that nobody erased
     unknown: int = 0  # files that no rule names
     missing: int = 0  # holdings without a file
     strangers: int = 0  # what is not ours among the buckets
@@ -69,7 +70,7 @@ def compare(vault: Vault) -> Reconciled:
         for bucket in there:
             unknown[bucket] = _bucket(vault, bucket, result)
         _absent_buckets(vault, set(there), result)
-        _keys(vault, result)
+        _keys(vault, unknown, result)
         result.strangers = sum(1 for _ in vault.store.strangers())
         # All at once, at the end: a retention run meanwhile goes by what the comparison before this one found.
         vault.unknown_files = unknown
@@ -281,18 +282,27 @@ def _absent_buckets(vault: Vault, there: set[BucketId], result: Reconciled) -> N
             result.missing += count
 
 
-def _keys(vault: Vault, result: Reconciled) -> None:
-    """The fixed rule: absent from the keystore means erased, whatever an older record says. The file stays."""
-    for held in vault.holdings.where("state IN ('filed', 'deleted')"):
-        if held.recording_id in vault.keystore or held.recording_id in vault.erasing:
-            continue
+def _keys(vault: Vault, unknown: dict[BucketId, int], result: Reconciled) -> None:
+    """What has no key. Where the deletion log tells of its erasure the journal is an older one: it is erased.
+
+    Else nobody erased it, and an older keystore was put back: it stays what it is, so that it is as before when the key
+    is back, and its bucket is not destroyed meanwhile. The files stay.
+    """
+    without = [held for held in vault.holdings.where("state IN ('filed', 'deleted')") if vault.keyless(held)]
+    erased = vault.deletions.erased_of([held.recording_id for held in without]) if without else set()
+    for held in without:
         with vault.lock:
-            if vault.unchanged([held]):
+            if not vault.unchanged([held]):
+                continue  # erased meanwhile
+            if held.recording_id in erased:
                 gone = replace(
                     held, state=HoldingState.ERASED, reason="no key in the keystore", since_ns=vault.clock()
                 )
                 vault.holdings.append([gone])
                 result.erased += 1
+                continue
+        unknown[held.bucket] = unknown.get(held.bucket, 0) + 1
+        result.keys_absent += 1
 
 
 def _tell(vault: Vault, result: Reconciled) -> None:
@@ -318,9 +328,10 @@ def _tell(vault: Vault, result: Reconciled) -> None:
         ),
         (
             "KeysAbsent",
-            result.erased,
+            result.keys_absent,
             ALARM,
-            "recordings had no key any more and count as erased. Was the keystore replaced?",
+            "recordings have no key, and nothing says that they were erased. They are kept, and cannot be read: put the"
+            " right keystore back.",
         ),
         (
             "BucketKeysAbsent",
@@ -331,7 +342,7 @@ def _tell(vault: Vault, result: Reconciled) -> None:
     ):
         if count:
             status.raise_condition(name, severity, f"{count} {message}")
-        elif name != "KeysAbsent":
+        else:
             status.clear_condition(name)
     for path in vault.quarantine.glob("*.sealed"):
         if is_id(path.stem) and vault.holdings.get(path.stem) is None:

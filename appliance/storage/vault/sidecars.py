@@ -90,7 +90,7 @@ class Sidecars:
         vault = self._vault
         with vault.moving:
             held = vault.readable(recording_id)
-            data_key = vault.keystore.data_key(recording_id)
+            data_key = vault.data_key(recording_id)
             with self._taking(held):
                 raw = self._raw(held)
                 there = self._entered(held, raw, data_key)
@@ -123,7 +123,7 @@ class Sidecars:
         vault = self._vault
         with vault.moving:
             held = vault.readable(recording_id)
-            data_key = vault.keystore.data_key(recording_id)
+            data_key = vault.data_key(recording_id)
             with self._taking(held):
                 header = self._header(held)
                 raw, wrong = self.look(held, data_key, header.root)

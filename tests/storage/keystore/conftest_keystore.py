@@ -47,11 +47,17 @@ class Box:
         *,
         create: bool = True,
         floor_epoch: int = 0,
+        floor_records: int = 0,
     ) -> Keystore:
         self.close()
         slots = self.slots(fault) if self.slots is not None else None
         self.store = Keystore.open(
-            self.directories, slots=slots, fault=fault, create=create, floor_epoch=floor_epoch
+            self.directories,
+            slots=slots,
+            fault=fault,
+            create=create,
+            floor_epoch=floor_epoch,
+            floor_records=floor_records,
         )
         return self.store
 

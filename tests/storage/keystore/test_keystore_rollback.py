@@ -14,6 +14,7 @@ from appliance.storage.keystore.errors import (
     KeystoreRolledBackError,
     RootKeyMissingError,
 )
+from appliance.storage.keystore.reach import Reach
 
 PARTS = {
     "whole directory": "*",
@@ -132,3 +133,124 @@ def test_a_turn_that_a_crash_cut_short_is_not_told_as_put_back(box: Box) -> None
             box.store.shred(names[:1])
         box.open(create=False)
         assert not any("of an earlier epoch" in item or "root key" in item for item in box.store.findings)
+
+
+# Within one epoch.
+
+
+def floor(reached: Reach) -> dict[str, int]:
+    return {"floor_epoch": reached.epoch, "floor_records": reached.records}
+
+
+def earlier(box: Box) -> tuple[Path, Reach]:
+    """Copies of a keystore put aside, before more came to it in the same epoch; how far it goes by then."""
+    box.open()
+    box.fill(2)
+    box.close()
+    aside = box.directories[0].parent.with_name("aside")
+    shutil.copytree(box.directories[0].parent, aside)
+    box.open(create=False)
+    box.fill(1)
+    box.store.pin(list(box.keys)[:1])
+    reached = box.store.reached
+    assert reached.epoch == 1
+    box.close()
+    return aside, reached
+
+
+def test_both_copies_of_the_same_epoch_put_back_are_refused_and_not_touched(box: Box) -> None:
+    aside, reached = earlier(box)
+    right = box.directories[0].parent.with_name("right")
+    shutil.copytree(box.directories[0].parent, right)
+    for copy in (0, 1):
+        put_back(box, aside, copy, "*")
+    # One of them is damaged besides: even that is not repaired.
+    keys = box.directories[1] / "epoch-0000000001.keys"
+    keys.write_bytes(keys.read_bytes()[:-1])
+    before = box.files()
+    with pytest.raises(KeystoreRolledBackError) as error:
+        box.open(create=False, **floor(reached))
+    assert error.value.data == {
+        "epoch": 1,
+        "floor": 1,
+        "records": reached.records - 2,
+        "floor_records": reached.records,
+    }
+    assert box.files() == before
+    for copy in (0, 1):
+        put_back(box, right, copy, "*")
+    box.open(create=False, **floor(reached))
+    assert box.held() == box.keys and box.store.findings == []
+
+
+@pytest.mark.parametrize("copy", [0, 1])
+def test_one_older_copy_of_the_same_epoch_is_brought_up_to_date(box: Box, copy: int) -> None:
+    aside, reached = earlier(box)
+    put_back(box, aside, copy, "*")
+    box.open(create=False, **floor(reached))
+    assert box.held() == box.keys and box.store.reached == reached
+
+
+@pytest.mark.parametrize("copy", [0, 1])
+def test_a_torn_record_is_not_below_what_was_reached(box: Box, copy: int) -> None:
+    _, reached = earlier(box)
+    box.open(create=False)
+    box.fill(1)
+    box.close()
+    journals = [place / "epoch-0000000001.journal" for place in box.directories]
+    whole = journals[0].read_bytes()
+    box.open(create=False)
+    box.fill(1)
+    box.close()
+    # The last one was not acknowledged: in the one copy it is torn, in the other it was not begun.
+    journals[copy].write_bytes(journals[copy].read_bytes()[:-3])
+    journals[1 - copy].write_bytes(whole)
+    box.keys.pop(list(box.keys)[-1])
+    store = box.open(create=False, floor_epoch=1, floor_records=reached.records + 1)
+    assert box.held() == box.keys and store.reached.records == reached.records + 1
+
+
+def test_after_a_turn_the_journal_is_counted_anew(box: Box) -> None:
+    _, reached = earlier(box)
+    box.open(create=False, **floor(reached))
+    box.store.unpin(list(box.keys)[:1])
+    box.store.shred(list(box.keys)[:1])
+    box.keys.pop(next(iter(box.keys)))
+    assert box.store.reached > reached and box.store.reached.epoch == 2
+    later = box.store.reached
+    box.open(create=False, **floor(reached))
+    box.open(create=False, **floor(later))
+    assert box.held() == box.keys
+
+
+@pytest.mark.parametrize("away", [0, 1])
+def test_what_came_while_a_copy_was_away_is_asked_of_nobody(box: Box, away: int) -> None:
+    """So the copy that was away can serve alone, should the other one die."""
+    _, reached = earlier(box)
+    box.open(create=False, **floor(reached))
+    aside = box.directories[away].with_name("away")
+    shutil.move(box.directories[away], aside)
+    box.fill(1)
+    assert box.store.degraded and box.store.reached == reached
+    box.close()
+    shutil.rmtree(box.directories[1 - away])
+    shutil.move(aside, box.directories[away])
+    box.keys.pop(list(box.keys)[-1])
+    box.open(create=False, **floor(reached))
+    assert box.held() == box.keys
+
+
+def test_a_crash_anywhere_leaves_what_was_reached(box: Box) -> None:
+    """At each step of a turn; the same keystore opens with the floor of just before it, and with its own."""
+    from conftest_keystore import Crash, Faults
+
+    for at in range(18):
+        box.open()
+        names = box.fill(2)
+        faults = Faults()
+        store = box.open(faults)
+        faults.steps.clear()
+        faults.at = at
+        with pytest.raises(Crash):
+            store.shred(names[:1])
+        box.open(create=False, **floor(store.reached))

@@ -341,20 +341,23 @@ def test_a_holding_without_a_file_is_told_and_kept(house: House) -> None:
     assert vault.holding(names[0]).state is HoldingState.FILED and names[0] in vault.keystore
 
 
-def test_a_holding_without_a_key_counts_as_erased_and_its_file_stays(house: House) -> None:
+def test_a_holding_without_a_key_is_told_and_kept_until_somebody_erases_it(house: House) -> None:
     vault = house.open()
     names = house.filed(2)
     vault.keystore.shred([names[0]])
-    assert house.settle().erased == 1
     held = vault.holding(names[0])
-    assert held.state is HoldingState.ERASED and held.certificate is None
-    assert vault.store.find(held.bucket, names[0]) is not None
+    for _ in range(2):
+        assert house.settle().keys_absent == 1
+        assert vault.holding(names[0]) == held
+        assert vault.store.find(held.bucket, names[0]) is not None
     assert {item.type for item in house.status.conditions()} == {"KeysAbsent"}
     # Asked for, it gets its certificate, and the file goes.
     (certificate,) = house.eraser.erase([names[0]], "asked")
     assert certificate.holds(vault.keystore.device_public_key)
     assert vault.store.find(held.bucket, names[0]) is None
     house.check_readable(names[1])
+    assert house.settle().keys_absent == 0
+    assert not house.status.conditions()
 
 
 def test_what_nobody_knows_is_left_alone_and_told(house: House) -> None:
