@@ -50,7 +50,12 @@ from appliance.process import rpc
 from appliance.process.interceptors import ErrorInterceptor
 from appliance.process.status import Status
 from appliance.storage import sealed
-from appliance.storage.vault.errors import RecordingDeletedError, RecordingErasedError, StoredFileCorruptError
+from appliance.storage.vault.errors import (
+    RecordingDeletedError,
+    RecordingErasedError,
+    RecordingKeyAbsentError,
+    StoredFileCorruptError,
+)
 from earwitness.internal.v1 import (
     replicas_pb2_grpc,
     retention_pb2_grpc,
@@ -150,6 +155,7 @@ class VaultServer(vault_pb2_grpc.VaultServiceServicer):
         self.erasures = 0
         self.spooled = 0
         self.leases: list[tuple[str, str, str]] = []
+        self.keyless: set[str] = set()
         self.changed = threading.Condition()
         self.tenant_keys: dict[str, bytes] = {}
         self.spoiled: dict[str, int] = {}
@@ -257,6 +263,8 @@ class VaultServer(vault_pb2_grpc.VaultServiceServicer):
             raise RecordingErasedError("erased")
         if holding.state == vault_pb2.HOLDING_STATE_DELETED and not request.deleted:
             raise RecordingDeletedError("deleted")
+        if request.recording_id in self.keyless:
+            raise RecordingKeyAbsentError("no key")
         self.keys.refuse_locked(holding.tenant_id)
         self.leases.append((request.recording_id, request.actor, request.purpose))
         return vault_pb2.LeaseKeyResponse(data_key=self.files[request.recording_id].key)

@@ -430,6 +430,20 @@ def test_rebuilding_gives_the_same_catalogue(box, sealing):
     assert snapshot(box)[deleted].parties == before[deleted].parties
 
 
+def test_what_is_known_of_a_recording_stays_while_its_key_is_absent(box, sealing):
+    recording_id = box.vault.file(sealing(*box.default_line()))
+    box.filed(recording_id)
+    before = snapshot(box)
+    assert before[recording_id].parties
+    box.vault.keyless.add(recording_id)
+    done = rebuild(box)
+    assert (done.recordings, done.unreadable) == (1, 0)
+    assert seen(snapshot(box)) == seen(before)
+    box.vault.keyless.clear()
+    rebuild(box)
+    assert snapshot(box) == before
+
+
 def test_a_lost_catalogue_comes_back_with_its_tenants(box, sealing):
     fill(box, sealing)
     line = box.default_line()

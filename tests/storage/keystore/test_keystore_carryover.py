@@ -89,6 +89,29 @@ def test_a_key_comes_with_the_intermediate_key_above_it(box: Box) -> None:
     assert box.held() == box.keys and len(box.keys) == 3
 
 
+def test_neither_copy_nor_both_are_below_what_was_reached(box: Box) -> None:
+    box.open()
+    box.fill(1)
+    reached = box.store.reached
+    gone = cut_in_the_flip(box)
+    a, off = box.directories[0], box.directories[0].with_name("a.off")
+    a.rename(off)
+    a.write_bytes(b"")
+    box.open(create=False, floor_epoch=reached.epoch, floor_records=reached.records)
+    before = box.store.reached
+    box.fill(3)
+    assert box.store.reached == before  # `a` does not have them
+    box.close()
+    a.unlink()
+    off.rename(a)
+    box.open(create=False, floor_epoch=reached.epoch, floor_records=reached.records)
+    assert box.held() == box.keys and gone not in box.store
+    later = box.store.reached
+    assert later.epoch == 2
+    box.open(create=False, floor_epoch=later.epoch, floor_records=later.records)
+    assert box.held() == box.keys and box.store.reached == later
+
+
 @pytest.mark.parametrize("at", range(17))
 def test_a_crash_while_it_is_carried_over_loses_nothing(box: Box, at: int) -> None:
     gone = cut_in_the_flip(box)
