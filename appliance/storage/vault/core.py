@@ -127,6 +127,8 @@ class Vault:
 
         None before the first.
         """
+        self.keys_absent = 0
+        """Recordings without a key that nobody erased, as the last comparison found them."""
         self.rearranged: Counter[BucketId] = Counter()
         """How often `reconcile` changed files of a bucket of which nothing is to be journalled."""
         self._filing = threading.Condition()

@@ -81,8 +81,9 @@ class Eraser:
     ) -> list[Certificate]:
         """As `erase`, however many; with `bucket` its key goes in the same epoch, and who destroys it removes the files.
 
-        What is in none of `states` by then is left as it is, without a certificate. So is what has no key and nobody
-        erased, unless `keyless`; a bucket with such a recording is not destroyed: RecordingKeyAbsentError.
+        What is in none of `states` by then is left as it is, without a certificate. RecordingKeyAbsentError, unless
+        `keyless`, while there are recordings without a key that nobody erased: a turn would make the right keystore an
+        older one.
         """
         check_reason(reason)
         names = list(dict.fromkeys(recording_ids))
@@ -94,12 +95,11 @@ class Eraser:
                     if held.certificate is not None:
                         done[name] = held.certificate
                     elif held.state in states:
-                        if keyless or not self._vault.keyless(held):
-                            to_do.append(held)
-                        elif bucket is not None:
-                            raise RecordingKeyAbsentError("a recording in it has no key", recording_id=name)
+                        to_do.append(held)
                 self._vault.refuse_held(to_do)
                 if to_do or bucket is not None:
+                    if not keyless:
+                        self._refuse_keyless(to_do)
                     intent = _Intent(
                         tuple(item.recording_id for item in to_do),
                         reason,
@@ -110,6 +110,12 @@ class Eraser:
             if to_do or bucket is not None:
                 done |= self._carry_out(path, to_do, intent)
             return [done[name] for name in recording_ids if name in done]
+
+    def _refuse_keyless(self, holdings: list[Holding]) -> None:
+        if self._vault.keys_absent or any(map(self._vault.keyless, holdings)):
+            raise RecordingKeyAbsentError(
+                "recordings have no key and were not erased: nothing is destroyed until the right keystore is back"
+            )
 
     def _begin(self, intent: _Intent) -> Path:
         make_directory(self._vault.intents)

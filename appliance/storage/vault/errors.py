@@ -28,7 +28,7 @@ class RecordingErasedError(ErasedError):
 class RecordingKeyAbsentError(PreconditionError):
     """Its key is not in the keystore, and nobody erased it: it is kept, and unreadable until the right keystore is back.
 
-    `data['recording_id']`.
+    `data['recording_id']`; without it where because of such ones nothing else is destroyed by itself.
     """
 
     reason = "RECORDING_KEY_ABSENT"

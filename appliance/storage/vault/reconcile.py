@@ -74,6 +74,7 @@ def compare(vault: Vault) -> Reconciled:
         result.strangers = sum(1 for _ in vault.store.strangers())
         # All at once, at the end: a retention run meanwhile goes by what the comparison before this one found.
         vault.unknown_files = unknown
+        vault.keys_absent = result.keys_absent
     return result
 
 
