@@ -340,6 +340,8 @@ def test_revoked_by_somebody_who_goes_away_it_ends_all_the_same(ward, long, monk
 
     ward.box.wait(gone)
     go_on.set()
+    get = pb.GetGrantRequest(name=grant.name)
+    ward.box.wait(lambda: ward.officer.grants.GetGrant(get).grant.state == pb.GRANT_STATE_REVOKED)
     assert refused(lambda: list(made)).reason == "GRANT_ENDED"
     assert ward.get(grant).state == pb.GRANT_STATE_REVOKED
 
