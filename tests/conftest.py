@@ -31,7 +31,7 @@ def pytest_collection_finish() -> None:
     """What was collected stays to the end: to look through it again and again takes a seventh of the time."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.fixture(scope="session")
