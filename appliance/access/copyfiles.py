@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from appliance.access.anchor import Anchor
 from appliance.access.refusals import CatalogueCopyError, IdentityKeyError
 from appliance.access.sealing import Sealing
-from appliance.process.wholefile import write_whole
+from appliance.process.wholefile import sync_directory, write_whole
 
 INDEX: Final = "index.sealed"
 FORMAT: Final = 1
@@ -123,7 +123,7 @@ class CopyFiles:
             "parts": {name: vars(part) for name, part in index.parts.items()},
         }
         try:
-            self._sync()  # the names of its files
+            sync_directory(self.folder)  # the names of its files
             write_whole(self.folder / INDEX, self._sealing.seal(json.dumps(said).encode(), _SEALED_FOR))
         except OSError:
             with contextlib.suppress(
@@ -175,13 +175,6 @@ class CopyFiles:
     def put_aside(self, name: str) -> None:
         """Out of the way, for somebody to look at. OSError."""
         self.folder.rename(self.folder.with_name(name))
-
-    def _sync(self) -> None:
-        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _nonce(number: int, last: bool) -> bytes:

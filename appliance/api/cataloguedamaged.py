@@ -18,6 +18,7 @@ from typing import Final
 import structlog
 
 from appliance.process.status import WARNING, Status
+from appliance.process.wholefile import sync_directory
 
 log = structlog.get_logger()
 
@@ -52,7 +53,7 @@ class Damaged:
             ):  # a log without a catalogue is dropped, and none is taken without its log
                 with contextlib.suppress(FileNotFoundError):
                     Path(f"{path}{suffix}").rename(f"{made}{suffix}")
-            _settle(self._control)
+            sync_directory(self._control)
             self._written_ns, self.there = written_ns, True
         return made
 
@@ -91,7 +92,7 @@ class Damaged:
         try:
             for name in files:
                 (self._control / name).unlink(missing_ok=True)
-            _settle(self._control)
+            sync_directory(self._control)
         except OSError as error:
             self._due.update(dict.fromkeys(files, why))
             log.error("damaged catalogue not removed", why=why, errno=error.errno or 0)
@@ -112,11 +113,3 @@ class Damaged:
             f"A damaged catalogue lies in the control directory, in plain text: {', '.join(names)}. Whoever wants more out"
             " of it copies it elsewhere now; then remove it. It goes by itself with the next erasure, or after 30 days.",
         )
-
-
-def _settle(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -14,6 +14,7 @@ import structlog
 from appliance.media.audio.prompts import L16_WIDE, Form, pack, unpack
 from appliance.model import CorruptError, UnavailableError, is_id
 from appliance.model.prompt import Prompt, PromptFile
+from appliance.process.wholefile import sync_directory
 
 log = structlog.get_logger()
 
@@ -57,9 +58,9 @@ class PromptStore:
             scratch.mkdir(mode=0o750, parents=True)
             for name, data in files.items():
                 _write(scratch / name, data)
-            _sync(scratch)
+            sync_directory(scratch)
             scratch.rename(self._root / prompt.prompt_id)
-            _sync(self._root)
+            sync_directory(self._root)
         except OSError as error:
             shutil.rmtree(scratch, ignore_errors=True)  # what stays is taken away at the next start
             raise PromptUnwrittenError("the prompt cannot be written", errno=error.errno or 0) from error
@@ -70,7 +71,7 @@ class PromptStore:
         gone = self._root / f"{_GONE}{prompt_id}"
         try:
             (self._root / prompt_id).rename(gone)
-            _sync(self._root)
+            sync_directory(self._root)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -131,11 +132,3 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

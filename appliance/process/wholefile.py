@@ -24,7 +24,12 @@ def write_together(*files: tuple[Path, bytes, int]) -> None:
             os.fsync(file.fileno())
     for scratch, (path, _, _) in zip(scratches, files, strict=True):
         os.replace(scratch, path)
-    folder = os.open(files[0][0].parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    sync_directory(files[0][0].parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Names in it that came or went are on disk when this returns. OSError."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
     finally:

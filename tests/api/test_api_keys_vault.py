@@ -60,6 +60,7 @@ def test_a_practice_holds_its_own_keys(vault, sealing):
     client = box.client()
     tenant_id, line_id = box.default_line()
     keys = f"tenants/{tenant_id}/keys"
+    client.keys.GetTenantKeys(pb.GetTenantKeysRequest(name=keys))  # asked again until the vault has started
     before = sealing(tenant_id, line_id)
     first = leave(box, before)
     box.wait(lambda: described(client, first))
