@@ -50,11 +50,13 @@ def build() -> list[BucketId]:
 
 def cover(made: list[BucketId]) -> None:
     for turn in range(1, snapshots // buckets):
+        began = time.monotonic()
         for first in range(0, len(made), 200):
             some = made[first : first + 200]
             # As a copy elsewhere has them: a grace snapshot that no deleted recording needs would go with the first run.
             vault.store.snapshot(some, f"r-scale-{turn}", {"ew:kind": "replica"})
             vault.store.hold([SnapshotId(bucket, f"r-scale-{turn}") for bucket in some], "ew.replica.scale")
+        say("covered", str(turn * len(made)), f"{time.monotonic() - began:.1f} s for the last {len(made)}")
 
 
 def keep(retention: str, scope: PolicyScope = PolicyScope()) -> None:
