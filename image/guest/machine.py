@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import select
 import shutil
 import signal
@@ -16,7 +17,7 @@ from typing import Any, Self
 from image.commands import run as run_program
 from image.commands import tail
 from image.errors import GuestDied, GuestError, GuestTimeout
-from image.guest import initrd
+from image.guest import initrd, powercut
 from image.guest import spec as spec_module
 from image.guest.channel import Channel
 from image.guest.qmp import Monitor
@@ -42,6 +43,9 @@ class Machine:
         self._outlive = outlive  # whether QEMU goes on when this process ends
         self._process: subprocess.Popen[bytes] | None = None
         self._boot = ""
+        self.chance = random.Random(0)
+        """What a power cut takes of unflushed writes goes by it."""
+        self.lost = powercut.Lost()
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -88,6 +92,9 @@ class Machine:
         if not self.image.is_dir():
             raise GuestError(f"the guest's image is no longer in the cache: {self.image}")
         (self.folder / "initrd").write_bytes(initrd.build(self.image / "boot"))
+        if self.spec.lossy:
+            for disk in self.spec.disks:
+                powercut.begin(self.folder / disk.file)
         self._mark_console()
         words = spec_module.command(self.spec, self.image / "vmlinux")
         if not self._outlive:
@@ -119,9 +126,17 @@ class Machine:
             self.start(timeout)
 
     def kill(self) -> None:
-        """Cuts the power. What the guest had sent to its disks is there, and nothing else; `start` boots it again."""
+        """Cuts the power; `start` boots it again. What the guest had sent to its disks is there, and nothing else.
+
+        Of a lossy one's, what it had flushed, and some of the rest; `lost` adds up what went.
+        """
+        if self.pid() is None:
+            return
         self._signal(signal.SIGKILL)
         self._await_end(STOP_S)
+        if self.spec.lossy:
+            for disk in self.spec.disks:
+                self.lost += powercut.cut(self.folder / disk.file, self.chance)
 
     def stop(self, timeout: float = STOP_S) -> None:
         """Powers off in good order; cuts the power where that takes too long."""

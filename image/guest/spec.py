@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from image.guest import powercut
+
 PORT = "org.earwitness.agent"
 FIRST_DISK_SLOT = 8  # of the PCI bus: below are the root disk and the rest
 MOST_DISKS = 16
@@ -43,12 +45,16 @@ class Disk:
 
 @dataclass(frozen=True)
 class Spec:
-    """A guest: memory in MiB, processors, data disks, and words for QEMU that only some tests need."""
+    """A guest: memory in MiB, processors, data disks, and words for QEMU that only some tests need.
+
+    `lossy`: a power cut takes with it what was not flushed (`powercut`).
+    """
 
     disks: tuple[Disk, ...] = ()
     memory: int = 2048
     cpus: int = 1  # two emulated ones now and then trip over a kernel that patches its own code
     extra: tuple[str, ...] = ()
+    lossy: bool = False
 
     def __post_init__(self) -> None:
         if len(self.disks) > MOST_DISKS or len({disk.name for disk in self.disks}) != len(self.disks):
@@ -84,13 +90,15 @@ def command(spec: Spec, kernel: Path) -> list[str]:
         "-device", "virtio-blk-pci,drive=root,addr=0x3",
     ]  # fmt: skip
     for disk in spec.disks:
-        words += ["-blockdev", blockdev(disk)]
+        words += ["-blockdev", blockdev(disk, spec.lossy)]
         words += ["-device", ",".join(f"{key}={value}" for key, value in device(spec, disk).items())]
     return [*words, *spec.extra]
 
 
-def blockdev(disk: Disk) -> str:
+def blockdev(disk: Disk, lossy: bool = False) -> str:
     """A disk's back end. Flushes end at the host's page cache, which outlives QEMU, all that a power cut here kills."""
+    if lossy:
+        return powercut.options(disk.name, disk.file)
     options = f"driver=raw,node-name=node-{disk.name},cache.no-flush=on,discard=unmap"
     return f"{options},file.driver=file,file.filename={disk.file}"
 

@@ -22,7 +22,7 @@ collect_ignore = [] if IN_GUEST else ["inside"]
 if not FULL:
     collect_ignore.append("test_pool_trouble.py")  # waits for deadlines that a busy emulated machine misses
 
-Boot = Callable[..., Guest]  # so many disks, and their size
+Boot = Callable[..., Guest]  # so many disks, their size, and whether a power cut loses what was not flushed
 RAN = pytest.StashKey[dict[str, str]]()
 
 
@@ -53,8 +53,8 @@ def boot(guest_image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """Boots guests with so many data disks (d1, d2, …) and the checkout in them; all are gone at the end."""
     guests: list[Guest] = []
 
-    def make(disks: int, size: int = DISK) -> Guest:
-        spec = Spec(disks=tuple(Disk(f"d{number}", size) for number in range(1, disks + 1)))
+    def make(disks: int, size: int = DISK, *, lossy: bool = False) -> Guest:
+        spec = Spec(disks=tuple(Disk(f"d{number}", size) for number in range(1, disks + 1)), lossy=lossy)
         guest = Guest(tmp_path_factory.mktemp("guest") / "guest", guest_image, spec)
         guests.append(guest)
         guest.create()

@@ -32,14 +32,13 @@ def _vault(name: str, *words: str, timeout: float = 2400.0) -> Suite:
 
 _VAULT = "tests/storage/vault"
 _PARTS = ("keys", "snapshots", "copies")
-_INSIDE = ("clock", "datasets", "gate", "pool")
 SUITES: tuple[Suite, ...] = (
-    Suite("inside", tuple(f"tests/box/inside/test_inside_{part}.py" for part in _INSIDE)),
+    Suite("inside", ("tests/box/inside",)),
     _vault("contract", *(f"{_VAULT}/contract/test_contract_{part}.py" for part in _PARTS), "-k", _CHOSEN),
 )
 if FULL:
     SUITES = (
-        Suite("inside", ("tests/box/inside",)),
+        SUITES[0],
         _vault("contract", f"{_VAULT}/contract"),
         _vault("vault", _VAULT, "--ignore", f"{_VAULT}/contract"),
         _vault("replica", "tests/storage/replica"),

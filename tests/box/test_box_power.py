@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -59,3 +61,39 @@ def test_the_disks_are_the_same_after_a_start(guest: Guest) -> None:
     assert guest.run(["readlink", "-f", "/dev/disk/by-id/virtio-d3"]).text == "/dev/vdd", (
         "names keep their order"
     )
+
+
+class Nothing(random.Random):
+    """Leaves nothing that was not flushed."""
+
+    def choice(self, seq: Sequence[Any]) -> Any:
+        return seq[0]
+
+
+def test_the_power_of_a_lossy_guest_takes_what_its_disks_had_not_flushed(
+    boot: Callable[..., Guest],
+) -> None:
+    guest = boot(1, lossy=True)
+    guest.chance = Nothing()
+    disk = "/dev/disk/by-id/virtio-d1"
+
+    def put(letter: str, place: int, *words: str) -> None:
+        fill = f"yes {letter} | tr -d '\\n' | head -c 8192"
+        guest.run(["sh", "-c", f"{fill} | dd of={disk} bs=4096 seek={place} oflag=direct {' '.join(words)}"])
+
+    def letters() -> str:
+        raw = guest.run(["dd", f"if={disk}", "bs=4096", "count=6", "iflag=direct"]).out
+        return "".join(chr(raw[at]) for at in range(0, len(raw), 4096))
+
+    put("a", 0, "conv=fsync")
+    put("b", 2)
+    assert letters() == "aabb\0\0"
+    reset(guest)
+    assert letters() == "aabb\0\0", "a reset leaves a disk its power"
+    cut(guest)
+    assert letters() == "aa\0\0\0\0"
+    assert guest.lost.gone == 2
+    put("c", 4, "conv=fsync")
+    cut(guest)
+    assert letters() == "aa\0\0cc", "a flush covers what was written before it, since the last start too"
+    guest.close()

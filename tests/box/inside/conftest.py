@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,13 @@ from pathlib import Path
 import pytest
 
 Shell = Callable[..., str]
+LABEL = 4 << 20  # bytes before the first block that an address counts from
+
+
+def blocks(dataset: str, number: int, sh: Shell) -> list[int]:
+    """Where a file's blocks of data lie on a disk, in bytes from its beginning."""
+    told = sh("zdb", "-ddddd", dataset, str(number))
+    return [int(found, 16) + LABEL for found in re.findall(r"\bL0 0:([0-9a-f]+):", told)]
 
 
 @pytest.fixture(scope="session")

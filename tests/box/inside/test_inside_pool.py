@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
-from conftest import Shell
+from conftest import Shell, blocks
 
 
 def test_a_mirror_is_online_and_scrubs_clean(pool: str, disks: list[str], sh: Shell) -> None:
@@ -35,18 +36,11 @@ def test_damage_on_one_side_is_found_and_repaired(pool: str, disks: list[str], s
     data = b"whole" * 200_000
     Path("/damaged/file").write_bytes(data)
     sh("zpool", "sync", pool)
-    # 32 MiB into the partition, where the pool's data is and its labels are not.
-    part = f"{disks[0]}-part1"
-    sh(
-        "dd",
-        "if=/dev/urandom",
-        f"of={part}",
-        "bs=1M",
-        "count=200",
-        "seek=8",
-        "conv=notrunc,fsync",
-        "status=none",
-    )
+    with open(f"{disks[0]}-part1", "r+b") as part:
+        for address in blocks(f"{pool}/damaged", os.stat("/damaged/file").st_ino, sh):
+            part.seek(address)
+            part.write(os.urandom(4096))
+        os.fsync(part.fileno())
     sh("zpool", "scrub", "-w", pool)
     found = json.loads(sh("zpool", "status", "-j", "--json-int", pool))["pools"][pool]
     assert found["error_count"] == 0, "the other side had everything"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Shell
+from conftest import Shell, blocks
 
 from appliance.model import new_id
 from appliance.storage.names import BucketId
@@ -21,7 +20,6 @@ from appliance.storage.vault.zfs.store import ZfsStore
 KEY = bytes(range(32))
 POOL = "away"
 MOUNTS = Path("/run/zfs-away-test")
-LABEL = 4 << 20  # bytes before the first block that an address counts from
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +36,6 @@ def disk(tmp_path_factory: pytest.TempPathFactory, sh: Shell) -> Iterator[Path]:
 
 def opened() -> ZfsStore:
     return open_store(f"{POOL}/rec", MOUNTS, deadline_s=30.0)
-
-
-def blocks(dataset: str, number: int, sh: Shell) -> list[int]:
-    """Where a file's blocks of data lie on the disk, in bytes from its beginning."""
-    told = sh("zdb", "-ddddd", dataset, str(number))
-    return [int(found, 16) + LABEL for found in re.findall(r"\bL0 0:([0-9a-f]+):", told)]
 
 
 def test_a_pool_that_comes_later_is_found_and_damage_on_it_is_told(

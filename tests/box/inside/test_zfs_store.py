@@ -28,6 +28,7 @@ from appliance.storage.vault.errors import (
 from appliance.storage.vault.stored import BucketState
 from appliance.storage.vault.zfs import lzc, open_store
 from appliance.storage.vault.zfs.store import ZfsStore
+from appliance.storage.vault.zfs.trouble import Trouble
 
 KEY = bytes(range(32))
 MOUNTS = Path("/run/zfs-store-test")
@@ -334,4 +335,40 @@ def test_a_program_and_the_commands_tell_the_same(store: ZfsStore, root: str, tm
         told = store._datasets.facts([names], snapshots=True)
         assert told == by_command(store._commands, store._worker, names, True) and told
     assert by_command(store._commands, store._worker, f"{dataset}/none", True) == []
+    (whole,) = store._datasets.facts([dataset], snapshots=True)
+    for name in ("g-1", "guard", "g-2"):
+        (one,) = store._datasets.facts([dataset], at=name)
+        assert one.snapshots == tuple(there for there in whole.snapshots if there.name == name)
     assert libzfs_core.lzc_exists(dataset.encode()) and sys.version_info >= (3, 13)
+
+
+def test_holds_are_told_of_the_snapshots_asked_for_in_buckets_of_ours(
+    store: ZfsStore, root: str, tmp_path: Path, sh: Shell
+) -> None:
+    bucket, _ = filled(store, tmp_path)
+    for name in ("g-1", "g-2", "g-3"):
+        store.snapshot([bucket], name)
+    free, once, twice = (SnapshotId(bucket, name) for name in ("g-1", "g-2", "g-3"))
+    store.hold([once, twice], "ew.grace")
+    store.hold([twice], "ew.case.x %y")
+    foreign = BucketId(bucket.tenant_id, bucket.line_id, "2026-11-26")
+    sh("zfs", "create", "-o", "mountpoint=none", f"{root}/{foreign.path}")
+    sh("zfs", "snapshot", f"{root}/{foreign.path}@g-1")
+    asked = [
+        free,
+        once,
+        twice,
+        SnapshotId(bucket, "g-4"),
+        SnapshotId(foreign, "g-1"),
+        SnapshotId(fresh(), "g-1"),
+    ]
+    told = {free: frozenset(), once: frozenset({"ew.grace"}), twice: frozenset({"ew.grace", "ew.case.x %y"})}
+    assert store._datasets.held(asked) == told
+    assert store._datasets.held([]) == {}
+    # The same where no program can read them.
+    refuse = lambda program, arguments: (_ for _ in ()).throw(Trouble(errno.ENOMEM, "Program"))  # noqa: E731
+    store._datasets._read, read = refuse, store._datasets._read  # type: ignore[method-assign]
+    try:
+        assert store._datasets.held(asked[:5]) == told
+    finally:
+        store._datasets._read = read  # type: ignore[method-assign]

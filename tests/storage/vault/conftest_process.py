@@ -13,7 +13,7 @@ import grpc
 from conftest_vault import House
 from ground import DirectoryGround
 
-from appliance.config.settings import Settings
+from appliance.config.settings import Settings, VaultSettings
 from appliance.process import rpc
 from earwitness.internal.v1 import process_pb2, process_pb2_grpc, vault_pb2, vault_pb2_grpc
 
@@ -23,12 +23,12 @@ WAIT_S = 60.0
 class Process:
     """`python -m appliance.storage` on a data directory."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, vault: VaultSettings | None = None) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.house = House(root, DirectoryGround(root.parent))  # for capture's side alone
         self.layout = self.house.layout
         self._settings = root / "settings.json"
-        self._settings.write_text(Settings(data=root).model_dump_json())
+        self._settings.write_text(Settings(data=root, vault=vault or VaultSettings()).model_dump_json())
         self._process: subprocess.Popen[bytes] | None = None
         self.log = root / "vault.log"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from appliance.model import is_id
-from appliance.storage.names import HOLD_LINE, BucketId, BucketNameError, SnapshotId
+from appliance.storage.names import GUARD, HOLD_LINE, BucketId, BucketNameError, SnapshotId
 from appliance.storage.vault.errors import (
     BucketKeyError,
     BucketMissingError,
@@ -18,11 +18,23 @@ from appliance.storage.vault.errors import (
 from appliance.storage.vault.stored import BucketState
 from appliance.storage.vault.zfs.commands import Commands
 from appliance.storage.vault.zfs.listing import by_command
-from appliance.storage.vault.zfs.programs import ADOPTED, FACTS, KIND, OPEN, ORIGIN, SET, Facts, parse
+from appliance.storage.vault.zfs.programs import (
+    ADOPTED,
+    FACTS,
+    HELD,
+    KIND,
+    OPEN,
+    ORIGIN,
+    SET,
+    Facts,
+    parse,
+    parse_held,
+)
 from appliance.storage.vault.zfs.trouble import Trouble
 from appliance.storage.vault.zfs.worker import Worker
 
 Fault = Callable[[str], None]
+T = TypeVar("T")
 KEY_BYTES: Final = 32
 CHUNK: Final = 100  # datasets in one program: it holds up whoever creates and destroys for as long as it runs
 BUSY_S: Final = 3.0  # how long a key is in use after its dataset was unmounted
@@ -119,38 +131,50 @@ class Datasets:
 
     # What is there.
 
-    def facts(self, names: Sequence[str], *, snapshots: bool = False, children: bool = False) -> list[Facts]:
+    def facts(
+        self, names: Sequence[str], *, snapshots: bool = False, children: bool = False, at: str = ""
+    ) -> list[Facts]:
         """Of those that exist, in the order asked for. Without `children` one child is told at most: there may be
-        thousands, and most want to know only whether there is any."""
-        found: list[Facts] = []
-        words = f"{'snapshots' if snapshots else ''} {'children' if children else ''}"
-        for first in range(0, len(names), CHUNK):
-            found += self._chunk(names[first : first + CHUNK], words)
-        return found
+        thousands, and most want to know only whether there is any. `at`: of the snapshots, that of this name alone."""
+        words = [*(["snapshots"] if snapshots else []), *(["children"] if children else [])]
+        words += [f"@{at}"] if at else []
 
-    def _chunk(self, names: Sequence[str], words: str) -> list[Facts]:
-        arguments = [words, *names]
-        try:
-            answer = self._worker.call(
-                "program", pool=self.tree.pool, text=FACTS, arguments=arguments, writes=False
-            )
-        except Trouble as trouble:
-            if trouble.number not in _LIMITS:
-                raise
-            if len(names) > 1:  # too much for one program, or one dataset among them cannot be read
-                half = len(names) // 2
-                return self._chunk(names[:half], words) + self._chunk(names[half:], words)
-            return by_command(self._commands, self._worker, names[0], "snapshots" in words)
-        return parse(answer.payload.decode())
+        def read(some: Sequence[str]) -> list[Facts]:
+            return parse(self._read(FACTS, [" ".join(words), *some]))
 
-    def bucket(self, bucket: BucketId, *, snapshots: bool = False) -> Facts | None:
+        def slowly(name: str) -> list[Facts]:
+            return by_command(self._commands, self._worker, name, snapshots or bool(at))
+
+        return _in_chunks(names, read, slowly)
+
+    def held(self, snapshots: Sequence[SnapshotId]) -> dict[SnapshotId, frozenset[str]]:
+        """Those of them that are there, in buckets of ours, and the tags that hold them."""
+        wanted = {self.tree.snapshot(one): one for one in snapshots}
+
+        def read(some: Sequence[str]) -> list[tuple[str, frozenset[str]]]:
+            return list(parse_held(self._read(HELD, some)).items())
+
+        def slowly(name: str) -> list[tuple[str, frozenset[str]]]:
+            found = by_command(self._commands, self._worker, self.tree.dataset(wanted[name].bucket), True)
+            there = [one.snapshot(wanted[name].name) for one in found if one.kind == "bucket"]
+            return [(name, one.holds) for one in there if one]
+
+        return {wanted[name]: tags for name, tags in _in_chunks(list(wanted), read, slowly)}
+
+    def _read(self, program: str, arguments: Sequence[str]) -> str:
+        answer = self._worker.call(
+            "program", pool=self.tree.pool, text=program, arguments=list(arguments), writes=False
+        )
+        return answer.payload.decode()
+
+    def bucket(self, bucket: BucketId, *, snapshots: bool = False, at: str = "") -> Facts | None:
         """Of one bucket's dataset; None where there is none."""
-        found = self.facts([self.tree.dataset(bucket)], snapshots=snapshots)
+        found = self.facts([self.tree.dataset(bucket)], snapshots=snapshots, at=at)
         return found[0] if found else None
 
-    def require(self, bucket: BucketId, *, snapshots: bool = False) -> Facts:
+    def require(self, bucket: BucketId, *, snapshots: bool = False, at: str = "") -> Facts:
         """The same; BucketMissingError."""
-        facts = self.bucket(bucket, snapshots=snapshots)
+        facts = self.bucket(bucket, snapshots=snapshots, at=at)
         if facts is None or state_of(facts) is BucketState.ABSENT:
             raise BucketMissingError("there is no such bucket", bucket=bucket.path)
         return facts
@@ -228,10 +252,13 @@ class Datasets:
     # Buckets.
 
     def make(self, bucket: BucketId, key: bytes) -> Facts:
-        """The dataset under its key, which is loaded then; one that is there is opened with it. BucketKeyError."""
+        """The dataset under its key, which is loaded then; one that is there is opened with it. BucketKeyError.
+
+        Its guard is told, and no other snapshot.
+        """
         _check_key(bucket, key)
         name = self.tree.dataset(bucket)
-        facts = self.bucket(bucket, snapshots=True)
+        facts = self.bucket(bucket, at=GUARD)
         if facts is None:
             self._make_parents(bucket)
             # Marked as open from its birth: it is about to be written, and that spares a transaction group.
@@ -242,7 +269,7 @@ class Datasets:
                 if trouble.number != errno.EEXIST:
                     raise
             self._fault("bucket made")
-            facts = self.bucket(bucket, snapshots=True)
+            facts = self.bucket(bucket, at=GUARD)
             if facts is None:
                 raise StoreUnavailableError("a bucket that was made is not there", errno=errno.ENOENT)
         if facts.unfinished:
@@ -250,7 +277,7 @@ class Datasets:
         self.open_with(bucket, facts, key)
         if not facts.kind:
             self._finish(facts)
-        return self.require(bucket, snapshots=True) if not (facts.kind and facts.key_loaded) else facts
+        return self.require(bucket, at=GUARD) if not (facts.kind and facts.key_loaded) else facts
 
     def _finish(self, facts: Facts) -> None:
         """A crash came between the dataset and its properties. That our key opens it shows that it is ours."""
@@ -322,6 +349,24 @@ class Datasets:
         except Trouble as trouble:
             if trouble.number != errno.ENOENT:
                 raise
+
+
+def _in_chunks(
+    names: Sequence[str], read: Callable[[Sequence[str]], list[T]], slowly: Callable[[str], list[T]]
+) -> list[T]:
+    """What a program reads of many, so many at once as it can; `slowly`, one by one, what no program can read."""
+    if len(names) > CHUNK:
+        parts = [names[first : first + CHUNK] for first in range(0, len(names), CHUNK)]
+        return [one for part in parts for one in _in_chunks(part, read, slowly)]
+    try:
+        return read(names) if names else []
+    except Trouble as trouble:
+        if trouble.number not in _LIMITS:
+            raise
+    if len(names) == 1:
+        return slowly(names[0])
+    half = len(names) // 2  # too much for one program, or one dataset among them cannot be read
+    return _in_chunks(names[:half], read, slowly) + _in_chunks(names[half:], read, slowly)
 
 
 def _check_key(bucket: BucketId, key: bytes) -> None:

@@ -25,7 +25,7 @@ ORIGIN: Final = "ew:origin"
 RECEIVED: Final = "received"
 ADOPTED: Final = "adopted"
 
-FACTS: Final = """
+_TOOLS: Final = """
 local argv = (...)["argv"]
 local out = {}
 local function esc(v)
@@ -42,31 +42,58 @@ local function own(ds, name)
   if v == nil or source ~= ds then return "" end
   return esc(v)
 end
+local function holds(s, fields, mark)
+  if zfs.get_prop(s, "userrefs") ~= 0 then
+    for tag in zfs.list.holds(s) do fields[#fields + 1] = mark .. esc(tag) end
+  end
+end
+"""
+
+FACTS: Final = f"""{_TOOLS}
+local function tell(s)
+  local fields = {{"s", esc(s), get(s, "createtxg"), get(s, "creation"), get(s, "guid")}}
+  for name in string.gmatch(own(s, "{NAMES}"), "[^ ]+") do
+    fields[#fields + 1] = "p" .. name .. "=" .. own(s, "ew:" .. name)
+  end
+  holds(s, fields, "h")
+  put(fields)
+end
+local at = string.match(argv[1], "@([^ ]+)")
 for i = 2, #argv do
   local ds = argv[i]
   if zfs.exists(ds) then
-    put({"d", esc(ds), own(ds, "ew:kind"), own(ds, "ew:open"), own(ds, "ew:origin"), get(ds, "keystatus"),
-      get(ds, "encryptionroot"), get(ds, "guid"), get(ds, "inconsistent"), get(ds, "type")})
+    put({{"d", esc(ds), own(ds, "{KIND}"), own(ds, "{OPEN}"), own(ds, "{ORIGIN}"), get(ds, "keystatus"),
+      get(ds, "encryptionroot"), get(ds, "guid"), get(ds, "inconsistent"), get(ds, "type")}})
     for child in zfs.list.children(ds) do
-      put({"c", esc(child)})
+      put({{"c", esc(child)}})
       if not string.find(argv[1], "children", 1, true) then break end
     end
-    if string.find(argv[1], "snapshots", 1, true) then
-      for s in zfs.list.snapshots(ds) do
-        local fields = {"s", esc(s), get(s, "createtxg"), get(s, "creation"), get(s, "guid")}
-        for name in string.gmatch(own(s, "ew.zfs:names"), "[^ ]+") do
-          fields[#fields + 1] = "p" .. name .. "=" .. own(s, "ew:" .. name)
-        end
-        if zfs.get_prop(s, "userrefs") ~= 0 then
-          for tag in zfs.list.holds(s) do fields[#fields + 1] = "h" .. esc(tag) end
-        end
-        put(fields)
-      end
+    if at then
+      if zfs.exists(ds .. "@" .. at) then tell(ds .. "@" .. at) end
+    elseif string.find(argv[1], "snapshots", 1, true) then
+      for s in zfs.list.snapshots(ds) do tell(s) end
     end
   end
 end
 return table.concat(out, "\\n")
 """
+"""Of datasets: `argv[1]` says what beside their own facts (`children`, `snapshots`, or `@name`: that snapshot alone)."""
+
+HELD: Final = f"""{_TOOLS}
+local ours = {{}}
+for i = 1, #argv do
+  local s = argv[i]
+  local ds = string.match(s, "^[^@]+")
+  if ours[ds] == nil then ours[ds] = zfs.exists(ds) and own(ds, "{KIND}") == "bucket" end
+  if ours[ds] and zfs.exists(s) then
+    local fields = {{esc(s)}}
+    holds(s, fields, "")
+    put(fields)
+  end
+end
+return table.concat(out, "\\n")
+"""
+"""Of snapshots that are there, in buckets of ours: their holds. Whoever wants no more need not read thousands."""
 
 SET: Final = """
 local argv = (...)["argv"]
@@ -125,6 +152,15 @@ def parse(text: str) -> list[Facts]:
         else:
             found[-1][2].append(_snapshot(fields))
     return [_facts(*one) for one in found]
+
+
+def parse_held(text: str) -> dict[str, frozenset[str]]:
+    """What HELD returned: full names of snapshots, and the tags that hold them."""
+    found = {}
+    for line in text.split("\n") if text else ():
+        name, *tags = (unquote(one) for one in line.split("\t"))
+        found[name] = frozenset(tags)
+    return found
 
 
 def _facts(fields: list[str], children: list[str], snapshots: list[SnapshotFacts]) -> Facts:

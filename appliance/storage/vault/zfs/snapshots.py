@@ -16,7 +16,7 @@ from appliance.storage.vault.errors import (
 )
 from appliance.storage.vault.stored import BucketState, Snapshot
 from appliance.storage.vault.zfs.datasets import Datasets, Fault, state_of
-from appliance.storage.vault.zfs.programs import NAMES, Facts, SnapshotFacts
+from appliance.storage.vault.zfs.programs import NAMES, Facts
 from appliance.storage.vault.zfs.trouble import Trouble
 from appliance.storage.vault.zfs.worker import Worker
 
@@ -49,9 +49,9 @@ class Snapshots:
         self._worker = worker
         self._fault = fault
 
-    def _facts(self, buckets: Iterable[BucketId]) -> dict[BucketId, Facts]:
+    def _facts(self, buckets: Iterable[BucketId], at: str) -> dict[BucketId, Facts]:
         wanted = {self._tree.dataset(bucket): bucket for bucket in buckets}
-        found = self._datasets.facts(list(wanted), snapshots=True)
+        found = self._datasets.facts(list(wanted), at=at)
         return {wanted[one.name]: one for one in found if one.kind == "bucket"}
 
     def take(
@@ -65,7 +65,7 @@ class Snapshots:
 
         `replay`: sees to it that a bucket has nothing left in its intent log; false where its key is not loaded.
         """
-        facts = self._facts(buckets)
+        facts = self._facts(buckets, name)
         for bucket in buckets:
             if state_of(facts.get(bucket)) is BucketState.ABSENT:
                 raise BucketMissingError("there is no such bucket", bucket=bucket.path)
@@ -90,7 +90,7 @@ class Snapshots:
         except Trouble as trouble:
             if not trouble.all_are(errno.EEXIST):  # an earlier call that was given up has taken it meanwhile
                 raise
-            there = self._facts(buckets)
+            there = self._facts(buckets, name)
             left = [bucket for bucket in buckets if bucket in there and there[bucket].snapshot(name) is None]
             if len(left) < len(buckets) and left:
                 self._take(left, name, properties)
@@ -112,8 +112,8 @@ class Snapshots:
 
     def hold(self, snapshots: Sequence[SnapshotId], tag: str) -> None:
         """SnapshotMissingError: the others are held."""
-        there = self._there(snapshots)
-        fresh = [one for one in dict.fromkeys(snapshots) if one in there and tag not in there[one].holds]
+        there = self._datasets.held(snapshots)
+        fresh = [one for one in dict.fromkeys(snapshots) if one in there and tag not in there[one]]
         missing = [one for one in dict.fromkeys(snapshots) if one not in there]
         for first in range(0, len(fresh), AT_ONCE):
             missing += self._hold(fresh[first : first + AT_ONCE], tag)
@@ -130,17 +130,17 @@ class Snapshots:
         except Trouble as trouble:
             if trouble.number != errno.EEXIST or not again:
                 raise
-            there = self._there(
+            there = self._datasets.held(
                 snapshots
             )  # an earlier call that was given up has put some of them there meanwhile
-            left = [one for one in snapshots if one not in there or tag not in there[one].holds]
+            left = [one for one in snapshots if one not in there or tag not in there[one]]
             return self._hold(left, tag, again=False) if left else []
         return [names[name] for name in answer]
 
     def release(self, snapshots: Sequence[SnapshotId], tag: str) -> None:
         """Success where it is not held."""
-        there = self._there(snapshots)
-        held = [one for one in dict.fromkeys(snapshots) if one in there and tag in there[one].holds]
+        there = self._datasets.held(snapshots)
+        held = [one for one in dict.fromkeys(snapshots) if one in there and tag in there[one]]
         for first in range(0, len(held), AT_ONCE):
             part = held[first : first + AT_ONCE]
             names = [self._tree.snapshot(one) for one in part]
@@ -151,22 +151,12 @@ class Snapshots:
                     raise
             self._fault("snapshots released")
 
-    def _there(self, snapshots: Iterable[SnapshotId]) -> dict[SnapshotId, SnapshotFacts]:
-        wanted = list(snapshots)
-        facts = self._facts(dict.fromkeys(one.bucket for one in wanted))
-        found = {}
-        for one in wanted:
-            there = facts[one.bucket].snapshot(one.name) if one.bucket in facts else None
-            if there:
-                found[one] = there
-        return found
-
     def destroy(self, snapshots: Sequence[SnapshotId], unmount: Callable[[SnapshotId], None]) -> None:
         """All of these or none, at once. SnapshotHeldError, BucketBusyError; SnapshotNameError where they are too many."""
         if len(snapshots) > MAX_DESTROYED:
             raise SnapshotNameError(f"at most {MAX_DESTROYED} at once", field="snapshots")
-        there = self._there(snapshots)
-        self._refuse_held({one: facts.holds for one, facts in there.items()})
+        there = self._datasets.held(snapshots)
+        self._refuse_held(there)
         for one in there:
             unmount(one)
         self._keep_cursors(list(there))
@@ -180,7 +170,7 @@ class Snapshots:
             if trouble.number not in (errno.EBUSY, errno.EEXIST):
                 raise
             # Every EBUSY is said to be a hold; whether it is, only the holds say.
-            self._refuse_held({one: facts.holds for one, facts in self._there(list(there)).items()})
+            self._refuse_held(self._datasets.held(list(there)))
             busy = [names[name] for name in trouble.names if name in names] or list(there)
             raise BucketBusyError(
                 "a snapshot is being sent, looked into, or has a clone", bucket=busy[0].bucket.path

@@ -17,6 +17,7 @@ import structlog
 
 from appliance.model import EarwitnessError
 from appliance.storage.names import (
+    GUARD,
     GUARD_TAG,
     BucketId,
     SnapshotId,
@@ -164,7 +165,7 @@ class ZfsStore(StoredFiles):
     def unlock(self, bucket: BucketId, key: bytes) -> None:
         """See BucketStore. Where the bucket was not closed in good order it is mounted once, which completes its files."""
         with self._at(bucket):
-            facts = self._datasets.require(bucket, snapshots=True)
+            facts = self._datasets.require(bucket, at=GUARD)
             self._datasets.open_with(bucket, facts, key)
             self._snapshots.guard(bucket, facts)
             self._replay(bucket, facts)
@@ -300,12 +301,12 @@ class ZfsStore(StoredFiles):
     def adopt(self, bucket: BucketId) -> None:
         """See BucketStore."""
         with self._at(bucket):
-            facts = self._datasets.require(bucket, snapshots=True)
+            facts = self._datasets.require(bucket, at=GUARD)
             if facts.is_copy:
                 self._lock(bucket)
                 self._relieving(lambda: self._datasets.adopt(facts))
                 self._fault("bucket adopted")
-                facts = self._datasets.require(bucket, snapshots=True)
+                facts = self._datasets.require(bucket, at=GUARD)
             self._snapshots.guard(bucket, facts)
 
     # The medium.

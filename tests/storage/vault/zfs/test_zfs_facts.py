@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -21,8 +22,8 @@ from appliance.storage.vault.errors import (
 )
 from appliance.storage.vault.stored import BucketState
 from appliance.storage.vault.zfs import commands, listing, lzc
-from appliance.storage.vault.zfs.datasets import Tree, state_of
-from appliance.storage.vault.zfs.programs import Facts, SnapshotFacts, parse
+from appliance.storage.vault.zfs.datasets import CHUNK, Tree, _in_chunks, state_of
+from appliance.storage.vault.zfs.programs import Facts, SnapshotFacts, parse, parse_held
 from appliance.storage.vault.zfs.trouble import Trouble, contract_error, told
 
 BUCKET = BucketId(new_id(), new_id(), "2026-11-25")
@@ -203,3 +204,34 @@ def test_errors_of_the_library_as_numbers() -> None:
     assert lzc.said(KeyError(b"N_MORE_ERRORS")) is None, "no error of the library's own"
     trouble = Trouble(errno.EBUSY, names={"a": errno.EEXIST, "b": errno.EEXIST})
     assert trouble.all_are(errno.EEXIST) and not trouble.all_are(errno.EBUSY)
+
+
+def test_what_is_held_is_parsed() -> None:
+    assert parse_held("") == {}
+    assert parse_held("tank/a@g-1\ntank/a@g-2\tew.grace\tx%09y") == {
+        "tank/a@g-1": frozenset(),
+        "tank/a@g-2": frozenset({"ew.grace", "x\ty"}),
+    }
+
+
+def test_many_are_read_in_chunks_halved_where_they_are_too_much_and_one_by_one_at_last() -> None:
+    names = [str(number) for number in range(2 * CHUNK + 7)]
+    asked: list[int] = []
+
+    def read(some: Sequence[str]) -> list[str]:
+        asked.append(len(some))
+        if "5" in some:
+            raise Trouble(errno.ENOMEM, "Program")
+        return list(some)
+
+    assert _in_chunks(names, read, lambda name: [f"slow {name}"]) == [
+        "slow 5" if name == "5" else name for name in names
+    ]
+    assert max(asked) == CHUNK and asked[-2:] == [CHUNK, 7]
+    assert _in_chunks([], read, lambda name: [name]) == []
+
+    def broken(some: Sequence[str]) -> list[str]:
+        raise Trouble(errno.EIO, "Program")
+
+    with pytest.raises(Trouble):
+        _in_chunks(names, broken, lambda name: [name])

@@ -116,16 +116,23 @@ class Known(Datasets):
         self.tree = Tree("tank/rec")
         self.library = library
 
-    def facts(self, names: Any, *, snapshots: bool = False) -> list[Facts]:
+    def facts(
+        self, names: Any, *, snapshots: bool = False, children: bool = False, at: str = ""
+    ) -> list[Facts]:
         found = []
         for name in names:
             if name in self.library.datasets:
                 taken = tuple(
                     SnapshotFacts(short, one.txg, 0, one.txg, one.properties, frozenset(one.holds))
                     for short, one in self.library.datasets[name].items()
+                    if snapshots or short == at
                 )
                 found.append(Facts(name, "bucket", "", "", True, True, 7, False, "filesystem", (), taken))
         return found
+
+    def held(self, snapshots: Any) -> dict[SnapshotId, frozenset[str]]:
+        found = {one: self.library.find(self.tree.snapshot(one)) for one in snapshots}
+        return {one: frozenset(there.holds) for one, there in found.items() if there}
 
 
 class House:
