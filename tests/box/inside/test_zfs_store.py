@@ -350,7 +350,7 @@ def test_holds_are_told_of_the_snapshots_asked_for_in_buckets_of_ours(
         store.snapshot([bucket], name)
     free, once, twice = (SnapshotId(bucket, name) for name in ("g-1", "g-2", "g-3"))
     store.hold([once, twice], "ew.grace")
-    store.hold([twice], "ew.case.x %y")
+    sh("zfs", "hold", "somebody's", f"{root}/{bucket.path}@{twice.name}")
     foreign = BucketId(bucket.tenant_id, bucket.line_id, "2026-11-26")
     sh("zfs", "create", "-o", "mountpoint=none", f"{root}/{foreign.path}")
     sh("zfs", "snapshot", f"{root}/{foreign.path}@g-1")
@@ -362,7 +362,7 @@ def test_holds_are_told_of_the_snapshots_asked_for_in_buckets_of_ours(
         SnapshotId(foreign, "g-1"),
         SnapshotId(fresh(), "g-1"),
     ]
-    told = {free: frozenset(), once: frozenset({"ew.grace"}), twice: frozenset({"ew.grace", "ew.case.x %y"})}
+    told = {free: frozenset(), once: frozenset({"ew.grace"}), twice: frozenset({"ew.grace", "somebody's"})}
     assert store._datasets.held(asked) == told
     assert store._datasets.held([]) == {}
     # The same where no program can read them.
@@ -372,3 +372,4 @@ def test_holds_are_told_of_the_snapshots_asked_for_in_buckets_of_ours(
         assert store._datasets.held(asked[:5]) == told
     finally:
         store._datasets._read = read  # type: ignore[method-assign]
+    sh("zfs", "release", "somebody's", f"{root}/{bucket.path}@{twice.name}")
