@@ -26,6 +26,7 @@ from appliance.storage.keystore.files import make_directory
 from appliance.storage.keystore.reach import Reach
 from appliance.storage.keystore.rootslot import Fault, no_fault
 from appliance.storage.retention.errors import RecordingHeldError
+from appliance.storage.sealed import Header
 from appliance.storage.vault.aside import sweep
 from appliance.storage.vault.buckets import Buckets
 from appliance.storage.vault.contract import BucketId, BucketStore, SliceUnit
@@ -65,7 +66,7 @@ class Rules(Protocol):
         """How long the slices of a line's buckets are at present."""
 
     def filed(self, held: Holding) -> None:
-        """A recording was filed: a legal hold may name it."""
+        """A recording was filed, or went to quarantine: a legal hold may name it."""
 
 
 class Unruled:
@@ -134,6 +135,8 @@ class Vault:
         self._filing = threading.Condition()
         self._shut: set[BucketId] = set()
         self._busy: Counter[BucketId] = Counter()
+        self.arriving: dict[str, Header] = {}
+        """Headers of files that may have left the spool, and that the journal does not tell of yet."""
         self.erasing: set[str] = set()
         """Recordings whose erasure is asked for and not done: nothing else may happen to them."""
         self.deletions = DeletionLog(layout.vault / "deletions", lambda: keystore.device_key, clock)

@@ -61,7 +61,7 @@ class Filer:
         self._monotonic = monotonic
         self._waiting: dict[str, float] = {}  # recordings without a key: since when
         self._unjournalled: dict[str, Holding] = {}
-        self._unruled: set[str] = set()  # filed, and legal holds whose scope names them do not hold them yet
+        self._unruled: set[str] = set()  # filed, and legal holds that name them do not hold them yet
         self._rule_not_before = 0.0
         self._not_before: dict[str, float] = {}  # files that failed: when to try again
 
@@ -186,6 +186,7 @@ class Filer:
                 return False
             self._vault.buckets.make(bucket)
             self._vault.fault("footer appended")
+            self._vault.arriving[recording_id] = header
             try:
                 # Outside the vault's lock: a recording that is not filed yet can neither be deleted nor erased.
                 size = self._vault.store.write(bucket, recording_id, path)
@@ -213,6 +214,8 @@ class Filer:
                     # Its file is in the bucket from here on: where the journal takes no entry now, it is tried again.
                     self._unjournalled[recording_id] = holding
                     self._journal_filed()
+                else:
+                    self._known(recording_id)
         self._vault.fault("filed")
         self._rule()
         return True
@@ -223,8 +226,13 @@ class Filer:
             held = self._vault.holdings.get(recording_id)
             if held is None or held.state is HoldingState.QUARANTINED:
                 self._vault.holdings.append([holding])
-            self._unruled.add(recording_id)
+            self._known(recording_id)
             del self._unjournalled[recording_id]
+
+    def _known(self, recording_id: str) -> None:
+        """The journal tells of it: it is looked up there, and legal holds that name it are to take it."""
+        self._unruled.add(recording_id)
+        self._vault.arriving.pop(recording_id, None)
 
     def _rule(self) -> None:
         """Has legal holds take what was filed. It is in its bucket and the journal: what fails here is tried again."""
@@ -292,6 +300,7 @@ class Filer:
                 held = self._vault.holdings.get(recording_id)
                 if held is None:
                     self._vault.holdings.append([self._quarantined(path, recording_id, why)])
+                self._known(recording_id)
         self._vault.fault("quarantine journalled")
         move_to_quarantine(self._vault.quarantine, path)
 

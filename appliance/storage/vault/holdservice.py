@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
+from itertools import groupby
+
 import grpc
 
 from appliance.model import id_bytes
@@ -18,7 +21,6 @@ class HoldMethods:
 
     def __init__(self, parts: Assembly) -> None:
         self._legal = parts.legal
-        self._holdings = parts.vault.holdings
         self._clock = parts.vault.clock
 
     def CreateHold(
@@ -77,14 +79,12 @@ class HoldMethods:
         hold = self._legal.book.get(request.case_id)
         limit = max(1, min(request.limit, MAX_LISTED))
         after = id_bytes(request.after) if request.after else b""
-        held = self._holdings.where(
-            "tenant = ? AND recording > ? AND state IN ('filed', 'deleted', 'quarantined')",
-            (hold.tenant_id, after),
-        )
+        # Before the holdings are looked through: what is filed meanwhile is seen twice, and not missed.
+        awaited = [name for name in self._legal.awaited(hold) if id_bytes(name) > after]
+        held = (one.recording_id for one in self._legal.named(hold, after))
         found: list[str] = []
-        for one in held:
-            if hold.case_id in self._legal.cases_of(one):
-                if len(found) == limit:
-                    return pb.ListHoldRecordingsResponse(recording_ids=found, more=True)
-                found.append(one.recording_id)
+        for name, _ in groupby(heapq.merge(awaited, held, key=id_bytes)):
+            if len(found) == limit:
+                return pb.ListHoldRecordingsResponse(recording_ids=found, more=True)
+            found.append(name)
         return pb.ListHoldRecordingsResponse(recording_ids=found)

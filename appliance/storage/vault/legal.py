@@ -1,8 +1,9 @@
 """Legal holds, made true: the event is durable first, then the keys are pinned, then snapshots are held.
 
 What a case names can lie in a bucket, in a grace snapshot, or in a hold's own bucket. Files in buckets are kept by a
-snapshot `h-<case>-<n>` that the case holds; parked ones by the case's tag on the snapshot they are parked in. `settle`
-brings pins and holds up to the book, at the start and after each event, however often it broke off.
+snapshot `h-<case>-<n>` that the case holds; parked ones by the case's tag on the snapshot they are parked in. What it
+names can be live or in the spool, too: then its key is pinned, and the rest follows when it is filed. `settle` brings
+pins and holds up to the book, at the start and after each event, however often it broke off.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from appliance.storage.retention.holds import (
     HoldScope,
     LegalHold,
 )
+from appliance.storage.sealed import Header
 from appliance.storage.vault.contract import BucketId, BucketState, Snapshot, SnapshotId
 from appliance.storage.vault.core import Vault
 from appliance.storage.vault.deletionlog import DeletionKind
@@ -35,6 +37,7 @@ from appliance.storage.vault.errors import JournalCorruptError, RecordingErasedE
 from appliance.storage.vault.holding import Holding, HoldingState
 from appliance.storage.vault.linefile import LineFile
 from appliance.storage.vault.parking import number_of
+from appliance.storage.vault.unfiled import header_of, look_up, unfiled
 
 _MAX_LINE = 1 << 20
 _KEPT = (HoldingState.FILED, HoldingState.DELETED)
@@ -71,23 +74,33 @@ class LegalHolds:
 
     # What is asked.
 
-    def cases_of(self, held: Holding) -> Sequence[str]:
+    def cases_of(self, held: Holding | Header) -> Sequence[str]:
         """Open cases that name a recording."""
-        return self.book.cases_of(
-            held.recording_id,
-            held.tenant_id,
-            held.line_id,
-            held.created_ns,
-            held.kept_from_ns or held.created_ns,
-        )
+        return self.book.cases_of(held.recording_id, held.tenant_id, held.line_id, *self._times(held))
 
-    def named(self, hold: LegalHold) -> Iterator[Holding]:
-        """What a case names and the vault still has."""
+    def _times(self, held: Holding | Header) -> tuple[int, int]:
+        if isinstance(held, Header):
+            return held.created_ns, self._vault.rules.kept_from(held.created_ns)
+        return held.created_ns, held.kept_from_ns or held.created_ns
+
+    def named(self, hold: LegalHold, after: bytes = b"") -> Iterator[Holding]:
+        """What a case names and the vault still has, in the order of its ids; after that one."""
+        # Of what went to quarantine with a header that cannot be read it may not be known whose it is.
         for held in self._vault.holdings.where(
-            "tenant = ? AND state IN ('filed', 'deleted', 'quarantined')", (hold.tenant_id,)
+            "tenant IN (?, '') AND recording > ? AND state IN ('filed', 'deleted', 'quarantined')",
+            (hold.tenant_id, after),
         ):
             if hold.case_id in self.cases_of(held):
                 yield held
+
+    def awaited(self, hold: LegalHold) -> list[str]:
+        """What a case names one by one and is not filed yet, in the order of its ids."""
+        return [
+            name
+            for name in unfiled(self._vault)
+            if hold.case_id in self.book.cases_of(name, hold.tenant_id, "")
+            and self._vault.holdings.get(name) is None
+        ]
 
     # What is done.
 
@@ -109,14 +122,21 @@ class LegalHolds:
     def add(
         self, case_id: str, who: str, recording_ids: Sequence[str] = (), scopes: Sequence[HoldScope] = ()
     ) -> LegalHold:
-        """Names more. An erased recording is told so (RecordingErasedError), and nothing is added then.
+        """Names more, also what is live or not filed yet. An erased recording is told so (RecordingErasedError), and
+        nothing is added then.
 
-        RecordingNotFoundError, HoldNotFoundError, HoldReleasedError, HoldTenantError.
+        RecordingNotFoundError, HoldNotFoundError, HoldReleasedError, HoldTenantError; RecordingLiveError or
+        RecordingSpooledError where a file in the spool does not say whose it is.
         """
         with self._vault.lock:
-            # Entered under the vault's lock: nothing named here can begin to be erased in between.
+            # Entered under the vault's lock: nothing named here can begin to be erased in between, and what is filed
+            # is journalled before, or is asked about after it.
             self._enter(self.adding(case_id, who, recording_ids, scopes))
-        self.settle_case(case_id)
+            stored = bool(scopes) or any(self._vault.holdings.get(name) is not None for name in recording_ids)
+        if stored:
+            self.settle_case(case_id)
+        else:
+            self._pin_unfiled()  # the store may be away, and has nothing of these
         return self.book.get(case_id)
 
     def adding(
@@ -124,17 +144,27 @@ class LegalHolds:
     ) -> HoldAdded:
         """What `add` would enter, its recordings looked up. Errors as `add`'s, but for those that the book raises."""
         vault, hold = self._vault, self.book.get(case_id)
-        found = [vault.holding(name) for name in recording_ids]
-        gone = [
-            held for held in found if held.state is HoldingState.ERASED or held.recording_id in vault.erasing
-        ]
+        found = [look_up(vault, name) for name in recording_ids]
+        gone = [held.recording_id for held in found if self._is_gone(held)]
         if gone:
-            raise RecordingErasedError(
-                "too late: a recording is erased", recording_ids=[held.recording_id for held in gone[:20]]
-            )
+            raise RecordingErasedError("too late: a recording is erased", recording_ids=gone[:20])
         tenants = {held.tenant_id for held in found} or {hold.tenant_id}
+        # A header is believed as far as the key of its recording does not say otherwise.
+        by_key = (self._tenant_by_key(held.recording_id) for held in found if isinstance(held, Header))
+        tenants.update(filter(None, by_key))
         tenant = hold.tenant_id if tenants == {hold.tenant_id} else next(iter(tenants - {hold.tenant_id}))
         return HoldAdded(case_id, tenant, vault.clock(), who, tuple(recording_ids), tuple(scopes))
+
+    def _is_gone(self, held: Holding | Header) -> bool:
+        erased = isinstance(held, Holding) and held.state is HoldingState.ERASED
+        return erased or held.recording_id in self._vault.erasing
+
+    def _tenant_by_key(self, recording_id: str) -> str:
+        """Whose it is by its key; empty where the keystore has none."""
+        try:
+            return self._vault.keystore.tenant_of(recording_id)
+        except KeyAbsentError:
+            return ""
 
     def release(self, case_id: str, who: str, reason: str) -> LegalHold:
         """The case is over: what it held is kept no longer than anything else. HoldNotFoundError, HoldReleasedError."""
@@ -158,6 +188,7 @@ class LegalHolds:
     def settle(self) -> None:
         """Everything up to the book. A condition says where that cannot be done yet."""
         try:
+            self._pin_unfiled()
             for hold in self.book.all():
                 if hold.open:
                     self._hold(hold)
@@ -180,12 +211,13 @@ class LegalHolds:
         """Pins, snapshots and holds of one case, up to the book."""
         hold = self.book.get(case_id)
         if hold.open:
+            self._pin_unfiled()
             self._hold(hold)
         else:
             self._let_go(hold)
 
     def filed(self, held: Holding) -> None:
-        """A recording was filed: cases whose scope it is in hold it from now on."""
+        """A recording was filed, or is in quarantine: cases that name it, or whose scope it is in, hold it from now on."""
         for case in self.cases_of(held):
             self.hold_these(case, [held])
 
@@ -215,19 +247,32 @@ class LegalHolds:
             for bucket, found in by_bucket.items():
                 self._hold_in(bucket, case, found)
 
+    def _pin_unfiled(self) -> None:
+        """Keys of all that is named one by one and not filed yet, as far as they are deposited; else at its filing."""
+        names = unfiled(self._vault)
+        with self._pinning:
+            named = [name for name in names if self.book.cases_of(name, "", "")]
+            owners = {name: self._tenant_by_key(name) for name in named}
+            wanted = [name for name in named if owners[name] and self.book.cases_of(name, owners[name], "")]
+            for first in range(0, len(wanted), 1000):
+                self._pin_names(wanted[first : first + 1000])
+        self._vault.fault("unfiled keys pinned")
+
     def _pin(self, named: Sequence[Holding]) -> None:
+        with self._pinning:
+            self._pin_names([held.recording_id for held in named])
+
+    def _pin_names(self, names: Sequence[str]) -> None:
         """Those that went meanwhile are left out: who asked was told, or will find them erased."""
         keystore = self._vault.keystore
-        with self._pinning:
-            wanted = [held.recording_id for held in named if held.recording_id in keystore]
-            fresh = [name for name in wanted if not keystore.is_pinned(name)]
-            try:
-                if fresh:
-                    keystore.pin(fresh)
-            except KeyAbsentError:
-                for name in fresh:
-                    if name in keystore:
-                        keystore.pin([name])
+        fresh = [name for name in names if name in keystore and not keystore.is_pinned(name)]
+        try:
+            if fresh:
+                keystore.pin(fresh)
+        except KeyAbsentError:
+            for name in fresh:
+                if name in keystore:
+                    keystore.pin([name])
 
     def _hold_in(self, bucket: BucketId, case: str, found: Sequence[Holding]) -> None:
         """In one bucket: a new snapshot where files lie in the bucket and none of the case's has them all."""
@@ -264,7 +309,8 @@ class LegalHolds:
     def _let_go(self, hold: LegalHold) -> None:
         """Of a released case: pins that no other case wants, tags, and its own snapshots."""
         vault, store, tag = self._vault, self._vault.store, tag_of(hold.case_id)
-        free = self._pinned_by(hold)
+        with self._pinning:  # who saw this case open has pinned by then
+            free = self._pinned_by(hold)
         vault.fault("pins found")
         for first in range(0, len(free), 1000):
             with self._pinning:
@@ -293,16 +339,26 @@ class LegalHolds:
                 named.update(event.recording_ids)
         found = []
         for name in pinned:
-            held = self._vault.holdings.get(name)
+            held = self._known(name)
             if held is None or self.cases_of(held):
                 continue
-            times = (held.created_ns, held.kept_from_ns or held.created_ns)
+            times = self._times(held)
             if name in named or any(s.reaches(held.tenant_id, held.line_id, *times) for s in hold.scopes):
                 found.append(name)
         return found
 
-    def _is_free(self, recording_id: str) -> bool:
+    def _known(self, recording_id: str) -> Holding | Header | None:
+        """What a pin is on; None where nobody can say, and then the pin stays."""
         held = self._vault.holdings.get(recording_id)
+        if held is not None:
+            return held
+        try:
+            return header_of(self._vault, recording_id) or self._vault.holdings.get(recording_id)
+        except EarwitnessError:
+            return None
+
+    def _is_free(self, recording_id: str) -> bool:
+        held = self._known(recording_id)
         return held is not None and not self.cases_of(held)
 
     def _pins_of_nobody(self) -> None:

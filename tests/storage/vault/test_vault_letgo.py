@@ -73,3 +73,29 @@ def test_a_case_that_came_before(house: House) -> None:
     two.legal.add(two.second, WHO, [two.name])
     two.legal.release(two.first, WHO, "over")
     two.check(house)
+
+
+def test_a_release_that_comes_while_a_recording_that_is_not_filed_is_pinned(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    vault, name, legal = house.open(), house.record(), house.parts.legal
+    house.intake.poll()
+    case = legal.create(house.tenant, "one", "reason", "owner").case_id
+
+    def release() -> None:
+        legal.release(case, WHO, "over")
+        released.set()
+
+    other = threading.Thread(target=release)
+    pin = Keystore.pin
+
+    def slow(keystore: Keystore, names: Collection[str]) -> None:
+        other.start()
+        released.wait(0.2)  # it must not come to its end before this one: then the pin would stay
+        pin(keystore, names)
+
+    monkeypatch.setattr(Keystore, "pin", slow)
+    legal.add(case, WHO, [name])
+    other.join(10)
+    assert released.is_set() and vault.keystore.pinned() == []

@@ -369,6 +369,44 @@ def test_a_case_from_its_opening_to_its_end(service: Service) -> None:
     assert service.house.vault.keystore.pinned() == []
 
 
+def test_what_is_not_filed_yet_is_added_to_a_case_and_listed_among_the_others(service: Service) -> None:
+    house = service.house
+    names = service.filed(3)
+    unfiled = [house.record(ended=False, live=True), house.record(), house.record(deposited=False)]
+    case = service.hold(*names)
+    request = pb.AddToHoldRequest(case_id=case, who=WHO, recording_ids=unfiled, validate_only=True)
+    assert service.stub.AddToHold(request).hold.recordings == 3
+    request.validate_only = False
+    assert service.stub.AddToHold(request).hold.recordings == 6
+
+    def listed(limit: int) -> list[str]:
+        found: list[str] = []
+        asked = pb.ListHoldRecordingsRequest(case_id=case, limit=limit)
+        while True:
+            page = service.stub.ListHoldRecordings(asked)
+            found += page.recording_ids
+            assert len(page.recording_ids) == limit or not page.more
+            if not page.more:
+                return found
+            asked.after = page.recording_ids[-1]
+
+    everything = sorted(names + unfiled, key=id_bytes)
+    for limit in (1, 2, 3, 6, 7):
+        assert listed(limit) == everything
+    house.let_go()
+    assert house.poll() == 2
+    assert listed(2) == everything
+    house.vault.arriving[names[0]] = None  # as while it is filed: nothing is listed twice
+    assert listed(2) == everything
+    held = [name for name in everything if name != unfiled[2]]
+    dry = vault_pb2.EraseRecordingsRequest(recording_ids=held, validate_only=True)
+    assert refused(service.vault.EraseRecordings, dry)[1] == "RECORDING_HELD"
+    explain = pb.ExplainRecordingRequest(recording_id=unfiled[0])
+    assert service.stub.ExplainRecording(explain).reasons[0].rule == "legal-hold"
+    explain.recording_id = unfiled[2]
+    assert refused(service.stub.ExplainRecording, explain)[1] == "RECORDING_NOT_FILED"
+
+
 def test_what_is_refused_of_a_case(service: Service) -> None:
     names = service.filed(2)
     service.house.eraser.erase(names[:1], "")
