@@ -156,6 +156,8 @@ def add(
 ) -> None:
     """Name more in a legal hold. An erased recording is told so, and then nothing is added.
 
+    A recording that is still being made, or is not filed yet, can be named by its id.
+
     Example:
 
     earwitness holds add CASE --recording ID --recording ID
