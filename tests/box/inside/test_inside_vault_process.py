@@ -18,7 +18,7 @@ from conftest_process import WAIT_S, Process, refused
 
 from appliance.config.settings import VaultSettings
 from appliance.storage.sealed import verify
-from earwitness.internal.v1 import vault_pb2
+from earwitness.internal.v1 import retention_pb2, retention_pb2_grpc, vault_pb2
 
 POOL = "late"
 
@@ -81,8 +81,26 @@ def state(process: Process, name: str) -> str:
         return refused(process.holding, name)[1]
 
 
+def hold(process: Process, name: str) -> None:
+    """Puts it under a legal hold of its own."""
+    stub = retention_pb2_grpc.RetentionServiceStub(process.channel)
+    case = retention_pb2.CreateHoldRequest(
+        tenant_id=process.house.tenant, title="Inquest", reason="coroner asked", owner="governance"
+    )
+    made = stub.CreateHold(case, timeout=WAIT_S).hold.case_id
+    stub.AddToHold(
+        retention_pb2.AddToHoldRequest(case_id=made, who="governance", recording_ids=[name]), timeout=WAIT_S
+    )
+
+
+def held(sh: Shell) -> int:
+    """How many holds of cases there are in the pool."""
+    names = sh("zfs", "list", "-H", "-o", "name", "-t", "snapshot", "-r", POOL).split()
+    return sum(sh("zfs", "holds", "-H", name).count("ew.case.") for name in names)
+
+
 def test_without_its_pool_it_starts_keeps_keys_says_so_and_files_when_the_pool_comes(
-    process: Process, disk: Disk
+    process: Process, disk: Disk, sh: Shell
 ) -> None:
     process.start()
     first = process.house.record(frames=3)
@@ -99,10 +117,13 @@ def test_without_its_pool_it_starts_keeps_keys_says_so_and_files_when_the_pool_c
     second = process.house.record(frames=3)
     until(lambda: process.status().keys == 2)
     assert process.status().spooled == 2
+    hold(process, second)
 
     disk.back()
     until(lambda: process.status().filed == 2)
     assert process.status().spooled == 0 and readable(process, first) and readable(process, second)
+    assert refused(process.erase, second)[1] == "RECORDING_HELD", "held before it was filed"
+    until(lambda: held(sh) == 1)
     until(lambda: "PoolMissing" not in conditions(process))
 
     # Gone without a word while the vault works, and back again.
