@@ -70,6 +70,11 @@ _VAULT: Final = (
         "Recordings were filed that legal holds do not hold yet",
         "Look at the store; it goes on by itself. They are not erased meanwhile.",
     ),
+    critical(
+        "HoldsUncovered",
+        "Legal holds are in force, but new recordings get into no snapshot of theirs",
+        "Look at the store; it goes on by itself. Nothing that is held is erased meanwhile.",
+    ),
     warning(
         "PinsWithoutHold",
         "Recordings are kept by a legal hold that is not in the book",

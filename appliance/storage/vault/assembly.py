@@ -49,7 +49,7 @@ class Assembly:
             read=read,
         )
         self.policies = Policies(folder / "policies.json", lambda: self.timekeeper.state.clock_ns)
-        self.legal = LegalHolds(vault, folder / "holds")
+        self.legal = LegalHolds(vault, folder / "holds", monotonic=monotonic)
         vault.rules = Rulebook(self.timekeeper, self.policies, self.legal)
         self.attendance = Attendance(vault, monotonic=monotonic)
         self.intake = Intake(vault, monotonic=monotonic)

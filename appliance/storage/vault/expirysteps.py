@@ -24,6 +24,7 @@ from appliance.storage.vault.contract import (
     SnapshotId,
 )
 from appliance.storage.vault.core import GRACE_TAG, Vault
+from appliance.storage.vault.covering import tag_of
 from appliance.storage.vault.duecheck import DueCheck
 from appliance.storage.vault.erasure import Eraser
 from appliance.storage.vault.errors import (
@@ -34,7 +35,7 @@ from appliance.storage.vault.errors import (
     UnknownFilesError,
 )
 from appliance.storage.vault.holding import Holding, HoldingState
-from appliance.storage.vault.legal import LegalHolds, tag_of
+from appliance.storage.vault.legal import LegalHolds
 from appliance.storage.vault.sidecars import put, read_raw
 
 _KEPT = (HoldingState.FILED, HoldingState.DELETED)

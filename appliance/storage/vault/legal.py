@@ -1,16 +1,17 @@
 """Legal holds, made true: the event is durable first, then the keys are pinned, then snapshots are held.
 
 What a case names can lie in a bucket, in a grace snapshot, or in a hold's own bucket. Files in buckets are kept by a
-snapshot `h-<case>-<n>` that the case holds; parked ones by the case's tag on the snapshot they are parked in. What it
-names can be live or in the spool, too: then its key is pinned, and the rest follows when it is filed. `settle` brings
-pins and holds up to the book, at the start and after each event, however often it broke off.
+snapshot `h-<case>-<n>` that the case holds (`covering`); parked ones by the case's tag on the snapshot they are parked
+in. What it names can be live or in the spool, too: then its key is pinned, and the rest follows when it is filed. `settle`
+brings pins and holds up to the book, at the start and after each event, however often it broke off.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import structlog
@@ -30,13 +31,13 @@ from appliance.storage.retention.holds import (
     LegalHold,
 )
 from appliance.storage.sealed import Header
-from appliance.storage.vault.contract import BucketId, BucketState, Snapshot, SnapshotId
+from appliance.storage.vault.contract import BucketId
 from appliance.storage.vault.core import Vault
+from appliance.storage.vault.covering import Covering, is_of_case, tag_of
 from appliance.storage.vault.deletionlog import DeletionKind
 from appliance.storage.vault.errors import JournalCorruptError, RecordingErasedError
 from appliance.storage.vault.holding import Holding, HoldingState
 from appliance.storage.vault.linefile import LineFile
-from appliance.storage.vault.parking import number_of
 from appliance.storage.vault.unfiled import header_of, look_up, unfiled
 
 _MAX_LINE = 1 << 20
@@ -45,16 +46,12 @@ _KEPT = (HoldingState.FILED, HoldingState.DELETED)
 log = structlog.get_logger()
 
 
-def tag_of(case: str) -> str:
-    """The tag with which a case holds snapshots."""
-    return f"ew.case.{case}"
-
-
 class LegalHolds:
     """See the module. Safe to use from any thread."""
 
-    def __init__(self, vault: Vault, path: Path) -> None:
+    def __init__(self, vault: Vault, path: Path, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._vault = vault
+        self.covering = Covering(vault, lambda case, held: case in self.cases_of(held), monotonic=monotonic)
         self._file = LineFile(path, max_line=_MAX_LINE)
         self._lock = threading.RLock()
         self._pinning = threading.Lock()
@@ -219,7 +216,12 @@ class LegalHolds:
     def filed(self, held: Holding) -> None:
         """A recording was filed, or is in quarantine: cases that name it, or whose scope it is in, hold it from now on."""
         for case in self.cases_of(held):
-            self.hold_these(case, [held])
+            self._claim(case, [held])
+            self.covering.filed(case, held)
+
+    def cover(self) -> None:
+        """Snapshots of what was filed since the last ones, where their time has come. Errors of the store."""
+        self.covering.look()
 
     def _hold(self, hold: LegalHold) -> None:
         named = list(self.named(hold))
@@ -228,6 +230,13 @@ class LegalHolds:
 
     def hold_these(self, case: str, named: Sequence[Holding]) -> None:
         """Pins keys, tells copies elsewhere, holds snapshots, of recordings that a case names."""
+        by_bucket = self._claim(case, named)
+        with self._vault.moving:
+            for bucket, found in by_bucket.items():
+                self.covering.cover(case, bucket, found)
+
+    def _claim(self, case: str, named: Sequence[Holding]) -> dict[BucketId, list[Holding]]:
+        """Pins keys and tells copies elsewhere; what lies in which bucket."""
         vault = self._vault
         for first in range(0, len(named), 1000):
             self._pin(named[first : first + 1000])
@@ -243,9 +252,7 @@ class LegalHolds:
             buckets={held.bucket.path for held in lying if not held.parked},
             snapshots={f"{held.bucket.path}@{held.parked}" for held in lying if held.parked},
         )
-        with vault.moving:
-            for bucket, found in by_bucket.items():
-                self._hold_in(bucket, case, found)
+        return by_bucket
 
     def _pin_unfiled(self) -> None:
         """Keys of all that is named one by one and not filed yet, as far as they are deposited; else at its filing."""
@@ -273,38 +280,6 @@ class LegalHolds:
             for name in fresh:
                 if name in keystore:
                     keystore.pin([name])
-
-    def _hold_in(self, bucket: BucketId, case: str, found: Sequence[Holding]) -> None:
-        """In one bucket: a new snapshot where files lie in the bucket and none of the case's has them all."""
-        store, tag = self._vault.store, tag_of(case)
-        if store.state(bucket) is BucketState.ABSENT:
-            return  # its files are missing; `reconcile` tells
-        snapshots = list(store.snapshots(bucket))
-        parked = {held.parked for held in found if held.parked}
-        want = [item for item in snapshots if item.id.name in parked or is_of_case(item, case)]
-        late = [item.id for item in want if tag not in item.holds]
-        if late:
-            store.hold(late, tag)
-            self._vault.fault("snapshots held")
-        lying = {held.recording_id for held in found if not held.parked}
-        own = [item for item in snapshots if is_of_case(item, case)]
-        if lying and not self._covered(bucket, own, lying):
-            number = max((number_of(item.id.name) for item in own), default=0) + 1
-            taken = SnapshotId(bucket, f"h-{case}-{number}")
-            self._vault.buckets.open(bucket)
-            store.snapshot([bucket], taken.name, {"ew:kind": "hold", "ew:case": case})
-            self._vault.fault("hold snapshot taken")
-            store.hold([taken], tag)
-            self._vault.fault("hold snapshot held")
-
-    def _covered(self, bucket: BucketId, own: Sequence[Snapshot], lying: set[str]) -> bool:
-        left = set(lying)
-        for item in reversed(own):
-            self._vault.buckets.open(bucket)
-            left -= {stored.recording_id for stored in self._vault.store.files(bucket, snapshot=item.id.name)}
-            if not left:
-                return True
-        return not left
 
     def _let_go(self, hold: LegalHold) -> None:
         """Of a released case: pins that no other case wants, tags, and its own snapshots."""
@@ -372,8 +347,3 @@ class LegalHolds:
             )
         else:
             self._vault.status.clear_condition("PinsWithoutHold")
-
-
-def is_of_case(item: Snapshot, case: str) -> bool:
-    """Whether it is a snapshot that a case had taken."""
-    return item.id.name.startswith(f"h-{case}-")

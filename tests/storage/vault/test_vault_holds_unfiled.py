@@ -15,6 +15,7 @@ from appliance.storage.keystore.errors import KeyPinnedError
 from appliance.storage.retention.errors import HoldTenantError, RecordingHeldError
 from appliance.storage.retention.run import Outcome
 from appliance.storage.sealed import HEADER_BYTES
+from appliance.storage.vault.covering import tag_of
 from appliance.storage.vault.deletionlog import DeletionKind
 from appliance.storage.vault.errors import (
     RecordingErasedError,
@@ -24,7 +25,6 @@ from appliance.storage.vault.errors import (
     StoreUnavailableError,
 )
 from appliance.storage.vault.holding import HoldingState
-from appliance.storage.vault.legal import tag_of
 
 
 def live(house: House) -> str:
