@@ -312,7 +312,7 @@ def test_a_crash_at_every_step_of_bringing_back(pair: Pair) -> None:
         pair.go()
         pair.check_same()
         if not crashed:
-            assert at > 10
+            assert at > 5  # on ZFS a stream is taken in by one step
             return
         assert bucket in list(pair.vault.store.buckets())
     raise AssertionError("it never ends")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest_process import Process
+from conftest_process import WAIT_S, Process
 from conftest_vault import House
 from ground import DirectoryGround
 from replica_kit import Pair
@@ -163,7 +163,7 @@ def test_a_vault_whose_pool_is_not_there_starts_and_files_when_it_comes(pair: Pa
 
 
 def wait_for(what: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + WAIT_S
     while not what():
         assert time.monotonic() < end
         time.sleep(0.1)

@@ -15,7 +15,7 @@ from appliance.storage.keystore.errors import KeyPinnedError
 from appliance.storage.retention.errors import HoldTenantError, RecordingHeldError
 from appliance.storage.retention.run import Outcome
 from appliance.storage.sealed import HEADER_BYTES
-from appliance.storage.vault.covering import tag_of
+from appliance.storage.vault.covering import AGAIN_S, tag_of
 from appliance.storage.vault.deletionlog import DeletionKind
 from appliance.storage.vault.errors import (
     RecordingErasedError,
@@ -56,6 +56,8 @@ def check_held(house: House, case: str, name: str) -> None:
     assert vault is not None
     held = house.check_readable(name)
     assert vault.keystore.is_pinned(name)
+    house.clock.now += AGAIN_S
+    house.parts.legal.cover()
     tagged = [item.id.name for item in vault.store.snapshots(held.bucket) if tag_of(case) in item.holds]
     vault.buckets.open(held.bucket)
     assert any(vault.store.find(held.bucket, name, snapshot=item) is not None for item in tagged)
