@@ -39,13 +39,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """What a power cut did to one disk. `unflushed`: blocks that were written since the last flush; `gone`: of those."""
+    """What a power cut did to one disk. `unflushed`: blocks that were written since the last flush; `gone`: of those;
+    `flushed`: blocks that were written before it."""
 
     unflushed: int = 0
     gone: int = 0
+    flushed: int = 0
 
     def __add__(self, other: Lost) -> Lost:
-        return Lost(self.unflushed + other.unflushed, self.gone + other.gone)
+        return Lost(self.unflushed + other.unflushed, self.gone + other.gone, self.flushed + other.flushed)
 
 
 def options(name: str, file: str) -> str:
@@ -79,18 +81,19 @@ def cut(disk: Path, chance: random.Random) -> Lost:
         entries = list(read(noted))
         sure = max((number for number, one in enumerate(entries) if one.flags & _FLUSH), default=-1)
         part = chance.choice((0.0, 0.5, 0.9))  # of the unflushed blocks that were written all the same
-        lost = Lost()
+        unflushed = gone = flushed = 0
         for number, one in enumerate(entries):
             if number <= sure or one.flags & _FUA:
                 _put(file, one, noted, 0, one.length)
+                flushed += -(-one.length // BLOCK)
                 continue
             for first in range(0, one.length, BLOCK):
                 kept = chance.random() < part
-                lost += Lost(1, 0 if kept else 1)
+                unflushed, gone = unflushed + 1, gone + (not kept)
                 if kept:
                     _put(file, one, noted, first, min(BLOCK, one.length - first))
     shutil.move(before, disk)
-    return lost
+    return Lost(unflushed, gone, flushed)
 
 
 def read(log: BinaryIO) -> Iterator[Entry]:

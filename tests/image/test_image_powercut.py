@@ -65,26 +65,26 @@ def blocks(disk: Path) -> str:
 
 def test_what_was_flushed_stays_and_the_rest_goes(disk: Path) -> None:
     noted(disk, write(0, b"a"), entry(flags=FLUSH), write(1, b"b"), write(0, b"c"))
-    assert powercut.cut(disk, Part(0)) == Lost(unflushed=2, gone=2)
+    assert powercut.cut(disk, Part(0)) == Lost(unflushed=2, gone=2, flushed=1)
     assert blocks(disk) == "a......."
 
 
 def test_a_later_flush_covers_all_before_it(disk: Path) -> None:
     noted(disk, write(0, b"a"), entry(flags=FLUSH), write(1, b"b"), write(0, b"c"), entry(flags=FLUSH))
-    assert powercut.cut(disk, Part(0)) == Lost()
+    assert powercut.cut(disk, Part(0)) == Lost(flushed=3)
     assert blocks(disk) == "cb......"
 
 
 def test_a_write_through_stays_without_a_flush(disk: Path) -> None:
     noted(disk, write(0, b"a"), write(1, b"b", FUA))
-    assert powercut.cut(disk, Part(0)) == Lost(1, 1)
+    assert powercut.cut(disk, Part(0)) == Lost(1, 1, 1)
     assert blocks(disk) == ".b......"
 
 
 def test_what_was_discarded_is_gone_where_that_was_flushed(disk: Path) -> None:
     gone = entry(0, flags=DISCARD, length=2 * BLOCK)
     noted(disk, gone, write(1, b"b"), entry(flags=FLUSH), entry(2 * BLOCK, flags=DISCARD, length=BLOCK))
-    assert powercut.cut(disk, Part(0)) == Lost(1, 1)
+    assert powercut.cut(disk, Part(0)) == Lost(1, 1, 3)
     assert blocks(disk) == "\0b......"
 
 

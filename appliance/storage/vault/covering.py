@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import structlog
@@ -78,8 +78,7 @@ class Covering:
         done = 0
         try:
             for case, bucket in due:
-                with self._vault.moving:
-                    self.cover(case, bucket, self._lying(case, bucket))
+                self.cover_all(case, bucket)
                 done += 1
         finally:
             with self._lock:
@@ -89,6 +88,11 @@ class Covering:
     def _is_due(self, place: tuple[str, BucketId]) -> bool:
         taken = self._taken.get(place)
         return taken is None or self._monotonic() - taken >= AGAIN_S
+
+    def cover_all(self, case: str, bucket: BucketId) -> None:
+        """Holds snapshots that have all that a case names in a bucket."""
+        with self._vault.moving:
+            self.cover(case, bucket, list(self._here(case, bucket)))
 
     def cover(self, case: str, bucket: BucketId, found: Sequence[Holding]) -> None:
         """Holds snapshots that have these: those in which they are parked, and one more where files lie in the bucket
@@ -149,17 +153,16 @@ class Covering:
             vault.store.destroy_snapshots(old[first : first + 500])
         vault.fault("older hold snapshots destroyed")
 
-    def _lying(self, case: str, bucket: BucketId) -> list[Holding]:
-        """What a case names and lies in a bucket, not in one of its snapshots."""
-        return [
-            held
-            for held in self._vault.holdings.in_bucket(bucket)
-            if held.state in _KEPT and not held.parked and self._names(case, held)
-        ]
+    def _here(self, case: str, bucket: BucketId) -> Iterator[Holding]:
+        """What a case names in a bucket."""
+        for held in self._vault.holdings.in_bucket(bucket):
+            if held.state in _KEPT and self._names(case, held):
+                yield held
 
     def _is_whole(self, case: str, bucket: BucketId, snapshot: str = "") -> bool:
         """Whether all that a case names there has its file, in its length, in the bucket or in one of its snapshots."""
         self._vault.buckets.open(bucket)
         files = self._vault.store.files(bucket, snapshot=snapshot)
         there = {stored.recording_id: stored.size for stored in files}
-        return all(there.get(held.recording_id) == held.size for held in self._lying(case, bucket))
+        lying = (held for held in self._here(case, bucket) if not held.parked)
+        return all(there.get(held.recording_id) == held.size for held in lying)

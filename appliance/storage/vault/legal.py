@@ -12,6 +12,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import structlog
@@ -41,6 +42,7 @@ from appliance.storage.vault.linefile import LineFile
 from appliance.storage.vault.unfiled import header_of, look_up, unfiled
 
 _MAX_LINE = 1 << 20
+_AT_ONCE = 1000
 _KEPT = (HoldingState.FILED, HoldingState.DELETED)
 
 log = structlog.get_logger()
@@ -224,9 +226,12 @@ class LegalHolds:
         self.covering.look()
 
     def _hold(self, hold: LegalHold) -> None:
-        named = list(self.named(hold))
-        if named:
-            self.hold_these(hold.case_id, named)
+        named = self.named(hold)  # they may be all that a tenant has
+        buckets: set[BucketId] = set()
+        while some := list(islice(named, _AT_ONCE)):
+            buckets.update(self._claim(hold.case_id, some))
+        for bucket in sorted(buckets):
+            self.covering.cover_all(hold.case_id, bucket)
 
     def hold_these(self, case: str, named: Sequence[Holding]) -> None:
         """Pins keys, tells copies elsewhere, holds snapshots, of recordings that a case names."""
@@ -238,8 +243,8 @@ class LegalHolds:
     def _claim(self, case: str, named: Sequence[Holding]) -> dict[BucketId, list[Holding]]:
         """Pins keys and tells copies elsewhere; what lies in which bucket."""
         vault = self._vault
-        for first in range(0, len(named), 1000):
-            self._pin(named[first : first + 1000])
+        for first in range(0, len(named), _AT_ONCE):
+            self._pin(named[first : first + _AT_ONCE])
         vault.fault("keys pinned")
         by_bucket: dict[BucketId, list[Holding]] = defaultdict(list)
         for held in named:
