@@ -69,7 +69,8 @@ def looked_at(
 async def with_retention(parts: Parts, made: pb.Closing, tenant_id: str, line_id: str) -> pb.Closing:
     """What the vault says of when it all goes; without its answer, that it is not known."""
     try:
-        due: Any = await parts.retention.upcoming(EVER, tenant_id, line_id)
+        asked = retention_pb2.ListUpcomingRequest(days=EVER, tenant_id=tenant_id, line_id=line_id)
+        due = [one async for one in parts.retention.upcoming(asked)]
     except EarwitnessError:
         return made  # retention_known says so
     made.retention_known = True

@@ -20,6 +20,7 @@ from appliance.catalog.filters import Node
 from appliance.catalog.recording_filter import FIELDS
 from appliance.model import EarwitnessError, id_text, new_id
 from appliance.model.ids import ID_BYTES
+from appliance.process.rpc import fitting
 from appliance.storage.retention.errors import HoldNotFoundError, HoldTenantError
 from earwitness.internal.v1 import retention_pb2 as vault
 from earwitness.v1 import retention_pb2 as pb
@@ -94,9 +95,10 @@ class Holds:
         if page.after:
             found = [one for one in found if (one.created_ns, one.case_id) > page.after]
         found.sort(key=lambda one: (one.created_ns, one.case_id))
-        answer = pb.ListLegalHoldsResponse(legal_holds=map(retentionconvert.hold, found[:size]))
-        if len(found) > size:
-            last_one = found[size - 1]
+        some = fitting(map(retentionconvert.hold, found), size)
+        answer = pb.ListLegalHoldsResponse(legal_holds=some)
+        if len(found) > len(some):
+            last_one = found[len(some) - 1]
             answer.next_page_token = page.token(last_one.created_ns, last_one.case_id)
         return answer
 

@@ -22,7 +22,7 @@ from earwitness.v1 import retention_pb2 as pb
 from earwitness.v1 import retention_pb2_grpc
 
 MAX_DAYS: Final = 36_525
-_RUNS_KEPT: Final = 1000
+_RUNS_AT_ONCE: Final = 10  # that are looked through for the one that has just ended
 
 
 class Retention(Policies, Holds, retention_pb2_grpc.RetentionServiceServicer):
@@ -74,9 +74,14 @@ class Retention(Policies, Holds, retention_pb2_grpc.RetentionServiceServicer):
         yield pb.RunRetentionResponse(run=await self._run(await task))
 
     async def _run(self, run_id: str) -> pb.RetentionRun:
-        for one in (await self.parts.retention.runs(_RUNS_KEPT, "")).runs:
-            if one.run_id == run_id:
-                return retentionconvert.run(one)
+        before, more = "", True
+        while more:
+            found = await self.parts.retention.runs(_RUNS_AT_ONCE, before)
+            for one in found.runs:
+                if one.run_id == run_id:
+                    return retentionconvert.run(one)
+                before = one.run_id
+            more = found.more
         raise NotFoundError("the run is too long ago")
 
     async def ListRetentionRuns(
@@ -96,18 +101,21 @@ class Retention(Policies, Holds, retention_pb2_grpc.RetentionServiceServicer):
     ) -> pb.ListUpcomingExpirationsResponse:
         tenant_id, line_id = names.tenant_or_line(request.parent)
         page = Page(self.parts, "ListUpcomingExpirations", request, (int, str, str, str))
-        size = page.size
-        after: tuple[int | str, ...] = page.after or ()
-        found = [
-            each
-            for each in await self.parts.retention.upcoming(_days(request.days), tenant_id or "", line_id)
-            if not after or _place(each) > after
-        ]
-        answer = pb.ListUpcomingExpirationsResponse(
-            upcoming_expirations=map(retentionconvert.upcoming, found[:size])
+        asked = vault.ListUpcomingRequest(
+            days=_days(request.days), tenant_id=tenant_id or "", line_id=line_id
         )
-        if len(found) > size:
-            answer.next_page_token = page.token(*_place(found[size - 1]))
+        if page.after:
+            when, *place = page.after
+            asked.after.CopyFrom(vault.Upcoming(when_ns=when, bucket=_bucket(*place)))
+        answer = pb.ListUpcomingExpirationsResponse()
+        last = vault.Upcoming()
+        async with aclosing(self.parts.retention.upcoming(asked)) as found:
+            async for one in found:
+                if len(answer.upcoming_expirations) == page.size:
+                    answer.next_page_token = page.token(*_place(last))
+                    break
+                answer.upcoming_expirations.append(retentionconvert.upcoming(one))
+                last = one
         return answer
 
     async def ListExpiringRecordings(
@@ -120,9 +128,8 @@ class Retention(Policies, Holds, retention_pb2_grpc.RetentionServiceServicer):
             days=days, tenant_id=tenant_id or "", line_id=line_id, limit=page.size
         )
         if page.after:
-            when, tenant, line, slice_, last = page.after
-            bucket = vault.Bucket(tenant_id=tenant, line_id=line, slice=slice_)
-            asked.after.CopyFrom(vault.Expiring(recording_id=last, when_ns=when, bucket=bucket))
+            when, *place, last = page.after
+            asked.after.CopyFrom(vault.Expiring(recording_id=last, when_ns=when, bucket=_bucket(*place)))
         found = await self.parts.retention.expiring(asked)
         answer = pb.ListExpiringRecordingsResponse(
             expiring_recordings=[
@@ -179,6 +186,10 @@ class Retention(Policies, Holds, retention_pb2_grpc.RetentionServiceServicer):
         await self.parts.once("AcceptRetentionClock", request, act)
         clock = retentionconvert.clock(await self.parts.retention.clock())
         return pb.AcceptRetentionClockResponse(retention_clock=clock)
+
+
+def _bucket(tenant_id: str, line_id: str, slice_: str) -> vault.Bucket:
+    return vault.Bucket(tenant_id=tenant_id, line_id=line_id, slice=slice_)
 
 
 def _place(each: vault.Upcoming | vault.Expiring) -> tuple[int | str, ...]:

@@ -174,6 +174,8 @@ def plan_item(item: vault.PlanItem) -> pb.PlanItem:
         snapshots=item.snapshots,
         whole=item.whole,
         unknown_name=item.name,
+        evacuated_count=item.evacuated,
+        continuation=item.continuation,
     )
 
 
@@ -297,6 +299,7 @@ def bucket(found: vault.BucketDetails) -> box_pb2.Bucket:
             )
             for one in found.snapshots
         ],
+        snapshot_count=found.snapshot_count,
         unknown_file_count=found.unknown_files,
     )
 

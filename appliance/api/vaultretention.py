@@ -62,9 +62,10 @@ class VaultRetention:
         request = pb.ListRunsRequest(limit=limit, before=before)
         return await answer(self._stub.ListRuns(request, timeout=_QUICK_S))
 
-    async def upcoming(self, days: int, tenant_id: str, line_id: str) -> Sequence[pb.Upcoming]:
-        request = pb.ListUpcomingRequest(days=days, tenant_id=tenant_id, line_id=line_id)
-        return (await answer(self._stub.ListUpcoming(request, timeout=_SLOW_S))).upcoming
+    async def upcoming(self, request: pb.ListUpcomingRequest) -> AsyncGenerator[pb.Upcoming, None]:
+        async for some in items(self._stub.ListUpcoming(request, timeout=_SLOW_S)):
+            for one in some.upcoming:
+                yield one
 
     async def expiring(self, request: pb.ListExpiringRequest) -> pb.ListExpiringResponse:
         return await answer(self._stub.ListExpiring(request, timeout=_SLOW_S))
@@ -102,7 +103,7 @@ class VaultRetention:
 
     async def holds(self, tenant_id: str, *, released: bool) -> Sequence[pb.Hold]:
         request = pb.ListHoldsRequest(tenant_id=tenant_id, released=released)
-        return (await answer(self._stub.ListHolds(request, timeout=_QUICK_S))).holds
+        return [one.hold async for one in items(self._stub.ListHolds(request, timeout=_QUICK_S))]
 
     async def held(self, case_id: str, after: str, limit: int) -> pb.ListHoldRecordingsResponse:
         request = pb.ListHoldRecordingsRequest(case_id=case_id, after=after, limit=limit)

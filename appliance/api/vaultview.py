@@ -17,6 +17,7 @@ from appliance.api.parts import Note, Parts
 from appliance.api.scope import caller
 from appliance.catalog import tenants
 from appliance.model import is_id
+from appliance.process.rpc import ANSWER_LIMIT
 from earwitness.internal.v1 import replicas_pb2 as replicas
 from earwitness.internal.v1 import retention_pb2 as vault
 from earwitness.v1 import box_pb2 as pb
@@ -44,17 +45,19 @@ class VaultView:
         after: tuple[str, ...] = page.after or ()
         answer = pb.ListBucketsResponse()
         last: tuple[str, ...] = ()
+        left = ANSWER_LIMIT
         async with aclosing(self.parts.retention.buckets(tenant_id or "")) as buckets:
             async for found in buckets:
                 place = (found.bucket.tenant_id, found.bucket.line_id, found.bucket.slice)
                 if place <= after:
                     continue
-                if len(answer.buckets) == size:
-                    answer.next_page_token = page.token(*last)
-                    break
                 made = retentionconvert.bucket(found)
                 for hold in (one for snapshot in made.snapshots for one in snapshot.holds if one.legal_hold):
                     _veil(hold, "owner", "reason")
+                left -= made.ByteSize()
+                if len(answer.buckets) == size or (answer.buckets and left < 0):
+                    answer.next_page_token = page.token(*last)
+                    break
                 answer.buckets.append(made)
                 last = place
         return answer
@@ -170,6 +173,7 @@ def _vault(found: vault.GetOverviewResponse) -> pb.Vault:
         deleted_count=found.deleted,
         quarantined_count=found.quarantined,
         legal_holds=map(retentionconvert.hold, found.holds),
+        legal_hold_count=found.hold_count,
         last_shred_time=retentionconvert.time(found.last_shred_ns),
         epoch=found.epoch,
         keystore_copies=retentionconvert.copies(found.copies),

@@ -29,6 +29,17 @@ def kind(value: int) -> str:
     return _KINDS.get(value, "newer than this command line")  # type: ignore[call-overload]
 
 
+def go_on(item: pb.PlanItem, more: pb.PlanItem) -> None:
+    """What another message of the same item names comes to it."""
+    item.recordings.extend(more.recordings)
+    item.snapshots.extend(more.snapshots)
+    for each in more.evacuations:
+        if item.evacuations and item.evacuations[-1].legal_hold == each.legal_hold:
+            item.evacuations[-1].recordings.extend(each.recordings)
+        else:
+            item.evacuations.append(each)
+
+
 def header(found: pb.PlanHeader) -> None:
     """When, what it comes to, and what stands against it."""
     output.facts(

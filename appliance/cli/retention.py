@@ -40,10 +40,12 @@ app.command("cancel")(policies.cancel)
 def _plan(services: Box, parent: str) -> tuple[pb.PlanHeader, list[pb.PlanItem]]:
     stream = services.retention.PlanRetention(pb.PlanRetentionRequest(parent=parent), timeout=LOOK_TIMEOUT_S)
     header: pb.PlanHeader | None = None
-    items = []
+    items: list[pb.PlanItem] = []
     for one in stream:
         if one.HasField("header"):
             header = one.header
+        elif one.plan_item.continuation and items:
+            planview.go_on(items[-1], one.plan_item)
         else:
             items.append(one.plan_item)
     if header is None:

@@ -101,6 +101,8 @@ def show(vault: pb.Vault) -> None:
     if vault.legal_holds:
         output.console.print("\n[bold]Legal holds[/bold]")
         holds.table(list(vault.legal_holds))
+        if (more := vault.legal_hold_count - len(vault.legal_holds)) > 0:
+            output.console.print(f"(and {more} more; `earwitness holds list` shows them all)")
 
 
 def clock(vault: pb.Vault) -> str:
@@ -169,7 +171,7 @@ def _snapshots(one: pb.Bucket) -> str:
     owners = {held.owner or "?" for snapshot in one.snapshots for held in snapshot.holds} - {"vault"}
     by = f", held by {', '.join(sorted(owners))}" if owners else ""
     unknown = f"; {one.unknown_file_count} files nobody knows" if one.unknown_file_count else ""
-    return f"{len(one.snapshots)}{by}{unknown}"
+    return f"{one.snapshot_count or len(one.snapshots)}{by}{unknown}"
 
 
 def _holds(some: list[pb.Bucket], lines: Titles) -> None:

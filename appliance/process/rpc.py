@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeVar
 
 import grpc
 import grpc.aio
 from google.protobuf import any_pb2
+from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -20,6 +21,8 @@ DETAILS_KEY = "grpc-status-details-bin"
 MESSAGE_LIMIT = (
     16 * 1024 * 1024
 )  # a session's context with evidence is large, a message from the network never is
+ANSWER_LIMIT: Final = 2 << 20
+"""Bytes of a list in one answer: told on to a client, with full names, still below the 4 MiB that it takes."""
 OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_LIMIT),
     ("grpc.max_send_message_length", MESSAGE_LIMIT),
@@ -31,6 +34,8 @@ CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.use_local_subchannel_pool", 1),
 )
+
+Listed = TypeVar("Listed", bound=Message)
 
 CODES: dict[Kind, grpc.StatusCode] = {
     Kind.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
@@ -77,6 +82,18 @@ def _any(message: Any) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)
     return packed
+
+
+def fitting(some: Iterable[Listed], most: int | None = None) -> list[Listed]:
+    """The first of some messages, one at least: at most so many, and no more than fit in an answer."""
+    found: list[Listed] = []
+    size = 0
+    for one in some:
+        size += one.ByteSize()
+        if len(found) == most or (found and size > ANSWER_LIMIT):
+            break
+        found.append(one)
+    return found
 
 
 def unexpected() -> status_pb2.Status:

@@ -713,6 +713,7 @@ class Vault(_message.Message):
     LAST_RUN_FIELD_NUMBER: _builtins.int
     PENDING_CHANGE_COUNT_FIELD_NUMBER: _builtins.int
     REPLICAS_FIELD_NUMBER: _builtins.int
+    LEGAL_HOLD_COUNT_FIELD_NUMBER: _builtins.int
     backend: _builtins.str
     """directory or zfs."""
     free_bytes: _builtins.int
@@ -731,6 +732,8 @@ class Vault(_message.Message):
     """The keystore's epoch."""
     pending_change_count: _builtins.int
     """Changes of policies that wait to take effect."""
+    legal_hold_count: _builtins.int
+    """How many open legal holds there are."""
     @_builtins.property
     def ailments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ailment]:
         """What is wrong with the medium; empty: nothing."""
@@ -745,7 +748,7 @@ class Vault(_message.Message):
 
     @_builtins.property
     def legal_holds(self) -> _containers.RepeatedCompositeFieldContainer[_retention_pb2.LegalHold]:
-        """Open legal holds, oldest first."""
+        """Open legal holds, oldest first; where they are very many, the first of them."""
 
     @_builtins.property
     def last_shred_time(self) -> _timestamp_pb2.Timestamp:
@@ -788,10 +791,11 @@ class Vault(_message.Message):
         last_run: _retention_pb2.RetentionRun | None = ...,
         pending_change_count: _builtins.int = ...,
         replicas: _abc.Iterable[Global___ReplicaStatus] | None = ...,
+        legal_hold_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_free_bytes", b"_free_bytes", "_total_bytes", b"_total_bytes", "buckets", b"buckets", "forecast", b"forecast", "free_bytes", b"free_bytes", "last_run", b"last_run", "last_shred_time", b"last_shred_time", "retention_clock", b"retention_clock", "total_bytes", b"total_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_free_bytes", b"_free_bytes", "_total_bytes", b"_total_bytes", "ailments", b"ailments", "backend", b"backend", "buckets", b"buckets", "deleted_count", b"deleted_count", "epoch", b"epoch", "filed_count", b"filed_count", "forecast", b"forecast", "free_bytes", b"free_bytes", "keystore_copies", b"keystore_copies", "last_run", b"last_run", "last_shred_time", b"last_shred_time", "legal_holds", b"legal_holds", "pending_change_count", b"pending_change_count", "quarantined_count", b"quarantined_count", "replicas", b"replicas", "retention_clock", b"retention_clock", "stored_bytes", b"stored_bytes", "total_bytes", b"total_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_free_bytes", b"_free_bytes", "_total_bytes", b"_total_bytes", "ailments", b"ailments", "backend", b"backend", "buckets", b"buckets", "deleted_count", b"deleted_count", "epoch", b"epoch", "filed_count", b"filed_count", "forecast", b"forecast", "free_bytes", b"free_bytes", "keystore_copies", b"keystore_copies", "last_run", b"last_run", "last_shred_time", b"last_shred_time", "legal_hold_count", b"legal_hold_count", "legal_holds", b"legal_holds", "pending_change_count", b"pending_change_count", "quarantined_count", b"quarantined_count", "replicas", b"replicas", "retention_clock", b"retention_clock", "stored_bytes", b"stored_bytes", "total_bytes", b"total_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__free_bytes: _TypeAlias = _typing.Literal["free_bytes"]  # noqa: Y015
     _WhichOneofArgType__free_bytes: _TypeAlias = _typing.Literal["_free_bytes", b"_free_bytes"]  # noqa: Y015
@@ -926,6 +930,7 @@ class Bucket(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     SNAPSHOTS_FIELD_NUMBER: _builtins.int
     UNKNOWN_FILE_COUNT_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """tenants/{tenant}/lines/{line}/buckets/{slice}, or tenants/{tenant}/legalHolds/{case}/bucket."""
     state: Global___BucketState.ValueType
@@ -940,13 +945,15 @@ class Bucket(_message.Message):
     """Bytes of all of these."""
     unknown_file_count: _builtins.int
     """Files in it that nobody knows; they keep it."""
+    snapshot_count: _builtins.int
+    """How many snapshots it has."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When its retention is over; absent: of a legal hold."""
 
     @_builtins.property
     def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[Global___BucketSnapshot]:
-        """Its snapshots."""
+        """Its snapshots, by name; where they are very many, the first of them."""
 
     def __init__(
         self,
@@ -960,10 +967,11 @@ class Bucket(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         snapshots: _abc.Iterable[Global___BucketSnapshot] | None = ...,
         unknown_file_count: _builtins.int = ...,
+        snapshot_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_count", b"deleted_count", "expire_time", b"expire_time", "filed_count", b"filed_count", "held_count", b"held_count", "name", b"name", "size_bytes", b"size_bytes", "snapshots", b"snapshots", "state", b"state", "unknown_file_count", b"unknown_file_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_count", b"deleted_count", "expire_time", b"expire_time", "filed_count", b"filed_count", "held_count", b"held_count", "name", b"name", "size_bytes", b"size_bytes", "snapshot_count", b"snapshot_count", "snapshots", b"snapshots", "state", b"state", "unknown_file_count", b"unknown_file_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -777,7 +777,9 @@ Global___Evacuation: _TypeAlias = Evacuation  # noqa: Y015
 
 @_typing.final
 class PlanItem(_message.Message):
-    """One thing that is done, or kept."""
+    """One thing that is done, or kept. One that names more than 10,000 recordings and snapshots comes in several messages, one
+    after the other, of the same key.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -793,6 +795,8 @@ class PlanItem(_message.Message):
     SNAPSHOTS_FIELD_NUMBER: _builtins.int
     WHOLE_FIELD_NUMBER: _builtins.int
     UNKNOWN_NAME_FIELD_NUMBER: _builtins.int
+    EVACUATED_COUNT_FIELD_NUMBER: _builtins.int
+    CONTINUATION_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Names the item within its plan."""
     kind: Global___PlanItemKind.ValueType
@@ -809,6 +813,12 @@ class PlanItem(_message.Message):
     """The bucket itself goes too."""
     unknown_name: _builtins.str
     """Of something that nobody can account for: how it is called."""
+    evacuated_count: _builtins.int
+    """How many recordings legal holds take out first."""
+    continuation: _builtins.bool
+    """It names more recordings, evacuations and snapshots of the item of the message before. What that is it says again, but
+    counts and whole are in the first message alone.
+    """
     @_builtins.property
     def reason(self) -> Global___RetentionReason:
         """Why."""
@@ -840,10 +850,12 @@ class PlanItem(_message.Message):
         snapshots: _abc.Iterable[_builtins.str] | None = ...,
         whole: _builtins.bool = ...,
         unknown_name: _builtins.str = ...,
+        evacuated_count: _builtins.int = ...,
+        continuation: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket", b"bucket", "destroys", b"destroys", "evacuations", b"evacuations", "key", b"key", "kind", b"kind", "reason", b"reason", "recording_count", b"recording_count", "recordings", b"recordings", "size_bytes", b"size_bytes", "snapshots", b"snapshots", "unknown_name", b"unknown_name", "whole", b"whole"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket", b"bucket", "continuation", b"continuation", "destroys", b"destroys", "evacuated_count", b"evacuated_count", "evacuations", b"evacuations", "key", b"key", "kind", b"kind", "reason", b"reason", "recording_count", b"recording_count", "recordings", b"recordings", "size_bytes", b"size_bytes", "snapshots", b"snapshots", "unknown_name", b"unknown_name", "whole", b"whole"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1043,7 +1055,7 @@ class PlanRetentionResponse(_message.Message):
 
     @_builtins.property
     def plan_item(self) -> Global___PlanItem:
-        """One thing."""
+        """One thing, or more of the one before."""
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import replace
 
 from appliance.model import NotFoundError, new_id
+from appliance.process.rpc import fitting
 from appliance.storage.keystore.copies import CopyState
 from appliance.storage.keystore.errors import KeystoreCopyPresentError, KeystoreCopyUnknownError
 from appliance.storage.names import BucketId
@@ -30,6 +31,7 @@ from appliance.storage.retention.policy import preview
 from appliance.storage.retention.rules import Rules
 from appliance.storage.retention.run import Outcome, RunRecord
 from appliance.storage.retention.terms import PolicyScope
+from appliance.storage.vault import planmessages as plans
 from appliance.storage.vault import retentionmessages as messages
 from appliance.storage.vault.checking import Found, Totals
 from appliance.storage.vault.errors import GraceOverError, PlanChangedError, RecordingErasedError
@@ -198,9 +200,10 @@ class RetentionServer(retention_pb2_grpc.RetentionServiceServicer):
         if request.tenant_id:
             mine = [item for item in plan.items if item.bucket and item.bucket.tenant_id == request.tenant_id]
             plan = replace(plan, items=tuple(mine))
-        yield pb.PlanRetentionResponse(header=messages.header_message(plan, digest, brake))
+        yield pb.PlanRetentionResponse(header=plans.header_message(plan, digest, brake))
         for item in plan.items:
-            yield pb.PlanRetentionResponse(plan_item=messages.item_message(item))
+            for message in plans.item_messages(item):
+                yield pb.PlanRetentionResponse(plan_item=message)
 
     def RunRetention(self, request, context):
         plan, brake = self._plan()
@@ -223,7 +226,7 @@ class RetentionServer(retention_pb2_grpc.RetentionServiceServicer):
                 confirmed_by=request.who if request.digest else "",
             )
         self.runs.append(record)
-        yield pb.RunRetentionResponse(run=messages.run_message(record))
+        yield pb.RunRetentionResponse(run=plans.run_message(record))
 
     def _carry_out(self, plan) -> None:
         for item in plan.destroying:
@@ -240,9 +243,8 @@ class RetentionServer(retention_pb2_grpc.RetentionServiceServicer):
         if request.before:
             ids = [one.run_id for one in found]
             found = found[ids.index(request.before) + 1 :]
-        return pb.ListRunsResponse(
-            runs=map(messages.run_message, found[: request.limit]), more=len(found) > request.limit
-        )
+        some = fitting(map(plans.run_message, found), request.limit)
+        return pb.ListRunsResponse(runs=some, more=len(found) > len(some))
 
     def _upcoming(self, request):
         return [
@@ -253,7 +255,12 @@ class RetentionServer(retention_pb2_grpc.RetentionServiceServicer):
         ]
 
     def ListUpcoming(self, request, context):
-        return pb.ListUpcomingResponse(upcoming=map(messages.upcoming_message, self._upcoming(request)))
+        found = list(map(messages.upcoming_message, self._upcoming(request)))
+        if request.HasField("after"):
+            places = [(one.when_ns, one.bucket) for one in found]
+            found = found[places.index((request.after.when_ns, request.after.bucket)) + 1 :]
+        for each in found:
+            yield pb.ListUpcomingResponse(upcoming=[each])
 
     def ListExpiring(self, request, context):
         found = [
@@ -303,7 +310,7 @@ class RetentionServer(retention_pb2_grpc.RetentionServiceServicer):
         bucket = BucketId(one.tenant_id, one.line_id, one.slice)
         about = RecordingFacts(one.recording_id, bucket, self.cases_of(one), one.line_id, one.slice, deleted)
         return pb.ExplainRecordingResponse(
-            reasons=map(messages.why_message, why_kept(about, self.facts())),
+            reasons=map(plans.why_message, why_kept(about, self.facts())),
             keeping=messages.keeping_message(self._kept(one)),
             bucket=messages.bucket_message(bucket),
         )
@@ -350,13 +357,9 @@ class RetentionServer(retention_pb2_grpc.RetentionServiceServicer):
         return pb.GetHoldResponse(hold=messages.hold_message(self.holds.get(request.case_id)))
 
     def ListHolds(self, request, context):
-        return pb.ListHoldsResponse(
-            holds=[
-                messages.hold_message(one)
-                for one in self.holds.all()
-                if request.tenant_id in ("", one.tenant_id) and (one.open or request.released)
-            ]
-        )
+        for one in self.holds.all():
+            if request.tenant_id in ("", one.tenant_id) and (one.open or request.released):
+                yield pb.ListHoldsResponse(hold=messages.hold_message(one))
 
     def ListHoldRecordings(self, request, context):
         found = sorted(
@@ -426,9 +429,10 @@ class RetentionServer(retention_pb2_grpc.RetentionServiceServicer):
             forecast=pb.Forecast(daily_bytes=10, days_measured=30, expiring_bytes=20, days_until_full=40),
             buckets=pb.BucketCounts(open=len(facts.buckets)),
             holds=[messages.hold_message(one) for one in self.holds.all() if one.open],
+            hold_count=sum(one.open for one in self.holds.all()),
             clock=self._clock(),
             copies=map(messages.copy_message, self.copies),
-            last_run=messages.run_message(self.runs[-1]) if self.runs else None,
+            last_run=plans.run_message(self.runs[-1]) if self.runs else None,
             filed=sum(one.state == FILED for one in self.holdings.values()),
             pending_changes=len(self.policies.book.pending),
         )

@@ -530,6 +530,31 @@ def test_a_plan_is_grouped_for_people_and_whole_for_programs(
     assert planned.asked[-1].parent == f"tenants/{TENANT}"
 
 
+def test_an_item_of_several_messages_is_one(earwitness: Earwitness, planned: Answers) -> None:
+    doomed, *rest = planned.items
+    doomed.recording_count = 7
+    other = f"tenants/{TENANT}/legalHolds/{new_id()}"
+    more = []
+    for number, hold in enumerate((HOLD_NAME, other, other)):
+        part = retention_pb2.PlanItem(key=doomed.key, kind=doomed.kind, destroys=True, continuation=True)
+        part.evacuations.add(legal_hold=hold, recordings=[f"tenants/x/recordings/{number}"])
+        part.recordings.append(f"tenants/x/recordings/r{number}")
+        part.snapshots.append(f"s{number}")
+        more.append(part)
+    planned.items = [doomed, *more, *rest]
+    shown = earwitness("retention", "plan", "--all").out
+    assert shown.count("bucket expires") == 1 and "4 held recordings to the hold's" in shown
+    found = earwitness("retention", "plan", "--json").json["items"]
+    assert len(found) == 7 and not any(one["continuation"] for one in found)
+    assert [(one["legalHold"], len(one["recordings"])) for one in found[0]["evacuations"]] == [
+        (HOLD_NAME, 2),
+        (other, 2),
+    ]
+    assert found[0]["snapshots"] == ["s0", "s1", "s2"] and len(found[0]["recordings"]) == 3
+    asked = earwitness("retention", "run", typed="no\n")
+    assert "7 recordings will be destroyed" in asked.out + asked.err
+
+
 def test_a_braked_plan_says_how_to_confirm_it(earwitness: Earwitness, planned: Answers) -> None:
     planned.header.brake.CopyFrom(retention_pb2.VolumeBrake(message="10 where 1 was expected"))
     planned.header.freeze.CopyFrom(retention_pb2.ClockFreeze(message="the wall is ahead"))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Final
 
 from pydantic import TypeAdapter
@@ -121,6 +123,34 @@ class PlanItem:
     def evacuated(self) -> int:
         """How many recordings move to a legal hold's bucket."""
         return sum(len(each.recording_ids) for each in self.evacuate)
+
+    @property
+    def named(self) -> int:
+        """How many recordings and snapshots it names."""
+        return len(self.recording_ids) + self.evacuated + len(self.snapshots)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Some of what an item names."""
+
+    recording_ids: tuple[str, ...] = ()
+    evacuate: tuple[Evacuation, ...] = ()
+    snapshots: tuple[str, ...] = ()
+
+
+def pieces(item: PlanItem, most: int) -> Iterator[Named]:
+    """What an item names, in its order, no more than `most` at once. Nothing where it names nothing."""
+    for first in range(0, len(item.recording_ids), most):
+        yield Named(recording_ids=item.recording_ids[first : first + most])
+    moved = [(each.case_id, name) for each in item.evacuate for name in each.recording_ids]
+    for first in range(0, len(moved), most):
+        by_case = groupby(moved[first : first + most], key=lambda pair: pair[0])
+        yield Named(
+            evacuate=tuple(Evacuation(case, tuple(name for _, name in some)) for case, some in by_case)
+        )
+    for first in range(0, len(item.snapshots), most):
+        yield Named(snapshots=item.snapshots[first : first + most])
 
 
 @dataclass(frozen=True, slots=True)

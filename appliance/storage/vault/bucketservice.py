@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import grpc
 
 from appliance.model import EarwitnessError, InvalidError
+from appliance.process.rpc import fitting
 from appliance.storage.keystore.errors import KeystoreCopyPresentError, KeystoreCopyUnknownError
 from appliance.storage.retention.facts import BucketFacts, Facts
 from appliance.storage.retention.outlook import upcoming
@@ -16,13 +17,13 @@ from appliance.storage.retention.rules import Rules
 from appliance.storage.vault.assembly import Assembly
 from appliance.storage.vault.checking import Checker, Found
 from appliance.storage.vault.holding import HoldingState
+from appliance.storage.vault.planmessages import run_message
 from appliance.storage.vault.retentionmessages import (
     bucket_details,
     clock_message,
     copy_message,
     finding_message,
     hold_message,
-    run_message,
     totals_message,
 )
 from appliance.storage.vault.spaceforecast import MEASURED_DAYS, forecast
@@ -73,7 +74,7 @@ class BucketMethods:
         """See retention.proto."""
         parts, vault = self._parts, self._vault
         counts = vault.holdings.counts()
-        runs = list(parts.runs.records)
+        runs, cases = list(parts.runs.records), [hold for hold in parts.legal.book.all() if hold.open]
         answer = pb.GetOverviewResponse(
             backend=vault.store.backend,
             ailments=[
@@ -81,7 +82,8 @@ class BucketMethods:
                 for one in vault.store.health()
             ],
             stored_bytes=counts.stored_bytes,
-            holds=[hold_message(hold) for hold in parts.legal.book.all() if hold.open],
+            holds=fitting(map(hold_message, cases)),
+            hold_count=len(cases),
             last_shred_ns=vault.last_erasure_ns,
             epoch=vault.keystore.epoch,
             clock=clock_message(parts.timekeeper.state),

@@ -33,7 +33,7 @@ from appliance.storage.vault.errors import (
 from appliance.storage.vault.holding import Certificate, Holding, HoldingState
 from appliance.storage.vault.intake import Intake
 
-MAX_AT_ONCE = 10_000
+MAX_AT_ONCE = 1000  # a certificate of each, with its reason, comes back in one answer
 
 log = structlog.get_logger()
 
@@ -51,6 +51,12 @@ class _Intent:
 _INTENT = TypeAdapter(_Intent)
 
 
+def check_many(recording_ids: Collection[str]) -> None:
+    """InvalidError where these are none, or more than are erased at once."""
+    if not 0 < len(set(recording_ids)) <= MAX_AT_ONCE:
+        raise InvalidError(f"1 to {MAX_AT_ONCE} recordings are erased at once", field="recording_ids")
+
+
 class Eraser:
     """One erasure at a time; a second one waits, and finds what the first has done."""
 
@@ -66,8 +72,7 @@ class Eraser:
         RecordingSpooledError or RecordingHeldError where one cannot be erased, before anything is done; KeystoreWriteError
         or KeystoreDegradedError where the keystore cannot be written.
         """
-        if not 0 < len(set(recording_ids)) <= MAX_AT_ONCE:
-            raise InvalidError(f"1 to {MAX_AT_ONCE} recordings are erased at once", field="recording_ids")
+        check_many(recording_ids)
         return self.erase_all(recording_ids, reason, keyless=True)
 
     def erase_all(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from itertools import groupby
 
 import grpc
@@ -62,15 +63,13 @@ class HoldMethods:
         """See retention.proto."""
         return pb.GetHoldResponse(hold=hold_message(self._legal.book.get(request.case_id)))
 
-    def ListHolds(self, request: pb.ListHoldsRequest, context: grpc.ServicerContext) -> pb.ListHoldsResponse:
+    def ListHolds(
+        self, request: pb.ListHoldsRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.ListHoldsResponse]:
         """See retention.proto."""
-        return pb.ListHoldsResponse(
-            holds=[
-                hold_message(hold)
-                for hold in self._legal.book.all()
-                if request.tenant_id in ("", hold.tenant_id) and (hold.open or request.released)
-            ]
-        )
+        for hold in self._legal.book.all():
+            if request.tenant_id in ("", hold.tenant_id) and (hold.open or request.released):
+                yield pb.ListHoldsResponse(hold=hold_message(hold))
 
     def ListHoldRecordings(
         self, request: pb.ListHoldRecordingsRequest, context: grpc.ServicerContext

@@ -10,6 +10,7 @@ from appliance.storage.retention.items import Why
 from appliance.storage.retention.outlook import RecordingFacts, why_kept
 from appliance.storage.retention.rules import Rules
 from appliance.storage.vault.assembly import Assembly
+from appliance.storage.vault.erasure import check_many
 from appliance.storage.vault.errors import GraceOverError
 from appliance.storage.vault.gather import deleted_facts
 from appliance.storage.vault.holding import Holding, HoldingState
@@ -97,5 +98,6 @@ class Keeper:
 
     def check_erase(self, recording_ids: Sequence[str]) -> None:
         """Raises what Eraser.erase would, as far as it is known beforehand."""
+        check_many(recording_ids)
         found = [self._vault.holding(name) for name in recording_ids]
         self._vault.refuse_held(held for held in found if held.certificate is None)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from appliance.model import InvalidError
+from appliance.process.rpc import fitting
 from appliance.storage.keystore.copies import CopyState
 from appliance.storage.names import GUARD_TAG, BucketId, SliceUnit
-from appliance.storage.retention.brake import Brake
 from appliance.storage.retention.clock import ClockState, Frozen
 from appliance.storage.retention.facts import BucketFacts, SnapshotFacts
 from appliance.storage.retention.holds import FOREVER_NS, HoldScope, LegalHold
-from appliance.storage.retention.items import Plan, PlanItem, Why
 from appliance.storage.retention.outlook import Upcoming
 from appliance.storage.retention.period import Period
 from appliance.storage.retention.policy import PolicyBook
-from appliance.storage.retention.run import RunRecord
 from appliance.storage.retention.terms import (
     DEFAULT_COOLING_DAYS,
     ChangePart,
@@ -174,7 +172,7 @@ def impact_message(
     )
 
 
-# Plans and runs.
+# Where something lies, what is due, what stands against it.
 
 
 def bucket_message(bucket: BucketId | None) -> pb.Bucket | None:
@@ -183,88 +181,10 @@ def bucket_message(bucket: BucketId | None) -> pb.Bucket | None:
     return pb.Bucket(tenant_id=bucket.tenant_id, line_id=bucket.line_id, slice=bucket.slice)
 
 
-def why_message(why: Why) -> pb.Why:
-    return pb.Why(
-        rule=why.rule.value,
-        sentence=why.sentence,
-        scope=scope_message(why.scope),
-        retention=str(why.retention or ""),
-        grace_days=why.grace_days,
-        from_ns=why.from_ns,
-        until_ns=why.until_ns,
-        cases=why.cases,
-    )
-
-
-def item_message(item: PlanItem) -> pb.PlanItem:
-    return pb.PlanItem(
-        key=item.key,
-        kind=item.kind.value,
-        destroys=item.kind.destroys,
-        why=why_message(item.why),
-        bucket=bucket_message(item.bucket),
-        recordings=item.recordings,
-        bytes=item.bytes,
-        recording_ids=item.recording_ids,
-        evacuations=[
-            pb.Evacuation(case_id=each.case_id, recording_ids=each.recording_ids) for each in item.evacuate
-        ],
-        snapshots=item.snapshots,
-        whole=item.whole,
-        name=item.name,
-    )
-
-
 def frozen_message(frozen: Frozen | None) -> pb.Frozen | None:
     if frozen is None:
         return None
     return pb.Frozen(rule=frozen.rule.value, since_ns=frozen.since_ns, message=frozen.message)
-
-
-def header_message(plan: Plan, digest: str, brake: Brake | None) -> pb.PlanHeader:
-    """`plan`: the items that follow; `digest` and `brake`: of the whole plan."""
-    return pb.PlanHeader(
-        made_ns=plan.made_ns,
-        digest=digest,
-        totals=[
-            pb.KindTotal(kind=one.kind.value, items=one.items, recordings=one.recordings, bytes=one.bytes)
-            for one in plan.totals
-        ],
-        brake=pb.Brake(
-            message=brake.message,
-            recordings=brake.recordings,
-            bytes=brake.bytes,
-            expected_recordings=brake.expected_recordings,
-            expected_bytes=brake.expected_bytes,
-            allowed_recordings=brake.allowed_recordings,
-            allowed_bytes=brake.allowed_bytes,
-            foreseen=brake.foreseen,
-        )
-        if brake is not None
-        else None,
-        frozen=frozen_message(plan.frozen),
-    )
-
-
-def run_message(record: RunRecord) -> pb.Run:
-    return pb.Run(
-        run_id=record.run_id,
-        digest=record.plan_digest,
-        started_ns=record.started_ns,
-        ended_ns=record.ended_ns,
-        outcome=record.outcome.value,
-        erased=record.erased,
-        expired_buckets=record.expired_buckets,
-        destroyed_recordings=record.destroyed_recordings,
-        destroyed_bytes=record.destroyed_bytes,
-        evacuated=record.evacuated,
-        failures=[
-            pb.RunFailure(item=one.item, step=one.step, reason=one.reason, message=one.message)
-            for one in record.failed
-        ],
-        confirmed_by=record.confirmed_by,
-        message=record.message,
-    )
 
 
 def upcoming_message(each: Upcoming) -> pb.Upcoming:
@@ -360,7 +280,8 @@ def bucket_details(found: BucketFacts, expire_ns: int, holds: dict[str, LegalHol
         bytes=found.bytes,
         expire_ns=expire_ns,
         newest_write_ns=found.newest_write_ns,
-        snapshots=[snapshot_message(each, holds) for each in found.snapshots],
+        snapshots=fitting(snapshot_message(each, holds) for each in found.snapshots),
+        snapshot_count=len(found.snapshots),
         unknown_files=found.unknown_files,
     )
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import grpc
 
 from appliance.model import InvalidError, id_bytes
+from appliance.process.rpc import fitting
 from appliance.storage.retention.outlook import Upcoming, upcoming
 from appliance.storage.retention.rules import Rules
 from appliance.storage.retention.run import RunRecord, steps_of
@@ -20,20 +21,17 @@ from appliance.storage.vault.holding import Holding, HoldingState
 from appliance.storage.vault.holdservice import HoldMethods
 from appliance.storage.vault.impact import Impact, impact, shortens
 from appliance.storage.vault.keeping import Keeper
+from appliance.storage.vault.planmessages import header_message, item_messages, run_message, why_message
 from appliance.storage.vault.retentionmessages import (
     bucket_message,
     change_of,
     clock_message,
     field_of,
-    header_message,
     impact_message,
-    item_message,
     keeping_message,
-    run_message,
     scope_of,
     scoped_policy,
     upcoming_message,
-    why_message,
 )
 from earwitness.internal.v1 import retention_pb2 as pb
 from earwitness.internal.v1 import retention_pb2_grpc
@@ -125,7 +123,8 @@ class RetentionServicer(HoldMethods, BucketMethods, retention_pb2_grpc.Retention
             plan = replace(plan, items=tuple(mine))
         yield pb.PlanRetentionResponse(header=header_message(plan, digest, brake))
         for item in plan.items:
-            yield pb.PlanRetentionResponse(plan_item=item_message(item))
+            for message in item_messages(item):
+                yield pb.PlanRetentionResponse(plan_item=message)
 
     def RunRetention(
         self, request: pb.RunRetentionRequest, context: grpc.ServicerContext
@@ -142,8 +141,8 @@ class RetentionServicer(HoldMethods, BucketMethods, retention_pb2_grpc.Retention
         if request.before:
             ids = [record.run_id for record in found]
             found = found[ids.index(request.before) + 1 :] if request.before in ids else []
-        limit = max(1, min(request.limit, MAX_ASKED))
-        return pb.ListRunsResponse(runs=map(run_message, found[:limit]), more=len(found) > limit)
+        some = fitting(map(run_message, found), max(1, min(request.limit, MAX_ASKED)))
+        return pb.ListRunsResponse(runs=some, more=len(found) > len(some))
 
     def _upcoming(self, request: pb.ListUpcomingRequest | pb.ListExpiringRequest) -> list[Upcoming]:
         if not 0 <= request.days <= MAX_DAYS:
@@ -157,19 +156,21 @@ class RetentionServicer(HoldMethods, BucketMethods, retention_pb2_grpc.Retention
 
     def ListUpcoming(
         self, request: pb.ListUpcomingRequest, context: grpc.ServicerContext
-    ) -> pb.ListUpcomingResponse:
+    ) -> Iterator[pb.ListUpcomingResponse]:
         """See retention.proto."""
-        return pb.ListUpcomingResponse(upcoming=map(upcoming_message, self._upcoming(request)))
+        found, place = self._upcoming(request), _place_of(request)
+        if place is not None:
+            found = [each for each in found if (each.when_ns, each.bucket) > place]
+        for first in range(0, len(found), MAX_ASKED):
+            some = found[first : first + MAX_ASKED]
+            yield pb.ListUpcomingResponse(upcoming=map(upcoming_message, some))
 
     def ListExpiring(
         self, request: pb.ListExpiringRequest, context: grpc.ServicerContext
     ) -> pb.ListExpiringResponse:
         """See retention.proto."""
         limit = max(1, min(request.limit, MAX_ASKED))
-        place: tuple[int, BucketId] | None = None
-        if request.HasField("after"):
-            at = request.after.bucket
-            place = (request.after.when_ns, BucketId(at.tenant_id, at.line_id, at.slice))
+        place = _place_of(request)
         found: list[pb.Expiring] = []
         for each in self._upcoming(request):
             here = (each.when_ns, each.bucket)
@@ -239,6 +240,14 @@ class RetentionServicer(HoldMethods, BucketMethods, retention_pb2_grpc.Retention
     ) -> pb.AcceptClockResponse:
         """See retention.proto."""
         return pb.AcceptClockResponse(clock=clock_message(self._parts.timekeeper.accept(request.who)))
+
+
+def _place_of(request: pb.ListUpcomingRequest | pb.ListExpiringRequest) -> tuple[int, BucketId] | None:
+    """Where the answer before ended."""
+    if not request.HasField("after"):
+        return None
+    at = request.after.bucket
+    return request.after.when_ns, BucketId(at.tenant_id, at.line_id, at.slice)
 
 
 def _due(rules: Rules, held: Holding) -> int:

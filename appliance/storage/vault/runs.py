@@ -15,7 +15,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from appliance.storage.retention.brake import Forecast
-from appliance.storage.retention.items import Evacuation, PlanItem
+from appliance.storage.retention.items import Evacuation, PlanItem, pieces
 from appliance.storage.retention.run import RunRecord
 from appliance.storage.vault.errors import JournalCorruptError
 from appliance.storage.vault.linefile import LineFile
@@ -170,22 +170,12 @@ class Runs:
 
 def _lines(run_id: str, item: PlanItem) -> Iterator[Part | Planned]:
     """An item as lines, none of which names more than MAX_IDS."""
-    if len(item.recording_ids) + item.evacuated + len(item.snapshots) <= MAX_IDS:
+    if item.named <= MAX_IDS:
         yield Planned(run_id, item)
         return
-    for ids in _pieces(item.recording_ids):
-        yield Part(run_id, recording_ids=ids)
-    for each in item.evacuate:
-        for ids in _pieces(each.recording_ids):
-            yield Part(run_id, evacuate=(Evacuation(each.case_id, ids),))
-    for names in _pieces(item.snapshots):
-        yield Part(run_id, snapshots=names)
+    for some in pieces(item, MAX_IDS):
+        yield Part(run_id, some.recording_ids, some.evacuate, some.snapshots)
     yield Planned(run_id, replace(item, recording_ids=(), evacuate=(), snapshots=()))
-
-
-def _pieces(names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    for first in range(0, len(names), MAX_IDS):
-        yield names[first : first + MAX_IDS]
 
 
 def _joined(item: PlanItem, parts: Sequence[Part]) -> PlanItem:

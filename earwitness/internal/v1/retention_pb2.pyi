@@ -765,7 +765,9 @@ Global___Evacuation: _TypeAlias = Evacuation  # noqa: Y015
 
 @_typing.final
 class PlanItem(_message.Message):
-    """One thing that is done, or kept."""
+    """One thing that is done, or kept. One that names more than 10,000 recordings and snapshots comes in several messages, one
+    after the other.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -781,6 +783,8 @@ class PlanItem(_message.Message):
     SNAPSHOTS_FIELD_NUMBER: _builtins.int
     WHOLE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    EVACUATED_FIELD_NUMBER: _builtins.int
+    CONTINUATION_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Names the item within its plan."""
     kind: _builtins.str
@@ -795,6 +799,12 @@ class PlanItem(_message.Message):
     """The bucket itself goes too."""
     name: _builtins.str
     """Of something unknown."""
+    evacuated: _builtins.int
+    """How many recordings a legal hold takes out first."""
+    continuation: _builtins.bool
+    """It names more of the item of the message before, and says again what that is, but neither how much nor whether it is
+    whole.
+    """
     @_builtins.property
     def why(self) -> Global___Why:
         """Why."""
@@ -830,10 +840,12 @@ class PlanItem(_message.Message):
         snapshots: _abc.Iterable[_builtins.str] | None = ...,
         whole: _builtins.bool = ...,
         name: _builtins.str = ...,
+        evacuated: _builtins.int = ...,
+        continuation: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bucket", b"bucket", "why", b"why"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket", b"bucket", "bytes", b"bytes", "destroys", b"destroys", "evacuations", b"evacuations", "key", b"key", "kind", b"kind", "name", b"name", "recording_ids", b"recording_ids", "recordings", b"recordings", "snapshots", b"snapshots", "whole", b"whole", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket", b"bucket", "bytes", b"bytes", "continuation", b"continuation", "destroys", b"destroys", "evacuated", b"evacuated", "evacuations", b"evacuations", "key", b"key", "kind", b"kind", "name", b"name", "recording_ids", b"recording_ids", "recordings", b"recordings", "snapshots", b"snapshots", "whole", b"whole", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1033,7 +1045,7 @@ class PlanRetentionResponse(_message.Message):
 
     @_builtins.property
     def plan_item(self) -> Global___PlanItem:
-        """One thing."""
+        """One thing, or more of the one before."""
 
     def __init__(
         self,
@@ -1182,7 +1194,7 @@ class Run(_message.Message):
     """Why nothing was destroyed."""
     @_builtins.property
     def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunFailure]:
-        """What failed."""
+        """What failed; at most 100."""
 
     def __init__(
         self,
@@ -1269,7 +1281,7 @@ Global___ListRunsRequest: _TypeAlias = ListRunsRequest  # noqa: Y015
 
 @_typing.final
 class ListRunsResponse(_message.Message):
-    """Runs."""
+    """Some runs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1344,22 +1356,28 @@ class ListUpcomingRequest(_message.Message):
     DAYS_FIELD_NUMBER: _builtins.int
     TENANT_ID_FIELD_NUMBER: _builtins.int
     LINE_ID_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
     days: _builtins.int
     """Within so many days."""
     tenant_id: _builtins.str
     """Of this tenant; empty: of all."""
     line_id: _builtins.str
     """Of this line; empty: of all."""
+    @_builtins.property
+    def after(self) -> Global___Upcoming:
+        """After this bucket, as an answer gave it; absent: from the first on."""
+
     def __init__(
         self,
         *,
         days: _builtins.int = ...,
         tenant_id: _builtins.str = ...,
         line_id: _builtins.str = ...,
+        after: Global___Upcoming | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "line_id", b"line_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "days", b"days", "line_id", b"line_id", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1367,14 +1385,14 @@ Global___ListUpcomingRequest: _TypeAlias = ListUpcomingRequest  # noqa: Y015
 
 @_typing.final
 class ListUpcomingResponse(_message.Message):
-    """What is due soon."""
+    """Some of what is due soon."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     UPCOMING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def upcoming(self) -> _containers.RepeatedCompositeFieldContainer[Global___Upcoming]:
-        """Soonest first."""
+        """Soonest first, at most 1000; the next answer goes on."""
 
     def __init__(
         self,
@@ -2039,23 +2057,23 @@ Global___ListHoldsRequest: _TypeAlias = ListHoldsRequest  # noqa: Y015
 
 @_typing.final
 class ListHoldsResponse(_message.Message):
-    """Cases."""
+    """A case."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    HOLDS_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def holds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hold]:
-        """Oldest first."""
+    def hold(self) -> Global___Hold:
+        """The case."""
 
     def __init__(
         self,
         *,
-        holds: _abc.Iterable[Global___Hold] | None = ...,
+        hold: Global___Hold | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2324,6 +2342,7 @@ class BucketDetails(_message.Message):
     NEWEST_WRITE_NS_FIELD_NUMBER: _builtins.int
     SNAPSHOTS_FIELD_NUMBER: _builtins.int
     UNKNOWN_FILES_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_COUNT_FIELD_NUMBER: _builtins.int
     state: _builtins.str
     """open, locked or absent."""
     recordings: _builtins.int
@@ -2340,13 +2359,15 @@ class BucketDetails(_message.Message):
     """When something was last filed into it, by the wall clock; 0: never."""
     unknown_files: _builtins.int
     """Files in it that no holding tells of."""
+    snapshot_count: _builtins.int
+    """How many snapshots there are."""
     @_builtins.property
     def bucket(self) -> Global___Bucket:
         """Which."""
 
     @_builtins.property
     def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[Global___Snapshot]:
-        """Snapshots, by name."""
+        """The first snapshots, by name: as many as fit in an answer."""
 
     def __init__(
         self,
@@ -2361,10 +2382,11 @@ class BucketDetails(_message.Message):
         newest_write_ns: _builtins.int = ...,
         snapshots: _abc.Iterable[Global___Snapshot] | None = ...,
         unknown_files: _builtins.int = ...,
+        snapshot_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bucket", b"bucket"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket", b"bucket", "bytes", b"bytes", "deleted", b"deleted", "expire_ns", b"expire_ns", "held", b"held", "newest_write_ns", b"newest_write_ns", "recordings", b"recordings", "snapshots", b"snapshots", "state", b"state", "unknown_files", b"unknown_files"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket", b"bucket", "bytes", b"bytes", "deleted", b"deleted", "expire_ns", b"expire_ns", "held", b"held", "newest_write_ns", b"newest_write_ns", "recordings", b"recordings", "snapshot_count", b"snapshot_count", "snapshots", b"snapshots", "state", b"state", "unknown_files", b"unknown_files"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2677,6 +2699,7 @@ class GetOverviewResponse(_message.Message):
     QUARANTINED_FIELD_NUMBER: _builtins.int
     PENDING_CHANGES_FIELD_NUMBER: _builtins.int
     REPLICAS_FIELD_NUMBER: _builtins.int
+    HOLD_COUNT_FIELD_NUMBER: _builtins.int
     backend: _builtins.str
     """directory or zfs."""
     free_bytes: _builtins.int
@@ -2697,6 +2720,8 @@ class GetOverviewResponse(_message.Message):
     """Files in quarantine, but for those of erased recordings."""
     pending_changes: _builtins.int
     """Policy changes that wait."""
+    hold_count: _builtins.int
+    """How many open cases there are."""
     @_builtins.property
     def ailments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ailment]:
         """What is wrong with the medium."""
@@ -2711,7 +2736,7 @@ class GetOverviewResponse(_message.Message):
 
     @_builtins.property
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hold]:
-        """Open cases, oldest first."""
+        """The first open cases, oldest first: as many as fit in an answer."""
 
     @_builtins.property
     def clock(self) -> Global___Clock:
@@ -2750,10 +2775,11 @@ class GetOverviewResponse(_message.Message):
         quarantined: _builtins.int = ...,
         pending_changes: _builtins.int = ...,
         replicas: _abc.Iterable[Global___Replica] | None = ...,
+        hold_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_free_bytes", b"_free_bytes", "_total_bytes", b"_total_bytes", "buckets", b"buckets", "clock", b"clock", "forecast", b"forecast", "free_bytes", b"free_bytes", "last_run", b"last_run", "total_bytes", b"total_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_free_bytes", b"_free_bytes", "_total_bytes", b"_total_bytes", "ailments", b"ailments", "backend", b"backend", "buckets", b"buckets", "clock", b"clock", "copies", b"copies", "deleted", b"deleted", "epoch", b"epoch", "filed", b"filed", "forecast", b"forecast", "free_bytes", b"free_bytes", "holds", b"holds", "last_run", b"last_run", "last_shred_ns", b"last_shred_ns", "pending_changes", b"pending_changes", "quarantined", b"quarantined", "replicas", b"replicas", "stored_bytes", b"stored_bytes", "total_bytes", b"total_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_free_bytes", b"_free_bytes", "_total_bytes", b"_total_bytes", "ailments", b"ailments", "backend", b"backend", "buckets", b"buckets", "clock", b"clock", "copies", b"copies", "deleted", b"deleted", "epoch", b"epoch", "filed", b"filed", "forecast", b"forecast", "free_bytes", b"free_bytes", "hold_count", b"hold_count", "holds", b"holds", "last_run", b"last_run", "last_shred_ns", b"last_shred_ns", "pending_changes", b"pending_changes", "quarantined", b"quarantined", "replicas", b"replicas", "stored_bytes", b"stored_bytes", "total_bytes", b"total_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__free_bytes: _TypeAlias = _typing.Literal["free_bytes"]  # noqa: Y015
     _WhichOneofArgType__free_bytes: _TypeAlias = _typing.Literal["_free_bytes", b"_free_bytes"]  # noqa: Y015

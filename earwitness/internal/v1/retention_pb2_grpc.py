@@ -72,7 +72,7 @@ class RetentionServiceStub:
                 request_serializer=earwitness_dot_internal_dot_v1_dot_retention__pb2.ListRunsRequest.SerializeToString,
                 response_deserializer=earwitness_dot_internal_dot_v1_dot_retention__pb2.ListRunsResponse.FromString,
                 _registered_method=True)
-        self.ListUpcoming = channel.unary_unary(
+        self.ListUpcoming = channel.unary_stream(
                 '/earwitness.internal.v1.RetentionService/ListUpcoming',
                 request_serializer=earwitness_dot_internal_dot_v1_dot_retention__pb2.ListUpcomingRequest.SerializeToString,
                 response_deserializer=earwitness_dot_internal_dot_v1_dot_retention__pb2.ListUpcomingResponse.FromString,
@@ -112,7 +112,7 @@ class RetentionServiceStub:
                 request_serializer=earwitness_dot_internal_dot_v1_dot_retention__pb2.GetHoldRequest.SerializeToString,
                 response_deserializer=earwitness_dot_internal_dot_v1_dot_retention__pb2.GetHoldResponse.FromString,
                 _registered_method=True)
-        self.ListHolds = channel.unary_unary(
+        self.ListHolds = channel.unary_stream(
                 '/earwitness.internal.v1.RetentionService/ListHolds',
                 request_serializer=earwitness_dot_internal_dot_v1_dot_retention__pb2.ListHoldsRequest.SerializeToString,
                 response_deserializer=earwitness_dot_internal_dot_v1_dot_retention__pb2.ListHoldsResponse.FromString,
@@ -218,7 +218,7 @@ class RetentionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListRuns(self, request, context):
-        """Runs, newest first.
+        """Runs, newest first: as many as are asked for, or as fit in an answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -395,7 +395,7 @@ def add_RetentionServiceServicer_to_server(servicer, server):
                     request_deserializer=earwitness_dot_internal_dot_v1_dot_retention__pb2.ListRunsRequest.FromString,
                     response_serializer=earwitness_dot_internal_dot_v1_dot_retention__pb2.ListRunsResponse.SerializeToString,
             ),
-            'ListUpcoming': grpc.unary_unary_rpc_method_handler(
+            'ListUpcoming': grpc.unary_stream_rpc_method_handler(
                     servicer.ListUpcoming,
                     request_deserializer=earwitness_dot_internal_dot_v1_dot_retention__pb2.ListUpcomingRequest.FromString,
                     response_serializer=earwitness_dot_internal_dot_v1_dot_retention__pb2.ListUpcomingResponse.SerializeToString,
@@ -435,7 +435,7 @@ def add_RetentionServiceServicer_to_server(servicer, server):
                     request_deserializer=earwitness_dot_internal_dot_v1_dot_retention__pb2.GetHoldRequest.FromString,
                     response_serializer=earwitness_dot_internal_dot_v1_dot_retention__pb2.GetHoldResponse.SerializeToString,
             ),
-            'ListHolds': grpc.unary_unary_rpc_method_handler(
+            'ListHolds': grpc.unary_stream_rpc_method_handler(
                     servicer.ListHolds,
                     request_deserializer=earwitness_dot_internal_dot_v1_dot_retention__pb2.ListHoldsRequest.FromString,
                     response_serializer=earwitness_dot_internal_dot_v1_dot_retention__pb2.ListHoldsResponse.SerializeToString,
@@ -704,7 +704,7 @@ class RetentionService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/earwitness.internal.v1.RetentionService/ListUpcoming',
@@ -920,7 +920,7 @@ class RetentionService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/earwitness.internal.v1.RetentionService/ListHolds',

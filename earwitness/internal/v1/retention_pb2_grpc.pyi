@@ -49,8 +49,8 @@ class RetentionServiceStub:
     RunRetention: _grpc.UnaryStreamMultiCallable[_retention_pb2.RunRetentionRequest, _retention_pb2.RunRetentionResponse]
     """One run: progress, then what it came to. A caller that goes away does not end it."""
     ListRuns: _grpc.UnaryUnaryMultiCallable[_retention_pb2.ListRunsRequest, _retention_pb2.ListRunsResponse]
-    """Runs, newest first."""
-    ListUpcoming: _grpc.UnaryUnaryMultiCallable[_retention_pb2.ListUpcomingRequest, _retention_pb2.ListUpcomingResponse]
+    """Runs, newest first: as many as are asked for, or as fit in an answer."""
+    ListUpcoming: _grpc.UnaryStreamMultiCallable[_retention_pb2.ListUpcomingRequest, _retention_pb2.ListUpcomingResponse]
     """Buckets whose time comes."""
     ListExpiring: _grpc.UnaryUnaryMultiCallable[_retention_pb2.ListExpiringRequest, _retention_pb2.ListExpiringResponse]
     """Recordings that go with those buckets, bucket by bucket."""
@@ -66,7 +66,7 @@ class RetentionServiceStub:
     """Ends a case."""
     GetHold: _grpc.UnaryUnaryMultiCallable[_retention_pb2.GetHoldRequest, _retention_pb2.GetHoldResponse]
     """One case."""
-    ListHolds: _grpc.UnaryUnaryMultiCallable[_retention_pb2.ListHoldsRequest, _retention_pb2.ListHoldsResponse]
+    ListHolds: _grpc.UnaryStreamMultiCallable[_retention_pb2.ListHoldsRequest, _retention_pb2.ListHoldsResponse]
     """Cases, oldest first."""
     ListHoldRecordings: _grpc.UnaryUnaryMultiCallable[_retention_pb2.ListHoldRecordingsRequest, _retention_pb2.ListHoldRecordingsResponse]
     """Recordings that a case holds, in the order of their ids."""
@@ -110,8 +110,8 @@ class RetentionServiceAsyncStub(RetentionServiceStub):
     RunRetention: _aio.UnaryStreamMultiCallable[_retention_pb2.RunRetentionRequest, _retention_pb2.RunRetentionResponse]  # type: ignore[assignment]
     """One run: progress, then what it came to. A caller that goes away does not end it."""
     ListRuns: _aio.UnaryUnaryMultiCallable[_retention_pb2.ListRunsRequest, _retention_pb2.ListRunsResponse]  # type: ignore[assignment]
-    """Runs, newest first."""
-    ListUpcoming: _aio.UnaryUnaryMultiCallable[_retention_pb2.ListUpcomingRequest, _retention_pb2.ListUpcomingResponse]  # type: ignore[assignment]
+    """Runs, newest first: as many as are asked for, or as fit in an answer."""
+    ListUpcoming: _aio.UnaryStreamMultiCallable[_retention_pb2.ListUpcomingRequest, _retention_pb2.ListUpcomingResponse]  # type: ignore[assignment]
     """Buckets whose time comes."""
     ListExpiring: _aio.UnaryUnaryMultiCallable[_retention_pb2.ListExpiringRequest, _retention_pb2.ListExpiringResponse]  # type: ignore[assignment]
     """Recordings that go with those buckets, bucket by bucket."""
@@ -127,7 +127,7 @@ class RetentionServiceAsyncStub(RetentionServiceStub):
     """Ends a case."""
     GetHold: _aio.UnaryUnaryMultiCallable[_retention_pb2.GetHoldRequest, _retention_pb2.GetHoldResponse]  # type: ignore[assignment]
     """One case."""
-    ListHolds: _aio.UnaryUnaryMultiCallable[_retention_pb2.ListHoldsRequest, _retention_pb2.ListHoldsResponse]  # type: ignore[assignment]
+    ListHolds: _aio.UnaryStreamMultiCallable[_retention_pb2.ListHoldsRequest, _retention_pb2.ListHoldsResponse]  # type: ignore[assignment]
     """Cases, oldest first."""
     ListHoldRecordings: _aio.UnaryUnaryMultiCallable[_retention_pb2.ListHoldRecordingsRequest, _retention_pb2.ListHoldRecordingsResponse]  # type: ignore[assignment]
     """Recordings that a case holds, in the order of their ids."""
@@ -210,14 +210,14 @@ class RetentionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _retention_pb2.ListRunsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_retention_pb2.ListRunsResponse, _abc.Awaitable[_retention_pb2.ListRunsResponse]]:
-        """Runs, newest first."""
+        """Runs, newest first: as many as are asked for, or as fit in an answer."""
 
     @_abc_1.abstractmethod
     def ListUpcoming(
         self,
         request: _retention_pb2.ListUpcomingRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_retention_pb2.ListUpcomingResponse, _abc.Awaitable[_retention_pb2.ListUpcomingResponse]]:
+    ) -> _typing.Union[_abc.Iterator[_retention_pb2.ListUpcomingResponse], _abc.AsyncIterator[_retention_pb2.ListUpcomingResponse]]:
         """Buckets whose time comes."""
 
     @_abc_1.abstractmethod
@@ -281,7 +281,7 @@ class RetentionServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _retention_pb2.ListHoldsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_retention_pb2.ListHoldsResponse, _abc.Awaitable[_retention_pb2.ListHoldsResponse]]:
+    ) -> _typing.Union[_abc.Iterator[_retention_pb2.ListHoldsResponse], _abc.AsyncIterator[_retention_pb2.ListHoldsResponse]]:
         """Cases, oldest first."""
 
     @_abc_1.abstractmethod

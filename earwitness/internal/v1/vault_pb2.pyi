@@ -538,7 +538,7 @@ class EraseRecordingsRequest(_message.Message):
     """Check everything, change nothing; no certificates are given then."""
     @_builtins.property
     def recording_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The recordings' ids."""
+        """The recordings' ids, at most 1000."""
 
     def __init__(
         self,

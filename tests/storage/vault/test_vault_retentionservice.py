@@ -95,6 +95,13 @@ class Service:
         first, *rest = self.stub.PlanRetention(pb.PlanRetentionRequest(tenant_id=tenant_id))
         return first.header, [one.plan_item for one in rest]
 
+    def upcoming(self, **how: object) -> list[pb.Upcoming]:
+        answers = self.stub.ListUpcoming(pb.ListUpcomingRequest(**how))
+        return [one for answer in answers for one in answer.upcoming]
+
+    def holds(self, **how: object) -> list[pb.Hold]:
+        return [one.hold for one in self.stub.ListHolds(pb.ListHoldsRequest(**how))]
+
     def run(self, digest: str = "") -> pb.Run:
         self.house.parts.parker.poll()
         return list(self.stub.RunRetention(pb.RunRetentionRequest(who=WHO, digest=digest)))[-1].run
@@ -249,11 +256,12 @@ def test_what_expires_soon_bucket_by_bucket_and_one_by_one(service: Service) -> 
     service.days(1)
     second = service.filed(2)
     service.hold(first[0])
-    upcoming = service.stub.ListUpcoming(pb.ListUpcomingRequest(days=30)).upcoming
+    upcoming = service.upcoming(days=30)
     assert [(one.recordings, one.held) for one in upcoming] == [(2, 1), (2, 0)]
     assert upcoming[1].when_ns - upcoming[0].when_ns == DAY_NS
-    assert not service.stub.ListUpcoming(pb.ListUpcomingRequest(days=3)).upcoming
-    assert not service.stub.ListUpcoming(pb.ListUpcomingRequest(days=30, tenant_id=new_id())).upcoming
+    assert service.upcoming(days=30, after=upcoming[0]) == upcoming[1:]
+    assert not service.upcoming(days=3)
+    assert not service.upcoming(days=30, tenant_id=new_id())
     found: list[pb.Expiring] = []
     after = None
     while True:
@@ -266,7 +274,7 @@ def test_what_expires_soon_bucket_by_bucket_and_one_by_one(service: Service) -> 
         *sorted(first[1:], key=id_bytes),
         *sorted(second, key=id_bytes),
     ]
-    assert refused(service.stub.ListUpcoming, pb.ListUpcomingRequest(days=-1))[1] == "INVALID"
+    assert refused(lambda: service.upcoming(days=-1))[1] == "INVALID"
 
 
 def test_why_a_recording_is_kept(service: Service) -> None:
@@ -357,15 +365,15 @@ def test_a_case_from_its_opening_to_its_end(service: Service) -> None:
             break
         after = page.recording_ids[-1]
     assert found == sorted(names[:3], key=id_bytes)
-    assert list(service.stub.ListHolds(pb.ListHoldsRequest()).holds) == [hold]
-    assert not service.stub.ListHolds(pb.ListHoldsRequest(tenant_id=new_id())).holds
+    assert service.holds() == [hold]
+    assert not service.holds(tenant_id=new_id())
     release = pb.ReleaseHoldRequest(case_id=case, who=WHO, reason="closed", validate_only=True)
     assert service.stub.ReleaseHold(release).hold.released_ns == 0
     release.validate_only = False
     assert service.stub.ReleaseHold(release).hold.released_by == WHO
     assert refused(service.stub.ReleaseHold, release) == ("FAILED_PRECONDITION", "HOLD_RELEASED")
-    assert not service.stub.ListHolds(pb.ListHoldsRequest()).holds
-    assert len(service.stub.ListHolds(pb.ListHoldsRequest(released=True)).holds) == 1
+    assert not service.holds()
+    assert len(service.holds(released=True)) == 1
     assert service.house.vault.keystore.pinned() == []
 
 
