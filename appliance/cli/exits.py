@@ -103,7 +103,10 @@ def from_rpc(error: grpc.RpcError) -> Failure:
             if reason in _NAMES_LINE and "line" in info.metadata:
                 hint = f"it is {info.metadata['line']}; see `earwitness lines show`"
             elif reason == "RECORDING_HELD" and "cases" in info.metadata:
-                hint = f"held by {', '.join(json.loads(info.metadata['cases']))}; see `earwitness holds show`"
+                cases = json.loads(info.metadata["cases"])
+                more = int(info.metadata.get("case_count", "0")) - len(cases)
+                others = f" and {more} more" if more > 0 else ""
+                hint = f"held by {', '.join(cases)}{others}; see `earwitness holds show`"
             elif reason in _NAMES_PURPOSES and "stated" in info.metadata:
                 hint = f"--purpose, one of: {', '.join(json.loads(info.metadata['stated'])) or 'none'}"
         elif detail.Unpack(bad):

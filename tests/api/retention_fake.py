@@ -138,7 +138,7 @@ class RetentionServer(retention_pb2_grpc.RetentionServiceServicer):
 
     def refuse_held(self, holding) -> None:
         if cases := self.cases_of(holding):
-            raise RecordingHeldError("a legal hold forbids it", cases=sorted(cases))
+            raise RecordingHeldError("a legal hold forbids it", cases=cases)
 
     def refuse_late(self, holding) -> None:
         if holding.state == DELETED and not self.cases_of(holding):

@@ -237,6 +237,7 @@ class Answers(
             filed_count=4,
             expire_time=at(9),
             snapshots=[snapshot],
+            snapshot_count=4711,
         )
         return box_pb2.ListBucketsResponse(buckets=[bucket])
 
@@ -742,7 +743,10 @@ def test_holds_are_listed_and_shown(earwitness: Earwitness, answers: Answers) ->
 def test_what_is_held_names_its_cases(earwitness: Earwitness, answers: Answers) -> None:
     answers.error = RecordingHeldError("a legal hold forbids it", cases=[CASE])
     line = earwitness.refused(Exit.CONFLICT, "RECORDING_HELD", "recordings", "delete", new_id())
-    assert CASE in line and "holds show" in line
+    assert CASE in line and "holds show" in line and "more" not in line
+    answers.error = RecordingHeldError("a legal hold forbids it", cases=[new_id() for _ in range(23)])
+    line = earwitness.refused(Exit.CONFLICT, "RECORDING_HELD", "recordings", "delete", new_id())
+    assert " and 3 more; see" in line
 
 
 # The vault.
@@ -803,9 +807,17 @@ def test_a_vault_that_is_ill(earwitness: Earwitness, answers: Answers) -> None:
     assert "ALARM PoolSuspended: The pool has stopped." in done.out and "does not answer" in done.out
 
 
+def test_of_very_many_cases_the_first_are_shown(earwitness: Earwitness, answers: Answers) -> None:
+    answers.vault.legal_holds.append(answers.hold())
+    answers.vault.legal_hold_count = 1
+    assert "more; " not in earwitness("vault", "status").out
+    answers.vault.legal_hold_count = 12
+    assert "(and 11 more; `earwitness holds list` shows them all)" in earwitness("vault", "status").out
+
+
 def test_buckets_and_who_holds_them(earwitness: Earwitness, answers: Answers) -> None:
     shown = earwitness("vault", "buckets").out
-    assert "Reception 2026-11" in shown and "locked" in shown and "held by office" in shown
+    assert "Reception 2026-11" in shown and "locked" in shown and "4711, held by office" in shown
     assert f"asked ({CASE})" in earwitness("vault", "buckets", "--holds").out
     assert earwitness("vault", "buckets", "--json").json["buckets"][0]["filedCount"] == "4"
 

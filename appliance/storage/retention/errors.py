@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Final
+
 from appliance.model import (
     ConflictError,
     ExhaustedError,
@@ -10,6 +13,8 @@ from appliance.model import (
     NotFoundError,
     PreconditionError,
 )
+
+MAX_TOLD: Final = 20  # cases
 
 
 class PeriodError(InvalidError):
@@ -82,6 +87,10 @@ class HoldReleasedError(PreconditionError):
 
 
 class RecordingHeldError(PreconditionError):
-    """A legal hold forbids it; `data['recording_id']`, and `data['cases']` that hold it."""
+    """A legal hold forbids it; `data['recording_id']`, the first `data['cases']` that hold it, and their `case_count`."""
 
     reason = "RECORDING_HELD"
+
+    def __init__(self, message: str, *, cases: Collection[str], **data: object) -> None:
+        # An error crosses a socket in the trailers, which hold some kilobytes.
+        super().__init__(message, **data, cases=sorted(cases)[:MAX_TOLD], case_count=len(cases))

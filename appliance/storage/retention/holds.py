@@ -170,7 +170,7 @@ class HoldBook:
     def check_free(self, recording_id: str, tenant_id: str, line_id: str, *times_ns: int) -> None:
         """RecordingHeldError where an open case holds the recording."""
         if cases := self.cases_of(recording_id, tenant_id, line_id, *times_ns):
-            raise RecordingHeldError("a legal hold forbids it", recording_id=recording_id, cases=list(cases))
+            raise RecordingHeldError("a legal hold forbids it", recording_id=recording_id, cases=cases)
 
     # Changing.
 

@@ -388,7 +388,7 @@ class Vault:
         """RecordingHeldError, with the cases, where a legal hold names one of these."""
         cases = {case for held in found for case in self.rules.cases_of(held)}
         if cases:
-            raise RecordingHeldError("a legal hold forbids it", cases=sorted(cases))
+            raise RecordingHeldError("a legal hold forbids it", cases=cases)
 
 
 def check_reason(reason: str) -> None:

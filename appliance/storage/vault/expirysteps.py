@@ -133,7 +133,7 @@ class Steps:
         self._due.refuse_early(item, bucket, doomed)
         cases = {case for held in doomed for case in vault.rules.cases_of(held)}
         if cases:
-            raise RecordingHeldError("a legal hold came since the plan was made", cases=sorted(cases))
+            raise RecordingHeldError("a legal hold came since the plan was made", cases=cases)
         if not item.whole:
             return
         assert vault.unknown_files is not None, "no run before the first comparison"

@@ -52,7 +52,7 @@ def test_a_named_recording_is_held():
     assert list(book.recordings_of(case)) == [recording]
     with pytest.raises(RecordingHeldError) as caught:
         book.check_free(recording, TENANT, LINE, NOW)
-    assert caught.value.data == {"recording_id": recording, "cases": [case]}
+    assert caught.value.data == {"recording_id": recording, "cases": [case], "case_count": 1}
     book.check_free(new_id(), TENANT, LINE, NOW)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import grpc
 import pytest
 from conftest_process import refused
 from conftest_vault import House
@@ -14,7 +16,7 @@ from appliance.model import new_id
 from appliance.process import rpc
 from appliance.storage.names import BucketId
 from appliance.storage.retention.facts import BucketFacts, BucketWord, SnapshotFacts
-from appliance.storage.retention.holds import HoldCreated, HoldReleased
+from appliance.storage.retention.holds import FOREVER_NS, HoldCreated, HoldReleased, HoldScope
 from appliance.storage.retention.items import Evacuation, ItemKind, Plan, PlanItem, Rule, Why
 from appliance.storage.retention.outlook import Upcoming
 from appliance.storage.retention.run import Failure, Outcome, RunRecord
@@ -192,3 +194,16 @@ def test_more_than_are_erased_at_once(service: Service, check: bool) -> None:
     assert refused(service.vault.EraseRecordings, request) == ("INVALID_ARGUMENT", "INVALID")
     with pytest.raises(Exception, match="1 to 1000 recordings are erased at once"):
         service.vault.EraseRecordings(request)
+
+
+def test_what_is_held_by_very_many_cases_is_refused_as_by_one(service: Service) -> None:
+    (name,) = service.filed(1)
+    book, whole = service.house.parts.legal.book, (HoldScope(service.house.tenant, "", 0, FOREVER_NS),)
+    cases = sorted(new_id() for _ in range(900))
+    for case in cases:
+        book.apply(HoldCreated(case, service.house.tenant, "t", "r", "o", 1, whole))
+    with pytest.raises(grpc.RpcError) as caught:
+        service.vault.DeleteRecording(vault_pb2.DeleteRecordingRequest(recording_id=name, reason="asked"))
+    error = rpc.from_rpc_error(caught.value)
+    assert error.reason == "RECORDING_HELD" and error.data["case_count"] == "900"
+    assert json.loads(error.data["cases"]) == cases[:20]
