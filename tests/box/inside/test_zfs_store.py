@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import libzfs_core
@@ -339,6 +340,8 @@ def test_a_program_and_the_commands_tell_the_same(store: ZfsStore, root: str, tm
     for name in ("g-1", "guard", "g-2"):
         (one,) = store._datasets.facts([dataset], at=name)
         assert one.snapshots == tuple(there for there in whole.snapshots if there.name == name)
+    (brief,) = store._datasets.facts([dataset], snapshots=True, brief=True)
+    assert brief == replace(whole, open="", origin="", own_root=False, guid=0, type="")
     assert libzfs_core.lzc_exists(dataset.encode()) and sys.version_info >= (3, 13)
 
 

@@ -132,12 +132,19 @@ class Datasets:
     # What is there.
 
     def facts(
-        self, names: Sequence[str], *, snapshots: bool = False, children: bool = False, at: str = ""
+        self,
+        names: Sequence[str],
+        *,
+        snapshots: bool = False,
+        children: bool = False,
+        at: str = "",
+        brief: bool = False,
     ) -> list[Facts]:
         """Of those that exist, in the order asked for. Without `children` one child is told at most: there may be
-        thousands, and most want to know only whether there is any. `at`: of the snapshots, that of this name alone."""
-        words = [*(["snapshots"] if snapshots else []), *(["children"] if children else [])]
-        words += [f"@{at}"] if at else []
+        thousands, and most want to know only whether there is any. `at`: of the snapshots, that of this name alone.
+        `brief`: only what a bucket's state and name go by."""
+        asked = {"snapshots": snapshots, "children": children, f"@{at}": at, "brief": brief}
+        words = [word for word, wanted in asked.items() if wanted]
 
         def read(some: Sequence[str]) -> list[Facts]:
             return parse(self._read(FACTS, [" ".join(words), *some]))
@@ -179,14 +186,14 @@ class Datasets:
             raise BucketMissingError("there is no such bucket", bucket=bucket.path)
         return facts
 
-    def walk(self, *, snapshots: bool = False) -> Iterator[Facts]:
+    def walk(self, *, snapshots: bool = False, brief: bool = False) -> Iterator[Facts]:
         """The root, tenants, lines, buckets and whatever else lies there down to below the buckets, level by level.
 
         Below a dataset that is not ours nothing is looked at.
         """
         names: list[str] = [self.tree.root]
         for depth in range(5):
-            level = self.facts(names, snapshots=snapshots, children=True)
+            level = self.facts(names, snapshots=snapshots, children=True, brief=brief)
             yield from level
             names = [child for one in level if self.expected(one, depth) for child in one.children]
 
@@ -199,9 +206,9 @@ class Datasets:
         return depth == 3 and facts.kind == "bucket" and self.tree.bucket(facts.name) is not None
 
     def buckets(self, *, snapshots: bool = False) -> Iterator[tuple[BucketId, Facts]]:
-        """Every bucket, in order."""
+        """Every bucket, in order; of its own facts what its state goes by."""
         found = []
-        for facts in self.walk(snapshots=snapshots):
+        for facts in self.walk(snapshots=snapshots, brief=True):
             bucket = self.tree.bucket(facts.name)
             if bucket and state_of(facts) is not BucketState.ABSENT:
                 found.append((bucket, facts))

@@ -59,11 +59,15 @@ local function tell(s)
   put(fields)
 end
 local at = string.match(argv[1], "@([^ ]+)")
+local function whole(ds)
+  if string.find(argv[1], "brief", 1, true) then return "", "", "", "", "" end
+  return own(ds, "{OPEN}"), own(ds, "{ORIGIN}"), get(ds, "encryptionroot"), get(ds, "guid"), get(ds, "type")
+end
 for i = 2, #argv do
   local ds = argv[i]
   if zfs.exists(ds) then
-    put({{"d", esc(ds), own(ds, "{KIND}"), own(ds, "{OPEN}"), own(ds, "{ORIGIN}"), get(ds, "keystatus"),
-      get(ds, "encryptionroot"), get(ds, "guid"), get(ds, "inconsistent"), get(ds, "type")}})
+    local open, origin, root, guid, kind = whole(ds)
+    put({{"d", esc(ds), own(ds, "{KIND}"), open, origin, get(ds, "keystatus"), root, guid, get(ds, "inconsistent"), kind}})
     for child in zfs.list.children(ds) do
       put({{"c", esc(child)}})
       if not string.find(argv[1], "children", 1, true) then break end
@@ -77,7 +81,8 @@ for i = 2, #argv do
 end
 return table.concat(out, "\\n")
 """
-"""Of datasets: `argv[1]` says what beside their own facts (`children`, `snapshots`, or `@name`: that snapshot alone)."""
+"""Of datasets: `argv[1]` says what beside their own facts (`children`, `snapshots`, or `@name`: that snapshot alone).
+`brief`: of their own facts only kind, key, and whether they are complete. Each fact costs a way down the tree."""
 
 HELD: Final = f"""{_TOOLS}
 local ours = {{}}
