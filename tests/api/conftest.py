@@ -270,7 +270,10 @@ class VaultServer(vault_pb2_grpc.VaultServiceServicer):
         return vault_pb2.LeaseKeyResponse(data_key=self.files[request.recording_id].key)
 
     def ReadSealed(self, request, context):
-        if self._get(request.recording_id).state == vault_pb2.HOLDING_STATE_DELETED and not request.deleted:
+        holding = self._get(request.recording_id)
+        if holding.state == vault_pb2.HOLDING_STATE_ERASED:
+            raise RecordingErasedError("erased")
+        if holding.state == vault_pb2.HOLDING_STATE_DELETED and not request.deleted:
             raise RecordingDeletedError("deleted")
         data = self.files[request.recording_id].data
         for offset in range(request.offset, len(data), 65536):
