@@ -86,6 +86,7 @@ thread.start()
 assert len(list(vault.store.buckets())) >= buckets
 timed("listing_buckets_s", lambda: list(vault.store.buckets()))
 timed("listing_snapshots_s", lambda: list(vault.store.snapshots()))
+timed("comparing_s", house.settle)  # as at each start and nightly: every bucket is looked into
 keep("30y")
 some = made[:20]  # type: ignore[index]
 for bucket in some:
