@@ -17,7 +17,7 @@ from image.guest.session import Guest
 
 DISK = 16 << 30  # bytes, sparse; an empty bucket takes about 0.7 MiB
 BUCKETS = int(os.environ.get("EARWITNESS_BOX_BUCKETS", "0"))
-LIMIT_S = 300 + 4 * BUCKETS
+LIMIT_S = 1200 + 7 * BUCKETS
 STATE = "/dev/disk/by-id/virtio-d2"
 
 pytestmark = [
