@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "storage" / "vault"
 from conftest_process import WAIT_S, Process, refused
 
 from appliance.config.settings import VaultSettings
+from appliance.process import rpc
 from appliance.storage.sealed import verify
 from earwitness.internal.v1 import retention_pb2, retention_pb2_grpc, vault_pb2
 
@@ -77,8 +78,8 @@ def state(process: Process, name: str) -> str:
     """Filed, or the reason why there is no holding."""
     try:
         return vault_pb2.HoldingState.Name(process.holding(name).state).removeprefix("HOLDING_STATE_")
-    except grpc.RpcError:
-        return refused(process.holding, name)[1]
+    except grpc.RpcError as error:
+        return rpc.from_rpc_error(error).reason
 
 
 def hold(process: Process, name: str) -> None:
