@@ -11,12 +11,12 @@ import os
 import random
 import shutil
 import struct
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from image.commands import run
 from image.errors import GuestError
 
 _SUPER: Final = struct.Struct("<QQQI")  # magic, version, entries up to the last flush, bytes in a sector
@@ -70,7 +70,7 @@ def _before(disk: Path) -> Path:
 
 def begin(disk: Path) -> None:
     """Before a start: keeps what the disk holds, and empties its log."""
-    subprocess.run(["cp", "--sparse=always", "--reflink=auto", disk, _before(disk)], check=True)
+    run(["cp", "--sparse=always", "--reflink=auto", disk, _before(disk)])
     disk.with_name(log_of(disk.name)).write_bytes(b"")
 
 

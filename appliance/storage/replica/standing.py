@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from appliance.storage.keystore.errors import BucketKeyAbsentError
 from appliance.storage.names import BucketId
 from appliance.storage.vault.core import Vault
 from appliance.storage.vault.errors import SnapshotMissingError
-from appliance.storage.vault.holding import Holding, HoldingState
+from appliance.storage.vault.holding import KEPT, Holding, HoldingState
 from appliance.storage.vault.sidecars import Sidecars
-
-_KEPT: Final = (HoldingState.FILED, HoldingState.DELETED)
 
 
 class Standing:
@@ -31,7 +27,7 @@ class Standing:
 
     def kept(self, bucket: BucketId) -> list[Holding]:
         """Recordings of a bucket that should have a file."""
-        return [held for held in self._vault.holdings.in_bucket(bucket) if held.state in _KEPT]
+        return [held for held in self._vault.holdings.in_bucket(bucket) if held.state in KEPT]
 
     def erased(self, bucket: BucketId) -> int:
         """How many of its recordings are erased."""

@@ -22,10 +22,9 @@ from appliance.storage.sealed.sidecarerrors import SidecarCorruptError
 from appliance.storage.vault.contract import BucketId, BucketState
 from appliance.storage.vault.core import Vault
 from appliance.storage.vault.errors import BucketBusyError, BucketLockedError, BucketMissingError
-from appliance.storage.vault.holding import Holding, HoldingState
+from appliance.storage.vault.holding import KEPT, Holding
 from appliance.storage.vault.sidecars import Sidecars
 
-_KEPT = (HoldingState.FILED, HoldingState.DELETED)
 _WHERE = "state IN ('filed', 'deleted')"
 
 
@@ -104,12 +103,12 @@ class Checker:
             return
         for bucket in self._buckets:
             found = self._vault.holdings.in_bucket(bucket)
-            yield bucket, (held.recording_id for held in found if held.state in _KEPT)
+            yield bucket, (held.recording_id for held in found if held.state in KEPT)
 
     def _check(self, bucket: BucketId, name: str) -> Iterator[Found]:
         vault, totals = self._vault, self.totals
         held = vault.holdings.get(name)
-        if held is None or held.state not in _KEPT or held.bucket != bucket or name in vault.erasing:
+        if held is None or held.state not in KEPT or held.bucket != bucket or name in vault.erasing:
             self.totals = replace(totals, gone=totals.gone + 1)
             return
         try:

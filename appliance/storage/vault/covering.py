@@ -17,14 +17,13 @@ import structlog
 from appliance.model import EarwitnessError
 from appliance.storage.vault.contract import BucketId, BucketState, Snapshot, SnapshotId
 from appliance.storage.vault.core import Vault
-from appliance.storage.vault.holding import Holding, HoldingState
+from appliance.storage.vault.holding import KEPT, Holding
 from appliance.storage.vault.parking import number_of
 
 AGAIN_S: Final = 900.0
 """Until what is filed into a bucket that a case has a snapshot of gets into the next one."""
 _FEW: Final = 4
 """Snapshots of one case in a bucket that are looked through; more than that are replaced by one."""
-_KEPT = (HoldingState.FILED, HoldingState.DELETED)
 
 log = structlog.get_logger()
 
@@ -58,7 +57,7 @@ class Covering:
 
     def filed(self, case: str, held: Holding) -> None:
         """What was just filed is covered now, or, where there was a snapshot a short time ago, by the next one."""
-        if held.state not in _KEPT:
+        if held.state not in KEPT:
             return
         place = (case, held.bucket)
         with self._lock:
@@ -66,24 +65,21 @@ class Covering:
                 self._waiting.add(place)
                 return
         with self._vault.moving:
-            self.cover(
-                case, held.bucket, [held] if self._names(case, held) else []
-            )  # it may be released by now
+            if self._names(case, held):  # the case may be released by now
+                self._cover(case, held.bucket, [held])
 
-    def look(self) -> int:
-        """Covers what has waited long enough; how many buckets. Errors of the store: what failed goes on waiting."""
+    def look(self) -> None:
+        """Covers what has waited long enough. Errors of the store: what failed goes on waiting."""
         with self._lock:
-            due = sorted(place for place in self._waiting if self._is_due(place))
-            self._waiting.difference_update(due)
-        done = 0
+            due = {place for place in self._waiting if self._is_due(place)}
+            self._waiting -= due
         try:
-            for case, bucket in due:
-                self.cover_all(case, bucket)
-                done += 1
+            for place in sorted(due):
+                self.cover_all(*place)
+                due.discard(place)
         finally:
             with self._lock:
-                self._waiting.update(due[done:])
-        return done
+                self._waiting |= due
 
     def _is_due(self, place: tuple[str, BucketId]) -> bool:
         taken = self._taken.get(place)
@@ -92,9 +88,9 @@ class Covering:
     def cover_all(self, case: str, bucket: BucketId) -> None:
         """Holds snapshots that have all that a case names in a bucket."""
         with self._vault.moving:
-            self.cover(case, bucket, list(self._here(case, bucket)))
+            self._cover(case, bucket, list(self._here(case, bucket)))
 
-    def cover(self, case: str, bucket: BucketId, found: Sequence[Holding]) -> None:
+    def _cover(self, case: str, bucket: BucketId, found: Sequence[Holding]) -> None:
         """Holds snapshots that have these: those in which they are parked, and one more where files lie in the bucket
         that none of the case's has. `moving` is held.
         """
@@ -156,7 +152,7 @@ class Covering:
     def _here(self, case: str, bucket: BucketId) -> Iterator[Holding]:
         """What a case names in a bucket."""
         for held in self._vault.holdings.in_bucket(bucket):
-            if held.state in _KEPT and self._names(case, held):
+            if held.state in KEPT and self._names(case, held):
                 yield held
 
     def _is_whole(self, case: str, bucket: BucketId, snapshot: str = "") -> bool:

@@ -34,11 +34,10 @@ from appliance.storage.vault.errors import (
     StoredFileMissingError,
     UnknownFilesError,
 )
-from appliance.storage.vault.holding import Holding, HoldingState
+from appliance.storage.vault.holding import KEPT, Holding, HoldingState
 from appliance.storage.vault.legal import LegalHolds
 from appliance.storage.vault.sidecars import put, read_raw
 
-_KEPT = (HoldingState.FILED, HoldingState.DELETED)
 REASONS = {
     ItemKind.ERASE_DELETED: "the grace after its deletion is over",
     ItemKind.EXPIRE_BUCKET: "its retention is over",
@@ -97,7 +96,7 @@ class Steps:
         with vault.moving:
             for name in step.recording_ids:
                 held = vault.holdings.get(name)
-                if held is None or held.state not in _KEPT or held.bucket != bucket:
+                if held is None or held.state not in KEPT or held.bucket != bucket:
                     continue  # moved before a crash, or erased since the plan was made
                 self._copy(held, to)
                 with vault.lock:
@@ -108,7 +107,7 @@ class Steps:
                         moved.append(gone)
                 vault.fault("recording evacuated")
         if moved:
-            self._legal.hold_these(step.case_id, moved)
+            self._legal.hold_these(step.case_id, iter(moved))
 
     def _copy(self, held: Holding, to: BucketId) -> None:
         """The file into the hold's bucket, by way of a file of its own, and compared there by the store."""
@@ -149,7 +148,7 @@ class Steps:
         """
         vault = self._vault
         with vault.moving:
-            here = [held for held in vault.holdings.in_bucket(bucket) if held.state in _KEPT]
+            here = [held for held in vault.holdings.in_bucket(bucket) if held.state in KEPT]
             needed = {held.parked for held in here} & snapshots
             waiting = [held for held in here if held.state is HoldingState.DELETED and not held.parked]
             if waiting and not needed:
@@ -162,7 +161,7 @@ class Steps:
     def _doomed(self, item: PlanItem, bucket: BucketId) -> list[Holding]:
         """Recordings whose keys go: those named, or all that are left in the bucket."""
         if item.kind is ItemKind.EXPIRE_BUCKET:
-            return [held for held in self._vault.holdings.in_bucket(bucket) if held.state in _KEPT]
+            return [held for held in self._vault.holdings.in_bucket(bucket) if held.state in KEPT]
         found = [self._vault.holdings.get(name) for name in item.recording_ids]
         still = _still(item)
         return [held for held in found if held is not None and held.state in still and held.bucket == bucket]
@@ -197,7 +196,7 @@ class Steps:
         return any(
             tag in map(tag_of, self._vault.rules.cases_of(held))
             for held in self._vault.holdings.in_bucket(bucket)
-            if held.state in _KEPT
+            if held.state in KEPT
         )
 
     # What cannot be taken back.
@@ -277,7 +276,7 @@ class Steps:
 
 def _still(item: PlanItem) -> tuple[HoldingState, ...]:
     """The states in which a recording is still what the plan named."""
-    return (HoldingState.DELETED,) if item.kind is ItemKind.ERASE_DELETED else _KEPT
+    return (HoldingState.DELETED,) if item.kind is ItemKind.ERASE_DELETED else KEPT
 
 
 def _copies(snapshot: Snapshot) -> set[str]:

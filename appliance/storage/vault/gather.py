@@ -17,7 +17,7 @@ from appliance.storage.retention.facts import (
 )
 from appliance.storage.vault.contract import HOLD_LINE, BucketId, Snapshot
 from appliance.storage.vault.core import Vault
-from appliance.storage.vault.holding import Holding, HoldingState
+from appliance.storage.vault.holding import KEPT, Holding, HoldingState
 from appliance.storage.vault.legal import LegalHolds
 from appliance.storage.vault.policies import Policies
 from appliance.storage.vault.timekeeper import Timekeeper
@@ -79,7 +79,7 @@ def _held(vault: Vault, legal: LegalHolds) -> dict[BucketId, list[HeldRecording]
     found: dict[BucketId, list[HeldRecording]] = defaultdict(list)
     for name in vault.keystore.pinned():
         held = vault.holdings.get(name)
-        if held is not None and not held.case and held.state in (HoldingState.FILED, HoldingState.DELETED):
+        if held is not None and not held.case and held.state in KEPT:
             found[held.bucket].append(_held_one(held, legal))
     for held in vault.holdings.where("held_in <> '' AND state IN ('filed', 'deleted')"):
         if not vault.keyless(held):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import struct
 from dataclasses import dataclass, replace
+from typing import Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -27,6 +28,10 @@ class HoldingState(enum.StrEnum):
     DELETED = "deleted"
     ERASED = "erased"
     QUARANTINED = "quarantined"
+
+
+KEPT: Final = (HoldingState.FILED, HoldingState.DELETED)
+"""In these a recording has its key, and its file in a bucket."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from appliance.storage.keystore.files import make_directory
 from appliance.storage.keystore.reach import UNKNOWN, Reach
 from appliance.storage.names import BucketId
 from appliance.storage.vault.errors import StoreUnavailableError
-from appliance.storage.vault.holding import HOLDING, Entry, Holding, HoldingState
+from appliance.storage.vault.holding import HOLDING, KEPT, Entry, Holding, HoldingState
 from appliance.storage.vault.journal import Journal, parse_line
 
 log = structlog.get_logger()
@@ -249,7 +249,7 @@ class Holdings:
             found = dict(self._counts)
         return Counts(
             {state: found.get(state, (0, 0))[0] for state in HoldingState},
-            sum(found.get(state, (0, 0))[1] for state in (HoldingState.FILED, HoldingState.DELETED)),
+            sum(found.get(state, (0, 0))[1] for state in KEPT),
         )
 
     def last_erasure_ns(self) -> int:

@@ -13,9 +13,7 @@ from appliance.storage.vault.assembly import Assembly
 from appliance.storage.vault.erasure import check_many
 from appliance.storage.vault.errors import GraceOverError
 from appliance.storage.vault.gather import deleted_facts
-from appliance.storage.vault.holding import Holding, HoldingState
-
-_KEPT = (HoldingState.FILED, HoldingState.DELETED)
+from appliance.storage.vault.holding import KEPT, Holding, HoldingState
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ class Keeper:
             return Kept(held.recording_id, 0, 0, ())
         cases = tuple(self._parts.legal.cases_of(held))
         expire = purge = 0
-        if held.state in _KEPT:
+        if held.state in KEPT:
             expire = rules.due(held.tenant_id, held.line_id, held.slice)
         if held.state is HoldingState.DELETED:
             purge = rules.grace_over(deleted_facts(held, self._parts.legal))
@@ -69,7 +67,7 @@ class Keeper:
         facts = self._parts.expiry.facts()
         about = RecordingFacts(
             held.recording_id,
-            held.bucket if held.state in _KEPT else None,
+            held.bucket if held.state in KEPT else None,
             tuple(self._parts.legal.cases_of(held)),
             held.line_id,
             held.slice,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -37,13 +36,12 @@ from appliance.storage.vault.core import Vault
 from appliance.storage.vault.covering import Covering, is_of_case, tag_of
 from appliance.storage.vault.deletionlog import DeletionKind
 from appliance.storage.vault.errors import JournalCorruptError, RecordingErasedError
-from appliance.storage.vault.holding import Holding, HoldingState
+from appliance.storage.vault.holding import KEPT, Holding, HoldingState
 from appliance.storage.vault.linefile import LineFile
 from appliance.storage.vault.unfiled import header_of, look_up, unfiled
 
 _MAX_LINE = 1 << 20
 _AT_ONCE = 1000
-_KEPT = (HoldingState.FILED, HoldingState.DELETED)
 
 log = structlog.get_logger()
 
@@ -190,7 +188,7 @@ class LegalHolds:
             self._pin_unfiled()
             for hold in self.book.all():
                 if hold.open:
-                    self._hold(hold)
+                    self.hold_these(hold.case_id, self.named(hold))
             tags = {tag for item in self._vault.store.snapshots() for tag in item.holds}
             for hold in self.book.all():
                 if not hold.open and (tag_of(hold.case_id) in tags or self._pinned_by(hold)):
@@ -211,7 +209,7 @@ class LegalHolds:
         hold = self.book.get(case_id)
         if hold.open:
             self._pin_unfiled()
-            self._hold(hold)
+            self.hold_these(hold.case_id, self.named(hold))
         else:
             self._let_go(hold)
 
@@ -225,39 +223,28 @@ class LegalHolds:
         """Snapshots of what was filed since the last ones, where their time has come. Errors of the store."""
         self.covering.look()
 
-    def _hold(self, hold: LegalHold) -> None:
-        named = self.named(hold)  # they may be all that a tenant has
+    def hold_these(self, case: str, named: Iterator[Holding]) -> None:
+        """Pins keys, tells copies elsewhere, holds snapshots, of recordings that a case names; they may be all that a
+        tenant has."""
         buckets: set[BucketId] = set()
         while some := list(islice(named, _AT_ONCE)):
-            buckets.update(self._claim(hold.case_id, some))
+            buckets |= self._claim(case, some)
         for bucket in sorted(buckets):
-            self.covering.cover_all(hold.case_id, bucket)
+            self.covering.cover_all(case, bucket)
 
-    def hold_these(self, case: str, named: Sequence[Holding]) -> None:
-        """Pins keys, tells copies elsewhere, holds snapshots, of recordings that a case names."""
-        by_bucket = self._claim(case, named)
-        with self._vault.moving:
-            for bucket, found in by_bucket.items():
-                self.covering.cover(case, bucket, found)
-
-    def _claim(self, case: str, named: Sequence[Holding]) -> dict[BucketId, list[Holding]]:
-        """Pins keys and tells copies elsewhere; what lies in which bucket."""
+    def _claim(self, case: str, named: Sequence[Holding]) -> set[BucketId]:
+        """Pins keys and tells copies elsewhere; the buckets in which something of it lies."""
         vault = self._vault
-        for first in range(0, len(named), _AT_ONCE):
-            self._pin(named[first : first + _AT_ONCE])
+        self._pin(named)
         vault.fault("keys pinned")
-        by_bucket: dict[BucketId, list[Holding]] = defaultdict(list)
-        for held in named:
-            if held.state in _KEPT:
-                by_bucket[held.bucket].append(held)
-        lying = [held for found in by_bucket.values() for held in found]
+        lying = [held for held in named if held.state in KEPT]
         vault.deletions.hold(
             case,
             [held.recording_id for held in named],
             buckets={held.bucket.path for held in lying if not held.parked},
             snapshots={f"{held.bucket.path}@{held.parked}" for held in lying if held.parked},
         )
-        return by_bucket
+        return {held.bucket for held in lying}
 
     def _pin_unfiled(self) -> None:
         """Keys of all that is named one by one and not filed yet, as far as they are deposited; else at its filing."""

@@ -28,7 +28,7 @@ from appliance.storage.vault.contract import (
 )
 from appliance.storage.vault.core import GRACE_TAG, Vault
 from appliance.storage.vault.errors import BucketBusyError, BucketKeyError, SnapshotMissingError
-from appliance.storage.vault.holding import Holding, HoldingState
+from appliance.storage.vault.holding import KEPT, Holding, HoldingState
 from appliance.storage.vault.sidecars import Sidecars
 
 log = structlog.get_logger()
@@ -101,7 +101,7 @@ def _bucket(vault: Vault, bucket: BucketId, result: Reconciled) -> int:
         if item.id.name.startswith("g-"):
             _parked(vault, item.id, result)
     for held in vault.holdings.in_bucket(bucket):
-        if held.state in (HoldingState.FILED, HoldingState.DELETED):
+        if held.state in KEPT:
             with vault.moving:
                 _file_of(vault, held, snapshots, result)
     if was is BucketState.LOCKED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,14 @@ def blocks(dataset: str, number: int, sh: Shell) -> list[int]:
     """Where a file's blocks of data lie on a disk, in bytes from its beginning."""
     told = sh("zdb", "-ddddd", dataset, str(number))
     return [int(found, 16) + LABEL for found in re.findall(r"\bL0 0:([0-9a-f]+):", told)]
+
+
+def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Waits until it is so."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it never came to be"
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,7 @@ def test_damage_on_one_side_is_found_and_repaired(pool: str, disks: list[str], s
         for address in blocks(f"{pool}/damaged", os.stat("/damaged/file").st_ino, sh):
             part.seek(address)
             part.write(os.urandom(4096))
+        part.flush()
         os.fsync(part.fileno())
     sh("zpool", "scrub", "-w", pool)
     found = json.loads(sh("zpool", "status", "-j", "--json-int", pool))["pools"][pool]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import grpc
 import pytest
-from conftest import Shell
+from conftest import Shell, until
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "storage" / "vault"))
 
@@ -22,6 +22,7 @@ from appliance.storage.sealed import verify
 from earwitness.internal.v1 import retention_pb2, retention_pb2_grpc, vault_pb2
 
 POOL = "late"
+patiently = partial(until, seconds=2 * WAIT_S)
 
 
 class Disk:
@@ -56,13 +57,6 @@ def process(tmp_path: Path, disk: Disk) -> Iterator[Process]:
     yield made
     made.stop()
     made.house.let_go()
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 2 * WAIT_S
-    while not true():
-        assert time.monotonic() < end, "it never came to be"
-        time.sleep(0.2)
 
 
 def conditions(process: Process) -> set[str]:
@@ -105,8 +99,8 @@ def test_without_its_pool_it_starts_keeps_keys_says_so_and_files_when_the_pool_c
 ) -> None:
     process.start()
     first = process.house.record(frames=3)
-    until(lambda: first in process.house.keys and process.status().keys == 1)
-    until(lambda: "PoolMissing" in conditions(process))
+    patiently(lambda: first in process.house.keys and process.status().keys == 1)
+    patiently(lambda: "PoolMissing" in conditions(process))
     status = process.status()
     assert (status.spooled, status.filed, status.store_answers) == (1, 0, False)
     assert state(process, first) == "RECORDING_NOT_FILED"
@@ -116,25 +110,25 @@ def test_without_its_pool_it_starts_keeps_keys_says_so_and_files_when_the_pool_c
     assert process.end(signal.SIGKILL) == -signal.SIGKILL
     process.start()
     second = process.house.record(frames=3)
-    until(lambda: process.status().keys == 2)
+    patiently(lambda: process.status().keys == 2)
     assert process.status().spooled == 2
     hold(process, second)
 
     disk.back()
-    until(lambda: process.status().filed == 2)
+    patiently(lambda: process.status().filed == 2)
     assert process.status().spooled == 0 and readable(process, first) and readable(process, second)
     assert refused(process.erase, second)[1] == "RECORDING_HELD", "held before it was filed"
-    until(lambda: held(sh) == 1)
-    until(lambda: "PoolMissing" not in conditions(process))
+    patiently(lambda: held(sh) == 1)
+    patiently(lambda: "PoolMissing" not in conditions(process))
 
     # Gone without a word while the vault works, and back again.
     disk.away()
     third = process.house.record(frames=3)
-    until(lambda: "PoolMissing" in conditions(process))
+    patiently(lambda: "PoolMissing" in conditions(process))
     assert state(process, third) == "RECORDING_NOT_FILED"
     assert refused(process.read, first)[1] == "STORE_UNAVAILABLE"
     disk.back()
-    until(lambda: state(process, third) == "FILED" and "PoolMissing" not in conditions(process))
+    patiently(lambda: state(process, third) == "FILED" and "PoolMissing" not in conditions(process))
     for name in (first, second, third):
         assert readable(process, name)
     assert process.end(signal.SIGTERM) == 0

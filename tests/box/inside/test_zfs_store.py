@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import libzfs_core
 import pytest
-from conftest import Shell
+from conftest import Shell, until
 
 from appliance.model import new_id
 from appliance.storage.names import BucketId, SnapshotId
@@ -71,13 +71,6 @@ def place(bucket: BucketId) -> Path:
 
 def prop(sh: Shell, name: str, dataset: str) -> str:
     return sh("zfs", "get", "-H", "-p", "-o", "value", name, dataset).strip()
-
-
-def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it never came to be"
-        time.sleep(0.1)
 
 
 def test_a_package_that_hides_debians_library_is_refused(
