@@ -19,12 +19,14 @@ GUARD: Final = "guard"
 GUARD_TAG: Final = "ew.guard"
 MAX_VALUE_BYTES: Final = 1024
 MAX_PROPERTIES: Final = 16
+MAX_MARK_BYTES: Final = 128
 _SLICE = re.compile(r"[0-9]{4}-(?:[0-9]{2}(?:-[0-9]{2})?|W[0-9]{2})")
 _SNAPSHOT = re.compile(
     r"guard|g-[1-9][0-9]{0,11}|h-[a-z2-7]{26}-[1-9][0-9]{0,11}|r-[a-z0-9]{1,32}-[1-9][0-9]{0,11}"
 )
 _TAG = re.compile(r"ew\.(?:guard|grace|case\.[a-z2-7]{26}|replica\.[a-z0-9]{1,32})")
 _PROPERTY = re.compile(r"ew:[a-z][a-z0-9_]{0,30}")
+_MARK = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _DAY_NS: Final = 86_400 * 1_000_000_000
 
 
@@ -158,3 +160,9 @@ def check_properties(properties: Mapping[str, str]) -> None:
             raise SnapshotNameError("no property of ours has this name", field="properties")
         if len(value.encode()) > MAX_VALUE_BYTES or not value.isprintable():
             raise SnapshotNameError("a property's value is too long, or not printable", field="properties")
+
+
+def check_mark(mark: str) -> None:
+    """SnapshotNameError where a mark of a bucket is not 1 to MAX_MARK_BYTES letters, digits, `.`, `_`, `:` and `-`."""
+    if not _MARK.fullmatch(mark):
+        raise SnapshotNameError("no bucket can be marked so", field="marks")

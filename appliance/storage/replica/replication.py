@@ -25,7 +25,7 @@ from appliance.storage.replica.replicator import Replicator
 from appliance.storage.replica.report import Standing, tell
 from appliance.storage.replica.rounds import Round
 from appliance.storage.replica.target import ReplicaTarget
-from appliance.storage.vault.contract import BucketId, Snapshot
+from appliance.storage.vault.contract import BucketId
 from appliance.storage.vault.core import Vault
 
 EVERY_S: Final = 60.0
@@ -200,10 +200,10 @@ class Replication:
     def strays(self) -> list[str]:
         """Replicas that are not in the settings, and for which snapshots are kept, or of which something is noted."""
         found = remembered(self._vault)
-        for one in self._vault.store.snapshots():
-            found |= {tag.removeprefix(_TAG) for tag in one.holds if tag.startswith(_TAG)}
-            if one.id.name.startswith("r-"):
-                found.add(one.id.name.split("-")[1])
+        for one, tags in self._vault.store.survey().snapshots().items():
+            found |= {tag.removeprefix(_TAG) for tag in tags if tag.startswith(_TAG)}
+            if one.name.startswith("r-"):
+                found.add(one.name.split("-")[1])
         return sorted(found - set(self._replicators))
 
     def forget(self, name: str) -> int:
@@ -218,10 +218,8 @@ class Replication:
             raise ReplicaUnknownError("there is nothing of such a replica", replica=name)
         vault, tag = self._vault, tag_of(name)
         with Progress(vault, name).alone():
-            found = [
-                one for one in vault.store.snapshots() if tag in one.holds or number_in(name, one.id.name)
-            ]
-            vault.store.release([one.id for one in found if tag in one.holds], tag)
+            found = vault.store.survey().snapshots()
+            vault.store.release([one for one, tags in found.items() if tag in tags], tag)
             vault.fault("replica's holds released")
             own = _unheld(name, found)
             for first in range(0, len(own), _AT_ONCE):
@@ -233,6 +231,6 @@ class Replication:
         return len(own)
 
 
-def _unheld(name: str, snapshots: list[Snapshot]) -> list[SnapshotId]:
+def _unheld(name: str, snapshots: Mapping[SnapshotId, frozenset[str]]) -> list[SnapshotId]:
     """Its own; what somebody else holds stays, and is told by the retention plan."""
-    return [one.id for one in snapshots if number_in(name, one.id.name) and one.holds <= {tag_of(name)}]
+    return [one for one, tags in snapshots.items() if number_in(name, one.name) and tags <= {tag_of(name)}]

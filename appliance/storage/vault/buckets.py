@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import structlog
@@ -37,6 +38,7 @@ class Buckets:
         self._quiet_s = quiet_s
         self._monotonic = monotonic
         self._used: dict[BucketId, float] = {}
+        self._opened: Counter[BucketId] = Counter()
         self._looked = False
         self._lock = threading.Lock()
 
@@ -59,16 +61,28 @@ class Buckets:
             key = self._keystore.bucket_key(bucket.tenant_id, bucket.line_id, bucket.slice)
             self._store.unlock(bucket, key)
 
+    def lock(self, bucket: BucketId) -> None:
+        """Locks it now. BucketBusyError where somebody reads it."""
+        self._store.lock(bucket)
+        with self._lock:
+            self._used.pop(bucket, None)
+
+    def opened(self, bucket: BucketId) -> int:
+        """How often it was opened in this life of the process: whoever changes its files has opened it first."""
+        with self._lock:
+            return self._opened[bucket]
+
     def _touch(self, bucket: BucketId) -> None:
         with self._lock:
             self._used[bucket] = self._monotonic()
+            self._opened[bucket] += 1
 
     def _find_open(self) -> None:
         """Once: what a process before this one left open is quiet from now on."""
         if self._looked:
             return
-        for bucket in self._store.buckets():
-            if self._store.state(bucket) is BucketState.OPEN:
+        for bucket, found in self._store.survey(snapshots=False).buckets.items():
+            if found.state is BucketState.OPEN:
                 with self._lock:
                     self._used.setdefault(bucket, self._monotonic())
         self._looked = True

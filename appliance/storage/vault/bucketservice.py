@@ -96,7 +96,7 @@ class BucketMethods:
             replicas=self.replicas(),
         )
         try:
-            space, facts = vault.store.space(), parts.expiry.facts()
+            space, facts = vault.store.space(), parts.expiry.facts(snapshots=False)
         except EarwitnessError as error:  # absent says so, and with it this
             if not answer.ailments:
                 answer.ailments.add(name=error.reason, message=error.message, alarm=True)

@@ -6,7 +6,7 @@ The vault says what shall be so, in ids and states; a backend makes it so on its
 - Each method is durable when it returns, and doing it twice is success. A crash in its midst leaves the state before or
   after, or one that doing it again completes.
 - Names are opaque ids and slices, nothing else: names, properties and tags lie in clear on the medium.
-- What a backend does not know it leaves alone and reports (`strangers`).
+- What a backend does not know it leaves alone and reports (`Survey.strangers`).
 - A bucket is born with the snapshot `guard`, held by `GUARD_TAG`, so that no stray command destroys it whole.
 - A hold on a snapshot means that nothing destroys it: not `destroy_snapshots`, not `destroy`. Each tag has an owner.
 - A locked bucket's files cannot be read by anybody who has only the medium; it can be destroyed without its key.
@@ -29,11 +29,13 @@ from appliance.storage.names import (
     GUARD,
     GUARD_TAG,
     HOLD_LINE,
+    MAX_MARK_BYTES,
     MAX_PROPERTIES,
     MAX_VALUE_BYTES,
     BucketId,
     SliceUnit,
     SnapshotId,
+    check_mark,
     check_properties,
     check_snapshot_name,
     check_tag,
@@ -48,6 +50,8 @@ from appliance.storage.vault.stored import (
     Space,
     Stored,
     Stream,
+    Survey,
+    Surveyed,
     Usage,
 )
 
@@ -55,6 +59,7 @@ __all__ = [
     "GUARD",
     "GUARD_TAG",
     "HOLD_LINE",
+    "MAX_MARK_BYTES",
     "MAX_PROPERTIES",
     "MAX_VALUE_BYTES",
     "Ailment",
@@ -67,7 +72,10 @@ __all__ = [
     "Space",
     "Stored",
     "Stream",
+    "Survey",
+    "Surveyed",
     "Usage",
+    "check_mark",
     "check_properties",
     "check_snapshot_name",
     "check_tag",
@@ -110,6 +118,21 @@ class BucketStore(ABC):
     @abstractmethod
     def buckets(self) -> Iterator[BucketId]:
         """Every bucket, open or not, in order."""
+
+    @abstractmethod
+    def survey(self, *, snapshots: bool = True) -> Survey:
+        """Every bucket, in order, and whatever else lies there: one way through all of it, as cheap as the medium allows.
+
+        Without `snapshots` neither they nor strangers are told, and it costs what there are buckets.
+        """
+
+    @abstractmethod
+    def mark(self, marks: Mapping[BucketId, str]) -> None:
+        """Notes a word on buckets that are locked, for `survey`: what somebody found when he looked through their files.
+
+        A mark is gone as soon as a file of the bucket may have changed, by whatever hand. A bucket that is not locked, or
+        absent, gets none. See `check_mark` for what a word may be.
+        """
 
     @abstractmethod
     def destroy(self, bucket: BucketId) -> None:
@@ -235,10 +258,6 @@ class BucketStore(ABC):
         """
 
     # The medium.
-
-    @abstractmethod
-    def strangers(self) -> Iterator[str]:
-        """What lies among the buckets and is not ours, as paths or dataset names below the store. It is left alone."""
 
     @abstractmethod
     def space(self) -> Space:

@@ -33,9 +33,9 @@ def tag_of(case: str) -> str:
     return f"ew.case.{case}"
 
 
-def is_of_case(item: Snapshot, case: str) -> bool:
+def is_of_case(item: SnapshotId, case: str) -> bool:
     """Whether it is a snapshot that a case had taken."""
-    return item.id.name.startswith(f"h-{case}-")
+    return item.name.startswith(f"h-{case}-")
 
 
 class Covering:
@@ -99,13 +99,13 @@ class Covering:
             return  # its files are missing; `reconcile` tells
         snapshots = list(store.snapshots(bucket))
         parked = {held.parked for held in found if held.parked}
-        want = [item for item in snapshots if item.id.name in parked or is_of_case(item, case)]
+        want = [item for item in snapshots if item.id.name in parked or is_of_case(item.id, case)]
         late = [item.id for item in want if tag not in item.holds]
         if late:
             store.hold(late, tag)
             self._vault.fault("snapshots held")
         lying = {held.recording_id for held in found if not held.parked}
-        own = [item for item in snapshots if is_of_case(item, case)]
+        own = [item for item in snapshots if is_of_case(item.id, case)]
         if lying and not self._has_all(case, bucket, own, lying):
             self._take(case, bucket, own)
 

@@ -17,6 +17,7 @@ from appliance.storage.retention.items import ItemKind, Plan, PlanItem
 from appliance.storage.retention.outlook import Upcoming, upcoming
 from appliance.storage.retention.plan import make_plan
 from appliance.storage.retention.run import Failure, Outcome, RunRecord, StepKind
+from appliance.storage.vault.contract import BucketId
 from appliance.storage.vault.core import Vault
 from appliance.storage.vault.duecheck import DueCheck
 from appliance.storage.vault.erasure import Eraser
@@ -56,9 +57,10 @@ class Expiry:
         self._steps = Steps(vault, eraser, legal, DueCheck(timekeeper, policies, legal))
         self._lock = threading.Lock()
 
-    def facts(self) -> Facts:
-        """What a plan is made from, now. Errors of the store."""
-        return gather(self._vault, self._timekeeper, self._policies, self._legal)
+    def facts(self, *, snapshots: bool = True, only: BucketId | None = None) -> Facts:
+        """What a plan is made from, now; see `gather`. Errors of the store."""
+        parts = self._vault, self._timekeeper, self._policies, self._legal
+        return gather(*parts, snapshots=snapshots, only=only)
 
     def plan(self) -> tuple[Plan, brake.Brake | None]:
         """What the next run would do, and whether it would stop it for being far more than forecast."""
@@ -70,7 +72,7 @@ class Expiry:
 
     def upcoming(self, days: int) -> list[Upcoming]:
         """Buckets whose time comes within so many days."""
-        return upcoming(self.facts(), days)
+        return upcoming(self.facts(snapshots=False), days)
 
     def run(self, who: str = "", confirmed: str = "") -> RunRecord:
         """One run; what it came to. `confirmed`: the digest of the plan that somebody has looked at and wants done.

@@ -1,9 +1,10 @@
-"""The facts that a plan is made from: sums out of the index, one listing of snapshots, and what is deleted or held."""
+"""The facts that a plan is made from: sums out of the index, one survey of the store, and what is deleted or held."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from typing import Final
 
 from appliance.storage.retention.facts import (
     BucketFacts,
@@ -15,8 +16,9 @@ from appliance.storage.retention.facts import (
     UnknownFacts,
     UnknownKind,
 )
-from appliance.storage.vault.contract import HOLD_LINE, BucketId, Snapshot
+from appliance.storage.vault.contract import HOLD_LINE, BucketId, BucketState, Survey, Surveyed
 from appliance.storage.vault.core import Vault
+from appliance.storage.vault.errors import BucketMissingError
 from appliance.storage.vault.holding import KEPT, Holding, HoldingState
 from appliance.storage.vault.legal import LegalHolds
 from appliance.storage.vault.policies import Policies
@@ -28,6 +30,9 @@ _SUMS = (
 )
 
 
+_ABSENT: Final = Surveyed(BucketState.ABSENT)
+
+
 class _Sums:
     """What the index says of one bucket."""
 
@@ -35,25 +40,48 @@ class _Sums:
         self.filed = self.deleted = self.size = self.newest = 0
 
 
-def gather(vault: Vault, timekeeper: Timekeeper, policies: Policies, legal: LegalHolds) -> Facts:
-    """See the module. Errors of the store."""
+def gather(
+    vault: Vault,
+    timekeeper: Timekeeper,
+    policies: Policies,
+    legal: LegalHolds,
+    *,
+    snapshots: bool = True,
+    only: BucketId | None = None,
+) -> Facts:
+    """See the module. Errors of the store.
+
+    Without `snapshots` neither they nor strangers are looked for: enough for what falls due when, and for sums, and cheap.
+    `only`: of the buckets this one alone, with everything.
+    """
     clock = timekeeper.tick()
     sums = _sums(vault)
     deleted = list(vault.holdings.where("state = 'deleted'"))
     held = _held(vault, legal)
-    snapshots: dict[BucketId, list[Snapshot]] = defaultdict(list)
-    for item in vault.store.snapshots():
-        snapshots[item.id.bucket].append(item)
+    found = vault.store.survey(snapshots=snapshots) if only is None else _one(vault, only)
     parked = Counter((item.bucket, item.parked) for item in deleted)
-    buckets = sorted({*vault.store.buckets(), *sums})
+    buckets = sorted({*found.buckets, *sums}) if only is None else [only]
     return Facts(
         clock,
         policies.book,
         tuple(legal.book.all()),
-        tuple(_bucket(vault, one, sums, held, snapshots, parked) for one in buckets),
+        tuple(
+            _bucket(
+                vault, one, sums.get(one) or _Sums(), held[one], found.buckets.get(one) or _ABSENT, parked
+            )
+            for one in buckets
+        ),
         tuple(deleted_facts(item, legal) for item in deleted if _may_go(vault, item)),
-        tuple(_unknown(vault, deleted)),
+        tuple(_unknown(vault, deleted, found)),
     )
+
+
+def _one(vault: Vault, bucket: BucketId) -> Survey:
+    try:
+        tags = {item.id.name: item.holds for item in vault.store.snapshots(bucket)}
+        return Survey({bucket: Surveyed(vault.store.state(bucket), "", tags)})
+    except BucketMissingError:
+        return Survey({})
 
 
 def _may_go(vault: Vault, held: Holding) -> bool:
@@ -94,23 +122,22 @@ def _held_one(held: Holding, legal: LegalHolds) -> HeldRecording:
 def _bucket(
     vault: Vault,
     bucket: BucketId,
-    sums: dict[BucketId, _Sums],
-    held: dict[BucketId, list[HeldRecording]],
-    snapshots: dict[BucketId, list[Snapshot]],
+    sums: _Sums,
+    held: list[HeldRecording],
+    found: Surveyed,
     parked: Counter[tuple[BucketId, str]],
 ) -> BucketFacts:
-    found = sums.get(bucket) or _Sums()
     return BucketFacts(
         bucket,
-        BucketWord(vault.store.state(bucket).value),
-        found.filed,
-        found.deleted,
-        found.size,
-        found.newest,
-        tuple(held.get(bucket, ())),
+        BucketWord(found.state.value),
+        sums.filed,
+        sums.deleted,
+        sums.size,
+        sums.newest,
+        tuple(held),
         tuple(
-            SnapshotFacts(item.id.name, tuple(sorted(item.holds)), parked[(bucket, item.id.name)])
-            for item in snapshots.get(bucket, ())
+            SnapshotFacts(name, tuple(sorted(tags)), parked[(bucket, name)])
+            for name, tags in sorted(found.tags.items())
         ),
         (vault.unknown_files or {}).get(bucket, 0),
     )
@@ -129,8 +156,8 @@ def deleted_facts(held: Holding, legal: LegalHolds) -> DeletedFacts:
     )
 
 
-def _unknown(vault: Vault, deleted: list[Holding]) -> Iterator[UnknownFacts]:
-    for name in vault.store.strangers():
+def _unknown(vault: Vault, deleted: list[Holding], found: Survey) -> Iterator[UnknownFacts]:
+    for name in found.strangers:
         yield UnknownFacts(name, UnknownKind.STRANGER)
     for held in vault.holdings.where("state = 'quarantined'"):
         yield UnknownFacts(held.recording_id, UnknownKind.QUARANTINED, 1, held.size)

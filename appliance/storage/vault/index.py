@@ -6,6 +6,7 @@ damaged or the journal is not the one it knows.
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -232,12 +233,19 @@ class Holdings:
 
     def in_bucket(self, bucket: BucketId) -> Iterator[Holding]:
         """Holdings whose file is, or was, in a bucket."""
-        if bucket.of_hold:
-            return self.where("held_in = ? AND tenant = ?", (bucket.slice, bucket.tenant_id))
-        return self.where(
-            "tenant = ? AND line = ? AND slice = ? AND held_in = ''",
-            (bucket.tenant_id, bucket.line_id, bucket.slice),
-        )
+        return self.where(*_in_bucket(bucket))
+
+    def fingerprint(self, bucket: BucketId) -> str:
+        """Of all that the journal says of a bucket's holdings: whatever is entered of one of them, it is another.
+
+        SHA-256 over their entries in the order of their ids, the first 16 bytes in hexadecimal.
+        """
+        condition, values = _in_bucket(bucket)
+        rows = self.rows(f"SELECT body FROM holdings WHERE {condition} ORDER BY recording", values)
+        digest = hashlib.sha256()
+        for (body,) in rows:
+            digest.update(body.encode() + b"\n")
+        return digest.hexdigest()[:32]
 
     def newest_created_ns(self) -> int:
         """When the newest recording was created; 0: there is none."""
@@ -306,6 +314,13 @@ class Holdings:
         """Makes those who wait look again."""
         with self._changed:
             self._changed.notify_all()
+
+
+def _in_bucket(bucket: BucketId) -> tuple[str, tuple[str, ...]]:
+    if bucket.of_hold:
+        return "held_in = ? AND tenant = ?", (bucket.slice, bucket.tenant_id)
+    condition = "tenant = ? AND line = ? AND slice = ? AND held_in = ''"
+    return condition, (bucket.tenant_id, bucket.line_id, bucket.slice)
 
 
 class _StaleError(Exception):

@@ -64,7 +64,8 @@ class Keeper:
         """Every reason that keeps a recording, the strongest first. Errors as Vault.holding, and of the store."""
         held = self._vault.holding(recording_id)
         self._vault.refuse_erased(held)
-        facts = self._parts.expiry.facts()
+        expiry = self._parts.expiry
+        facts = expiry.facts(only=held.bucket) if held.state in KEPT else expiry.facts(snapshots=False)
         about = RecordingFacts(
             held.recording_id,
             held.bucket if held.state in KEPT else None,

@@ -189,9 +189,11 @@ class LegalHolds:
             for hold in self.book.all():
                 if hold.open:
                     self.hold_these(hold.case_id, self.named(hold))
-            tags = {tag for item in self._vault.store.snapshots() for tag in item.holds}
-            for hold in self.book.all():
-                if not hold.open and (tag_of(hold.case_id) in tags or self._pinned_by(hold)):
+            released = [hold for hold in self.book.all() if not hold.open]
+            here = self._vault.store.survey().snapshots().values() if released else ()
+            tags = frozenset[str]().union(*here)
+            for hold in released:
+                if tag_of(hold.case_id) in tags or self._pinned_by(hold):
                     self._let_go(hold)
             self._pins_of_nobody()
         except (EarwitnessError, OSError) as error:
@@ -287,10 +289,10 @@ class LegalHolds:
         vault.fault("keys unpinned")
         vault.deletions.append(DeletionKind.RELEASED, f"released {hold.case_id}", case=hold.case_id)
         with vault.moving:
-            tagged = [item for item in store.snapshots() if tag in item.holds]
-            store.release([item.id for item in tagged], tag)
+            found = store.survey().snapshots()
+            store.release([item for item, tags in found.items() if tag in tags], tag)
             vault.fault("holds released")
-            own = [item.id for item in store.snapshots() if is_of_case(item, hold.case_id)]
+            own = [item for item in found if is_of_case(item, hold.case_id)]
             for first in range(0, len(own), 500):
                 store.destroy_snapshots(own[first : first + 500])
 

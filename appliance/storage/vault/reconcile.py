@@ -1,10 +1,15 @@
 """Buckets, journal and keystore side by side, at the start and nightly. What is unknown is kept and told, never destroyed.
 
 It may run while others read, file and erase: each step looks again under the vault's locks before it changes anything.
+
+A bucket that was found in order is marked with the fingerprint of what the journal says of it. The store keeps the mark for
+as long as no file of the bucket may have changed: where it is there and the journal says the same, the bucket is as it was,
+and stays locked. So a comparison costs what has changed, not what there is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
 
 import structlog
@@ -23,12 +28,19 @@ from appliance.storage.vault.contract import (
     SliceUnit,
     Snapshot,
     SnapshotId,
+    Surveyed,
     slice_of,
     slice_start_ns,
 )
 from appliance.storage.vault.core import GRACE_TAG, Vault
-from appliance.storage.vault.errors import BucketBusyError, BucketKeyError, SnapshotMissingError
+from appliance.storage.vault.errors import (
+    BucketBusyError,
+    BucketKeyError,
+    BucketMissingError,
+    SnapshotMissingError,
+)
 from appliance.storage.vault.holding import KEPT, Holding, HoldingState
+from appliance.storage.vault.inorder import InOrder
 from appliance.storage.vault.sidecars import Sidecars
 
 log = structlog.get_logger()
@@ -38,7 +50,8 @@ log = structlog.get_logger()
 class Reconciled:
     """What was found; each count is of recordings, files, buckets or snapshots."""
 
-    files: int = 0
+    files: int = 0  # in buckets that were looked into
+    unchanged: int = 0  # buckets that are as they were when they were last found in order
     filed: int = 0  # files the journal did not know, now filed
     moved: int = 0  # files brought to where the journal says
     erased: int = 0  # holdings whose erasure the journal did not know
@@ -56,7 +69,7 @@ def reconcile(vault: Vault) -> Reconciled:
     """See the module. Errors of the store."""
     result = compare(vault)
     _tell(vault, result)
-    if result != Reconciled(files=result.files):
+    if result != Reconciled(files=result.files, unchanged=result.unchanged):
         log.warning("reconciled", **{name: getattr(result, name) for name in result.__slots__})
     return result
 
@@ -66,29 +79,55 @@ def compare(vault: Vault) -> Reconciled:
     with vault.comparing:
         result = Reconciled()
         unknown: dict[BucketId, int] = {}
-        there = list(vault.store.buckets())
-        for bucket in there:
-            unknown[bucket] = _bucket(vault, bucket, result)
-        _absent_buckets(vault, set(there), result)
+        survey = vault.store.survey()
+        in_order = InOrder(vault)
+        for bucket, found in survey.buckets.items():
+            unknown[bucket] = _bucket(vault, bucket, found, in_order, result)
+        in_order.mark()
+        _absent_buckets(vault, survey.buckets.keys(), result)
         _keys(vault, unknown, result)
-        result.strangers = sum(1 for _ in vault.store.strangers())
+        result.strangers = len(survey.strangers)
         # All at once, at the end: a retention run meanwhile goes by what the comparison before this one found.
         vault.unknown_files = unknown
         vault.keys_absent = result.keys_absent
     return result
 
 
-def _bucket(vault: Vault, bucket: BucketId, result: Reconciled) -> int:
+def _bucket(vault: Vault, bucket: BucketId, found: Surveyed, in_order: InOrder, result: Reconciled) -> int:
     """One bucket; how many of its files nobody knows."""
-    was = vault.store.state(bucket)
+    word = in_order.word(
+        bucket, found
+    )  # before its files are looked at: what is journalled meanwhile is another
     try:
+        if found.mark == word:
+            vault.keystore.bucket_key(bucket.tenant_id, bucket.line_id, bucket.slice)  # or it is told below
+            result.unchanged += 1
+            _hold_again(vault, bucket, found, result)
+            return 0
+        was = vault.store.state(bucket)
         vault.buckets.open(bucket)
+    except BucketMissingError:
+        return 0  # destroyed since it was listed
     except (BucketKeyAbsentError, BucketKeyError) as error:
         log.error("bucket without its key", reason=error.reason)
         result.keyless += 1
         return 0
+    _hold_again(vault, bucket, found, result)
+    times, before = vault.buckets.opened(bucket), replace(result)
+    unknown = _look_into(vault, bucket, result)
+    if was is BucketState.LOCKED:
+        try:
+            vault.buckets.lock(bucket)
+        except BucketBusyError:
+            return unknown  # somebody reads it by now; it is locked when it is quiet
+        if result == replace(before, files=result.files):
+            in_order.add(bucket, word, times)
+    return unknown
+
+
+def _look_into(vault: Vault, bucket: BucketId, result: Reconciled) -> int:
+    """The files of an open bucket beside the journal; how many nobody knows."""
     snapshots = list(vault.store.snapshots(bucket))
-    _hold_again(vault, snapshots, result)
     present = {stored.recording_id: stored.size for stored in vault.store.files(bucket)}
     result.files += len(present)
     unknown_before = result.unknown
@@ -104,20 +143,16 @@ def _bucket(vault: Vault, bucket: BucketId, result: Reconciled) -> int:
         if held.state in KEPT:
             with vault.moving:
                 _file_of(vault, held, snapshots, result)
-    if was is BucketState.LOCKED:
-        try:
-            vault.store.lock(bucket)
-        except BucketBusyError:
-            pass  # somebody reads it by now; it is locked when it is quiet
     return unknown
 
 
-def _hold_again(vault: Vault, snapshots: list[Snapshot], result: Reconciled) -> None:
+def _hold_again(vault: Vault, bucket: BucketId, found: Surveyed, result: Reconciled) -> None:
     """A snapshot of ours is held from its taking on; a crash in between is made good. Cases see to theirs."""
-    for item in snapshots:
-        tag = GUARD_TAG if item.id.name == GUARD else GRACE_TAG if item.id.name.startswith("g-") else ""
-        if tag and tag not in item.holds and _needed(vault, item.id):
-            vault.store.hold([item.id], tag)
+    for name, tags in found.tags.items():
+        tag = GUARD_TAG if name == GUARD else GRACE_TAG if name.startswith("g-") else ""
+        snapshot = SnapshotId(bucket, name)
+        if tag and tag not in tags and _needed(vault, snapshot):
+            vault.store.hold([snapshot], tag)
             result.held_again += 1
 
 
@@ -271,7 +306,7 @@ def _file_of(vault: Vault, held: Holding, snapshots: list[Snapshot], result: Rec
     result.missing += 1
 
 
-def _absent_buckets(vault: Vault, there: set[BucketId], result: Reconciled) -> None:
+def _absent_buckets(vault: Vault, there: Set[BucketId], result: Reconciled) -> None:
     """What the journal has in buckets that are not there."""
     rows = vault.holdings.rows(
         "SELECT tenant, line, slice, held_in, COUNT(*) FROM holdings WHERE state IN ('filed', 'deleted')"

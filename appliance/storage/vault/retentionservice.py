@@ -10,7 +10,7 @@ import grpc
 
 from appliance.model import InvalidError, id_bytes
 from appliance.process.rpc import fitting
-from appliance.storage.retention.outlook import Upcoming, upcoming
+from appliance.storage.retention.outlook import Upcoming
 from appliance.storage.retention.rules import Rules
 from appliance.storage.retention.run import RunRecord, steps_of
 from appliance.storage.retention.terms import PolicyScope
@@ -74,7 +74,7 @@ class RetentionServicer(HoldMethods, BucketMethods, retention_pb2_grpc.Retention
         book, now = self._policies.book, self._now()
         change = change_of(request.scope, request.fields, request.policy)
         found = self._policies.preview(change)
-        facts = replace(self._parts.expiry.facts(), book=book) if shortens(found) else None
+        facts = replace(self._parts.expiry.facts(snapshots=False), book=book) if shortens(found) else None
         if not request.validate_only:
             version = request.version if request.HasField("version") else None
             found = self._policies.set(change, request.who, version)
@@ -149,7 +149,7 @@ class RetentionServicer(HoldMethods, BucketMethods, retention_pb2_grpc.Retention
             raise InvalidError(f"should be 0 to {MAX_DAYS}", field="days")
         return [
             each
-            for each in upcoming(self._parts.expiry.facts(), request.days)
+            for each in self._parts.expiry.upcoming(request.days)
             if request.tenant_id in ("", each.bucket.tenant_id)
             and request.line_id in ("", each.bucket.line_id)
         ]

@@ -39,6 +39,35 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Surveyed:
+    """One bucket in a survey. `tags`: of its snapshots those whose names are ours, in no order, and what holds them.
+
+    `mark`: what `BucketStore.mark` last noted of its files; empty where they may have changed since.
+    """
+
+    state: BucketState
+    mark: str = ""
+    tags: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Everything among the buckets at one look. `strangers`: what lies there and is not ours, as paths or dataset names
+    below the store. It is left alone."""
+
+    buckets: Mapping[BucketId, Surveyed]
+    strangers: tuple[str, ...] = ()
+
+    def snapshots(self) -> dict[SnapshotId, frozenset[str]]:
+        """Every snapshot and what holds it."""
+        return {
+            SnapshotId(bucket, name): tags
+            for bucket, found in self.buckets.items()
+            for name, tags in found.tags.items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Space:
     """Bytes of the medium that keeps the buckets, as an ordinary user may use them."""
 

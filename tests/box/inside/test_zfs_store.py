@@ -135,13 +135,13 @@ def test_a_bucket_that_a_crash_left_half_made_is_completed_with_its_key_alone(
     bucket = BucketId(sibling.tenant_id, sibling.line_id, "2026-11-26")
     dataset = f"{root}/{bucket.path}"
     lzc.create(dataset, {}, KEY)  # the properties come in a second transaction
-    assert store.state(bucket) is BucketState.ABSENT and bucket.path in list(store.strangers())
+    assert store.state(bucket) is BucketState.ABSENT and bucket.path in list(store.survey().strangers)
     store.destroy(bucket)
     with pytest.raises(BucketKeyError):
         store.create(bucket, bytes(32))
-    assert bucket.path in list(store.strangers()), "it is not touched"
+    assert bucket.path in list(store.survey().strangers), "it is not touched"
     store.create(bucket, KEY)
-    assert store.state(bucket) is BucketState.OPEN and bucket.path not in list(store.strangers())
+    assert store.state(bucket) is BucketState.OPEN and bucket.path not in list(store.survey().strangers)
     assert [prop(sh, name, dataset) for name in ("mountpoint", "canmount", "ew:kind")] == [
         "legacy",
         "noauto",
@@ -173,14 +173,14 @@ def test_what_others_made_is_told_and_left_alone(
         f"{bucket.tenant_id}@g-1",
         f"{bucket.path}/notes",
     }
-    assert {one for one in store.strangers() if one.startswith(bucket.tenant_id)} == foreign
+    assert {one for one in store.survey().strangers if one.startswith(bucket.tenant_id)} == foreign
     with pytest.raises(BucketKeyError):
         store.create(plain, KEY)
     store.destroy(plain)
     with pytest.raises(SnapshotsRemainError) as left:
         store.destroy(bucket)
     assert left.value.data["snapshots"] == [f"{bucket.path}@daily", f"{bucket.path}/below"]
-    assert {one for one in store.strangers() if one.startswith(bucket.tenant_id)} == foreign
+    assert {one for one in store.survey().strangers if one.startswith(bucket.tenant_id)} == foreign
     assert [one.id.name for one in store.snapshots(bucket)] == ["guard"]
 
 

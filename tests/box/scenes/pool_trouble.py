@@ -89,7 +89,7 @@ def check(store: ZfsStore) -> None:
     say(found=sorted(found), now=sorted(item.recording_id for item in store.files(BUCKET)))
     store.lock(BUCKET)
     store.snapshot([BUCKET], "g-2")
-    say(strangers=list(store.strangers()))
+    say(strangers=list(store.survey().strangers))
     store.close()
 
 

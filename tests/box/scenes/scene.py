@@ -41,6 +41,9 @@ class PoolGround(Ground):
     def damage(self, bucket: BucketId, recording_id: str) -> None:
         raise NotImplementedError
 
+    def roll_back(self, bucket: BucketId) -> None:
+        raise NotImplementedError
+
     def second(self) -> BucketStore:
         raise NotImplementedError
 

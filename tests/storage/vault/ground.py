@@ -53,6 +53,10 @@ class Ground(ABC):
         """A file changes on the medium behind the store's back, as far as the medium lets that happen."""
 
     @abstractmethod
+    def roll_back(self, bucket: BucketId) -> None:
+        """Somebody puts a locked bucket, of which there is only the guard, back to what it was at its birth."""
+
+    @abstractmethod
     def second(self, fault: Fault = calm, name: str = "second") -> BucketStore:
         """A store elsewhere, for copies, empty at first."""
 
@@ -94,6 +98,10 @@ class DirectoryGround(Ground):
         raw = bytearray(path.read_bytes())
         raw[-1] ^= 1
         path.write_bytes(raw)
+
+    def roll_back(self, bucket: BucketId) -> None:
+        for path in (self._folder(bucket) / "files").iterdir():
+            path.unlink()
 
     def second(self, fault: Fault = calm, name: str = "second") -> BucketStore:
         return DirectoryStore(self.folder / name, fault=fault)
@@ -149,6 +157,9 @@ class ZfsGround(Ground):
         raw = bytearray(path.read_bytes())
         raw[-1] ^= 1
         path.write_bytes(raw)
+
+    def roll_back(self, bucket: BucketId) -> None:
+        self._zfs("rollback", f"{self.root}/rec/{bucket.path}@guard")
 
     def second(self, fault: Fault = calm, name: str = "second") -> BucketStore:
         from appliance.storage.vault.zfs import open_store

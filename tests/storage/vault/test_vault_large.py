@@ -20,7 +20,7 @@ from appliance.storage.retention.holds import FOREVER_NS, HoldCreated, HoldRelea
 from appliance.storage.retention.items import Evacuation, ItemKind, Plan, PlanItem, Rule, Why
 from appliance.storage.retention.outlook import Upcoming
 from appliance.storage.retention.run import Failure, Outcome, RunRecord
-from appliance.storage.vault import retentionservice
+from appliance.storage.vault import expiry
 from appliance.storage.vault.planmessages import MAX_NAMED, item_messages
 from appliance.storage.vault.retentionmessages import bucket_details
 from earwitness.internal.v1 import retention_pb2 as pb
@@ -150,7 +150,7 @@ def test_one_message_is_told_however_large(service: Service) -> None:
 
 def test_very_many_buckets_whose_time_comes(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     due = [Upcoming(number, BUCKET, 1 << 40, 1 << 40, 1 << 40) for number in range(200_000)]
-    monkeypatch.setattr(retentionservice, "upcoming", lambda facts, days: due)
+    monkeypatch.setattr(expiry, "upcoming", lambda facts, days: due)
     found = service.upcoming(days=36_525)
     assert [one.when_ns for one in found] == list(range(200_000))
     assert sum(one.ByteSize() for one in found) > rpc.MESSAGE_LIMIT, "more than one message holds"

@@ -557,7 +557,7 @@ def outcome_of(house: House, found: dict[str, list[str]]) -> None:
     there = {vault.holding(young[1]).bucket, vault.holding(due[0]).bucket}
     assert set(vault.store.buckets()) == there
     assert {BucketId(*item) for item in vault.keystore.bucket_keys()} == there
-    assert not list(vault.store.strangers()) and not list(vault.intents.glob("*"))
+    assert not list(vault.store.survey().strangers) and not list(vault.intents.glob("*"))
 
 
 def test_the_end_state_of_a_run_without_a_crash(house: House) -> None:

@@ -2,6 +2,7 @@
 
 ```
 buckets/<tenant>/<line>/<slice>/bucket               the key's check
+                                mark                 what was noted of its files, and when they had last changed
                                 files/<id>.ewr       encrypted under the bucket's key
                                 files/<id>.ewn       its sidecar, likewise; another file in its place where it grew
                                 snapshots/<name>/    hard links, and `.about`: properties, time, order
@@ -24,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import TypeAdapter, ValidationError
 
 from appliance.model import is_id
-from appliance.storage.keystore.files import make_directory, write_durably
+from appliance.storage.keystore.files import make_directory, remove_durably, write_durably
 from appliance.storage.names import BucketId, BucketNameError, check_properties, check_snapshot_name
 from appliance.storage.vault.errors import BucketKeyError, BucketMissingError, StoredFileCorruptError
 
@@ -56,6 +57,7 @@ class Place:
         self.bucket = bucket
         self.folder = root / "buckets" / bucket.tenant_id / bucket.line_id / bucket.slice
         self.check = self.folder / "bucket"
+        self._mark = self.folder / "mark"
         self.files = self.folder / "files"
         self.snapshots = self.folder / "snapshots"
         self.holds = self.folder / "holds"
@@ -104,6 +106,27 @@ class Place:
         """As `file`, of the recording's sidecar."""
         return self.file(recording_id, snapshot).with_suffix(SIDECAR)
 
+    def mark(self) -> str:
+        """What was noted of the files as they are; empty where they may have changed since."""
+        try:
+            word, _, changed = self._mark.read_text().partition(" ")
+        except FileNotFoundError:
+            return ""
+        return word if changed == self._changed() else ""
+
+    def set_mark(self, word: str) -> None:
+        """Notes it, durably."""
+        write_durably(self._mark, f"{word} {self._changed()}".encode())
+
+    def drop_mark(self) -> None:
+        """Files are about to change, so soon after the last change perhaps that their folder's time does not tell."""
+        if self._mark.exists():
+            remove_durably(self._mark)
+
+    def _changed(self) -> str:
+        """Of the folder of files: a name that comes or goes, by whatever hand, changes its time."""
+        return str(self.files.stat().st_mtime_ns)
+
     def snapshot(self, name: str) -> Path:
         """A snapshot's folder."""
         check_snapshot_name(name)
@@ -126,12 +149,16 @@ class Place:
 
     def tags(self, name: str) -> frozenset[str]:
         """Tags that hold a snapshot, whoever put them there."""
-        if not self.holds.is_dir():
-            return frozenset()
-        head = f"{name}@"
-        return frozenset(
-            entry.name[len(head) :] for entry in os.scandir(self.holds) if entry.name.startswith(head)
-        )
+        return self.all_tags().get(name, frozenset())
+
+    def all_tags(self) -> dict[str, frozenset[str]]:
+        """The same of all that are held."""
+        found: dict[str, set[str]] = {}
+        for entry in os.scandir(self.holds) if self.holds.is_dir() else ():
+            name, at, tag = entry.name.partition("@")
+            if at:
+                found.setdefault(name, set()).add(tag)
+        return {name: frozenset(tags) for name, tags in found.items()}
 
 
 def pack_about(about: About) -> bytes:

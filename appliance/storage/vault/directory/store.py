@@ -16,6 +16,7 @@ from appliance.storage.names import (
     BucketId,
     SnapshotId,
     SnapshotNameError,
+    check_mark,
     check_properties,
     check_snapshot_name,
     check_tag,
@@ -33,7 +34,16 @@ from appliance.storage.vault.errors import (
     StoreFullError,
     StoreUnavailableError,
 )
-from appliance.storage.vault.stored import Ailment, BucketState, Snapshot, Space, Stream, Usage
+from appliance.storage.vault.stored import (
+    Ailment,
+    BucketState,
+    Snapshot,
+    Space,
+    Stream,
+    Survey,
+    Surveyed,
+    Usage,
+)
 
 MAX_DESTROYED = 500
 
@@ -90,6 +100,41 @@ class DirectoryStore(StoredFiles):
         with told():
             found = sorted(self._listed())
         yield from found
+
+    def survey(self, *, snapshots: bool = True) -> Survey:
+        """See BucketStore."""
+        found = {}
+        for bucket in self.buckets():
+            with self._hand_on(bucket):
+                place = Place(self._root, bucket)
+                if not place.exists():
+                    continue  # destroyed since it was listed
+                state = BucketState.OPEN if self._doors.is_open(bucket) else BucketState.LOCKED
+                tags = dict(self._tags(place)) if snapshots else {}
+                found[bucket] = Surveyed(state, place.mark(), tags)
+        with told():
+            strange = tuple(strangers(self._root)) if snapshots else ()
+        return Survey(found, strange)
+
+    @staticmethod
+    def _tags(place: Place) -> Iterator[tuple[str, frozenset[str]]]:
+        held = place.all_tags()
+        for name in place.snapshot_names():
+            try:
+                check_snapshot_name(name)
+            except SnapshotNameError:
+                continue  # `strangers` tells
+            yield name, held.get(name, frozenset())
+
+    def mark(self, marks: Mapping[BucketId, str]) -> None:
+        """See BucketStore."""
+        for word in marks.values():
+            check_mark(word)
+        for bucket, word in marks.items():
+            with self._hand_on(bucket):
+                place = Place(self._root, bucket)
+                if place.exists() and not self._doors.is_open(bucket):
+                    place.set_mark(word)
 
     def destroy(self, bucket: BucketId) -> None:
         """See BucketStore."""
@@ -208,12 +253,6 @@ class DirectoryStore(StoredFiles):
             self._guard(self._place(bucket))
 
     # The medium.
-
-    def strangers(self) -> Iterator[str]:
-        """See BucketStore."""
-        with told():
-            found = list(strangers(self._root))
-        yield from found
 
     def space(self) -> Space:
         """See BucketStore."""

@@ -69,6 +69,12 @@ class StoredFiles(BucketStore):
         self._place(bucket)
         return self._doors.key(bucket)
 
+    def _changing(self, bucket: BucketId) -> tuple[Place, bytes]:
+        """Where files of an open bucket are about to change, and its key."""
+        key, place = self._key(bucket), self._place(bucket)
+        place.drop_mark()
+        return place, key
+
     def _listed(self) -> Iterator[BucketId]:
         for path in (self._root / "buckets").glob("*/*/*"):
             try:
@@ -83,8 +89,8 @@ class StoredFiles(BucketStore):
     def write(self, bucket: BucketId, recording_id: str, source: Path) -> int:
         """See BucketStore."""
         with self._hand_on(bucket):
-            key = self._key(bucket)
-            target = self._place(bucket).file(recording_id)
+            place, key = self._changing(bucket)
+            target = place.file(recording_id)
             if target.exists():
                 if source.exists() and not shelf.has(target, key, recording_id, source):
                     raise StoredFileExistsError(
@@ -117,8 +123,8 @@ class StoredFiles(BucketStore):
     def write_sidecar(self, bucket: BucketId, recording_id: str, source: Path) -> None:
         """See BucketStore."""
         with self._hand_on(bucket):
-            key = self._key(bucket)
-            target = self._place(bucket).sidecar(recording_id)
+            place, key = self._changing(bucket)
+            target = place.sidecar(recording_id)
             self._quotas.refuse_over(bucket.tenant_id, source.stat().st_size)
             shelf.replace(source, target, key, recording_id, self._fault)
             self._fault("sidecar in its bucket")
@@ -139,8 +145,7 @@ class StoredFiles(BucketStore):
     def remove(self, bucket: BucketId, recording_ids: Sequence[str]) -> None:
         """See BucketStore."""
         with self._hand_on(bucket):
-            self._key(bucket)
-            place = self._place(bucket)
+            place, _ = self._changing(bucket)
             for recording_id in recording_ids:
                 place.file(recording_id).unlink(missing_ok=True)
                 self._fault("file removed")
@@ -150,7 +155,8 @@ class StoredFiles(BucketStore):
     def restore(self, bucket: BucketId, snapshot: str, recording_ids: Sequence[str]) -> None:
         """See BucketStore."""
         with self._hand_on(bucket):
-            shelf.restore(self._place(bucket), self._key(bucket), snapshot, recording_ids, self._fault)
+            place, key = self._changing(bucket)
+            shelf.restore(place, key, snapshot, recording_ids, self._fault)
 
     def files(self, bucket: BucketId, *, snapshot: str = "") -> Iterator[Stored]:
         """See BucketStore."""

@@ -19,8 +19,9 @@ from appliance.storage.names import (
 from appliance.storage.vault.directory.place import ABOUT, SIDECAR, SUFFIX
 
 _COMING = re.compile(r"\.[a-z2-7]{26}\.ew[rn]\.[0-9a-f]{8}\.tmp")  # a file on its way in
-_CHECK_COMING = re.compile(r"\.bucket\.[0-9]+\.tmp")
-_PARTS = frozenset({"bucket", "files", "snapshots", "holds"})
+_PART_COMING = re.compile(r"\.(?:bucket|mark)\.[0-9]+\.tmp")
+_FILES = frozenset({"bucket", "mark"})
+_FOLDERS = frozenset({"files", "snapshots", "holds"})
 
 
 def strangers(root: Path) -> Iterator[str]:
@@ -51,9 +52,9 @@ def _is_ours(entry: os.DirEntry[str], parts: tuple[str, ...]) -> bool:
         case (_, _, _):
             return is_folder and _bucket(parts)
         case (_, _, _, name):
-            if _CHECK_COMING.fullmatch(name):
+            if name in _FILES or _PART_COMING.fullmatch(name):
                 return is_file
-            return name in _PARTS and (is_file if name == "bucket" else is_folder)
+            return name in _FOLDERS and is_folder
         case (_, _, _, "files", name):
             return is_file and (_recording(name) or _COMING.fullmatch(name) is not None)
         case (_, _, _, "snapshots", name):

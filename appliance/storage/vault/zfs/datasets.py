@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
-from appliance.model import is_id
-from appliance.storage.names import GUARD, HOLD_LINE, BucketId, BucketNameError, SnapshotId
+from appliance.storage.names import GUARD, BucketId, SnapshotId
 from appliance.storage.vault.errors import (
     BucketKeyError,
     BucketMissingError,
@@ -23,13 +22,16 @@ from appliance.storage.vault.zfs.programs import (
     FACTS,
     HELD,
     KIND,
+    MARK,
     OPEN,
     ORIGIN,
     SET,
+    WRITTEN,
     Facts,
     parse,
     parse_held,
 )
+from appliance.storage.vault.zfs.tree import Tree
 from appliance.storage.vault.zfs.trouble import Trouble
 from appliance.storage.vault.zfs.worker import Worker
 
@@ -69,50 +71,6 @@ BUCKET_WORDS: Final = (
 )
 
 
-class Tree:
-    """Names of datasets below the root."""
-
-    def __init__(self, root: str) -> None:
-        self.root = root
-        self.pool = root.partition("/")[0]
-        parent, _, last = root.rpartition("/")
-        if not parent or not last:
-            raise StoreRefusedError(
-                "the root of the buckets is a dataset within a pool", found=root, wanted="pool/name"
-            )
-        self.reserve = f"{parent}/ew-reserve"
-
-    def dataset(self, bucket: BucketId) -> str:
-        """A bucket's."""
-        return f"{self.root}/{bucket.path}"
-
-    def tenant(self, tenant_id: str) -> str:
-        """A tenant's; BucketNameError."""
-        if not is_id(tenant_id):
-            raise BucketNameError("a tenant is named by an id", field="tenant_id")
-        return f"{self.root}/{tenant_id}"
-
-    def line(self, bucket: BucketId) -> str:
-        """Of the line, or of the tenant's legal holds."""
-        return f"{self.root}/{bucket.tenant_id}/{bucket.line_id}"
-
-    def snapshot(self, snapshot: SnapshotId) -> str:
-        """A snapshot's."""
-        return f"{self.dataset(snapshot.bucket)}@{snapshot.name}"
-
-    def below(self, name: str) -> str:
-        """A name without the root."""
-        return name.removeprefix(f"{self.root}/")
-
-    def bucket(self, name: str) -> BucketId | None:
-        """Which bucket a dataset would be, by its name alone."""
-        try:
-            tenant, line, slice_ = self.below(name).split("/")
-            return BucketId(tenant, line, slice_)
-        except (ValueError, BucketNameError):
-            return None
-
-
 def state_of(facts: Facts | None) -> BucketState:
     """A dataset without our property, or into which a receive was broken off, is no bucket yet."""
     if facts is None or facts.kind != "bucket" or facts.unfinished:
@@ -138,19 +96,20 @@ class Datasets:
         snapshots: bool = False,
         children: bool = False,
         at: str = "",
+        tags: bool = False,
         brief: bool = False,
     ) -> list[Facts]:
         """Of those that exist, in the order asked for. Without `children` one child is told at most: there may be
-        thousands, and most want to know only whether there is any. `at`: of the snapshots, that of this name alone.
-        `brief`: only what a bucket's state and name go by."""
-        asked = {"snapshots": snapshots, "children": children, f"@{at}": at, "brief": brief}
+        thousands, and most want to know only whether there is any. `at`: of the snapshots, that of this name alone; `tags`:
+        only names and holds. `brief`: only what a bucket's name, state and mark go by."""
+        asked = {"snapshots": snapshots, "children": children, f"@{at}": at, "tags": tags, "brief": brief}
         words = [word for word, wanted in asked.items() if wanted]
 
         def read(some: Sequence[str]) -> list[Facts]:
             return parse(self._read(FACTS, [" ".join(words), *some]))
 
         def slowly(name: str) -> list[Facts]:
-            return by_command(self._commands, self._worker, name, snapshots or bool(at))
+            return by_command(self._commands, self._worker, name, snapshots or tags or bool(at))
 
         return _in_chunks(names, read, slowly)
 
@@ -186,27 +145,24 @@ class Datasets:
             raise BucketMissingError("there is no such bucket", bucket=bucket.path)
         return facts
 
-    def walk(self, *, snapshots: bool = False, brief: bool = False) -> Iterator[Facts]:
+    def walk(self, *, snapshots: bool = False, tags: bool = False, brief: bool = False) -> Iterator[Facts]:
         """The root, tenants, lines, buckets and whatever else lies there down to below the buckets, level by level.
 
         Below a dataset that is not ours nothing is looked at.
         """
         names: list[str] = [self.tree.root]
         for depth in range(5):
-            level = self.facts(names, snapshots=snapshots, children=True, brief=brief)
+            level = self.facts(names, snapshots=snapshots, tags=tags, children=True, brief=brief)
             yield from level
-            names = [child for one in level if self.expected(one, depth) for child in one.children]
-
-    def expected(self, facts: Facts, depth: int) -> bool:
-        """Whether a dataset is what we would have made at this depth below the root."""
-        if depth < 3:
-            parts = self.tree.below(facts.name).split("/")[:depth]
-            named = all(is_id(part) or (place == 1 and part == HOLD_LINE) for place, part in enumerate(parts))
-            return named and facts.kind == ("root", "tenant", "line")[depth]
-        return depth == 3 and facts.kind == "bucket" and self.tree.bucket(facts.name) is not None
+            names = [
+                child
+                for one in level
+                if self.tree.expected(one.name, one.kind, depth)
+                for child in one.children
+            ]
 
     def buckets(self, *, snapshots: bool = False) -> Iterator[tuple[BucketId, Facts]]:
-        """Every bucket, in order; of its own facts what its state goes by."""
+        """Every bucket, in order; of its own facts what its state and mark go by."""
         found = []
         for facts in self.walk(snapshots=snapshots, brief=True):
             bucket = self.tree.bucket(facts.name)
@@ -269,7 +225,7 @@ class Datasets:
         if facts is None:
             self._make_parents(bucket)
             # Marked as open from its birth: it is about to be written, and that spares a transaction group.
-            properties = {**BUCKET, KIND: "bucket", OPEN: "1"}
+            properties = {**BUCKET, KIND: "bucket", OPEN: WRITTEN}
             try:
                 self._worker.call("create", payload=key, changes=[name], name=name, properties=properties)
             except Trouble as trouble:
@@ -288,7 +244,7 @@ class Datasets:
 
     def _finish(self, facts: Facts) -> None:
         """A crash came between the dataset and its properties. That our key opens it shows that it is ours."""
-        self._commands.run("zfs", "set", *BUCKET_WORDS, f"{KIND}=bucket", f"{OPEN}=1", facts.name)
+        self._commands.run("zfs", "set", *BUCKET_WORDS, f"{KIND}=bucket", f"{OPEN}={WRITTEN}", facts.name)
 
     def open_with(self, bucket: BucketId, facts: Facts, key: bytes) -> None:
         """Loads the key, or compares it with the one that is loaded. BucketKeyError."""
@@ -328,7 +284,14 @@ class Datasets:
 
     def mark(self, bucket: BucketId, is_open: bool) -> None:
         """Notes in a property that the bucket may have been written and not unmounted, or that it has been."""
-        self.note(bucket, OPEN, "1" if is_open else "")
+        self.note(bucket, OPEN, WRITTEN if is_open else "")
+
+    def mark_compared(self, words: Mapping[BucketId, str]) -> None:
+        """Notes a word on each that is locked and was closed in good order."""
+        pairs = [(self.tree.dataset(bucket), word) for bucket, word in words.items()]
+        for first in range(0, len(pairs), CHUNK):
+            some = pairs[first : first + CHUNK]
+            self._change(MARK, [name for name, _ in some], [each for pair in some for each in pair])
 
     def adopt(self, facts: Facts) -> None:
         """Makes a dataset that was received one that can be written."""
@@ -337,12 +300,15 @@ class Datasets:
     def note(self, bucket: BucketId, which: str, value: str) -> None:
         """Sets a property of ours, or takes it away (empty), in one transaction."""
         name = self.tree.dataset(bucket)
+        self._change(SET, [name], [name, which, value])
+
+    def _change(self, program: str, names: Sequence[str], arguments: Sequence[str]) -> None:
         answer = self._worker.call(
             "program",
-            changes=[name],
+            changes=names,
             pool=self.tree.pool,
-            text=SET,
-            arguments=[name, which, value],
+            text=program,
+            arguments=list(arguments),
             writes=True,
         )
         number = int(answer.payload or b"0")

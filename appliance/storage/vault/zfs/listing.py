@@ -10,7 +10,7 @@ from appliance.storage.vault.zfs.trouble import Trouble
 from appliance.storage.vault.zfs.worker import Worker
 
 _OWN = (KIND, OPEN, ORIGIN)
-_DATASET = ("type", "keystatus", "encryptionroot", "guid", *_OWN)
+_DATASET = ("type", "keystatus", "encryptionroot", "guid", "referenced", *_OWN)
 
 
 def by_command(commands: Commands, worker: Worker, name: str, snapshots: bool) -> list[Facts]:
@@ -35,10 +35,11 @@ def from_json(dataset: dict[str, Any], children: dict[str, Any], snapshots: list
         one = properties.get(key, {})
         return str(one["value"]) if one.get("source", {}).get("type") == "LOCAL" else ""
 
+    word, _, size = own(OPEN).partition(" ")
     return Facts(
         name,
         own(KIND),
-        own(OPEN),
+        word if size in ("", properties["referenced"]["value"]) else "",
         own(ORIGIN),
         properties["keystatus"]["value"] == "available",
         properties["encryptionroot"]["value"] == name,
@@ -47,6 +48,7 @@ def from_json(dataset: dict[str, Any], children: dict[str, Any], snapshots: list
         properties["type"]["value"],
         tuple(sorted(set(children) - {name})),
         tuple(sorted(snapshots, key=lambda one: (one.txg, one.name))),
+        {one.name: one.holds for one in snapshots},
     )
 
 

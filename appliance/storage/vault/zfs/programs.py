@@ -19,7 +19,10 @@ NAMES: Final = "ew.zfs:names"
 KIND: Final = "ew:kind"
 """Of a dataset of ours: root, tenant, line, bucket, reserve. Others below the root are strangers."""
 OPEN: Final = "ew:open"
-"""Of a bucket: it may have been written since it was last unmounted by us."""
+"""Of a bucket: `1`: it may have been written since it was last unmounted by us. Else nothing, or a mark (`MARK`) with the
+bytes that the bucket refers to: with other bytes, after a rollback by hand say, it counts for nothing. One property, so
+that whoever opens a bucket for writing takes its mark away in the same transaction."""
+WRITTEN: Final = "1"
 ORIGIN: Final = "ew:origin"
 """Of a bucket that was received: `received`; of one that was made ours since, until it is first written: `adopted`."""
 RECEIVED: Final = "received"
@@ -59,30 +62,49 @@ local function tell(s)
   put(fields)
 end
 local at = string.match(argv[1], "@([^ ]+)")
-local function whole(ds)
-  if string.find(argv[1], "brief", 1, true) then return "", "", "", "", "" end
-  return own(ds, "{OPEN}"), own(ds, "{ORIGIN}"), get(ds, "encryptionroot"), get(ds, "guid"), get(ds, "type")
+local function asked(word) return string.find(argv[1], word, 1, true) end
+local brief, children, tags, snapshots = asked("brief"), asked("children"), asked("tags"), asked("snapshots")
+local function opened(ds)
+  local v = own(ds, "{OPEN}")
+  local word, size = string.match(v, "^(%S+) (%d+)$")
+  if word == nil then return v end
+  if get(ds, "referenced") ~= size then return "" end
+  return word
+end
+local function rest(ds)
+  if brief then return "", "", "", "" end
+  return own(ds, "{ORIGIN}"), get(ds, "encryptionroot"), get(ds, "guid"), get(ds, "type")
 end
 for i = 2, #argv do
   local ds = argv[i]
   if zfs.exists(ds) then
-    local open, origin, root, guid, kind = whole(ds)
-    put({{"d", esc(ds), own(ds, "{KIND}"), open, origin, get(ds, "keystatus"), root, guid, get(ds, "inconsistent"), kind}})
+    local mine = own(ds, "{KIND}")
+    local open = ""
+    if mine == "bucket" then open = opened(ds) end
+    local origin, root, guid, kind = rest(ds)
+    put({{"d", esc(ds), mine, open, origin, get(ds, "keystatus"), root, guid, get(ds, "inconsistent"), kind}})
     for child in zfs.list.children(ds) do
       put({{"c", esc(child)}})
-      if not string.find(argv[1], "children", 1, true) then break end
+      if not children then break end
     end
     if at then
       if zfs.exists(ds .. "@" .. at) then tell(ds .. "@" .. at) end
-    elseif string.find(argv[1], "snapshots", 1, true) then
+    elseif snapshots then
       for s in zfs.list.snapshots(ds) do tell(s) end
+    elseif tags then
+      for s in zfs.list.snapshots(ds) do
+        local fields = {{"t", esc(s)}}
+        for tag in zfs.list.holds(s) do fields[#fields + 1] = esc(tag) end
+        put(fields)
+      end
     end
   end
 end
 return table.concat(out, "\\n")
 """
-"""Of datasets: `argv[1]` says what beside their own facts (`children`, `snapshots`, or `@name`: that snapshot alone).
-`brief`: of their own facts only kind, key, and whether they are complete. Each fact costs a way down the tree."""
+"""Of datasets: `argv[1]` says what beside their own facts: `children`; `snapshots`, or `@name`: that one alone; `tags`:
+names of snapshots and what holds them, no more. `brief`: of their own facts kind, OPEN, key, and whether they are complete.
+Each fact costs a way down the tree."""
 
 HELD: Final = f"""{_TOOLS}
 local ours = {{}}
@@ -99,6 +121,18 @@ end
 return table.concat(out, "\\n")
 """
 """Of snapshots that are there, in buckets of ours: their holds. Whoever wants no more need not read thousands."""
+
+MARK: Final = f"""{_TOOLS}
+for i = 1, #argv, 2 do
+  local ds = argv[i]
+  if zfs.exists(ds) and get(ds, "keystatus") == "unavailable" and own(ds, "{OPEN}") ~= "{WRITTEN}" then
+    local number = zfs.sync.set_prop(ds, "{OPEN}", argv[i + 1] .. " " .. get(ds, "referenced"))
+    if number ~= 0 then return tostring(number) end
+  end
+end
+return "0"
+"""
+"""Notes words (each after its dataset) on those that nobody can have mounted."""
 
 SET: Final = """
 local argv = (...)["argv"]
@@ -121,7 +155,8 @@ class SnapshotFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One dataset. `kind`, `open`, `origin` are properties of its own, empty where it has none."""
+    """One dataset. `kind`, `open`, `origin` are properties of its own, empty where it has none. `open`: of a mark its word,
+    where it holds."""
 
     name: str
     kind: str
@@ -134,6 +169,18 @@ class Facts:
     type: str
     children: tuple[str, ...] = ()
     snapshots: tuple[SnapshotFacts, ...] = ()
+    tags: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By the name of a snapshot, where these were asked for without the rest."""
+
+    @property
+    def written(self) -> bool:
+        """Whether it may have been written since it was last unmounted by us."""
+        return self.open == WRITTEN
+
+    @property
+    def mark(self) -> str:
+        """What was noted of its files as they are; empty where they may have changed since."""
+        return "" if self.written else self.open
 
     @property
     def is_copy(self) -> bool:
@@ -147,13 +194,16 @@ class Facts:
 
 def parse(text: str) -> list[Facts]:
     """What FACTS returned; snapshots in order of age."""
-    found: list[tuple[list[str], list[str], list[SnapshotFacts]]] = []
+    found: list[tuple[list[str], list[str], list[SnapshotFacts], dict[str, frozenset[str]]]] = []
     for line in text.split("\n") if text else ():
         kind, *fields = line.split("\t")
         if kind == "d":
-            found.append(([unquote(one) for one in fields], [], []))
+            found.append(([unquote(one) for one in fields], [], [], {}))
         elif kind == "c":
             found[-1][1].append(unquote(fields[0]))
+        elif kind == "t":
+            snapshot, *tags = (unquote(one) for one in fields)
+            found[-1][3][snapshot.partition("@")[2]] = frozenset(tags)
         else:
             found[-1][2].append(_snapshot(fields))
     return [_facts(*one) for one in found]
@@ -168,7 +218,12 @@ def parse_held(text: str) -> dict[str, frozenset[str]]:
     return found
 
 
-def _facts(fields: list[str], children: list[str], snapshots: list[SnapshotFacts]) -> Facts:
+def _facts(
+    fields: list[str],
+    children: list[str],
+    snapshots: list[SnapshotFacts],
+    tags: dict[str, frozenset[str]],
+) -> Facts:
     name, kind, open_, origin, key, root, guid, unfinished, type_ = fields
     return Facts(
         name,
@@ -182,6 +237,7 @@ def _facts(fields: list[str], children: list[str], snapshots: list[SnapshotFacts
         type_,
         tuple(sorted(children)),
         tuple(sorted(snapshots, key=lambda one: (one.txg, one.name))),
+        tags,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
 
@@ -66,7 +66,7 @@ class Shelf:
             return self._mounts.mount(bucket, facts.name, readonly=True)
         if facts.is_copy:
             raise StoreUnavailableError("the bucket is a copy: it is read-only", errno=errno.EROFS)
-        if not facts.open:
+        if not facts.written:
             self._datasets.mark(bucket, is_open=True)
             self._fault("bucket marked as open")
         mount = self._mounts.mount(bucket, facts.name, readonly=False)
@@ -233,17 +233,20 @@ class Shelf:
         found = self._do("listing", bucket, snapshot)
         return [Stored(bucket, id_, size) for name, size in found if (id_ := _recording(name, size, suffix))]
 
-    def strange(self, mount: Mount) -> list[str]:
-        """Names in a mounted bucket that are not ours; none where it was unmounted meanwhile."""
-        try:
-            found = self._worker.call("listing", place=mount.place()).value
-        except Trouble as trouble:
-            if trouble.kind != ASTRAY:
-                raise
-            return []
-        return [
-            name for name, size in found if not (_recording(name, size) or _recording(name, size, SIDECAR))
-        ]
+    def strange_names(self, mounted: Iterable[Mount]) -> Iterator[str]:
+        """Names in mounted buckets that are not ours; none of one that was unmounted meanwhile."""
+        for mount in mounted:
+            if mount.snapshot:
+                continue
+            try:
+                found = self._worker.call("listing", place=mount.place()).value
+            except Trouble as trouble:
+                if trouble.kind != ASTRAY:
+                    raise
+                continue
+            for name, size in found:
+                if not (_recording(name, size) or _recording(name, size, SIDECAR)):
+                    yield f"{mount.bucket.path}/{name}"
 
     def find(self, bucket: BucketId, recording_id: str, snapshot: str) -> Stored | None:
         """None where there is none."""

@@ -21,6 +21,7 @@ from appliance.storage.names import (
     GUARD_TAG,
     BucketId,
     SnapshotId,
+    check_mark,
     check_properties,
     check_snapshot_name,
     check_tag,
@@ -31,13 +32,21 @@ from appliance.storage.vault.errors import (
     StoreSuspendedError,
     StoreUnavailableError,
 )
-from appliance.storage.vault.stored import Ailment, BucketState, Snapshot, Space, Stream, Usage
+from appliance.storage.vault.stored import (
+    Ailment,
+    BucketState,
+    Snapshot,
+    Space,
+    Stream,
+    Survey,
+    Surveyed,
+    Usage,
+)
 from appliance.storage.vault.zfs import gate
 from appliance.storage.vault.zfs.commands import Commands
-from appliance.storage.vault.zfs.datasets import Datasets, Fault, Tree, state_of
+from appliance.storage.vault.zfs.datasets import Datasets, Fault, state_of
 from appliance.storage.vault.zfs.doors import Doors
 from appliance.storage.vault.zfs.health import Health
-from appliance.storage.vault.zfs.listed import Listed
 from appliance.storage.vault.zfs.medium import Medium
 from appliance.storage.vault.zfs.mounts import Mounts
 from appliance.storage.vault.zfs.pool import Pool
@@ -46,7 +55,8 @@ from appliance.storage.vault.zfs.send import Copies
 from appliance.storage.vault.zfs.shelf import Shelf
 from appliance.storage.vault.zfs.snapshots import Snapshots, described
 from appliance.storage.vault.zfs.storedfiles import StoredFiles
-from appliance.storage.vault.zfs.strangers import strangers
+from appliance.storage.vault.zfs.strangers import ours, strangers
+from appliance.storage.vault.zfs.tree import Tree
 from appliance.storage.vault.zfs.trouble import Trouble, told
 from appliance.storage.vault.zfs.worker import Worker
 
@@ -78,7 +88,6 @@ class ZfsStore(StoredFiles):
         self._copies = Copies(self._datasets, self._snapshots, self._commands, self._pool, deadline_s)
         self._medium = Medium(self._datasets, self._commands, deadline_s)
         self._health = Health(self._pool, self._look, self._stuck, lambda: self._medium.relieved)
-        self._listed = Listed()
         self._gate = threading.Lock()
         self._passed = False
         self._refused: StoreRefusedError | None = None
@@ -130,10 +139,7 @@ class ZfsStore(StoredFiles):
                 raise
             self._medium.prepare()
             with self._doors.hand_on(*buckets):
-                try:
-                    yield
-                finally:
-                    self._listed.drop(buckets)
+                yield
 
     def _relieving(self, do: Callable[[], None]) -> None:
         """What gives space back needs a little first: where there is none, the reserve goes."""
@@ -152,8 +158,7 @@ class ZfsStore(StoredFiles):
             mount = self._mounts.get(self._tree.dataset(bucket))
             if mount and self._mounts.is_there(mount):
                 return BucketState.OPEN
-            listed = self._listed.get(bucket)
-            return listed if listed is not None else state_of(self._datasets.bucket(bucket))
+            return state_of(self._datasets.bucket(bucket))
 
     def create(self, bucket: BucketId, key: bytes) -> None:
         """See BucketStore."""
@@ -185,21 +190,40 @@ class ZfsStore(StoredFiles):
         self._fault("bucket unmounted")
         self._datasets.unload(bucket)
         self._fault("key unloaded")
-        if facts.open:
+        if facts.written:
             self._relieving(lambda: self._datasets.mark(bucket, is_open=False))
             self._fault("bucket marked as closed")
 
     def _replay(self, bucket: BucketId, facts: Facts) -> None:
         """After a power cut the last seconds of a bucket are in its intent log, and mounting it writes them out."""
-        if facts.open and not self._mounts.is_clean(facts.name):
+        if facts.written and not self._mounts.is_clean(facts.name):
             self._mounts.mount(bucket, facts.name, readonly=True)
 
     def buckets(self) -> Iterator[BucketId]:
         """See BucketStore."""
         with self._at():
-            found = list(self._datasets.buckets())
-            self._listed.put({bucket: state_of(facts) for bucket, facts in found})
-        yield from (bucket for bucket, _ in found)
+            found = [bucket for bucket, _ in self._datasets.buckets()]
+        yield from found
+
+    def survey(self, *, snapshots: bool = True) -> Survey:
+        """See BucketStore."""
+        with self._at():
+            found = list(self._datasets.walk(tags=snapshots, brief=True))
+            beside = list(self._shelf.strange_names(self._mounts.mounted())) if snapshots else []
+        buckets = {
+            bucket: Surveyed(state_of(facts), facts.mark, ours(facts.tags))
+            for facts in found
+            if (bucket := self._tree.bucket(facts.name)) and state_of(facts) is not BucketState.ABSENT
+        }
+        strange = sorted([*strangers(self._tree, found), *beside]) if snapshots else ()
+        return Survey(dict(sorted(buckets.items())), tuple(strange))
+
+    def mark(self, marks: Mapping[BucketId, str]) -> None:
+        """See BucketStore."""
+        for word in marks.values():
+            check_mark(word)
+        with self._at(*marks):
+            self._relieving(lambda: self._datasets.mark_compared(marks))
 
     def destroy(self, bucket: BucketId) -> None:
         """See BucketStore. A dataset of this name that is not marked as ours is absent here: it stays."""
@@ -240,7 +264,7 @@ class ZfsStore(StoredFiles):
         wanted = list(dict.fromkeys(buckets))
 
         def replay(bucket: BucketId, facts: Facts) -> bool:
-            if facts.open and not facts.key_loaded:
+            if facts.written and not facts.key_loaded:
                 return False
             self._replay(bucket, facts)
             return True
@@ -310,12 +334,6 @@ class ZfsStore(StoredFiles):
             self._snapshots.guard(bucket, facts)
 
     # The medium.
-
-    def strangers(self) -> Iterator[str]:
-        """See BucketStore."""
-        with self._at():
-            found = sorted(strangers(self._datasets, self._shelf, self._mounts.mounted()))
-        yield from found
 
     def space(self) -> Space:
         """See BucketStore."""

@@ -1,36 +1,32 @@
-"""What lies among the buckets and is not ours."""
+"""What lies among the buckets and is not ours, out of what a walk found."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from appliance.storage.names import SnapshotNameError, check_snapshot_name
-from appliance.storage.vault.zfs.datasets import Datasets
-from appliance.storage.vault.zfs.mounts import Mount
 from appliance.storage.vault.zfs.programs import Facts
-from appliance.storage.vault.zfs.shelf import Shelf
+from appliance.storage.vault.zfs.tree import Tree
 
 
-def strangers(datasets: Datasets, shelf: Shelf, mounted: list[Mount]) -> Iterator[str]:
-    """Datasets and snapshots below the root, and names in buckets that are mounted now. Below a strange one: nothing."""
-    for facts in datasets.walk(snapshots=True):
-        depth = facts.name.count("/") - datasets.tree.root.count("/")
-        if not datasets.expected(facts, depth):
-            yield datasets.tree.below(facts.name)
+def strangers(tree: Tree, found: Iterable[Facts]) -> Iterator[str]:
+    """Datasets and snapshots below the root. Below a strange one: nothing."""
+    for facts in found:
+        depth = facts.name.count("/") - tree.root.count("/")
+        if not tree.expected(facts.name, facts.kind, depth):
+            yield tree.below(facts.name)
             continue
-        for name in _foreign(facts, depth):
-            yield f"{datasets.tree.below(facts.name)}@{name}"
-    for mount in mounted:
-        if not mount.snapshot:
-            yield from (f"{mount.bucket.path}/{name}" for name in shelf.strange(mount))
+        known = ours(facts.tags) if depth == 3 else {}
+        yield from (f"{tree.below(facts.name)}@{name}" for name in facts.tags if name not in known)
 
 
-def _foreign(facts: Facts, depth: int) -> Iterator[str]:
-    for one in facts.snapshots:
+def ours(tags: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+    """Of snapshots of a bucket, those whose names are ours."""
+    found = {}
+    for name, held in tags.items():
         try:
-            check_snapshot_name(one.name)
-            ours = depth == 3
+            check_snapshot_name(name)
         except SnapshotNameError:
-            ours = False
-        if not ours:
-            yield one.name
+            continue
+        found[name] = held
+    return found

@@ -100,6 +100,14 @@ def destroy_snapshots(store: BucketStore, case: Case) -> None:
     assert names(store, case.made) == sorted(case.found[1:])
 
 
+def mark(store: BucketStore, case: Case) -> None:
+    for item in (case.made, case.second):
+        store.lock(item)
+    store.mark({case.made: "1:a", case.second: "1:b"})
+    marks = {item: found.mark for item, found in store.survey().buckets.items()}
+    assert marks == {case.made: "1:a", case.second: "1:b"}
+
+
 def destroy(store: BucketStore, case: Case) -> None:
     if store.state(case.made) is not BucketState.ABSENT:
         clear(store, case.made)
@@ -117,6 +125,7 @@ ACTIONS: list[Callable[[BucketStore, Case], None]] = [
     hold,
     release,
     destroy_snapshots,
+    mark,
     destroy,
 ]
 
@@ -162,7 +171,7 @@ def test_a_crash_at_every_step(
         for item in list(again.buckets()):
             clear(again, item)
             again.destroy(item)
-        assert not list(again.buckets()) and not list(again.strangers())
+        assert not list(again.buckets()) and not list(again.survey().strangers)
         again.close()
         at += 1
     assert at > 0

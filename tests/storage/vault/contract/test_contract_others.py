@@ -20,13 +20,13 @@ def test_unknown_things_are_told_and_never_destroyed(
 ) -> None:
     made, _ = filled(store, tmp_path)
     stranger = ground.foreign_bucket(made.tenant_id)
-    assert list(store.strangers()) == [stranger]
+    assert list(store.survey().strangers) == [stranger]
     assert list(store.buckets()) == [made]
     store.lock(made)
     store.destroy(made)
-    assert ground.has(stranger) and list(store.strangers()) == [stranger]
+    assert ground.has(stranger) and list(store.survey().strangers) == [stranger]
     again = ground.open()
-    assert list(again.strangers()) == [stranger] and list(again.buckets()) == []
+    assert list(again.survey().strangers) == [stranger] and list(again.buckets()) == []
 
 
 def test_one_tenant_never_reaches_another(store: BucketStore, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_a_sidecar_grows_and_goes_where_its_recording_goes(store: BucketStore, t
     write(store, made, tmp_path, first, b"later")
     store.restore(made, "g-2", [first])
     assert sidecar(store, made, first) == b"later", "one that is there is never put back to an older state"
-    assert list(store.strangers()) == []
+    assert list(store.survey().strangers) == []
     assert store.usage(made.tenant_id).used > 160_000
 
 

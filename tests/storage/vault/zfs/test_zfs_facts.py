@@ -22,8 +22,9 @@ from appliance.storage.vault.errors import (
 )
 from appliance.storage.vault.stored import BucketState
 from appliance.storage.vault.zfs import commands, listing, lzc
-from appliance.storage.vault.zfs.datasets import CHUNK, Tree, _in_chunks, state_of
+from appliance.storage.vault.zfs.datasets import CHUNK, _in_chunks, state_of
 from appliance.storage.vault.zfs.programs import Facts, SnapshotFacts, parse, parse_held
+from appliance.storage.vault.zfs.tree import Tree
 from appliance.storage.vault.zfs.trouble import Trouble, contract_error, told
 
 BUCKET = BucketId(new_id(), new_id(), "2026-11-25")
@@ -38,7 +39,8 @@ def test_what_a_program_tells_is_parsed() -> None:
             "c\ttank/rec/a/x",
             "s\ttank/rec/a@g-2\t30\t1790000002\t5\tpn=7%09%25\thew.grace\thsomebody's%0A",
             "s\ttank/rec/a@guard\t20\t1790000001\t4",
-            "d\ttank/rec/b\t\t\t\tnone\t\t9\t1\tvolume",
+            "t\ttank/rec/a@x\tew.grace\ta%09b",
+            "d\ttank/rec/b\tbucket\tw:1\t\tnone\t\t9\t1\tvolume",
         ]
     )
     first, second = parse(text)
@@ -59,7 +61,9 @@ def test_what_a_program_tells_is_parsed() -> None:
                 "g-2", 30, 1_790_000_002, 5, {"ew:n": "7\t%"}, frozenset({"ew.grace", "somebody's\n"})
             ),
         ),
+        {"x": frozenset({"ew.grace", "a\tb"})},
     )
+    assert (first.written, first.mark, second.written, second.mark) == (True, "", False, "w:1")
     assert (second.unfinished, second.own_root, second.type) == (True, False, "volume")
     assert first.snapshot("g-2") and first.snapshot("g-3") is None
     assert parse("") == []
@@ -72,6 +76,7 @@ def test_commands_tell_the_same() -> None:
         "keystatus": {"value": "unavailable", "source": {"type": "NONE"}},
         "encryptionroot": {"value": "tank/rec/a", "source": {"type": "NONE"}},
         "guid": {"value": "7", "source": {"type": "NONE"}},
+        "referenced": {"value": "98304", "source": {"type": "NONE"}},
         "ew:kind": {"value": "bucket", "source": local},
         "ew:open": {"value": "1", "source": {"type": "INHERITED", "data": "tank/rec"}},
         "ew:origin": {"value": "-", "source": {"type": "NONE"}},
@@ -97,8 +102,23 @@ def test_commands_tell_the_same() -> None:
     dataset = {"name": "tank/rec/a", "properties": properties}
     children = {"tank/rec/a": {}, "tank/rec/a/x": {}}
     assert listing.from_json(dataset, children, [found]) == Facts(
-        "tank/rec/a", "bucket", "", "", False, True, 7, False, "filesystem", ("tank/rec/a/x",), (found,)
+        "tank/rec/a",
+        "bucket",
+        "",
+        "",
+        False,
+        True,
+        7,
+        False,
+        "filesystem",
+        ("tank/rec/a/x",),
+        (found,),
+        {"g-1": frozenset({"ew.grace"})},
     )
+    for said, written, mark in (("1", True, ""), ("w:1 98304", False, "w:1"), ("w:1 98816", False, "")):
+        properties["ew:open"] = {"value": said, "source": local}
+        opened = listing.from_json(dataset, children, [])
+        assert (opened.written, opened.mark) == (written, mark), said
     properties["receive_resume_token"] = {"value": "1-abc", "source": {"type": "NONE"}}
     assert listing.from_json(dataset, children, []).unfinished
     assert not listing.from_json(dataset, children, [found]).unfinished

@@ -18,9 +18,10 @@ from appliance.storage.vault.errors import (
     SnapshotHeldError,
     SnapshotMissingError,
 )
-from appliance.storage.vault.zfs.datasets import Datasets, Tree
+from appliance.storage.vault.zfs.datasets import Datasets
 from appliance.storage.vault.zfs.programs import NAMES, Facts, SnapshotFacts
 from appliance.storage.vault.zfs.snapshots import Snapshots, described
+from appliance.storage.vault.zfs.tree import Tree
 from appliance.storage.vault.zfs.trouble import Trouble
 from appliance.storage.vault.zfs.worker import Answer
 
