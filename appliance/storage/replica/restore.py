@@ -30,7 +30,7 @@ from appliance.storage.vault.errors import (
     StoredFileCorruptError,
 )
 from appliance.storage.vault.holding import Holding, HoldingState
-from appliance.storage.vault.reconcile import Reconciled
+from appliance.storage.vault.reconciled import Reconciled
 from appliance.storage.vault.sidecars import put, read_raw
 
 log = structlog.get_logger()

@@ -21,7 +21,8 @@ from appliance.storage.vault.intake import Intake
 from appliance.storage.vault.legal import LegalHolds
 from appliance.storage.vault.parking import Parker
 from appliance.storage.vault.policies import Policies
-from appliance.storage.vault.reconcile import Reconciled, reconcile
+from appliance.storage.vault.reconcile import reconcile
+from appliance.storage.vault.reconciled import Reconciled
 from appliance.storage.vault.rulebook import Rulebook
 from appliance.storage.vault.runs import Runs
 from appliance.storage.vault.timekeeper import Timekeeper

@@ -54,12 +54,15 @@ class Buckets:
         else:
             self.open(bucket)
 
-    def open(self, bucket: BucketId) -> None:
-        """Opens a bucket that is there. BucketMissingError; BucketKeyAbsentError where its key is destroyed."""
+    def open(self, bucket: BucketId) -> bool:
+        """Opens a bucket that is there; whether it was locked. BucketMissingError; BucketKeyAbsentError where its key is
+        destroyed."""
         self._touch(bucket)
-        if self._store.state(bucket) is not BucketState.OPEN:
-            key = self._keystore.bucket_key(bucket.tenant_id, bucket.line_id, bucket.slice)
-            self._store.unlock(bucket, key)
+        if self._store.state(bucket) is BucketState.OPEN:
+            return False
+        key = self._keystore.bucket_key(bucket.tenant_id, bucket.line_id, bucket.slice)
+        self._store.unlock(bucket, key)
+        return True
 
     def lock(self, bucket: BucketId) -> None:
         """Locks it now. BucketBusyError where somebody reads it."""

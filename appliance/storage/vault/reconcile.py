@@ -9,13 +9,13 @@ and stays locked. So a comparison costs what has changed, not what there is.
 
 from __future__ import annotations
 
-from collections.abc import Set
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Set
+from dataclasses import replace
+from functools import cache
 
 import structlog
 
 from appliance.model import is_id
-from appliance.process.status import ALARM, WARNING
 from appliance.storage.keystore.errors import BucketKeyAbsentError
 from appliance.storage.sealed import Footer, Header, HeaderError, SealedCorruptError
 from appliance.storage.sealed.layout import FOOTER_BYTES, HEADER_BYTES
@@ -41,34 +41,18 @@ from appliance.storage.vault.errors import (
 )
 from appliance.storage.vault.holding import KEPT, Holding, HoldingState
 from appliance.storage.vault.inorder import InOrder
+from appliance.storage.vault.parking import number_of
+from appliance.storage.vault.reconciled import Reconciled, tell
 from appliance.storage.vault.sidecars import Sidecars
 
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
-class Reconciled:
-    """What was found; each count is of recordings, files, buckets or snapshots."""
-
-    files: int = 0  # in buckets that were looked into
-    unchanged: int = 0  # buckets that are as they were when they were last found in order
-    filed: int = 0  # files the journal did not know, now filed
-    moved: int = 0  # files brought to where the journal says
-    erased: int = 0  # holdings whose erasure the journal did not know
-    keys_absent: int = 0  # holdings without a key that nobody erased
-    unknown: int = 0  # files that no rule names
-    missing: int = 0  # holdings without a file
-    strangers: int = 0  # what is not ours among the buckets
-    keyless: int = 0  # buckets whose key is destroyed or does not open them
-    held_again: int = 0  # snapshots of ours that had lost their hold
-    sidecars: int = 0  # sidecars of which the journal says by now how far they go
-    sidecars_damaged: int = 0  # that do not have what the journal says
-
-
 def reconcile(vault: Vault) -> Reconciled:
     """See the module. Errors of the store."""
     result = compare(vault)
-    _tell(vault, result)
+    tell(vault.status, result)
+    _quarantined(vault)
     if result != Reconciled(files=result.files, unchanged=result.unchanged):
         log.warning("reconciled", **{name: getattr(result, name) for name in result.__slots__})
     return result
@@ -104,8 +88,7 @@ def _bucket(vault: Vault, bucket: BucketId, found: Surveyed, in_order: InOrder, 
             result.unchanged += 1
             _hold_again(vault, bucket, found, result)
             return 0
-        was = vault.store.state(bucket)
-        vault.buckets.open(bucket)
+        was_locked = vault.buckets.open(bucket)
     except BucketMissingError:
         return 0  # destroyed since it was listed
     except (BucketKeyAbsentError, BucketKeyError) as error:
@@ -114,8 +97,8 @@ def _bucket(vault: Vault, bucket: BucketId, found: Surveyed, in_order: InOrder, 
         return 0
     _hold_again(vault, bucket, found, result)
     times, before = vault.buckets.opened(bucket), replace(result)
-    unknown = _look_into(vault, bucket, result)
-    if was is BucketState.LOCKED:
+    unknown = _look_into(vault, bucket, found, result)
+    if was_locked:
         try:
             vault.buckets.lock(bucket)
         except BucketBusyError:
@@ -125,9 +108,8 @@ def _bucket(vault: Vault, bucket: BucketId, found: Surveyed, in_order: InOrder, 
     return unknown
 
 
-def _look_into(vault: Vault, bucket: BucketId, result: Reconciled) -> int:
+def _look_into(vault: Vault, bucket: BucketId, found: Surveyed, result: Reconciled) -> int:
     """The files of an open bucket beside the journal; how many nobody knows."""
-    snapshots = list(vault.store.snapshots(bucket))
     present = {stored.recording_id: stored.size for stored in vault.store.files(bucket)}
     result.files += len(present)
     unknown_before = result.unknown
@@ -136,9 +118,10 @@ def _look_into(vault: Vault, bucket: BucketId, result: Reconciled) -> int:
             _file(vault, bucket, name, size, result)
     _sidecars(vault, bucket, set(present), result)
     unknown = result.unknown - unknown_before
-    for item in reversed(snapshots):
-        if item.id.name.startswith("g-"):
-            _parked(vault, item.id, result)
+    grace = [name for name in found.tags if name.startswith("g-")]
+    for name in sorted(grace, key=number_of, reverse=True):
+        _parked(vault, SnapshotId(bucket, name), result)
+    snapshots = cache(lambda: list(vault.store.snapshots(bucket)))  # only where something is missing
     for held in vault.holdings.in_bucket(bucket):
         if held.state in KEPT:
             with vault.moving:
@@ -152,7 +135,10 @@ def _hold_again(vault: Vault, bucket: BucketId, found: Surveyed, result: Reconci
         tag = GUARD_TAG if name == GUARD else GRACE_TAG if name.startswith("g-") else ""
         snapshot = SnapshotId(bucket, name)
         if tag and tag not in tags and _needed(vault, snapshot):
-            vault.store.hold([snapshot], tag)
+            try:
+                vault.store.hold([snapshot], tag)
+            except SnapshotMissingError:
+                continue  # destroyed since it was listed
             result.held_again += 1
 
 
@@ -225,7 +211,11 @@ def _moved(vault: Vault, bucket: BucketId, result: Reconciled) -> None:
 
 def _parked(vault: Vault, snapshot: SnapshotId, result: Reconciled) -> None:
     """Files of a grace snapshot that the journal does not know: it was lost, and they were deleted."""
-    for stored in vault.store.files(snapshot.bucket, snapshot=snapshot.name):
+    try:
+        files = list(vault.store.files(snapshot.bucket, snapshot=snapshot.name))
+    except SnapshotMissingError:
+        return  # destroyed since it was listed
+    for stored in files:
         if vault.holdings.get(stored.recording_id) is not None:
             continue
         found = _adopted(vault, snapshot.bucket, stored.recording_id, stored.size, snapshot.name)
@@ -283,7 +273,9 @@ def _header(
     return None if footer is None else (header, footer.whole)
 
 
-def _file_of(vault: Vault, held: Holding, snapshots: list[Snapshot], result: Reconciled) -> None:
+def _file_of(
+    vault: Vault, held: Holding, snapshots: Callable[[], list[Snapshot]], result: Reconciled
+) -> None:
     """A holding of this bucket, and whether its file is where the journal says."""
     if not vault.unchanged([held]):
         return  # it changed meanwhile
@@ -294,13 +286,13 @@ def _file_of(vault: Vault, held: Holding, snapshots: list[Snapshot], result: Rec
         result.missing += 1
         return
     if held.state is HoldingState.FILED:
-        for item in reversed(snapshots):
+        for item in reversed(snapshots()):
             if vault.store.find(held.bucket, held.recording_id, snapshot=item.id.name) is not None:
                 vault.store.restore(held.bucket, item.id.name, [held.recording_id])
                 _moved(vault, held.bucket, result)
                 return
     elif not held.parked and any(
-        vault.store.find(held.bucket, held.recording_id, snapshot=item.id.name) for item in snapshots
+        vault.store.find(held.bucket, held.recording_id, snapshot=item.id.name) for item in snapshots()
     ):
         return  # a parking that broke off: the next round completes it
     result.missing += 1
@@ -341,45 +333,8 @@ def _keys(vault: Vault, unknown: dict[BucketId, int], result: Reconciled) -> Non
         result.keys_absent += 1
 
 
-def _tell(vault: Vault, result: Reconciled) -> None:
-    status = vault.status
-    for name, count, severity, message in (
-        (
-            "FilesMissing",
-            result.missing,
-            ALARM,
-            "recordings that the journal names have no file. Restore them from a copy.",
-        ),
-        (
-            "UnknownFiles",
-            result.unknown + result.strangers,
-            WARNING,
-            "things among the buckets are known to nobody. They are left alone.",
-        ),
-        (
-            "SidecarsDamaged",
-            result.sidecars_damaged,
-            ALARM,
-            "recordings do not have all that was added to them, such as notes. Restore their bucket from a copy.",
-        ),
-        (
-            "KeysAbsent",
-            result.keys_absent,
-            ALARM,
-            "recordings have no key, and nothing says that they were erased. They are kept, and cannot be read: put the"
-            " right keystore back.",
-        ),
-        (
-            "BucketKeysAbsent",
-            result.keyless,
-            ALARM,
-            "buckets have no key that opens them. They are left as they are.",
-        ),
-    ):
-        if count:
-            status.raise_condition(name, severity, f"{count} {message}")
-        else:
-            status.clear_condition(name)
+def _quarantined(vault: Vault) -> None:
+    """Files in quarantine that the journal does not know."""
     for path in vault.quarantine.glob("*.sealed"):
         if is_id(path.stem) and vault.holdings.get(path.stem) is None:
             held = Holding(

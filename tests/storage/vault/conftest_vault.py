@@ -18,7 +18,7 @@ from appliance.storage.sealed import SealedWriter, pack_evidence, pack_info, ver
 from appliance.storage.vault.assembly import Assembly
 from appliance.storage.vault.core import Vault
 from appliance.storage.vault.holding import Holding
-from appliance.storage.vault.reconcile import Reconciled
+from appliance.storage.vault.reconciled import Reconciled
 
 CREATED_NS = 1_790_000_000_000_000_000  # 2026-09-21
 NOW_NS = CREATED_NS + 60 * 10**9

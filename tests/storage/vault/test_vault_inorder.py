@@ -44,9 +44,9 @@ def looked_into(house: House, patch: pytest.MonkeyPatch) -> list[BucketId]:
     opened = []
     real = here(house).buckets.open
 
-    def opening(bucket: BucketId) -> None:
+    def opening(bucket: BucketId) -> bool:
         opened.append(bucket)
-        real(bucket)
+        return real(bucket)
 
     with patch.context() as within:
         within.setattr(here(house).buckets, "open", opening)

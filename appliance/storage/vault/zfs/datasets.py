@@ -133,14 +133,18 @@ class Datasets:
         )
         return answer.payload.decode()
 
-    def bucket(self, bucket: BucketId, *, snapshots: bool = False, at: str = "") -> Facts | None:
+    def bucket(
+        self, bucket: BucketId, *, snapshots: bool = False, at: str = "", brief: bool = False
+    ) -> Facts | None:
         """Of one bucket's dataset; None where there is none."""
-        found = self.facts([self.tree.dataset(bucket)], snapshots=snapshots, at=at)
+        found = self.facts([self.tree.dataset(bucket)], snapshots=snapshots, at=at, brief=brief)
         return found[0] if found else None
 
-    def require(self, bucket: BucketId, *, snapshots: bool = False, at: str = "") -> Facts:
+    def require(
+        self, bucket: BucketId, *, snapshots: bool = False, at: str = "", brief: bool = False
+    ) -> Facts:
         """The same; BucketMissingError."""
-        facts = self.bucket(bucket, snapshots=snapshots, at=at)
+        facts = self.bucket(bucket, snapshots=snapshots, at=at, brief=brief)
         if facts is None or state_of(facts) is BucketState.ABSENT:
             raise BucketMissingError("there is no such bucket", bucket=bucket.path)
         return facts

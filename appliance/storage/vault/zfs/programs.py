@@ -79,13 +79,16 @@ for i = 2, #argv do
   local ds = argv[i]
   if zfs.exists(ds) then
     local mine = own(ds, "{KIND}")
-    local open = ""
+    local open, key, torn = "", "", ""
     if mine == "bucket" then open = opened(ds) end
+    if mine == "bucket" or not brief then key, torn = get(ds, "keystatus"), get(ds, "inconsistent") end
     local origin, root, guid, kind = rest(ds)
-    put({{"d", esc(ds), mine, open, origin, get(ds, "keystatus"), root, guid, get(ds, "inconsistent"), kind}})
-    for child in zfs.list.children(ds) do
-      put({{"c", esc(child)}})
-      if not children then break end
+    put({{"d", esc(ds), mine, open, origin, key, root, guid, torn, kind}})
+    if mine ~= "bucket" or tags or not brief then
+      for child in zfs.list.children(ds) do
+        put({{"c", esc(child)}})
+        if not children then break end
+      end
     end
     if at then
       if zfs.exists(ds .. "@" .. at) then tell(ds .. "@" .. at) end
@@ -103,8 +106,8 @@ end
 return table.concat(out, "\\n")
 """
 """Of datasets: `argv[1]` says what beside their own facts: `children`; `snapshots`, or `@name`: that one alone; `tags`:
-names of snapshots and what holds them, no more. `brief`: of their own facts kind, OPEN, key, and whether they are complete.
-Each fact costs a way down the tree."""
+names of snapshots and what holds them, no more. `brief`: of their own facts kind, of buckets also OPEN, key, and whether
+they are complete; what is below a bucket only with `tags`. Each fact costs a way down the tree."""
 
 HELD: Final = f"""{_TOOLS}
 local ours = {{}}

@@ -91,7 +91,7 @@ class Shelf:
         mount = self._mounts.get(source)
         if mount and not (write and not mount.stamp):
             return mount
-        facts = self._datasets.require(bucket, snapshots=bool(snapshot))
+        facts = self._datasets.require(bucket, at=snapshot, brief=not write)
         if not snapshot:
             return self.mount(bucket, facts, write=write)
         if not facts.key_loaded:

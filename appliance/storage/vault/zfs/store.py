@@ -158,7 +158,7 @@ class ZfsStore(StoredFiles):
             mount = self._mounts.get(self._tree.dataset(bucket))
             if mount and self._mounts.is_there(mount):
                 return BucketState.OPEN
-            return state_of(self._datasets.bucket(bucket))
+            return state_of(self._datasets.bucket(bucket, brief=True))
 
     def create(self, bucket: BucketId, key: bytes) -> None:
         """See BucketStore."""
@@ -181,7 +181,7 @@ class ZfsStore(StoredFiles):
             self._lock(bucket)
 
     def _lock(self, bucket: BucketId) -> None:
-        facts = self._datasets.require(bucket)
+        facts = self._datasets.require(bucket, brief=True)
         if not facts.key_loaded:
             return
         self._mounts.refuse_busy(bucket)

@@ -117,9 +117,7 @@ class Known(Datasets):
         self.tree = Tree("tank/rec")
         self.library = library
 
-    def facts(
-        self, names: Any, *, snapshots: bool = False, children: bool = False, at: str = ""
-    ) -> list[Facts]:
+    def facts(self, names: Any, *, snapshots: bool = False, at: str = "", **_: bool) -> list[Facts]:
         found = []
         for name in names:
             if name in self.library.datasets:
