@@ -2,7 +2,8 @@
 
 A bucket that still fills gets a further one at most every quarter of an hour, however much is filed into it; the keys of
 what waits for it are pinned already. A snapshot that has all of the case's files in the bucket takes the place of those
-before it, so that their number does not grow with the number of calls.
+before it, so that their number does not grow with the number of calls. It says what the journal said when it was taken:
+while that says the same, nobody need open the bucket to see what the snapshot has.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from appliance.storage.vault.parking import number_of
 
 AGAIN_S: Final = 900.0
 """Until what is filed into a bucket that a case has a snapshot of gets into the next one."""
+_JOURNAL: Final = "ew:journal"
+"""Of a case's snapshot that has all that the case names there: the fingerprint of what the journal said of the bucket just
+before. Files are moved under `moving`, and what is filed lies in its bucket before the journal tells of it."""
 _FEW: Final = 4
 """Snapshots of one case in a bucket that are looked through; more than that are replaced by one."""
 
@@ -111,6 +115,9 @@ class Covering:
 
     def _has_all(self, case: str, bucket: BucketId, own: Sequence[Snapshot], lying: set[str]) -> bool:
         """Whether the case's snapshots have these files."""
+        said = self._vault.holdings.fingerprint(bucket)
+        if any(item.properties.get(_JOURNAL) == said for item in own):
+            return True
         if len(own) > _FEW and self._is_whole(case, bucket):
             return False  # one snapshot of the bucket as it is has as much as all of them
         left = set(lying)
@@ -126,7 +133,13 @@ class Covering:
         number = max((number_of(item.id.name) for item in own), default=0) + 1
         taken = SnapshotId(bucket, f"h-{case}-{number}")
         vault.buckets.open(bucket)
-        vault.store.snapshot([bucket], taken.name, {"ew:kind": "hold", "ew:case": case})
+        properties = {"ew:kind": "hold", "ew:case": case}
+        said = vault.holdings.fingerprint(
+            bucket
+        )  # before: what is filed from now on may be in it, and need not
+        if self._is_whole(case, bucket):
+            properties[_JOURNAL] = said
+        vault.store.snapshot([bucket], taken.name, properties)
         vault.fault("hold snapshot taken")
         vault.store.hold([taken], tag)
         vault.fault("hold snapshot held")

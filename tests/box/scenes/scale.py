@@ -88,10 +88,10 @@ def build() -> None:
 
 
 def measure() -> None:
-    made = list(vault.store.buckets())
+    made = [bucket for bucket in vault.store.buckets() if bucket.line_id != house.line]
     assert len(made) == buckets
     stop, filed, slowest = threading.Event(), [], []
-    thread = threading.Thread(target=appending, args=(stop, filed, slowest))
+    thread = threading.Thread(target=appending, args=(stop, filed, slowest), daemon=True)
     thread.start()
     timed("listing_buckets_s", lambda: list(vault.store.buckets()))
     timed("listing_snapshots_s", vault.store.survey)

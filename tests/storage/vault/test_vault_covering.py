@@ -198,3 +198,56 @@ def test_a_crash_at_each_step_leaves_all_of_it_covered(house: House) -> None:
         assert snapshots(house, case) == []
         at += 1
     assert at >= 4
+
+
+def opened(house: House, patch: pytest.MonkeyPatch) -> list[BucketId]:
+    """Buckets that settling the holds opens."""
+    assert house.vault is not None
+    found, real = list[BucketId](), house.vault.buckets.open
+
+    def opening(bucket: BucketId) -> bool:
+        found.append(bucket)
+        return real(bucket)
+
+    with patch.context() as within:
+        within.setattr(house.vault.buckets, "open", opening)
+        house.parts.legal.settle()
+    return found
+
+
+def test_settling_does_not_open_what_is_covered_and_unchanged(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.open()
+    case = everything(house)
+    names = house.filed(2)
+    later(house)
+    house.filed()
+    house.parts.legal.cover()
+    assert snapshots(house, case) == [f"h-{case}-2"]
+    house.open()
+    bucket = bucket_of(house, names[0])
+    assert opened(house, monkeypatch) == []
+    names += house.filed() + house.filed()  # the first is covered at once, the next one waits
+    assert set(opened(house, monkeypatch)) == {bucket}
+    (newest,) = snapshots(house, case)
+    assert inside(house, bucket, newest) >= set(names) and opened(house, monkeypatch) == []
+
+
+def test_a_snapshot_that_lacks_a_file_is_not_taken_for_whole(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file comes back without a word in the journal, from a copy elsewhere say."""
+    vault = house.open()
+    names = house.filed(2)
+    bucket = bucket_of(house, names[0])
+    vault.store.snapshot([bucket], "r-far-1")
+    vault.store.remove(bucket, names[:1])
+    case = everything(house)
+    (short,) = snapshots(house, case)
+    assert inside(house, bucket, short) == {names[1]}
+    assert opened(house, monkeypatch), "it is looked into each time"
+    vault.store.restore(bucket, "r-far-1", names[:1])
+    house.parts.legal.settle()
+    assert inside(house, bucket, snapshots(house, case)[-1]) == set(names)
+    assert opened(house, monkeypatch) == []
