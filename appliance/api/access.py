@@ -86,6 +86,7 @@ class Access(Secrets):
             lambda connection: register.list_entries(connection, size + 1, after, seen)
         )
         answer = pb.ListIdentitiesResponse(identities=[accessview.entry(row) for row in found[:size]])
+        size = page.cut(answer.identities)
         if len(found) > size:
             answer.next_page_token = page.token(found[size - 1].name)
         return answer
@@ -209,6 +210,7 @@ class Access(Secrets):
         answer = pb.ListCertificatesResponse(
             certificates=[accessview.certificate(row) for row in found[:size]]
         )
+        size = page.cut(answer.certificates)
         if len(found) > size:
             last = found[size - 1]
             answer.next_page_token = page.token(last.create_ns, last.fingerprint)

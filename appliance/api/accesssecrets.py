@@ -137,6 +137,7 @@ class Secrets(AccessBase):
         found = sorted(await self._parts.store.read(work), key=_place)
         found = [one for one in found if _place(one) > after]
         answer = pb.ListSessionsResponse(sessions=[accessview.session(row) for row in found[:size]])
+        size = page.cut(answer.sessions)
         if len(found) > size:
             answer.next_page_token = page.token(_place(found[size - 1]))
         return answer

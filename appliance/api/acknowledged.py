@@ -44,6 +44,7 @@ class Acknowledged(NoticeBase):
                 noticeconvert.acknowledgement(one, people.get(one.staff_id, "")) for one in found[:size]
             ]
         )
+        size = page.cut(answer.acknowledgements)
         if len(found) > size:
             last = found[size - 1]
             answer.next_page_token = page.token(last.create_ns, last.id)
@@ -84,6 +85,7 @@ class Acknowledged(NoticeBase):
                 barred_from_pausing=required and not tenant.unacknowledged_may_pause,
                 barred_from_reading=required and not tenant.unacknowledged_may_read,
             )
+        size = page.cut(answer.outstanding_acknowledgements)
         if len(found) > size:
             last = found[size - 1][0]
             answer.next_page_token = page.token(last.create_ns, last.staff_id)

@@ -46,6 +46,7 @@ class Channels(alarms_pb2_grpc.AlarmsServiceServicer):
         answer = pb.ListAlarmChannelsResponse(
             alarm_channels=[alarmconvert.channel(one, waiting.get(one.id, 0)) for one in found[:size]]
         )
+        size = page.cut(answer.alarm_channels)
         if len(found) > size:
             last = found[size - 1]
             answer.next_page_token = page.token(last.create_ns, last.id)

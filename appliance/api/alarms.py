@@ -37,6 +37,7 @@ class Alarms(Channels):
             lambda connection: alarmlist.some(connection, tenant_id, where, size + 1, after)
         )
         answer = pb.ListAlarmsResponse(alarms=[alarmconvert.alarm(one) for one in found[:size]])
+        size = page.cut(answer.alarms)
         if len(found) > size:
             last = found[size - 1]
             answer.next_page_token = page.token(last.raise_ns, last.id)
@@ -104,6 +105,7 @@ class Alarms(Channels):
         answer = pb.ListAlarmKindsResponse(
             alarm_kinds=[alarmconvert.alarm_kind(KINDS[name]) for name in rest[:size]]
         )
+        size = page.cut(answer.alarm_kinds)
         if len(rest) > size:
             answer.next_page_token = page.token(rest[size - 1])
         return answer

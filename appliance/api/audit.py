@@ -62,6 +62,7 @@ class Audit(audit_pb2_grpc.AuditServiceServicer):
 
         found = await asyncio.to_thread(work)
         answer = pb.ListAuditEntriesResponse(audit_entries=map(entry, found[:size]))
+        size = page.cut(answer.audit_entries)
         if len(found) > size:
             answer.next_page_token = page.token(found[size - 1].index)
         return answer

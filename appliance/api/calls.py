@@ -129,6 +129,7 @@ class Calls(ListenCalls, calls_pb2_grpc.CallsServiceServicer):
             if (call.started_ns, call.call_id) > after and matches(call, where, tenant_id, numbering)
         ]
         answer = pb.ListCallsResponse(calls=[self._shown(call) for call in found[:size]])
+        size = page.cut(answer.calls)
         if len(found) > size:
             answer.next_page_token = page.token(found[size - 1].started_ns, found[size - 1].call_id)
         return answer

@@ -170,6 +170,7 @@ class ClosingOf(ClosingPacks, closing_pb2_grpc.ClosingServiceServicer):
 
         found, made = await self.parts.store.read(work)
         answer = pb.ListClosingsResponse(closings=made)
+        size = page.cut(answer.closings)
         if len(found) > size:
             last = found[size - 1]
             answer.next_page_token = page.token(last.notice_ns, last.tenant_id, last.line_id)

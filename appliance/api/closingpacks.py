@@ -202,6 +202,7 @@ class ClosingPacks:
 
         found = await self.parts.store.read(work)
         answer = pb.ListExitPacksResponse(exit_packs=map(closingview.pack_message, found[:size]))
+        size = page.cut(answer.exit_packs)
         if len(found) > size:
             answer.next_page_token = page.token(found[size - 1].create_ns, found[size - 1].id)
         return answer

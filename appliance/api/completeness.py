@@ -239,6 +239,7 @@ class Completeness(completeness_pb2_grpc.CompletenessServiceServicer):
         answer = pb.ListCallRecordImportsResponse(
             imports=[view.import_(one, full=False) for one in found[:size]]
         )
+        size = page.cut(answer.imports)
         if len(found) > size:
             last = found[size - 1]
             answer.next_page_token = page.token(last.create_ns, last.id)
@@ -259,6 +260,7 @@ class Completeness(completeness_pb2_grpc.CompletenessServiceServicer):
 
         found = await self._parts.store.read(work)
         answer = pb.ListCompletenessDaysResponse(days=map(view.day, found[:size]))
+        size = page.cut(answer.days)
         if len(found) > size:
             answer.next_page_token = page.token(found[size - 1].day)
         return answer
@@ -298,6 +300,7 @@ class Completeness(completeness_pb2_grpc.CompletenessServiceServicer):
 
         found = await self._parts.store.read(work)
         answer = pb.ListCallRecordsResponse(records=map(view.record, found[:size]))
+        size = page.cut(answer.records)
         if len(found) > size:
             answer.next_page_token = page.token(found[size - 1].start_ns, found[size - 1].id)
         return answer

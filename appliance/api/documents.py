@@ -109,6 +109,7 @@ class Documents(PlannedWorks, documents_pb2_grpc.DocumentsServiceServicer):
 
         found = await self._parts.store.read(work)
         answer = pb.ListDocumentsResponse(documents=map(view.document, found[:size]))
+        size = page.cut(answer.documents)
         if len(found) > size:
             last = found[size - 1]
             answer.next_page_token = page.token(last.make_ns, last.id)

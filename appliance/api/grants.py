@@ -104,6 +104,7 @@ class Grants(Approval, grants_pb2_grpc.GrantsServiceServicer):
                 for one in found[:size]
             ]
         )
+        size = page.cut(answer.grants)
         if len(found) > size:
             last = found[size - 1]
             answer.next_page_token = page.token(last.request_ns, last.grant_id)
@@ -123,6 +124,7 @@ class Grants(Approval, grants_pb2_grpc.GrantsServiceServicer):
         answer = pb.ListGrantUsesResponse(
             grant_uses=[grantconvert.use(one, grant.tenant_id) for one in found[:size]]
         )
+        size = page.cut(answer.grant_uses)
         if len(found) > size:
             last = found[size - 1]
             answer.next_page_token = page.token(last.at_ns, last.use_id)
@@ -142,6 +144,7 @@ class Grants(Approval, grants_pb2_grpc.GrantsServiceServicer):
         answer = pb.ListGrantKeysResponse(
             grant_keys=[grantconvert.key(one, grant.tenant_id) for one in found[:size]]
         )
+        size = page.cut(answer.grant_keys)
         if len(found) > size:
             answer.next_page_token = page.token(found[size - 1].recording_id)
         return answer

@@ -49,8 +49,9 @@ async def listed(
         ]
 
     found = await parts.store.read(work)
-    token = page.token(found[size - 1][0].version) if len(found) > size else ""
-    return [_message(*one) for one in found[:size]], token
+    some = [_message(*one) for one in found[:size]]
+    size = page.cut(some)
+    return some, page.token(found[size - 1][0].version) if len(found) > size else ""
 
 
 def _message(one: Version, changes: list[pb.FieldChange], more: int) -> pb.Version:

@@ -117,6 +117,7 @@ class Lines:
             lines=[linefields.shown(row, holds.get(row.line_id), samples) for row in found[:size]]
         )
         closingview.put_states(closings, answer.lines)
+        size = page.cut(answer.lines)
         if len(found) > size:
             last = found[size - 1]
             answer.next_page_token = page.token(last.create_ns, last.line_id)

@@ -72,6 +72,7 @@ class Notes(notes_pb2_grpc.NotesServiceServicer):
 
         owner, found = await self._parts.store.read(work)
         answer = pb.ListNotesResponse(notes=[message(one, owner) for one in found[:size]])
+        size = page.cut(answer.notes)
         if len(found) > size:
             last_one = found[size - 1]
             answer.next_page_token = page.token(last_one.create_ns, last_one.note_id)

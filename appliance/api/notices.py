@@ -53,6 +53,7 @@ class Notices(Staff, Acknowledging, Acknowledged, notices_pb2_grpc.NoticesServic
 
         found = await self._parts.store.read(work)
         answer = pb.ListNoticesResponse(notices=[self._message(*one) for one in found[:size]])
+        size = page.cut(answer.notices)
         if len(found) > size:
             last = found[size - 1][0]
             answer.next_page_token = page.token(last.create_ns, last.notice_id)
@@ -174,6 +175,7 @@ class Notices(Staff, Acknowledging, Acknowledged, notices_pb2_grpc.NoticesServic
         )
         found = [one for one in reversed(versions) if before is None or one.version < before[0]]
         answer = pb.ListNoticeVersionsResponse(versions=map(noticeconvert.version, found[:size]))
+        size = page.cut(answer.versions)
         if len(found) > size:
             answer.next_page_token = page.token(found[size - 1].version, "")
         return answer

@@ -96,6 +96,7 @@ class Operations(operations_pb2_grpc.OperationsServiceServicer):
             lambda connection: operations.some(connection, tenant_id, size + 1, after)
         )
         answer = pb.ListOperationsResponse(operations=map(message, found[:size]))
+        size = page.cut(answer.operations)
         if len(found) > size:
             answer.next_page_token = page.token(found[size - 1].create_ns, found[size - 1].id)
         return answer

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableSequence
 from typing import Any
 
 from appliance.api.parts import Parts, page_size, query_of
 from appliance.catalog.errors import PageTokenError
+from appliance.process.rpc import ANSWER_LIMIT
 
 TIME_AND_ID = (int, str)
 
@@ -30,6 +32,16 @@ class Page:
             if len(found) != len(form) or not all(map(isinstance, found, form)):
                 raise PageTokenError("not a page token of this query", field="page_token")
             self.after = tuple(found)
+
+    def cut(self, listed: MutableSequence[Any]) -> int:
+        """Takes away from the end of an answer's messages what does not fit in one; how many stay, one at least."""
+        room = ANSWER_LIMIT
+        for place, one in enumerate(listed):
+            room -= one.ByteSize()
+            if room < 0 and place:
+                del listed[place:]
+                break
+        return len(listed)
 
     def token(self, *position: int | str) -> str:
         """Of the page after the row with these values."""

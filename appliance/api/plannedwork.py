@@ -62,6 +62,7 @@ class PlannedWorks:
             lambda connection: availability.works(connection, size + 1, after)
         )
         answer = pb.ListPlannedWorkResponse(planned_work=map(view.work, found[:size]))
+        size = page.cut(answer.planned_work)
         if len(found) > size:
             last = found[size - 1]
             answer.next_page_token = page.token(last.begin_ns, last.id)

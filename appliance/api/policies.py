@@ -64,6 +64,7 @@ class Policies:
         answer = pb.ListRetentionPoliciesResponse(
             retention_policies=map(retentionconvert.policy, found[:size])
         )
+        size = page.cut(answer.retention_policies)
         if len(found) > size:
             answer.next_page_token = page.token(*_place(found[size - 1].scope))
         return answer

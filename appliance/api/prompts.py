@@ -131,6 +131,7 @@ class Prompts(prompts_pb2_grpc.PromptsServiceServicer):
 
         found = await self._parts.store.read(work)
         answer = pb.ListPromptsResponse(prompts=map(message, found[:size]))
+        size = page.cut(answer.prompts)
         if len(found) > size:
             last = found[size - 1]
             answer.next_page_token = page.token(last.create_ns, last.prompt_id)

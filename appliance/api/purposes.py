@@ -43,6 +43,7 @@ class Purposes(purposes_pb2_grpc.PurposesServiceServicer):
 
         found = await self._parts.store.read(work)
         answer = pb.ListPurposesResponse(purposes=[message(one) for _, one in found[:size]])
+        size = page.cut(answer.purposes)
         if len(found) > size:
             answer.next_page_token = page.token(found[size - 1][0])
         return answer

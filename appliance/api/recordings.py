@@ -77,6 +77,7 @@ class Recordings(Reading, recordings_pb2_grpc.RecordingsServiceServicer):
         )
         if full:
             await admission.show(self.parts, found[:size], answer.recordings)
+        size = page.cut(answer.recordings)
         if len(found) > size:
             position = recordings.position_of(found[size - 1], order)
             answer.next_page_token = page.token(newest, *position)

@@ -67,8 +67,9 @@ class Cards(Base):
 
         found = await self._parts.store.read(work)
         answer = pb.ListScorecardsResponse(scorecards=map(reviewconvert.scorecard, found[: page.size]))
-        if len(found) > page.size:
-            last = found[page.size - 1]
+        size = page.cut(answer.scorecards)
+        if len(found) > size:
+            last = found[size - 1]
             answer.next_page_token = page.token(last.create_ns, last.scorecard_id)
         return answer
 
@@ -149,8 +150,9 @@ class Cards(Base):
 
         found = await self._parts.store.read(work)
         answer = pb.ListScorecardVersionsResponse(scorecards=map(reviewconvert.scorecard, found[: page.size]))
-        if len(found) > page.size:
-            answer.next_page_token = page.token(found[page.size - 1].version, "")
+        size = page.cut(answer.scorecards)
+        if len(found) > size:
+            answer.next_page_token = page.token(found[size - 1].version, "")
         return answer
 
     async def GetReviewSettings(

@@ -123,8 +123,9 @@ class Reviewing(Base):
 
         found = await self._parts.store.read(work)
         answer = pb.ListReviewsResponse(reviews=await self._all_shown(found[: page.size]))
-        if len(found) > page.size:
-            last = found[page.size - 1]
+        size = page.cut(answer.reviews)
+        if len(found) > size:
+            last = found[size - 1]
             answer.next_page_token = page.token(last.create_ns, last.review_id)
         return answer
 

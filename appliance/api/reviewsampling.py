@@ -97,8 +97,9 @@ class Sampling(Base):
             after = page.after
             found = [one for one in found if (one.create_ns, one.rule_id) > after]
         answer = pb.ListReviewRulesResponse(rules=map(reviewconvert.rule, found[: page.size]))
-        if len(found) > page.size:
-            last = found[page.size - 1]
+        size = page.cut(answer.rules)
+        if len(found) > size:
+            last = found[size - 1]
             answer.next_page_token = page.token(last.create_ns, last.rule_id)
         return answer
 

@@ -43,6 +43,7 @@ class Staff(NoticeBase):
 
         found = await self._parts.store.read(work)
         answer = pb.ListStaffMembersResponse(staff_members=map(noticeconvert.member, found[:size]))
+        size = page.cut(answer.staff_members)
         if len(found) > size:
             last = found[size - 1]
             answer.next_page_token = page.token(last.create_ns, last.staff_id)

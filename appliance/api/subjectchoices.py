@@ -71,6 +71,7 @@ class Choosing:
             )
             if row.recording_id in chosen:
                 candidate.choice.CopyFrom(subjectconvert.choice(chosen[row.recording_id], row.tenant_id))
+        size = page.cut(answer.candidates)
         if len(found) > size:
             position = recordings.position_of(found[size - 1], Order())
             answer.next_page_token = page.token(newest, *position)

@@ -173,6 +173,7 @@ class Packing:
         answer = pb.ListSubjectPacksResponse(
             packs=[subjectconvert.pack(one, counts.get(one.pack_id, 0)) for one in found[:size]]
         )
+        size = page.cut(answer.packs)
         if len(found) > size:
             last = found[size - 1]
             answer.next_page_token = page.token(last.create_ns, last.pack_id)

@@ -111,6 +111,7 @@ class Requesting:
                 subjectconvert.request(one, now_ns, zones[one.tenant_id]) for one in found[:size]
             ]
         )
+        size = page.cut(answer.subject_requests)
         if len(found) > size:
             last = found[size - 1]
             answer.next_page_token = page.token(last.create_ns, last.request_id)

@@ -153,6 +153,7 @@ class Restricting:
                 for one in found[:size]
             ]
         )
+        size = page.cut(answer.restrictions)
         if len(found) > size:
             last = found[size - 1]
             answer.next_page_token = page.token(last.create_ns, last.restriction_id)

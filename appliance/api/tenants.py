@@ -88,6 +88,7 @@ class Tenants(Lines, tenants_pb2_grpc.TenantsServiceServicer):
         found, closings = await self.parts.store.read(work)
         answer = pb.ListTenantsResponse(tenants=[convert.tenant(row) for row in found[:size]])
         closingview.put_states(closings, answer.tenants)
+        size = page.cut(answer.tenants)
         if len(found) > size:
             last = found[size - 1]
             answer.next_page_token = page.token(last.create_ns, last.tenant_id)
