@@ -72,7 +72,7 @@ _VAULT: Final = (
     ),
     critical(
         "HoldsUncovered",
-        "Legal holds are in force, but new recordings get into no snapshot of theirs",
+        "Legal holds are in force, but not all that they hold is in a snapshot of theirs",
         "Look at the store; it goes on by itself. Nothing that is held is erased meanwhile.",
     ),
     warning(

@@ -43,7 +43,9 @@ class Calendar:
         self._minute = self._monotonic()
         self._told("ClockNotKept", "The retention clock cannot be kept", parts.timekeeper.tick)
         if self._settled:
-            self._told("HoldsUncovered", "Snapshots of legal holds cannot be taken", parts.legal.cover)
+            self._told(
+                "HoldsUncovered", "Snapshots of legal holds cannot be taken or let go", parts.legal.cover
+            )
         self._told("BucketsNotLocked", "Quiet buckets cannot be locked", self._lock_quiet)
         if self._settled and self._is_night():
             if not self._told("NotReconciled", "Buckets and journal cannot be compared", parts.settle):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import structlog
@@ -88,6 +88,17 @@ class Covering:
     def _is_due(self, place: tuple[str, BucketId]) -> bool:
         taken = self._taken.get(place)
         return taken is None or self._monotonic() - taken >= AGAIN_S
+
+    def cover_these(self, case: str, buckets: Iterable[BucketId]) -> None:
+        """Covers these; errors of the store, and then what was not covered waits for `look`."""
+        left = sorted(buckets, reverse=True)
+        try:
+            while left:
+                self.cover_all(case, left[-1])
+                left.pop()
+        finally:
+            with self._lock:
+                self._waiting |= {(case, bucket) for bucket in left}
 
     def cover_all(self, case: str, bucket: BucketId) -> None:
         """Holds snapshots that have all that a case names in a bucket."""

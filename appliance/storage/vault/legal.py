@@ -35,7 +35,11 @@ from appliance.storage.vault.contract import BucketId
 from appliance.storage.vault.core import Vault
 from appliance.storage.vault.covering import Covering, is_of_case, tag_of
 from appliance.storage.vault.deletionlog import DeletionKind
-from appliance.storage.vault.errors import JournalCorruptError, RecordingErasedError
+from appliance.storage.vault.errors import (
+    JournalCorruptError,
+    RecordingErasedError,
+    StoreUnavailableError,
+)
 from appliance.storage.vault.holding import KEPT, Holding, HoldingState
 from appliance.storage.vault.linefile import LineFile
 from appliance.storage.vault.unfiled import header_of, look_up, unfiled
@@ -54,6 +58,7 @@ class LegalHolds:
         self.covering = Covering(vault, lambda case, held: case in self.cases_of(held), monotonic=monotonic)
         self._file = LineFile(path, max_line=_MAX_LINE)
         self._lock = threading.RLock()
+        self._letting_go: set[str] = set()
         self._pinning = threading.Lock()
         """Covers asking the book and pinning or unpinning by it. The keystore's lock comes after it, the vault's never."""
         self.book = HoldBook()
@@ -186,9 +191,12 @@ class LegalHolds:
         """Everything up to the book. A condition says where that cannot be done yet."""
         try:
             self._pin_unfiled()
-            for hold in self.book.all():
-                if hold.open:
-                    self.hold_these(hold.case_id, self.named(hold))
+            named = [(hold.case_id, self.named(hold)) for hold in self.book.all() if hold.open]
+            claimed = {
+                case: self._claim_all(case, some) for case, some in named
+            }  # of all before the store is asked
+            for case, buckets in claimed.items():
+                self.covering.cover_these(case, buckets)
             released = [hold for hold in self.book.all() if not hold.open]
             here = self._vault.store.survey().snapshots().values() if released else ()
             tags = frozenset[str]().union(*here)
@@ -207,13 +215,29 @@ class LegalHolds:
             self._vault.status.clear_condition("HoldsUnsettled")
 
     def settle_case(self, case_id: str) -> None:
-        """Pins, snapshots and holds of one case, up to the book."""
+        """Pins, snapshots and holds of one case, up to the book. What the store cannot do now is done later (`cover`): by
+        the keys alone nothing that is held can be destroyed."""
         hold = self.book.get(case_id)
-        if hold.open:
-            self._pin_unfiled()
-            self.hold_these(hold.case_id, self.named(hold))
-        else:
-            self._let_go(hold)
+        if not hold.open:
+            self._letting_go.add(case_id)
+            self._let_go_late()
+            return
+        self._pin_unfiled()
+        buckets = self._claim_all(case_id, self.named(hold))
+        try:
+            self.covering.cover_these(case_id, buckets)
+        except StoreUnavailableError as error:
+            log.warning("snapshots of a legal hold wait for the store", reason=error.reason)
+
+    def _let_go_late(self) -> None:
+        """Cases that were released while the store was away; errors but that it still is."""
+        for case_id in sorted(self._letting_go):
+            try:
+                self._let_go(self.book.get(case_id))
+            except StoreUnavailableError as error:
+                log.warning("a released legal hold waits for the store", reason=error.reason)
+                return
+            self._letting_go.discard(case_id)
 
     def filed(self, held: Holding) -> None:
         """A recording was filed, or is in quarantine: cases that name it, or whose scope it is in, hold it from now on."""
@@ -222,17 +246,21 @@ class LegalHolds:
             self.covering.filed(case, held)
 
     def cover(self) -> None:
-        """Snapshots of what was filed since the last ones, where their time has come. Errors of the store."""
+        """Snapshots of what was filed since the last ones, where their time has come; and what waited for the store.
+        Errors of the store."""
         self.covering.look()
+        self._let_go_late()
 
     def hold_these(self, case: str, named: Iterator[Holding]) -> None:
         """Pins keys, tells copies elsewhere, holds snapshots, of recordings that a case names; they may be all that a
-        tenant has."""
+        tenant has. Errors of the store."""
+        self.covering.cover_these(case, self._claim_all(case, named))
+
+    def _claim_all(self, case: str, named: Iterator[Holding]) -> set[BucketId]:
         buckets: set[BucketId] = set()
         while some := list(islice(named, _AT_ONCE)):
             buckets |= self._claim(case, some)
-        for bucket in sorted(buckets):
-            self.covering.cover_all(case, bucket)
+        return buckets
 
     def _claim(self, case: str, named: Sequence[Holding]) -> set[BucketId]:
         """Pins keys and tells copies elsewhere; the buckets in which something of it lies."""

@@ -145,6 +145,52 @@ def test_a_store_that_is_away_does_not_matter(house: House, monkeypatch: pytest.
         check_held(house, case, name)
 
 
+def test_filed_and_unfiled_are_held_together_while_the_store_is_away(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault = house.open()
+    before = filed(house, 2)
+    waiting = ended(house)
+    house.intake.poll()
+    legal, case, over = house.parts.legal, opened(house), opened(house)
+    legal.add(over, WHO, before[:1])
+    names = [*before, waiting]
+
+    def away(*_: object, **__: object) -> None:
+        raise StoreUnavailableError("the store does not answer", errno=errno.EIO)
+
+    with monkeypatch.context() as patch:
+        for method in (
+            "create",
+            "write",
+            "state",
+            "snapshots",
+            "snapshot",
+            "hold",
+            "files",
+            "buckets",
+            "survey",
+        ):
+            patch.setattr(vault.store, method, away)
+        assert legal.add(case, WHO, names).open
+        assert not legal.release(over, WHO, "closed").open, "nor does it keep a case from being over"
+        assert sorted(vault.keystore.pinned()) == sorted(names)
+        with pytest.raises(RecordingHeldError):
+            vault.delete(before[0], "asked for")
+        for _ in range(2):
+            with pytest.raises(StoreUnavailableError):
+                legal.cover()  # each minute; the calendar tells it as a condition
+    legal.cover()
+    for name in before:
+        check_held(house, case, name)
+    bucket = vault.holding(before[0]).bucket
+    tags = {tag for held in vault.store.survey().buckets[bucket].tags.values() for tag in held}
+    assert tag_of(case) in tags and tag_of(over) not in tags
+    house.clock.now += 6
+    assert house.poll() == 1
+    check_held(house, case, waiting)
+
+
 STEPS = [
     "hold journalled",
     "unfiled keys pinned",
