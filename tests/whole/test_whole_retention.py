@@ -1,10 +1,14 @@
-"""A served box and its command line: policies, a legal hold, deletion, the plan, the run, what is left and what says so."""
+"""A served box and its command line: policies, a legal hold, deletion, the plan, the run, what is left and what says so.
+
+With `--backend zfs` its buckets are in a pool: see tests/storage/vault/ground.py.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +16,14 @@ from typing import Any
 import pytest
 import whole_kit as kit
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "storage" / "vault"))
+
+from ground import pools
+
 from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
 from appliance.demo.sbc import Sbc
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(300 * kit.PATIENCE)
 
 
 def bare(name: str) -> str:
@@ -23,8 +31,14 @@ def bare(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBox]:
-    with embedded_box(tmp_path_factory.mktemp("whole-retention") / "data") as running:
+def box(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[EmbeddedBox]:
+    folder = tmp_path_factory.mktemp("whole-retention")
+    options: tuple[str, ...] = ()
+    if pytestconfig.getoption("--backend") == "zfs":
+        site = folder / "site.toml"
+        site.write_text(f'[vault]\nbackend = "zfs"\nroot = "{pools()[0]}/whole"\ndeadline_s = 120\n')
+        options = ("--config", str(site))
+    with embedded_box(folder / "data", *options) as running:
         yield running
 
 
@@ -173,7 +187,8 @@ def test_damage_in_the_vault_is_found_and_named(box: EmbeddedBox, names: list[st
     kept = bare(names[2])
     (path,) = [
         found
-        for found in box.layout.vault.rglob(f"*{kept}*")
+        for place in (box.layout.vault, box.layout.mounts)
+        for found in place.rglob(f"*{kept}*")
         if found.is_file() and "snapshots" not in found.parts
     ]
     whole = path.read_bytes()
