@@ -248,6 +248,7 @@ class Settings(_Section):
     exit: ExitSettings = ExitSettings()
     notices: NoticeSettings = NoticeSettings()
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    start_timeout_s: float = Field(60.0, ge=1, le=3600)  # how long a process may take to be ready
 
     @property
     def layout(self) -> Layout:

@@ -21,7 +21,7 @@ class Incident:
 
     time_ns: int
     process: str
-    kind: str  # killed, exited, hung, not-started, log-cut, unclean-stop
+    kind: str  # killed, exited, hung, late, not-started, log-cut, unclean-stop
     message: str
     pid: int = 0
     restarts: int = 0

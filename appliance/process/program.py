@@ -43,6 +43,7 @@ class Program:
     arguments: tuple[str, ...]  # for python, such as ("-m", "appliance.storage")
     stop_stage: int  # lower ones are stopped first
     keeps_sockets: bool = False
+    needed: bool = True  # the box does not come up without it
     state: State = State.DOWN
     pid: int = 0
     pidfd: int = -1
@@ -148,7 +149,10 @@ class Program:
 
 
 def programs(settings: Settings) -> list[Program]:
-    """The processes of a box. Signaling stops first (it ends the calls), the vault after capture (it files them)."""
+    """The processes of a box. Signaling stops first (it ends the calls), the vault after capture (it files them).
+
+    Recording waits for no other: what is filed and asked later can wait for a vault or a control that starts slowly.
+    """
     capture = [
         Program(
             f"capture-{worker}",
@@ -159,8 +163,8 @@ def programs(settings: Settings) -> list[Program]:
         for worker in range(settings.media.worker_count)
     ]
     return [
-        Program("vault", ("-m", "appliance.storage"), stop_stage=3),
-        Program("control", ("-m", "appliance.api"), stop_stage=2),
+        Program("vault", ("-m", "appliance.storage"), stop_stage=3, needed=False),
+        Program("control", ("-m", "appliance.api"), stop_stage=2, needed=False),
         *capture,
         Program("signaling", ("-m", "appliance.media.signaling"), stop_stage=0),
     ]

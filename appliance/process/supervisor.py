@@ -22,7 +22,6 @@ from appliance.process import datadir
 from appliance.process.incidents import Incidents
 from appliance.process.program import Program, State, programs
 
-START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 TICK_S = 0.5
 LOG_BYTES = 16 * 1024 * 1024
@@ -106,20 +105,30 @@ class Supervisor:
         self._write_settings()
         for program in self._programs:
             self._spawn(program)
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = time.monotonic() + self._settings.start_timeout_s
         while not self._stopping and any(program.state is not State.READY for program in self._programs):
             self._turn(0.1)
             for program in self._programs:
                 if program.state is State.DOWN:
                     raise self._failed(program, "ended while starting")
             if time.monotonic() > deadline:
-                late = next(program for program in self._programs if program.state is not State.READY)
-                raise self._failed(late, f"is not ready after {START_TIMEOUT_S:.0f} s")
+                self._late([program for program in self._programs if program.state is not State.READY])
+                break
         if self._stopping:
             return
         self._ready = True
         self._publish()
         self._announce(self._ready_line())
+
+    def _late(self, late: list[Program]) -> None:
+        """StartError where the box cannot record without one of these; else it goes on, and they come when they can."""
+        words = f"is not ready after {self._settings.start_timeout_s:.0f} s"
+        for program in sorted(late, key=lambda one: not one.needed):
+            if program.needed:
+                raise self._failed(program, words)
+            self._incidents.add(
+                program.name, "late", f"{words}; the box records without it meanwhile", pid=program.pid
+            )
 
     def _failed(self, program: Program, what: str) -> StartError:
         if program.complaint:

@@ -27,6 +27,9 @@ def main(mode: str, argv: list[str]) -> None:
             listening.bind(("127.0.0.1", 0))
             notify.store_fds("rtp-1", [listening.fileno()])
         child.ready(udp=f"127.0.0.1:{listening.getsockname()[1]}")
+    if mode.startswith("late"):
+        while not (child.layout.root / "go").exists():
+            time.sleep(0.02)
     server = child.serve(lambda server: None)
     if mode != "socket":
         child.ready()

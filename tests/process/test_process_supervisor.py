@@ -33,9 +33,13 @@ from appliance.model import EarwitnessError
 from appliance.process.program import Program
 from appliance.process.supervisor import Supervisor
 data, kit, *modes = sys.argv[1:]
-children = [Program(mode, (kit, mode), stop_stage=0, keeps_sockets=mode == "socket") for mode in modes]
+children = [
+    Program(mode, (kit, mode), stop_stage=0, keeps_sockets=mode == "socket", needed=mode != "late-spared")
+    for mode in modes
+]
+settings = Settings(data=Path(data), start_timeout_s=2 if any("late" in mode for mode in modes) else 60)
 try:
-    sys.exit(Supervisor(Settings(data=Path(data)), lambda line: print(line, flush=True), children).run())
+    sys.exit(Supervisor(settings, lambda line: print(line, flush=True), children).run())
 except EarwitnessError as error:
     print(f"{error.reason}: {error.message}", flush=True)
     sys.exit(9)
@@ -159,6 +163,27 @@ def test_a_process_that_cannot_start_says_why(tmp_path: Path) -> None:
 def test_a_process_that_crashes_while_starting_is_named(tmp_path: Path) -> None:
     with supervised(tmp_path, "crashes") as process:
         assert "START_FAILED: crashes ended while starting" in ready(process)
+
+
+def test_a_process_that_is_late_ends_the_start_where_nothing_is_recorded_without_it(tmp_path: Path) -> None:
+    with supervised(tmp_path, "plain", "late-needed") as process:
+        assert "START_FAILED: late-needed is not ready after 2 s" in ready(process)
+        assert process.wait(20) == 9
+
+
+def test_else_the_box_comes_up_without_it_says_so_and_takes_it_in_later(tmp_path: Path) -> None:
+    def state() -> str:
+        found = json.loads((Layout(tmp_path).run / "supervisor.json").read_text())
+        return next(str(one["state"]) for one in found["processes"] if one["name"] == "late-spared")
+
+    with supervised(tmp_path, "plain", "late-spared") as process:
+        assert ready(process).startswith("earwitness is ready")
+        (incident,) = incidents.read(Layout(tmp_path).incidents)
+        assert (incident.process, incident.kind) == ("late-spared", "late")
+        assert state() == "starting"
+        (tmp_path / "go").touch()
+        until(lambda: state() == "ready")
+        assert len(incidents.read(Layout(tmp_path).incidents)) == 1
 
 
 def test_a_crash_loop_is_restarted_and_recorded(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from appliance.config.layout import Layout
 from appliance.model import UnavailableError
 
 STOP_TIMEOUT_S = 60.0
+LATE_S = 600.0  # a box may be ready before its API is
 
 
 class BoxError(UnavailableError):
@@ -67,10 +69,21 @@ def embedded_box(data: Path, *options: str, ports: bool = True) -> Iterator[Embe
                 process.wait(STOP_TIMEOUT_S)
                 errors.seek(0)
                 raise BoxError((line + errors.read()).strip() or "the box ended without a word")
-            addresses = json.loads((Layout(data).run / "addresses.json").read_text("utf-8"))
-            yield EmbeddedBox(data, process, addresses)
+            yield EmbeddedBox(data, process, _addresses(data, process))
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
             process.wait(STOP_TIMEOUT_S)
             process.stdout.close()
+
+
+def _addresses(data: Path, process: subprocess.Popen[str]) -> dict[str, str]:
+    """Where it listens, once its API does too."""
+    end = time.monotonic() + LATE_S
+    while True:
+        found: dict[str, str] = json.loads((Layout(data).run / "addresses.json").read_text("utf-8"))
+        if "api" in found:
+            return found
+        if process.poll() is not None or time.monotonic() > end:
+            raise BoxError("the box records, and its API does not come up")
+        time.sleep(0.2)
