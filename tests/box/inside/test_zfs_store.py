@@ -334,7 +334,14 @@ def test_a_program_and_the_commands_tell_the_same(store: ZfsStore, root: str, tm
         (one,) = store._datasets.facts([dataset], at=name)
         assert one.snapshots == tuple(there for there in whole.snapshots if there.name == name)
     (brief,) = store._datasets.facts([dataset], snapshots=True, brief=True)
-    assert brief == replace(whole, open="", origin="", own_root=False, guid=0, type="")
+    assert brief == replace(whole, origin="", own_root=False, guid=0, type="")
+    (tagged,) = store._datasets.facts([dataset], tags=True)
+    assert tagged == whole.with_tags_alone()
+    store.lock(bucket)
+    store.mark({bucket: "1:abc"})
+    (marked,) = store._datasets.facts([dataset])
+    (said,) = by_command(store._commands, store._worker, dataset, False)
+    assert marked == said and (said.written, said.mark) == (False, "1:abc")
     assert libzfs_core.lzc_exists(dataset.encode()) and sys.version_info >= (3, 13)
 
 

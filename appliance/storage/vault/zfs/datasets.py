@@ -109,7 +109,8 @@ class Datasets:
             return parse(self._read(FACTS, [" ".join(words), *some]))
 
         def slowly(name: str) -> list[Facts]:
-            return by_command(self._commands, self._worker, name, snapshots or tags or bool(at))
+            found = by_command(self._commands, self._worker, name, snapshots or tags or bool(at))
+            return [one.with_tags_alone() for one in found] if tags else found
 
         return _in_chunks(names, read, slowly)
 

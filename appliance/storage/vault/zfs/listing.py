@@ -48,7 +48,6 @@ def from_json(dataset: dict[str, Any], children: dict[str, Any], snapshots: list
         properties["type"]["value"],
         tuple(sorted(set(children) - {name})),
         tuple(sorted(snapshots, key=lambda one: (one.txg, one.name))),
-        {one.name: one.holds for one in snapshots},
     )
 
 

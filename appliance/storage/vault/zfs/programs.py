@@ -10,7 +10,7 @@ the kernel where it cannot read a dataset.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import unquote
 
@@ -189,6 +189,10 @@ class Facts:
     def is_copy(self) -> bool:
         """Whether it is somebody else's, received here and read-only."""
         return self.origin == RECEIVED
+
+    def with_tags_alone(self) -> Facts:
+        """The same, of its snapshots only names and holds."""
+        return replace(self, snapshots=(), tags={one.name: one.holds for one in self.snapshots})
 
     def snapshot(self, name: str) -> SnapshotFacts | None:
         """The one of this name."""

@@ -113,8 +113,9 @@ def test_commands_tell_the_same() -> None:
         "filesystem",
         ("tank/rec/a/x",),
         (found,),
-        {"g-1": frozenset({"ew.grace"})},
     )
+    brief = listing.from_json(dataset, children, [found]).with_tags_alone()
+    assert (brief.snapshots, brief.tags) == ((), {"g-1": frozenset({"ew.grace"})})
     for said, written, mark in (("1", True, ""), ("w:1 98304", False, "w:1"), ("w:1 98816", False, "")):
         properties["ew:open"] = {"value": said, "source": local}
         opened = listing.from_json(dataset, children, [])
