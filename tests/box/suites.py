@@ -42,4 +42,5 @@ if FULL:
         _vault("contract", f"{_VAULT}/contract"),
         _vault("vault", _VAULT, "--ignore", f"{_VAULT}/contract"),
         _vault("replica", "tests/storage/replica"),
+        _vault("whole", "tests/whole/test_whole_retention.py"),
     )
