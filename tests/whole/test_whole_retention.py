@@ -36,7 +36,8 @@ def box(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -
     options: tuple[str, ...] = ()
     if pytestconfig.getoption("--backend") == "zfs":
         site = folder / "site.toml"
-        site.write_text(f'[vault]\nbackend = "zfs"\nroot = "{pools()[0]}/whole"\ndeadline_s = 120\n')
+        vault = f'[vault]\nbackend = "zfs"\nroot = "{pools()[0]}/whole"\ndeadline_s = 120\n'
+        site.write_text(f"start_timeout_s = 600\n{vault}")
         options = ("--config", str(site))
     with embedded_box(folder / "data", *options) as running:
         yield running
