@@ -128,7 +128,7 @@ class BucketStore(ABC):
 
     @abstractmethod
     def mark(self, marks: Mapping[BucketId, str]) -> None:
-        """Notes a word on buckets that are locked, for `survey`: what somebody found when he looked through their files.
+        """Notes a word on buckets that are locked, for `survey`: what came of looking through their files.
 
         A mark is gone as soon as a file of the bucket may have changed, by whatever hand. A bucket that is not locked, or
         absent, gets none. See `check_mark` for what a word may be.
