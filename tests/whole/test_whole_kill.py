@@ -63,6 +63,7 @@ def lost_frames(box: EmbeddedBox, said: dict[int, list[bytes]], folder: Path) ->
                     by_call[int(party["address"].split("@")[0][-3:])].append(one["name"])
         return by_call if all(by_call.values()) else None
 
+    kit.until(lambda: kit.answers(box), "the box answers again", 60)
     by_call = kit.until(filed, "every call is filed", 60)
     lost = {}
     for number, payloads in said.items():

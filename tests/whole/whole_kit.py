@@ -129,6 +129,12 @@ def status(box: EmbeddedBox) -> Any:
     return json.loads(done.stdout)
 
 
+def answers(box: EmbeddedBox) -> bool:
+    """Whether it says how it is, alarms or not."""
+    command = [sys.executable, "-m", "appliance.cli.main", "--data", str(box.data), "box", "status", "--json"]
+    return subprocess.run(command, capture_output=True, timeout=CLI_S).returncode in (0, 1)
+
+
 def until(true: Callable[[], Any], what: str, seconds: float = 40) -> Any:
     """Waits until something is so; gives what it gave."""
     deadline = time.monotonic() + seconds * PATIENCE

@@ -16,7 +16,7 @@ from appliance.storage.retention.facts import (
     UnknownFacts,
     UnknownKind,
 )
-from appliance.storage.vault.contract import HOLD_LINE, BucketId, BucketState, Survey, Surveyed
+from appliance.storage.vault.contract import GUARD, HOLD_LINE, BucketId, BucketState, Survey, Surveyed
 from appliance.storage.vault.core import Vault
 from appliance.storage.vault.errors import BucketMissingError
 from appliance.storage.vault.holding import KEPT, Holding, HoldingState
@@ -137,10 +137,16 @@ def _bucket(
         tuple(held),
         tuple(
             SnapshotFacts(name, tuple(sorted(tags)), parked[(bucket, name)])
-            for name, tags in sorted(found.tags.items())
+            for name, tags in sorted(found.tags.items(), key=lambda one: _place(one[0]))
         ),
         (vault.unknown_files or {}).get(bucket, 0),
     )
+
+
+def _place(name: str) -> tuple[bool, str, int]:
+    """As people look for them: the guard, then each kind in the order of its numbers."""
+    kind, _, number = name.rpartition("-")
+    return name != GUARD, kind, int(number or 0) if number.isdecimal() else 0
 
 
 def deleted_facts(held: Holding, legal: LegalHolds) -> DeletedFacts:

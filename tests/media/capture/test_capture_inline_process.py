@@ -244,14 +244,13 @@ def test_errors_say_what_is_wrong(keeper: Keeper) -> None:
 
 def test_watchers_that_go_make_room_and_a_stop_ends_the_rest(keeper: Keeper) -> None:
     for _ in range(3):
-        watches = [Watch(keeper) for _ in range(4)]
+        watches = [_watch(keeper) for _ in range(4)]
         with pytest.raises(grpc.RpcError) as error:
             next(keeper.stub.WatchMedia(pb.WatchMediaRequest()))
         assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         for watch in watches:
             watch.call.cancel()
-        wait_until(lambda: _can_watch(keeper))
-    last = Watch(keeper)
+    last = _watch(keeper)
     phones = Phones(keeper)
     assert keeper.end(signal.SIGTERM) == 0
     assert last.ended.wait(30)
@@ -259,15 +258,16 @@ def test_watchers_that_go_make_room_and_a_stop_ends_the_rest(keeper: Keeper) -> 
     phones.close()
 
 
-def _can_watch(keeper: Keeper) -> bool:
-    """All places are free again."""
-    calls = [keeper.stub.WatchMedia(pb.WatchMediaRequest()) for _ in range(4)]
-    try:
-        for call in calls:
-            next(call)
-    except grpc.RpcError:
-        return False
-    finally:
-        for call in calls:
-            call.cancel()
-    return True
+def _watch(keeper: Keeper) -> Watch:
+    """A place gets free a moment after its watcher went."""
+    found: list[Watch] = []
+
+    def tried() -> bool:
+        try:
+            found.append(Watch(keeper))
+        except grpc.RpcError as error:
+            assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        return bool(found)
+
+    wait_until(tried)
+    return found[0]
