@@ -66,8 +66,9 @@ def lost_frames(box: EmbeddedBox, said: dict[int, list[bytes]], folder: Path) ->
     kit.until(lambda: kit.answers(box), "the box answers again", 60)
     by_call = kit.until(filed, "every call is filed", 60)
     lost = {}
+    heard = kit.wavs(box, [name for some in by_call.values() for name in some], folder)
     for number, payloads in said.items():
-        sounds = [kit.wav(box, name, folder) for name in by_call[number]]
+        sounds = [heard[name] for name in by_call[number]]
         lost[number] = []
         for payload in payloads:
             found = kit.nothing(payload)
