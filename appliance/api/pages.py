@@ -7,7 +7,7 @@ from typing import Any
 
 from appliance.api.parts import Parts, page_size, query_of
 from appliance.catalog.errors import PageTokenError
-from appliance.process.rpc import ANSWER_LIMIT
+from appliance.process.rpc import fitting
 
 TIME_AND_ID = (int, str)
 
@@ -35,12 +35,7 @@ class Page:
 
     def cut(self, listed: MutableSequence[Any]) -> int:
         """Takes away from the end of an answer's messages what does not fit in one; how many stay, one at least."""
-        room = ANSWER_LIMIT
-        for place, one in enumerate(listed):
-            room -= one.ByteSize()
-            if room < 0 and place:
-                del listed[place:]
-                break
+        del listed[len(fitting(listed)) :]
         return len(listed)
 
     def token(self, *position: int | str) -> str:

@@ -26,7 +26,7 @@ _SNAPSHOT = re.compile(
 )
 _TAG = re.compile(r"ew\.(?:guard|grace|case\.[a-z2-7]{26}|replica\.[a-z0-9]{1,32})")
 _PROPERTY = re.compile(r"ew:[a-z][a-z0-9_]{0,30}")
-_MARK = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_MARK = re.compile(rf"[A-Za-z0-9._:-]{{1,{MAX_MARK_BYTES}}}")
 _DAY_NS: Final = 86_400 * 1_000_000_000
 
 

@@ -8,7 +8,7 @@ import pytest
 from anycall import Method, call, methods
 from test_api_isolation import ground  # noqa: F401 (a fixture: two tenants with something of everything)
 
-from appliance.api import pages
+from appliance.process import rpc
 
 SIZES = 1000
 CUT_ELSEWHERE = {"ListBuckets", "ListLegalHolds"}
@@ -64,7 +64,7 @@ def test_a_page_that_would_not_fit_goes_on_in_the_next(
                 continue
             everything = listed_in(whole.messages[0])
             with monkeypatch.context() as small:
-                small.setattr(pages, "ANSWER_LIMIT", 1)
+                small.setattr(rpc, "ANSWER_LIMIT", 1)
                 walked = walk(client.channel, method, request)
             assert [one for page in walked for one in page] == everything, method.path
             if len(walked) > 1:

@@ -123,18 +123,21 @@ def cli_ok(box: EmbeddedBox, *words: str) -> bool:
     return subprocess.run(command, capture_output=True, timeout=CLI_S).returncode == 0
 
 
+def _asked_status(box: EmbeddedBox) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "appliance.cli.main", "--data", str(box.data), "box", "status", "--json"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=CLI_S)
+
+
 def status(box: EmbeddedBox) -> Any:
     """What `box status` says; its exit code is 1 while there is an alarm."""
-    command = [sys.executable, "-m", "appliance.cli.main", "--data", str(box.data), "box", "status", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=CLI_S)
+    done = _asked_status(box)
     assert done.returncode in (0, 1) and done.stdout, done.stderr
     return json.loads(done.stdout)
 
 
 def answers(box: EmbeddedBox) -> bool:
     """Whether it says how it is, alarms or not."""
-    command = [sys.executable, "-m", "appliance.cli.main", "--data", str(box.data), "box", "status", "--json"]
-    return subprocess.run(command, capture_output=True, timeout=CLI_S).returncode in (0, 1)
+    return _asked_status(box).returncode in (0, 1)
 
 
 def until(true: Callable[[], Any], what: str, seconds: float = 40) -> Any:

@@ -145,9 +145,8 @@ class Covering:
         taken = SnapshotId(bucket, f"h-{case}-{number}")
         vault.buckets.open(bucket)
         properties = {"ew:kind": "hold", "ew:case": case}
-        said = vault.holdings.fingerprint(
-            bucket
-        )  # before: what is filed from now on may be in it, and need not
+        # Before it is taken: what is filed from now on may be in it, and need not.
+        said = vault.holdings.fingerprint(bucket)
         if self._is_whole(case, bucket):
             properties[_JOURNAL] = said
         vault.store.snapshot([bucket], taken.name, properties)

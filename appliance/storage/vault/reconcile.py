@@ -79,9 +79,8 @@ def compare(vault: Vault) -> Reconciled:
 
 def _bucket(vault: Vault, bucket: BucketId, found: Surveyed, in_order: InOrder, result: Reconciled) -> int:
     """One bucket; how many of its files nobody knows."""
-    word = in_order.word(
-        bucket, found
-    )  # before its files are looked at: what is journalled meanwhile is another
+    # Before its files are looked at: what is journalled meanwhile makes it another.
+    word = in_order.word(bucket, found)
     try:
         if found.mark == word:
             vault.keystore.bucket_key(bucket.tenant_id, bucket.line_id, bucket.slice)  # or it is told below
