@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from appliance.cli import changes, linerules, lineview, output
+from appliance.cli import changes, closing, linerules, lineview, output
 from appliance.cli.connection import bare, resource, tenant_parent
 from appliance.cli.context import CALL_TIMEOUT_S, Box, DryOption, JsonOption, TenantOption, box
 from appliance.cli.exits import Exit, Failure
@@ -37,6 +37,7 @@ from earwitness.v1 import party_pb2, tenants_pb2
 app = typer.Typer(
     help="Lines: what a tenant contracted. List, show, create, update, history, undo.", no_args_is_help=True
 )
+closing.join_lines(app)
 
 DIRECTIONS = {
     "inbound": party_pb2.DIRECTION_INBOUND,

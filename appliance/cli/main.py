@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import sys
@@ -13,82 +14,20 @@ from typing import Annotated, Any
 import grpc
 import typer
 
-from appliance.cli import (
-    acknowledgements,
-    alarms,
-    audit,
-    box,
-    calls,
-    closing,
-    completeness,
-    documents,
-    events,
-    evidence,
-    grants,
-    holds,
-    identities,
-    keys,
-    lines,
-    login,
-    notes,
-    operations,
-    output,
-    prompts,
-    purposes,
-    recordings,
-    restrictions,
-    retention,
-    reviews,
-    scorecards,
-    serve,
-    staff,
-    subjects,
-    tenants,
-    vault,
-)
+from appliance.cli import output
+from appliance.cli.commands import Commands
 from appliance.cli.connection import Connection, default_data
 from appliance.cli.exits import Exit, Failure, from_error, from_rpc
 from appliance.model import EarwitnessError
 
 app = typer.Typer(
     name="earwitness",
+    cls=Commands,
     help="Call recording for hospitals: record, find, verify, erase.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.add_typer(calls.app, name="calls")
-app.add_typer(recordings.app, name="recordings")
-app.add_typer(notes.app, name="notes")
-app.add_typer(retention.app, name="retention")
-app.add_typer(subjects.app, name="subjects")
-restrictions.join(recordings.app)
-app.add_typer(holds.app, name="holds")
-app.add_typer(grants.app, name="grants")
-app.add_typer(vault.app, name="vault")
-app.add_typer(tenants.tenants, name="tenants")
-app.add_typer(identities.app, name="identities")
-app.add_typer(keys.app, name="keys")
-app.add_typer(lines.app, name="lines")
-app.add_typer(prompts.app, name="prompts")
-app.add_typer(purposes.app, name="purposes")
-app.add_typer(staff.app, name="staff")
-app.add_typer(acknowledgements.app, name="notices")
-app.add_typer(completeness.app, name="completeness")
-app.add_typer(scorecards.app, name="scorecards")
-app.add_typer(reviews.app, name="reviews")
-app.add_typer(documents.app, name="documents")
-app.add_typer(events.app, name="events")
-app.add_typer(audit.app, name="audit")
-app.add_typer(alarms.app, name="alarms")
-app.add_typer(box.app, name="box")
-app.add_typer(operations.app, name="operations")
-app.add_typer(closing.app, name="exit-pack")
-app.add_typer(evidence.app, name="evidence")
-app.command("verify")(evidence.verify)
-app.command("login")(login.login)
-app.command("logout")(login.logout)
-app.command("serve")(serve.serve)
 
 
 @app.command("demo")
@@ -171,6 +110,11 @@ def _fail(failure: Failure) -> int:
     return failure.code
 
 
+@functools.cache
+def _commands() -> Any:
+    return typer.main.get_command(app)
+
+
 def run(arguments: list[str] | None = None) -> int:
     """Runs one command; gives its exit code. Every error is one line on standard error."""
     words = sys.argv[1:] if arguments is None else arguments
@@ -179,7 +123,7 @@ def run(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal that has not all characters shows the others
     debug = "--debug" in words
     try:
-        code = app(args=words, prog_name="earwitness", standalone_mode=False)
+        code = _commands()(args=words, prog_name="earwitness", standalone_mode=False)
         return code if isinstance(code, int) else Exit.OK
     except typer.Exit as end:
         return end.exit_code

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from appliance.cli import counts, downloads, filters, notes, output, picture
+from appliance.cli import counts, downloads, filters, notes, output, picture, restrictions
 from appliance.cli.callview import side
 from appliance.cli.confirm import confirm
 from appliance.cli.connection import bare, resource, tenant_parent
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("download")(downloads.download)
 app.command("count")(counts.count)
 app.command("tag")(notes.tag)
+restrictions.join(app)
 
 COLUMNS = ("ID", "Began", ">Length", "Caller", "Agent", "State")
 NameArgument = Annotated[str, typer.Argument(help="Name or id of the recording.")]

@@ -7,16 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from appliance.cli import changes, output
+from appliance.cli import changes, closing, output
 from appliance.cli.connection import bare, resource
 from appliance.cli.context import CALL_TIMEOUT_S, DryOption, JsonOption, box
 from appliance.cli.exits import Exit, Failure
 from earwitness import pages
 from earwitness.v1 import tenants_pb2
 
-tenants = typer.Typer(
+app = typer.Typer(
     help="Tenants: whose calls these are. List, create, update, history, undo.", no_args_is_help=True
 )
+closing.join_tenants(app)
 
 ContactOption = Annotated[
     str | None,
@@ -58,7 +59,7 @@ DifferenceOption = Annotated[
 GRAINS = {"day": tenants_pb2.GRAIN_DAY, "week": tenants_pb2.GRAIN_WEEK, "month": tenants_pb2.GRAIN_MONTH}
 
 
-@tenants.command("list")
+@app.command("list")
 def list_tenants(context: typer.Context, json: JsonOption = False) -> None:
     """All tenants."""
     found: list[tenants_pb2.Tenant] = []
@@ -73,7 +74,7 @@ def list_tenants(context: typer.Context, json: JsonOption = False) -> None:
         output.table(("ID", "Name", "Created"), rows, empty="No tenant.")
 
 
-@tenants.command("create")
+@app.command("create")
 def create_tenant(
     context: typer.Context,
     display_name: Annotated[str, typer.Argument(help="Name to show.")],
@@ -101,7 +102,7 @@ def create_tenant(
         output.console.print(bare(tenant.name) or "valid")
 
 
-@tenants.command("update")
+@app.command("update")
 def update_tenant(
     context: typer.Context,
     name: NameArgument,
@@ -138,7 +139,7 @@ def update_tenant(
         _changed(services.tenants.UpdateTenant(request, timeout=CALL_TIMEOUT_S), json)
 
 
-@tenants.command("history")
+@app.command("history")
 def history(
     context: typer.Context,
     name: NameArgument,
@@ -151,7 +152,7 @@ def history(
         changes.history(services.tenants.ListTenantVersions, request, limit, json)
 
 
-@tenants.command("undo")
+@app.command("undo")
 def undo(
     context: typer.Context,
     name: NameArgument,
