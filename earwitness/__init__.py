@@ -8,13 +8,18 @@ with earwitness.connect("box:7443", "ca.crt", "me.crt", "me.key") as box:
         earwitness.download(box, one.recording, one.recording.rsplit("/", 1)[-1] + ".wav", purpose="evidence")
 """
 
-from earwitness.client import Client, connect
-from earwitness.downloads import FLAC, OGG, SEALED, WAV, DamagedError, Download, download
-from earwitness.errors import Details, details
-from earwitness.expirations import expiring
-from earwitness.paging import pages
-from earwitness.v1.events_pb2 import Event, EventType
-from earwitness.watching import watch_events
+# Each name is read where it is first used: all the stubs together take a tenth of a second and more to read.
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from earwitness.client import Client, connect
+    from earwitness.downloads import FLAC, OGG, SEALED, WAV, DamagedError, Download, download
+    from earwitness.errors import Details, details
+    from earwitness.expirations import expiring
+    from earwitness.paging import pages
+    from earwitness.v1.events_pb2 import Event, EventType
+    from earwitness.watching import watch_events
 
 __all__ = [
     "FLAC",
@@ -34,3 +39,29 @@ __all__ = [
     "pages",
     "watch_events",
 ]
+
+_MODULES = {
+    "client": ("Client", "connect"),
+    "downloads": ("FLAC", "OGG", "SEALED", "WAV", "DamagedError", "Download", "download"),
+    "errors": ("Details", "details"),
+    "expirations": ("expiring",),
+    "paging": ("pages",),
+    "v1.events_pb2": ("Event", "EventType"),
+    "watching": ("watch_events",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+_PARTS = {"v1", *_MODULES}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -26,7 +26,7 @@ from appliance.api.serving import Serving
 from appliance.audit.trail import Trail
 from appliance.catalog import counting, documents, tenants
 from appliance.catalog.documents import DocumentKind, Made
-from appliance.documents import accessreport, html, markdown, pdf, processing, servicelevel
+from appliance.documents import accessreport, html, markdown, processing, servicelevel
 from appliance.documents.blocks import Document
 from appliance.documents.facts import Span
 from appliance.model import new_id
@@ -37,9 +37,17 @@ CHUNK: Final = 256 * 1024
 AT_ONCE: Final = 2
 SPANS: Final = frozenset({DocumentKind.SERVICE_LEVEL, DocumentKind.ACCESS_REPORT})
 OF_TENANTS: Final = frozenset({DocumentKind.PROTECTION_ANNEX, DocumentKind.ACCESS_REPORT})
-_FORMS: Final = {"md": markdown.written, "html": html.written, "pdf": pdf.written}
 _READERS: Final = (Role.TENANT_ADMINISTRATOR, Role.RECORDS_OFFICER, Role.AUDITOR)
 _BOX: Final = "All of the box"
+
+
+def _pdf(document: Document) -> bytes:
+    from appliance.documents import pdf  # its libraries take a third of a second, and are seldom wanted
+
+    return pdf.written(document)
+
+
+_FORMS: Final = {"md": markdown.written, "html": html.written, "pdf": _pdf}
 
 
 @dataclass(frozen=True)

@@ -188,8 +188,8 @@ class ExitPacks:
         """
         while (whole := await self._whole(recording_id)) is not None:
             made = await writer.pack({**content.job(whole, pack.spec, problem, self._clock_ns()), **only})
-            after = await self._whole(recording_id, content.wholes_briefly)
-            if after is not None and content.stands(after) == content.stands(whole):
+            after = await self._store.read(lambda connection: content.standing(connection, recording_id))
+            if after == (whole.row.state, whole.restrictions):
                 return made
             gone = [entry.path for entry in made.entries] if only else [folder(recording_id)]
             for path in gone:
@@ -275,11 +275,9 @@ class ExitPacks:
         await self._store.write(note)
         return {one.recording_id: one.refused for one in noted}
 
-    async def _whole(
-        self, recording_id: str, load: Callable[[sa.Connection, list[str]], list[Whole]] = content.wholes
-    ) -> Whole | None:
+    async def _whole(self, recording_id: str) -> Whole | None:
         """None where it is erased, or not there any more."""
-        found = await self._store.read(lambda connection: load(connection, [recording_id]))
+        found = await self._store.read(lambda connection: content.wholes(connection, [recording_id]))
         return found[0] if found and found[0].row.state is not State.ERASED else None
 
     @staticmethod

@@ -26,7 +26,6 @@ from appliance.media.audio.recording import load
 from appliance.media.audio.render import Rendering, RenderOptions
 from appliance.model import EarwitnessError, Kind
 from appliance.packs import exittargets, vcon
-from appliance.packs.exitbucket import BucketTarget
 from appliance.packs.exitrecord import folder
 from appliance.packs.exittargets import FolderTarget, Target
 from appliance.packs.manifest import Entry, Packed
@@ -49,6 +48,8 @@ def target_of(spec: dict[str, Any], settings: ExitSettings) -> Target:
         return FolderTarget(allowed, steps, spec["name"])
     for bucket in settings.buckets:
         if bucket.name == spec["bucket"]:
+            from appliance.packs.exitbucket import BucketTarget  # boto3: a quarter of a second, seldom wanted
+
             return BucketTarget(bucket, spec["prefix"], spec["name"])
     raise exittargets.ExitTargetInvalidError("is none of the buckets of the site file", field="bucket")
 

@@ -60,9 +60,10 @@ def wholes(connection: sa.Connection, ids: Sequence[str]) -> list[Whole]:
     ]
 
 
-def stands(whole: Whole) -> tuple[object, ...]:
-    """What decides how much of a recording is put into a pack."""
-    return whole.row.state, whole.restrictions
+def standing(connection: sa.Connection, recording_id: str) -> tuple[State | None, tuple[str, ...]]:
+    """What decides how much of a recording is put into a pack: its state, and what restricts it."""
+    found = restrictions.of(connection, [recording_id])
+    return recordings.state_of(connection, recording_id), found.get(recording_id, ())
 
 
 def job(whole: Whole, spec: dict[str, Any], problem: str, now_ns: int) -> dict[str, Any]:

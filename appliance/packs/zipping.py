@@ -14,9 +14,7 @@ import re
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
-
-import pyzipper
-from pyzipper.zipfile_aes import WZ_AES_V2, AESZipInfo
+from zipfile import ZIP_STORED
 
 from appliance.catalog.subjecterrors import SubjectPassphraseWeakError
 
@@ -46,8 +44,11 @@ class Zip:
     """Writes one into a seekable file. `sums` has the SHA-256 of each member, in the order they were written."""
 
     def __init__(self, file: BinaryIO, passphrase: bytes) -> None:
+        import pyzipper  # a fifth of a second, seldom wanted
+        from pyzipper.zipfile_aes import WZ_AES_V2
+
         self.sums: dict[str, str] = {}
-        self._zip: Any = pyzipper.AESZipFile(file, "w", compression=pyzipper.ZIP_STORED, allowZip64=True)
+        self._zip: Any = pyzipper.AESZipFile(file, "w", compression=ZIP_STORED, allowZip64=True)
         self._zip.setpassword(passphrase)
         self._zip.setencryption(pyzipper.WZ_AES, nbits=256, force_wz_aes_version=WZ_AES_V2)
 
@@ -58,8 +59,8 @@ class Zip:
         """
         if not _NAME.fullmatch(name) or name in self.sums:
             raise ValueError("not a name for a member")
-        entry = AESZipInfo(name, _WHEN)
-        entry.compress_type = pyzipper.ZIP_STORED
+        entry = self._zip.zipinfo_cls(name, _WHEN)
+        entry.compress_type = ZIP_STORED
         entry.external_attr = 0o600 << 16
         large = size is None or size > 1 << 31
         digest = hashlib.sha256()

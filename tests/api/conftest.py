@@ -21,16 +21,15 @@ import grpc
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from embedded_kit import rendered_samples
 from keys_fake import KeysServer
 from retention_fake import ReplicaServer, RetentionServer
 from sidecars_fake import SidecarServer
 
 import earwitness
 from appliance.access import identities, pki
-from appliance.api import samples
 from appliance.api.control import Control
 from appliance.api.limits import RateLimit
-from appliance.api.promptstore import PromptStore
 from appliance.config.catalogue import CatalogueSettings
 from appliance.config.notices import NoticeSettings
 from appliance.config.settings import ApiSettings, MediaSettings, Settings
@@ -578,10 +577,11 @@ class Box:
 
     def wait(self, condition, seconds: float = 15.0):
         """Until the condition gives something true: for what has no call to await."""
-        deadline = time.monotonic() + seconds
+        deadline, pause_s = time.monotonic() + seconds, 0.005
         while not (found := condition()):
             assert time.monotonic() < deadline, "it never came to be"
-            time.sleep(0.01)
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, 0.1)  # to ask takes processor time, too
         return found
 
     def filed(self, recording_id: str) -> None:
@@ -609,12 +609,9 @@ def _routing(connection):
 
 
 @pytest.fixture(scope="session")
-def sample_prompts(tmp_path_factory):
+def sample_prompts():
     """The samples of the product, rendered once for all boxes of this test process."""
-    shelf = PromptStore(tmp_path_factory.mktemp("samples") / "prompts")
-    for entry in samples.shipped():
-        samples.make(entry, shelf, START)
-    return shelf._root
+    return rendered_samples()
 
 
 @contextmanager

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 from alarms_kit import Hooks, authority
+from embedded_kit import started
 
 from appliance.cli import main, output
-from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
+from appliance.cli.demonstration.embedded import EmbeddedBox
 from appliance.cli.exits import Exit
 
 pytestmark = [pytest.mark.timeout(150), pytest.mark.xdist_group("cli-alarms")]
@@ -24,7 +25,7 @@ Run = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBox]:
-    with embedded_box(tmp_path_factory.mktemp("alarms") / "data") as running:
+    with started(tmp_path_factory.mktemp("alarms") / "data") as running:
         yield running
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from embedded_kit import started
 
 from appliance.audit.note import Verifier, open_note
 from appliance.cli import auditexport, main
-from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
+from appliance.cli.demonstration.embedded import EmbeddedBox
 from appliance.cli.exits import Exit, Failure
 from earwitness.v1 import audit_pb2 as pb
 
@@ -48,7 +49,7 @@ class Earwitness:
 
 @pytest.fixture(scope="module")
 def earwitness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Earwitness]:
-    with embedded_box(tmp_path_factory.mktemp("cli") / "data") as running:
+    with started(tmp_path_factory.mktemp("cli") / "data") as running:
         yield Earwitness(running)
 
 

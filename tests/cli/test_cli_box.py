@@ -22,12 +22,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from embedded_kit import started
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 
 from appliance.access import certificates, pki
 from appliance.cli import main
-from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
+from appliance.cli.demonstration.embedded import EmbeddedBox
 from appliance.cli.exits import Exit
 from appliance.demo.metadata import Participant
 from appliance.demo.sbc import Sbc, SbcCall
@@ -124,7 +125,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBox]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (SOFT_LIMIT, hard))
     try:
-        with embedded_box(tmp_path_factory.mktemp("cli") / "data") as running:
+        with started(tmp_path_factory.mktemp("cli") / "data") as running:
             yield running
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from embedded_kit import started
 
 from appliance.cli import completenessview, main, output
-from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
+from appliance.cli.demonstration.embedded import EmbeddedBox
 from appliance.cli.exits import Exit
 from earwitness.v1 import completeness_pb2 as pb
 
@@ -24,7 +25,7 @@ Run = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBox]:
-    with embedded_box(tmp_path_factory.mktemp("completeness") / "data") as running:
+    with started(tmp_path_factory.mktemp("completeness") / "data") as running:
         yield running
 
 

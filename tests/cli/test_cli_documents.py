@@ -11,11 +11,12 @@ from typing import Any
 
 import pypdf
 import pytest
+from embedded_kit import started
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from appliance.cli import documentsview, main, output
-from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
+from appliance.cli.demonstration.embedded import EmbeddedBox
 from appliance.cli.exits import Exit
 from earwitness.v1 import documents_pb2 as pb
 
@@ -25,7 +26,7 @@ Run = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBox]:
-    with embedded_box(tmp_path_factory.mktemp("documents") / "data") as running:
+    with started(tmp_path_factory.mktemp("documents") / "data") as running:
         yield running
 
 

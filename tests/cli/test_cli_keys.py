@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from embedded_kit import started
 
 from appliance.cli import main
-from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
+from appliance.cli.demonstration.embedded import EmbeddedBox
 from appliance.cli.exits import Exit
 from appliance.model import Direction, Party, PayloadFormat, RecordingInfo, Role, TrackInfo, id_bytes, new_id
 from appliance.storage import sealed
@@ -65,7 +66,7 @@ def typed(data: Path, *words: str, secrets: tuple[str, ...]) -> Done:
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBox]:
-    with embedded_box(tmp_path_factory.mktemp("cli") / "data") as running:
+    with started(tmp_path_factory.mktemp("cli") / "data") as running:
         yield running
 
 

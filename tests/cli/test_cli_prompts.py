@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from embedded_kit import started
 from google.protobuf.json_format import ParseDict
 
 from appliance.cli import main
-from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
+from appliance.cli.demonstration.embedded import EmbeddedBox
 from appliance.cli.exits import Exit
 from appliance.media.audio.encode import wav_header
 from appliance.model import new_id
@@ -64,7 +65,7 @@ class Earwitness:
 
 @pytest.fixture(scope="module")
 def earwitness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Earwitness]:
-    with embedded_box(tmp_path_factory.mktemp("cli") / "data") as running:
+    with started(tmp_path_factory.mktemp("cli") / "data") as running:
         yield Earwitness(running)
 
 

@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from embedded_kit import started
 
 from appliance.cli import main, output
-from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
+from appliance.cli.demonstration.embedded import EmbeddedBox
 from appliance.cli.exits import Exit
 from appliance.cli.readingoptions import known
 
@@ -22,7 +23,7 @@ Run = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBox]:
-    with embedded_box(tmp_path_factory.mktemp("purposes") / "data") as running:
+    with started(tmp_path_factory.mktemp("purposes") / "data") as running:
         yield running
 
 

@@ -20,24 +20,24 @@ def store(tmp_path):
     keys = tmp_path / "keys"
     keys.write_text("someone\nsecret\n")
     settings = ExitBucket(
-        name="cloud", endpoint=f"http://{host}:{port}", bucket="exit-packs", credentials_file=keys
+        name="cloud", endpoint=f"http://{host}:{port}", bucket="torn-packs", credentials_file=keys
     )
     s3 = boto3.client(
         "s3", endpoint_url=settings.endpoint, region_name="us-east-1",
         aws_access_key_id="someone", aws_secret_access_key="secret",
     )  # fmt: skip
-    s3.create_bucket(Bucket="exit-packs")
+    s3.create_bucket(Bucket="torn-packs")
     yield settings, s3
     server.stop()
 
 
 def begun(s3, key: str) -> None:
-    upload = s3.create_multipart_upload(Bucket="exit-packs", Key=key)["UploadId"]
-    s3.upload_part(Bucket="exit-packs", Key=key, UploadId=upload, PartNumber=1, Body=b"RIFF, torn")
+    upload = s3.create_multipart_upload(Bucket="torn-packs", Key=key)["UploadId"]
+    s3.upload_part(Bucket="torn-packs", Key=key, UploadId=upload, PartNumber=1, Body=b"RIFF, torn")
 
 
 def uploads(s3) -> list[str]:
-    return [one["Key"] for one in s3.list_multipart_uploads(Bucket="exit-packs").get("Uploads", ())]
+    return [one["Key"] for one in s3.list_multipart_uploads(Bucket="torn-packs").get("Uploads", ())]
 
 
 def test_uploads_that_broke_off_are_dropped_with_their_folder(store):
@@ -48,7 +48,7 @@ def test_uploads_that_broke_off_are_dropped_with_their_folder(store):
         begun(s3, f"trust/pack/recordings/{key}")
     target.drop("recordings/aa/aaaa")
     assert uploads(s3) == ["trust/pack/recordings/bb/bbbb/bbbb.wav"]
-    assert not s3.list_objects_v2(Bucket="exit-packs").get("Contents")
+    assert not s3.list_objects_v2(Bucket="torn-packs").get("Contents")
     target.close()
 
 
@@ -65,5 +65,5 @@ def test_a_store_that_lists_no_uploads_holds_nothing_up(store, monkeypatch):
 
     monkeypatch.setattr(target._s3, "get_paginator", denied)
     target.drop("recordings/aa/aaaa")
-    assert not s3.list_objects_v2(Bucket="exit-packs").get("Contents")
+    assert not s3.list_objects_v2(Bucket="torn-packs").get("Contents")
     target.close()

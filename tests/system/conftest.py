@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import command_kit
 import pytest
+from embedded_kit import started
 
-from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
+from appliance.cli.demonstration.embedded import EmbeddedBox
 
 SCENARIOS = Path(__file__).with_name("scenarios")
 PCAPS = Path("/usr/share/sip-tester")
@@ -21,7 +22,7 @@ MEDIA_PORT = 40200  # sipp sends its RTP from here; outside the box's range
 
 @pytest.fixture(scope="session")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBox]:
-    with embedded_box(tmp_path_factory.mktemp("box") / "data") as running:
+    with started(tmp_path_factory.mktemp("box") / "data") as running:
         yield running
 
 
@@ -30,8 +31,7 @@ def earwitness(box: EmbeddedBox) -> Callable[..., Any]:
     """Runs the command line against the box; gives its JSON."""
 
     def run(*words: str) -> Any:
-        command = [sys.executable, "-m", "appliance.cli.main", "--data", str(box.data), *words, "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = command_kit.run("--data", str(box.data), *words, "--json", timeout=60)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 

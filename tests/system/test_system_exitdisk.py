@@ -15,9 +15,10 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "whole"))
 import whole_kit as kit
+from embedded_kit import started
 
 import earwitness.verify.exitpack as verifier
-from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
+from appliance.cli.demonstration.embedded import EmbeddedBox
 from appliance.config.exits import ExitFolder
 from appliance.packs.errors import ExitSpaceError, ExitTargetAwayError
 from appliance.packs.exittargets import PARTIAL, FolderTarget
@@ -159,7 +160,7 @@ def plugged(mounts: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     root = tmp_path_factory.mktemp("exit-disk")
     disk, site = Disk(root), root / "site.toml"
     site.write_text(f'[[exit.folders]]\npath = "{disk.point}"\ndisk = true\n')
-    with embedded_box(root / "data", "--config", str(site)) as box:
+    with started(root / "data", "--config", str(site)) as box:
         kit.call_each(box, CALLS)
         yield box, disk
 

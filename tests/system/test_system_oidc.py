@@ -15,6 +15,7 @@ import grpc
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
+from embedded_kit import started
 from glewlwyd import CLIENT, Glewlwyd, signing_key
 
 import earwitness
@@ -23,7 +24,6 @@ from appliance.access.identities import Role
 from appliance.access.keyring import FRESH_S, KNOCK_S
 from appliance.access.provider import Provider
 from appliance.access.refusals import ProviderUnavailableError, TokenExpiredError, TokenInvalidError
-from appliance.cli.demonstration.embedded import embedded_box
 from appliance.config.settings import OidcSettings
 from earwitness.v1 import access_pb2 as pb
 
@@ -192,7 +192,7 @@ def test_a_box_that_takes_its_tokens(provider: Glewlwyd, tmp_path: Path) -> None
         f'[[access.oidc.grants]]\ngroup = "{GROUP}"\nroles = ["support"]\n'
     )
     token, access_token = provider.tokens()
-    with embedded_box(tmp_path / "data", "--config", str(site)) as box:
+    with started(tmp_path / "data", "--config", str(site)) as box:
         ca = box.layout.pki / "ca.crt"
         with earwitness.connect(box.addresses["tokens"], ca, token=token) as client:
             who = client.access.GetCaller(pb.GetCallerRequest()).identity

@@ -11,9 +11,10 @@ from typing import Any
 import grpc
 import pytest
 import whole_kit as kit
+from embedded_kit import started
 
 from appliance.cli.connection import Connection
-from appliance.cli.demonstration.embedded import BoxError, EmbeddedBox, embedded_box
+from appliance.cli.demonstration.embedded import BoxError, EmbeddedBox
 from appliance.demo.sbc import Sbc
 from earwitness.v1 import box_pb2, box_pb2_grpc
 
@@ -37,7 +38,7 @@ async def call(
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBox]:
-    with embedded_box(tmp_path_factory.mktemp("whole") / "data") as running:
+    with started(tmp_path_factory.mktemp("whole") / "data") as running:
         yield running
 
 
@@ -146,26 +147,26 @@ def test_bad_input_is_said_in_one_line_with_its_field(box: EmbeddedBox) -> None:
 
 
 def test_a_second_server_on_the_same_data_is_refused(box: EmbeddedBox) -> None:
-    with pytest.raises(BoxError, match="DATA_DIRECTORY_IN_USE"), embedded_box(box.data):
+    with pytest.raises(BoxError, match="DATA_DIRECTORY_IN_USE"), started(box.data):
         pass
 
 
 def test_a_port_already_taken_is_named(box: EmbeddedBox, tmp_path: Path) -> None:
     _, port = box.sip("tcp")
     options = ("--sip-port", str(port), "--sips-port", "0", "--api-port", "0")
-    with pytest.raises(BoxError, match=str(port)), embedded_box(tmp_path / "other", *options, ports=False):
+    with pytest.raises(BoxError, match=str(port)), started(tmp_path / "other", *options, ports=False):
         pass
     api = box.addresses["api"].rsplit(":", 1)[1]
     options = ("--sip-port", "0", "--sips-port", "0", "--api-port", api)
     with (
         pytest.raises(BoxError, match=api),
-        embedded_box(tmp_path / "third", *options, ports=False),
+        started(tmp_path / "third", *options, ports=False),
     ):
         pass
 
 
 def test_a_stranger_with_a_certificate_of_another_authority(box: EmbeddedBox, tmp_path: Path) -> None:
-    with embedded_box(tmp_path / "stranger") as other:
+    with started(tmp_path / "stranger") as other:
         shutil.copytree(other.layout.pki, tmp_path / "pki")
     stranger = tmp_path / "pki" / "clients" / "admin"
     connection = Connection(

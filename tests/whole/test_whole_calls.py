@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 import whole_kit as kit
+from embedded_kit import started
 
-from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
+from appliance.cli.demonstration.embedded import EmbeddedBox
 from appliance.demo.station import Station, Talk
 
 pytestmark = pytest.mark.timeout(240)
@@ -22,7 +23,7 @@ NUMBER, UNWANTED = "01632960201", "07700900999"
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBox]:
-    with embedded_box(tmp_path_factory.mktemp("calls") / "box") as made:
+    with started(tmp_path_factory.mktemp("calls") / "box") as made:
         kit.cli(made, "tenants", "create", "Elm Street")
         yield made
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import whole_kit as kit
+from embedded_kit import started
 
-from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
+from appliance.cli.demonstration.embedded import EmbeddedBox
 from appliance.demo.sbc import Sbc
 
 pytestmark = [
@@ -64,7 +65,7 @@ def test_a_full_disk_loses_nothing_of_a_call_that_outlasts_it(tmp_path: Path) ->
             await placed.hang_up()
 
     disk = tmp_path / "disk"
-    with small_disk(disk, 32), embedded_box(disk / "data") as box:
+    with small_disk(disk, 32), started(disk / "data") as box:
         asyncio.run(call(box, disk / "filler"))
         (found,) = kit.until(lambda: kit.recordings(box), "the recording is filed")
         sound = kit.wav(box, found["name"], tmp_path)

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import whole_kit as kit
+from embedded_kit import started
 from google.protobuf.timestamp_pb2 import Timestamp
 
 import earwitness
 from appliance.cli.connection import Connection
-from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
+from appliance.cli.demonstration.embedded import EmbeddedBox
 from appliance.demo.station import Station, StationError, Talk
 from earwitness.v1 import calls_pb2, notices_pb2
 
@@ -29,7 +30,7 @@ OUTSIDE = "sip:07700900123@trunk.example"
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBox]:
-    with embedded_box(tmp_path_factory.mktemp("inline") / "box") as made:
+    with started(tmp_path_factory.mktemp("inline") / "box") as made:
         kit.cli(made, "tenants", "create", "Elm Street")
         yield made
 
@@ -341,7 +342,7 @@ def test_without_capture_media_goes_past_the_box(tmp_path: Path) -> None:
                 for pid in pids:
                     os.kill(pid, signal.SIGCONT)
 
-    with embedded_box(tmp_path / "box") as box:
+    with started(tmp_path / "box") as box:
         kit.cli(box, "tenants", "create", "Elm Street")
         asyncio.run(run(box, str(kit.cli(box, "tenants", "list")["tenants"][0]["name"])))
 

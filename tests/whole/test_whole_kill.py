@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import whole_kit as kit
+from embedded_kit import started
 
-from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
+from appliance.cli.demonstration.embedded import EmbeddedBox
 from appliance.demo.sbc import Sbc, SbcCall
 
 pytestmark = pytest.mark.timeout(300)
@@ -84,7 +85,7 @@ def incidents(box: EmbeddedBox) -> list[tuple[str, str]]:
 
 
 def test_capture_killed_during_fifty_calls_loses_at_most_a_second_of_each(tmp_path: Path) -> None:
-    with embedded_box(tmp_path / "data") as box:
+    with started(tmp_path / "data") as box:
         said = asyncio.run(calls_with(box, 50, killer(box, "capture")))
         lost = lost_frames(box, said, tmp_path)
         worst = max(max(frames) for frames in lost.values())
@@ -94,7 +95,7 @@ def test_capture_killed_during_fifty_calls_loses_at_most_a_second_of_each(tmp_pa
 
 @pytest.mark.parametrize("process", ["control", "vault", "signaling"])
 def test_no_audio_is_lost_when_another_process_is_killed(process: str, tmp_path: Path) -> None:
-    with embedded_box(tmp_path / "data") as box:
+    with started(tmp_path / "data") as box:
         said = asyncio.run(calls_with(box, 5, killer(box, process)))
         lost = lost_frames(box, said, tmp_path)
         assert not any(frames for both in lost.values() for frames in both), lost
@@ -113,9 +114,9 @@ def test_when_the_supervisor_is_killed_what_was_recorded_is_there_after_the_next
             box.process.kill()
         return payloads
 
-    with embedded_box(tmp_path / "data") as box:
+    with started(tmp_path / "data") as box:
         payloads = asyncio.run(broken(box))
-    with embedded_box(tmp_path / "data") as box:
+    with started(tmp_path / "data") as box:
         (found,) = kit.until(lambda: kit.recordings(box), "the recording is filed")
         sound = kit.wav(box, found["name"], tmp_path)
         played = int(KILL_AT_S * 50)

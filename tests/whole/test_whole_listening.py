@@ -11,8 +11,9 @@ import grpc
 import numpy as np
 import pytest
 import whole_kit as kit
+from embedded_kit import started
 
-from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
+from appliance.cli.demonstration.embedded import EmbeddedBox
 from appliance.demo.sbc import Sbc
 from bench.listening import Onsets, allow, bare_receiver, coming_and_going, live_call
 from earwitness import Client
@@ -27,7 +28,7 @@ MUST_MS = 2000.0  # of a machine that does other things as well; the figure is i
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBox]:
-    with embedded_box(tmp_path_factory.mktemp("listening") / "data") as running:
+    with started(tmp_path_factory.mktemp("listening") / "data") as running:
         yield running
 
 

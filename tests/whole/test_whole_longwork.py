@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 import whole_kit as kit
+from embedded_kit import started
 
 import earwitness.verify.exitpack as verifier
-from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
+from appliance.cli.demonstration.embedded import EmbeddedBox
 from earwitness.v1 import operations_pb2 as pb
 
 pytestmark = pytest.mark.timeout(900)
@@ -30,7 +31,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBox]:
     (root / "exit").mkdir()
     site = root / "site.toml"
     site.write_text(f'[[exit.folders]]\npath = "{root / "exit"}"\n')
-    with embedded_box(root / "data", "--config", str(site)) as running:
+    with started(root / "data", "--config", str(site)) as running:
         kit.call_each(running, CALLS)
         yield running
 

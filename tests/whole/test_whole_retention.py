@@ -18,9 +18,10 @@ import whole_kit as kit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "storage" / "vault"))
 
+from embedded_kit import started
 from ground import pools
 
-from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
+from appliance.cli.demonstration.embedded import EmbeddedBox
 from appliance.demo.sbc import Sbc
 
 pytestmark = pytest.mark.timeout(300 * kit.PATIENCE)
@@ -39,7 +40,7 @@ def box(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -
         vault = f'[vault]\nbackend = "zfs"\nroot = "{pools()[0]}/whole"\ndeadline_s = 120\n'
         site.write_text(f"start_timeout_s = 600\n{vault}")
         options = ("--config", str(site))
-    with embedded_box(folder / "data", *options) as running:
+    with started(folder / "data", *options) as running:
         yield running
 
 

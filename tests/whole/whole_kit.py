@@ -7,8 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import wave
@@ -16,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import command_kit
 import grpc
 import numpy as np
 
@@ -98,46 +97,41 @@ def nothing(payload: bytes) -> np.ndarray:
     return np.zeros(len(payload) // FRAME, bool)
 
 
+def _run(box: EmbeddedBox, *words: str, **environment: str) -> command_kit.Done:
+    return command_kit.run(
+        "--data", str(box.data), *words, timeout=CLI_S, environment={**os.environ, **environment}
+    )
+
+
 def cli(box: EmbeddedBox, *words: str, code: int = 0) -> Any:
     """Runs the command line on a box; gives its JSON, or of an expected failure what it said."""
-    command = [sys.executable, "-m", "appliance.cli.main", "--data", str(box.data), *words]
-    if not code:
-        command.append("--json")
-    done = subprocess.run(command, capture_output=True, text=True, timeout=CLI_S)
+    done = _run(box, *words, *([] if code else ["--json"]))
     assert done.returncode == code, f"exit code {done.returncode}: {done.stderr}"
     return json.loads(done.stdout) if not code else done.stderr + done.stdout
 
 
 def text(box: EmbeddedBox, *words: str) -> str:
     """What the command line says to people."""
-    command = [sys.executable, "-m", "appliance.cli.main", "--data", str(box.data), *words]
-    environment = {**os.environ, "COLUMNS": "200"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=CLI_S, env=environment)
+    done = _run(box, *words, COLUMNS="200")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def cli_ok(box: EmbeddedBox, *words: str) -> bool:
     """Whether a command succeeds."""
-    command = [sys.executable, "-m", "appliance.cli.main", "--data", str(box.data), *words]
-    return subprocess.run(command, capture_output=True, timeout=CLI_S).returncode == 0
-
-
-def _asked_status(box: EmbeddedBox) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "appliance.cli.main", "--data", str(box.data), "box", "status", "--json"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=CLI_S)
+    return _run(box, *words).returncode == 0
 
 
 def status(box: EmbeddedBox) -> Any:
     """What `box status` says; its exit code is 1 while there is an alarm."""
-    done = _asked_status(box)
+    done = _run(box, "box", "status", "--json")
     assert done.returncode in (0, 1) and done.stdout, done.stderr
     return json.loads(done.stdout)
 
 
 def answers(box: EmbeddedBox) -> bool:
     """Whether it says how it is, alarms or not."""
-    return _asked_status(box).returncode in (0, 1)
+    return _run(box, "box", "status", "--json").returncode in (0, 1)
 
 
 def until(true: Callable[[], Any], what: str, seconds: float = 40) -> Any:

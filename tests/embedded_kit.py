@@ -1,0 +1,40 @@
+"""Boxes that run as processes, with the samples of the product in place as after a first start (`make demo` has none)."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from appliance.api import samples
+from appliance.api.promptstore import PromptStore
+from appliance.cli.demonstration.embedded import EmbeddedBox, embedded_box
+from appliance.config.layout import Layout
+
+RENDERED_NS: Final = 1_764_000_000_000_000_000
+
+
+@functools.cache
+def rendered_samples() -> Path:
+    """The samples, rendered once in this test process: it takes seconds. Gone with it."""
+    folder = Path(tempfile.mkdtemp(prefix="earwitness-samples-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    shelf = PromptStore(folder / "prompts")
+    for entry in samples.shipped():
+        samples.make(entry, shelf, RENDERED_NS)
+    return folder / "prompts"
+
+
+@contextlib.contextmanager
+def started(data: Path, *options: str, ports: bool = True) -> Iterator[EmbeddedBox]:
+    """As `embedded_box`; a new data directory has the samples already."""
+    if not data.exists():
+        data.mkdir(mode=0o700, parents=True)
+        shutil.copytree(rendered_samples(), Layout(data).prompts)
+    with embedded_box(data, *options, ports=ports) as box:
+        yield box
