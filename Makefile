@@ -5,6 +5,10 @@ BIN    := $(VENV)/bin
 LOCK   := requirements/dev.lock
 STAMP  := $(VENV)/.installed
 
+# What outlives a checkout. mypy keys what it keeps by its version, its settings and what the files say.
+CACHE  := $(or $(EARWITNESS_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/earwitness)
+export MYPY_CACHE_DIR ?= $(CACHE)/mypy
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-system test-box lint format proto lock bench clean
 

@@ -28,6 +28,7 @@ def main(target: str, lock: str) -> None:
             fail("this Python cannot make environments with pip: install python3-venv, then try again")
     env = dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK="1")
     pip = [str(python), "-m", "pip", "install", "--quiet", "--progress-bar", "off"]
+    pip.append("--no-compile")  # a module is compiled when it is first read; most never are
     print("installing the locked packages (about a minute)", flush=True)
     for arguments in (
         ["--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", lock],
