@@ -24,7 +24,7 @@ def test_every_name_is_there(name):
 
 
 def test_a_name_that_is_not_there_is_said_so():
-    with pytest.raises(AttributeError, match="earwitness.*nothing_such"):
+    with pytest.raises(AttributeError, match="nothing_such"):
         _ = earwitness.nothing_such
 
 

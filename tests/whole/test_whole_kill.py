@@ -93,6 +93,23 @@ def test_capture_killed_during_fifty_calls_loses_at_most_a_second_of_each(tmp_pa
         assert ("capture-0", "killed") in incidents(box)
 
 
+def test_calls_that_end_before_capture_is_back_keep_what_waited_in_its_sockets(tmp_path: Path) -> None:
+    with started(tmp_path / "data") as box:
+        kill = killer(box, "capture")
+
+        def strike() -> None:
+            os.kill(box.process.pid, signal.SIGSTOP)  # nothing starts it again until the calls are over
+            kill()
+
+        try:
+            said = asyncio.run(calls_with(box, 5, strike))
+        finally:
+            os.kill(box.process.pid, signal.SIGCONT)
+        lost = lost_frames(box, said, tmp_path)
+        worst = max(max(frames) for frames in lost.values())
+        assert worst <= 50, f"{worst * 0.02:.2f} s lost"  # what had come and was not on the disk yet
+
+
 @pytest.mark.parametrize("process", ["control", "vault", "signaling"])
 def test_no_audio_is_lost_when_another_process_is_killed(process: str, tmp_path: Path) -> None:
     with started(tmp_path / "data") as box:

@@ -41,6 +41,7 @@ class Worker:
         self.up = asyncio.Event()
         self.met = False  # its sessions have been looked through since our start
         self.load = 0
+        self.whole_ns = 0  # when it last had open all that it should have, or 0: where a gap begins
         self._channel = channel
         self._stub: Any = capture_pb2_grpc.CaptureServiceStub(channel)
 
@@ -50,7 +51,11 @@ class Worker:
             return await getattr(self._stub, method)(request, timeout=timeout)
         except grpc.RpcError as error:
             if error.code() in _AWAY:
-                raise CaptureUnavailableError(f"{self.name} does not answer", worker=self.number) from error
+                raise CaptureUnavailableError(
+                    f"{self.name} does not answer",
+                    worker=self.number,
+                    late=error.code() is grpc.StatusCode.DEADLINE_EXCEEDED,
+                ) from error
             raise rpc.from_rpc_error(error) from error
 
     async def watch(self, request: pb.WatchMediaRequest) -> AsyncIterator[pb.WatchMediaResponse]:

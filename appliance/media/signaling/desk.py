@@ -184,12 +184,19 @@ class Desk:
             if leg.over:
                 return
             leg.over = True
-            try:
-                await self.recordings.close(leg, reason, [], leg.bye, at_ns)
-            finally:
-                self.drop(leg)
-                if leg.recording_id:
-                    self.stitcher.ended(leg.recording_id, at_ns)
+        # What is asked of its call meanwhile does not wait for a leg that is over.
+        try:
+            if not await self.recordings.close(leg, reason, [], leg.bye, at_ns):
+                await self.recordings.close_later(leg, reason, at_ns, lambda: self._kept_late(leg))
+        finally:
+            self.drop(leg)
+            if leg.recording_id:
+                self.stitcher.ended(leg.recording_id, at_ns)
+
+    def _kept_late(self, leg: Leg) -> bool:
+        """Whether something may wait in its sockets that is to be kept."""
+        heard = any(track.rtp_port for track in leg.srs.tracks)
+        return heard and not (self.stopping or leg.withheld or leg.call.paused)
 
     def drop(self, leg: Leg) -> None:
         """Forgets a session."""

@@ -17,6 +17,7 @@ from appliance.media.signaling.errors import ContextError
 from appliance.media.signaling.inline import memory
 from appliance.media.signaling.inline.desk import InlineDesk
 from appliance.media.signaling.inline.live import LiveInline
+from appliance.media.signaling.recordings import CAPTURE_RESTARTED
 from appliance.media.siprec.srs import RecordingSession
 from appliance.model import EarwitnessError, Kind, Mark, MarkKind
 from appliance.model.routing import Line, Tenant
@@ -28,7 +29,6 @@ PROBE_AFTER_S = 60.0  # without media, until the recording client is asked wheth
 PROBE_EVERY_S = 60.0
 QUIET_PROBE_S = 600.0  # between questions to a client that has no session timer and has put the call on hold
 NOT_REOPENED = "RecordingsInterrupted"
-CAPTURE_RESTARTED = "capture-restart"
 SIGNALING_RESTARTED = "signaling-restart"
 
 log = structlog.get_logger()
@@ -42,7 +42,6 @@ class Keeper:
         self._inline = inline
         self._strays: dict[str, float] = {}  # sessions nobody knows, since when
         self._closing: set[str] = set()  # strays whose end is asked for
-        self._good: dict[int, int] = {}  # by worker: when it last had everything, for the gap's beginning
         self._probed: dict[Leg, float] = {}
         self._interrupted: set[Leg] = set()
 
@@ -59,7 +58,7 @@ class Keeper:
         ]
         if lost or inline:
             limit = asyncio.Semaphore(SIDE_BY_SIDE)
-            since_ns = self._good.get(worker.number, now_ns)
+            since_ns = worker.whole_ns or now_ns
             outcomes = await asyncio.gather(
                 *(self._reopen_inline(live, worker, since_ns, limit) for live in inline),
                 *(self._reopen(leg, worker, since_ns, limit) for leg in lost),
@@ -68,7 +67,7 @@ class Keeper:
             for outcome in outcomes:
                 if isinstance(outcome, BaseException):
                     raise outcome
-        self._good[worker.number] = now_ns
+        worker.whole_ns = now_ns
         for leg in mine:
             state = open_there.get(leg.recording_id)
             if state is not None and not leg.over and not leg.withheld:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -25,8 +26,11 @@ from appliance.model import EarwitnessError, Kind, Mark, MarkKind, new_id
 from appliance.process.status import ALARM, Status
 from earwitness.internal.v1 import capture_pb2 as pb
 
+CAPTURE_RESTARTED = "capture-restart"
 PORTS = "MediaPortsExhausted"
 FAILED = "RecordingRefused"
+LATE_S = 30.0  # capture is back in one or two; a box that is busy with all of them takes longer
+LATE_EVERY_S = 0.2
 
 log = structlog.get_logger()
 
@@ -249,10 +253,11 @@ class Recordings:
 
     async def close(
         self, leg: Leg, reason: str, made: Iterable[Mark], received: Iterable[Evidence], at_ns: int
-    ) -> None:
-        """Ends the recording. A worker that is gone has ended it already: the vault recovers what it had."""
+    ) -> bool:
+        """Ends the recording. False where its worker is gone: the vault recovers what it had, and what came since waits
+        in the sockets (see `close_later`)."""
         if not leg.open or leg.worker is None:
-            return
+            return True
         worker, recording_id = leg.worker, leg.recording_id
         leg.open = False
         request = pb.CloseSessionRequest(
@@ -267,7 +272,28 @@ class Recordings:
         except EarwitnessError as error:
             if error.kind not in (Kind.NOT_FOUND, Kind.UNAVAILABLE):
                 raise
-            # If it is only late, the next list shows a session that nobody knows, and that is closed then.
             log.warning("session not closed", reason=error.reason, recording=recording_id)
+            # If it is only late, the next list shows a session that nobody knows, and that is closed then.
+            return bool(error.data.get("late"))
         finally:
             worker.load -= 1
+        return True
+
+    async def close_later(self, leg: Leg, reason: str, at_ns: int, wanted: Callable[[], bool]) -> None:
+        """Ends the recording of a call that ended while its worker was gone: what waits in the sockets until `at_ns` is a
+        part of its own. Tried until the worker is back, for LATE_S, as long as it is `wanted`."""
+        worker = leg.worker
+        assert worker is not None
+        deadline = time.monotonic() + LATE_S
+        while wanted() and time.monotonic() < deadline:
+            worker.load += 1
+            try:
+                await self.reopen(leg, worker, worker.whole_ns, CAPTURE_RESTARTED)
+            except EarwitnessError as error:
+                worker.load -= 1
+                log.info("not opened again yet", reason=error.reason, call=leg.call.call_id)
+                await asyncio.sleep(LATE_EVERY_S)
+                continue
+            if await self.close(leg, reason, [], leg.bye, at_ns):
+                return
+        log.warning("what waited in the sockets of a call that ended is lost", call=leg.call.call_id)

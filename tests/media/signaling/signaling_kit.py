@@ -68,6 +68,7 @@ class Taken:
     infos: list[RecordingInfo] = field(default_factory=list)
     paused: bool = False
     closed: str = ""
+    ended_ns: int = 0
     last_packet_ns: dict[int, int] = field(default_factory=dict)
     opened_ns: int = field(default_factory=time.time_ns)
     seen_active: set[int] = field(default_factory=set)
@@ -219,7 +220,7 @@ class CaptureDouble(capture_pb2_grpc.CaptureServiceServicer):
         await self._pass("close")
         taken = self._of(request.session_id)
         self._take(taken, request)
-        taken.closed = request.reason
+        taken.closed, taken.ended_ns = request.reason, request.at_ns
         if not request.keep_relaying:
             del self.sessions[request.session_id]
         await self._tell("close")

@@ -6,6 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 
+import pytest
 from signaling_kit import (
     LINE,
     MULTIPART,
@@ -22,7 +23,7 @@ from signaling_kit import (
     write_table,
 )
 
-from appliance.media.signaling import keeper
+from appliance.media.signaling import keeper, recordings
 from appliance.media.signaling.capture import Workers
 from appliance.media.signaling.errors import CaptureUnavailableError
 from appliance.media.sip.events import IncomingRequest, SessionEnded
@@ -111,10 +112,45 @@ def test_pause_while_capture_is_away_holds_when_it_is_back(tmp_path: Path) -> No
     in_house(tmp_path, scenario)
 
 
-def test_call_ends_while_capture_is_away(tmp_path: Path) -> None:
+def test_what_waits_in_the_sockets_of_a_call_that_ends_while_capture_is_away_is_a_part(
+    tmp_path: Path,
+) -> None:
     async def scenario(house: House) -> None:
         src = await house.src()
         session, _ = await src.invite(usual(), MULTIPART)
+        first = house.capture.history[0]
+        await house.capture.crash()
+        ended_ns = time.time_ns()
+        await src.bye(session)
+        assert len(house.signaling.board.listing()) == 1, "live until its recording is ended"
+        await house.capture.start()
+        second = await house.capture.until(lambda: house.capture.history[1:] and house.capture.history[1])
+        await house.capture.until(lambda: second.closed)
+        assert (second.closed, second.ports) == ("bye", first.ports)
+        assert (second.info.part, second.info.call_id) == (2, first.info.call_id)
+        assert second.kinds[:2] == ["restarted", "gap"]
+        assert ended_ns <= second.ended_ns < second.marks[0].at_ns, (
+            "what came after the call's end is not of it"
+        )
+        await house.signaling.desk.idle()
+        assert not house.signaling.desk.legs and not house.signaling.board.listing()
+        assert house.signaling.desk.workers.all[0].load == 0
+        lists = house.capture.calls.count("list")
+        await house.capture.until(lambda: house.capture.calls.count("list") > lists + 2)
+        assert len(house.capture.history) == 2  # and no more is opened for a call that is over
+        await src.close()
+
+    in_house(tmp_path, scenario)
+
+
+def test_nothing_is_opened_for_a_call_that_ended_in_a_pause_while_capture_was_away(tmp_path: Path) -> None:
+    async def scenario(house: House) -> None:
+        from appliance.media.signaling.control import Control
+
+        src = await house.src()
+        session, _ = await src.invite(usual(), MULTIPART)
+        [call] = house.signaling.board.listing()
+        await Control(house.signaling.desk).act(call.call_id, pb.CALL_ACTION_PAUSE, "me", "")
         await house.capture.crash()
         await src.bye(session)
         await house.signaling.desk.idle()
@@ -122,7 +158,29 @@ def test_call_ends_while_capture_is_away(tmp_path: Path) -> None:
         await house.capture.start()
         lists = house.capture.calls.count("list")
         await house.capture.until(lambda: house.capture.calls.count("list") > lists + 2)
-        assert len(house.capture.history) == 1  # nothing is opened for a call that is over
+        assert len(house.capture.history) == 1
+        await src.close()
+
+    in_house(tmp_path, scenario)
+
+
+def test_a_call_that_ended_is_given_up_where_capture_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recordings, "LATE_S", 0.5)
+
+    async def scenario(house: House) -> None:
+        src = await house.src()
+        session, _ = await src.invite(usual(), MULTIPART)
+        await house.capture.crash()
+        await src.bye(session)
+        assert house.signaling.desk.legs
+        await house.signaling.desk.idle()
+        assert not house.signaling.desk.legs and not house.signaling.board.listing()
+        await house.capture.start()
+        lists = house.capture.calls.count("list")
+        await house.capture.until(lambda: house.capture.calls.count("list") > lists + 2)
+        assert len(house.capture.history) == 1
         await src.close()
 
     in_house(tmp_path, scenario)
