@@ -30,7 +30,8 @@ CAPTURE_RESTARTED = "capture-restart"
 PORTS = "MediaPortsExhausted"
 FAILED = "RecordingRefused"
 LATE_S = 30.0  # capture is back in one or two; a box that is busy with all of them takes longer
-LATE_EVERY_S = 0.2
+LATE_EVERY_S = 0.5
+LATE_AT_ONCE = 16
 
 log = structlog.get_logger()
 
@@ -45,6 +46,7 @@ class Recordings:
         self._address = address
         self._status = status
         self._snapshot = snapshot
+        self._late = asyncio.Semaphore(LATE_AT_ONCE)
 
     def _context(self, leg: Leg) -> bytes:
         return pack(leg.context(self._snapshot(leg)))
@@ -286,14 +288,19 @@ class Recordings:
         assert worker is not None
         deadline = time.monotonic() + LATE_S
         while wanted() and time.monotonic() < deadline:
-            worker.load += 1
             try:
-                await self.reopen(leg, worker, worker.whole_ns, CAPTURE_RESTARTED)
-            except EarwitnessError as error:
-                worker.load -= 1
-                log.info("not opened again yet", reason=error.reason, call=leg.call.call_id)
-                await asyncio.sleep(LATE_EVERY_S)
+                await asyncio.wait_for(worker.up.wait(), LATE_EVERY_S)  # what still goes on is opened before
+            except TimeoutError:
                 continue
-            if await self.close(leg, reason, [], leg.bye, at_ns):
-                return
+            async with self._late:
+                worker.load += 1
+                try:
+                    await self.reopen(leg, worker, worker.whole_ns, CAPTURE_RESTARTED)
+                except EarwitnessError as error:
+                    worker.load -= 1
+                    log.info("not opened again yet", reason=error.reason, call=leg.call.call_id)
+                else:
+                    if await self.close(leg, reason, [], leg.bye, at_ns):
+                        return
+            await asyncio.sleep(LATE_EVERY_S)
         log.warning("what waited in the sockets of a call that ended is lost", call=leg.call.call_id)
