@@ -144,6 +144,7 @@ class Leg:
     withheld: str = ""
     flags: tuple[str, ...] = ()
     part_started_ns: int = 0
+    seen_ns: int = 0  # when capture last said that it has it open
     bye: list[Evidence] = field(default_factory=list)
     over: bool = False
     unanswered: int = 0  # questions in a row that the recording client has not answered

@@ -41,7 +41,6 @@ class Worker:
         self.up = asyncio.Event()
         self.met = False  # its sessions have been looked through since our start
         self.load = 0
-        self.whole_ns = 0  # when it last had open all that it should have, or 0: where a gap begins
         self._channel = channel
         self._stub: Any = capture_pb2_grpc.CaptureServiceStub(channel)
 

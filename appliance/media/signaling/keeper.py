@@ -42,6 +42,7 @@ class Keeper:
         self._inline = inline
         self._strays: dict[str, float] = {}  # sessions nobody knows, since when
         self._closing: set[str] = set()  # strays whose end is asked for
+        self._good: dict[int, int] = {}  # by worker: when it last had everything, for the gap's beginning
         self._probed: dict[Leg, float] = {}
         self._interrupted: set[Leg] = set()
 
@@ -58,7 +59,7 @@ class Keeper:
         ]
         if lost or inline:
             limit = asyncio.Semaphore(SIDE_BY_SIDE)
-            since_ns = worker.whole_ns or now_ns
+            since_ns = self._good.get(worker.number, now_ns)
             outcomes = await asyncio.gather(
                 *(self._reopen_inline(live, worker, since_ns, limit) for live in inline),
                 *(self._reopen(leg, worker, since_ns, limit) for leg in lost),
@@ -67,9 +68,11 @@ class Keeper:
             for outcome in outcomes:
                 if isinstance(outcome, BaseException):
                     raise outcome
-        worker.whole_ns = now_ns
+        self._good[worker.number] = now_ns
         for leg in mine:
             state = open_there.get(leg.recording_id)
+            if state is not None:
+                leg.seen_ns = now_ns
             if state is not None and not leg.over and not leg.withheld:
                 self._compare(leg, state, asked)
                 self._look(leg, state, now_ns)

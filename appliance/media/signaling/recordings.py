@@ -284,7 +284,7 @@ class Recordings:
     async def close_later(self, leg: Leg, reason: str, at_ns: int, wanted: Callable[[], bool]) -> None:
         """Ends the recording of a call that ended while its worker was gone: what waits in the sockets until `at_ns` is a
         part of its own. Tried until the worker is back, for LATE_S, as long as it is `wanted`."""
-        worker = leg.worker
+        worker, since_ns = leg.worker, leg.seen_ns or leg.part_started_ns
         assert worker is not None
         deadline = time.monotonic() + LATE_S
         while wanted() and time.monotonic() < deadline:
@@ -295,7 +295,7 @@ class Recordings:
             async with self._late:
                 worker.load += 1
                 try:
-                    await self.reopen(leg, worker, worker.whole_ns, CAPTURE_RESTARTED)
+                    await self.reopen(leg, worker, since_ns, CAPTURE_RESTARTED)
                 except EarwitnessError as error:
                     worker.load -= 1
                     log.info("not opened again yet", reason=error.reason, call=leg.call.call_id)
