@@ -262,7 +262,7 @@ def independent(folder: Path) -> tuple[int, int]:
 @pytest.mark.timeout(7200)
 def test_interrupted_three_times_it_goes_on_and_rewrites_nothing(site, sealing, disk):
     """With EARWITNESS_EXIT_RECORDINGS=10000 the figure that is promised."""
-    box, count = site, int(os.environ.get("EARWITNESS_EXIT_RECORDINGS", "300"))
+    box, count = site, int(os.environ.get("EARWITNESS_EXIT_RECORDINGS", "120"))
     many(box, sealing, count)
     client = box.client()
     made = begin(box, client, disk)
