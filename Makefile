@@ -10,7 +10,7 @@ CACHE  := $(or $(EARWITNESS_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/earwit
 export MYPY_CACHE_DIR ?= $(CACHE)/mypy
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-system test-box test-here lint format proto lock bench clean
+.PHONY: help demo test test-system test-box lint format proto lock bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,10 +35,6 @@ test-box: $(STAMP)  ## inside an emulated Debian with OpenZFS (built once, in mi
 	@sh tests/box/install-host.sh
 	@$(BIN)/python -m image.guest build
 	@$(BIN)/python -m pytest tests/box
-
-test-here: $(STAMP)  ## test, then test-system: all that needs no emulated machine
-	@$(MAKE) --no-print-directory test
-	@$(MAKE) --no-print-directory test-system
 
 lint: $(STAMP)  ## ruff, mypy, import walls, buf, generated code up to date
 	@$(BIN)/ruff check .

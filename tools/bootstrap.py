@@ -28,7 +28,7 @@ def main(target: str, lock: str) -> None:
             fail("this Python cannot make environments with pip: install python3-venv, then try again")
     env = dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK="1")
     pip = [str(python), "-m", "pip", "install", "--quiet", "--progress-bar", "off"]
-    pip.append("--no-compile")  # a module is compiled when it is first read; most never are
+    pip.append("--no-compile")  # by one core alone
     print("installing the locked packages (about a minute)", flush=True)
     for arguments in (
         ["--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", lock],
@@ -36,6 +36,17 @@ def main(target: str, lock: str) -> None:
     ):
         if subprocess.run(pip + arguments, env=env).returncode:
             fail("installation failed; the lines above say why")
+    # With all cores. A file that does not compile is none that is imported.
+    compiling = [
+        str(python),
+        "-m",
+        "compileall",
+        "-qq",
+        "-j",
+        "0",
+        str(next(pathlib.Path(target, "lib").iterdir())),
+    ]
+    subprocess.run(compiling, check=False)
 
 
 if __name__ == "__main__":
