@@ -8,7 +8,6 @@ from typing import Any, Final, TypeVar
 import sqlalchemy as sa
 
 from appliance.access import credentials, register, rights, secondfactor, sessions
-from appliance.access.networks import network_of
 from appliance.access.refusals import OwnSessionNeededError, SessionNotFoundError
 from appliance.access.register import Entry
 from appliance.access.sessions import Session
@@ -84,7 +83,7 @@ class Secrets(AccessBase):
         name = identitynames.read_stranger(request.name)
         code = _typed(request.enrolment_code, "enrolment_code")
         factor = await self._sign_ins.enrol(
-            name, code, _typed(request.passphrase, "passphrase"), network_of(context.peer())
+            name, code, _typed(request.passphrase, "passphrase"), gate.current().presented.network
         )
         await gate.write_down("enrolled", who=name)
         return pb.EnrolPassphraseResponse(totp_uri=factor.uri, recovery_codes=factor.recovery_codes)
@@ -100,7 +99,7 @@ class Secrets(AccessBase):
             _typed(request.code, "code"),
             _typed(request.new_passphrase, "new_passphrase"),
             request.new_totp,
-            network_of(context.peer()),
+            gate.current().presented.network,
         )
         if factor is None:
             return pb.ChangePassphraseResponse()
@@ -112,7 +111,7 @@ class Secrets(AccessBase):
             name,
             _typed(request.passphrase, "passphrase"),
             _typed(request.code, "code"),
-            network_of(context.peer()),
+            gate.current().presented.network,
         )
         await gate.write_down("signed-in", who=name)  # a token that is not in the audit is given to nobody
         return pb.SignInResponse(token=token, session=accessview.session(session), recovery_codes_left=left)

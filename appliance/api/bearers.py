@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 import structlog
@@ -20,7 +20,6 @@ from appliance.catalog.errors import CatalogueUnavailableError
 
 log = structlog.get_logger()
 
-_HEADER: Final = "authorization"
 _SCHEME: Final = "bearer "
 
 _session: contextvars.ContextVar[Session | None] = contextvars.ContextVar("session", default=None)
@@ -39,10 +38,13 @@ class Bearers:
         self._providers = {one.settings.issuer: one for one in providers}
         self._clock_ns = clock_ns
 
-    async def identify(self, context: Any, *, notes: bool = True) -> Identity:
-        """Who is calling; `notes`: it is a use of the session. TokenMissingError, TokenInvalidError, TokenExpiredError,
-        TokenUnmappedError, IdentityDisabledError, ProviderUnavailableError."""
-        token = _token(context)
+    async def identify(self, tokens: Sequence[str | bytes], *, notes: bool = True) -> Identity:
+        """Who is calling with these values of `authorization`; `notes`: it is a use of the session.
+
+        TokenMissingError, TokenInvalidError, TokenExpiredError, TokenUnmappedError, IdentityDisabledError,
+        ProviderUnavailableError.
+        """
+        token = _token(tokens)
         if token.startswith(sessions.PREFIX):
             return await self._of_session(token, notes)
         return await self._of_provider(token)
@@ -90,11 +92,11 @@ def _check_enabled(entry: register.Entry) -> None:
         raise IdentityDisabledError("this identity is disabled")
 
 
-def _token(context: Any) -> str:
-    found = [value for key, value in context.invocation_metadata() or () if key == _HEADER]
+def _token(found: Sequence[str | bytes]) -> str:
     if not found:
         raise TokenMissingError("this listener wants a token: authorization: Bearer")
     # Two of them could be understood differently by whatever stands in between.
-    if len(found) != 1 or not isinstance(found[0], str) or not found[0].lower().startswith(_SCHEME):
+    text = found[0]
+    if len(found) != 1 or not isinstance(text, str) or not text.lower().startswith(_SCHEME):
         raise TokenInvalidError("the token is not accepted")
-    return found[0][len(_SCHEME) :].strip()
+    return text[len(_SCHEME) :].strip()

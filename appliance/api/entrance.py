@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import sqlalchemy as sa
 
@@ -17,13 +17,13 @@ from appliance.access.errors import NoCertificateError, RateLimitError
 from appliance.access.identities import SITE_ROLES, Identity, Role
 from appliance.access.issued import Ending
 from appliance.access.journal import Journal
-from appliance.access.networks import network_of
 from appliance.access.policy import OPEN
 from appliance.access.provider import Provider
 from appliance.access.sealing import Sealing
 from appliance.api import identitynames
 from appliance.api.bearers import Bearers
 from appliance.api.limits import RateLimit
+from appliance.api.presented import Presented
 from appliance.api.roll import Roll
 from appliance.api.signing import SignIns
 from appliance.api.store import Store
@@ -36,7 +36,6 @@ from appliance.process.status import WARNING, Status
 STRANGERS_PER_S, STRANGERS_BURST = 2.0, 60.0  # calls without a good token, from one network
 CLIENTS_EXPIRING: Final = "ClientCertificateExpiring"
 PROVIDER_SILENT: Final = "IdentityProviderSilent"
-_PEM: Final = "x509_pem_cert"
 
 
 class Entrance:
@@ -95,31 +94,29 @@ class Entrance:
         await self.roll.change(work)
 
     async def identify(
-        self, context: Any, method: str, now_s: float, *, notes: bool = True
+        self, presented: Presented, method: str, now_s: float, *, notes: bool = True
     ) -> Identity | None:
         """Who is calling; None: a stranger, who may call this method. `notes`: it is a use of the session.
 
         Errors of certificates and tokens; RateLimitError for strangers that come too often.
         """
-        found = await self._find(context, method, now_s, notes)
+        found = await self._find(presented, method, now_s, notes)
         if found is None or found.tenant_id or self._settings.access.run_by == "site":
             return found
         return replace(found, blind=True)
 
-    async def _find(self, context: Any, method: str, now_s: float, notes: bool) -> Identity | None:
-        pem = next(iter(context.auth_context().get(_PEM, ())), None)
-        if pem is not None:
-            return await self._of_certificate(bytes(pem))
-        network = network_of(context.peer())
-        if method in OPEN and not _brings_token(context):
-            self._strangers.take(network, now_s)
+    async def _find(self, presented: Presented, method: str, now_s: float, notes: bool) -> Identity | None:
+        if presented.certificate is not None:
+            return await self._of_certificate(presented.certificate)
+        if method in OPEN and not presented.tokens:
+            self._strangers.take(presented.network, now_s)
             return None
         try:
-            return await self.bearers.identify(context, notes=notes)
+            return await self.bearers.identify(presented.tokens, notes=notes)
         except UnauthenticatedError:
             # Counted only when it fails: who has a good token is not kept out by a neighbour that has none.
             try:
-                self._strangers.take(network, now_s)
+                self._strangers.take(presented.network, now_s)
             except RateLimitError as error:
                 raise error from None
             raise
@@ -180,10 +177,6 @@ def _fingerprint(pem: bytes) -> str:
         return fingerprint_of_pem(pem)
     except ValueError:
         raise NoCertificateError("the client certificate cannot be read") from None
-
-
-def _brings_token(context: Any) -> bool:
-    return any(key == "authorization" for key, _ in context.invocation_metadata() or ())
 
 
 def _event(ending: Ending, now_ns: int) -> Event:

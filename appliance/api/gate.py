@@ -23,7 +23,6 @@ import structlog
 from appliance.access import policy
 from appliance.access.errors import RightsChangedError
 from appliance.access.identities import Identity
-from appliance.access.networks import network_of
 from appliance.api import identitynames, names, scope
 from appliance.api.concerns import Concerns
 from appliance.api.entrance import Entrance
@@ -36,6 +35,7 @@ from appliance.api.limits import (
     OpenCalls,
     RateLimit,
 )
+from appliance.api.presented import Presented
 from appliance.api.uploads import Upload
 from appliance.audit.errors import AuditUnavailableError
 from appliance.audit.refusals import Refusals
@@ -65,6 +65,7 @@ class Call:
 
     method: str
     request_id: str
+    presented: Presented
     identity: Identity | None = None
     subject: str = ""
     tenant_id: str = ""  # whom it concerns
@@ -167,20 +168,20 @@ class Gate(grpc.aio.ServerInterceptor):
         context: Any,
         handle: Callable[[Any], Awaitable[Any]],
     ) -> Any:
-        call = Call(method, _request_id(context), write_down=self._audit)
+        call = Call(method, _request_id(context), Presented.of(context), write_down=self._audit)
         _current.set(call)
         context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
         audited = not method.startswith(_UNAUDITED)
         admitted = counted = False
         outcome = "OK"
         try:
-            call.identity = await self._entrance.identify(context, method, call.started_s)
+            call.identity = await self._entrance.identify(call.presented, method, call.started_s)
             if call.identity is not None:
                 scope.enter(call.identity)
                 self._limit.take(call.identity.name, call.started_s)
                 self._open.begin(call.identity.name)
                 counted = True
-            message = await self._first(upload, call, context) if upload is not None else None
+            message = await self._first(upload, call) if upload is not None else None
             _describe(call, message)
             if call.identity is None:
                 # A stranger may type anything for a name, a passphrase too; and fills the audit no faster than refusals do.
@@ -212,10 +213,10 @@ class Gate(grpc.aio.ServerInterceptor):
             if audited and (admitted or outcome != "CANCELLED"):
                 await self._conclude(call, outcome, admitted)
 
-    async def _first(self, upload: Upload, call: Call, context: Any) -> Any:
+    async def _first(self, upload: Upload, call: Call) -> Any:
         if call.identity is not None:
             return await upload.first()
-        with self._silent_networks.held(network_of(context.peer())), self._silent.held(""):
+        with self._silent_networks.held(call.presented.network), self._silent.held(""):
             return await upload.first()
 
     async def _stream(self, inner: Any, request: Any, context: Any) -> None:
@@ -223,7 +224,7 @@ class Gate(grpc.aio.ServerInterceptor):
             await self._answers(inner, request, context)
             return
         # Calls of strangers are seldom and short; streams that they leave open would come to be all there may be.
-        with self._networks.held(network_of(context.peer())), self._strangers.held(""):
+        with self._networks.held(_current.get().presented.network), self._strangers.held(""):
             await self._answers(inner, request, context)
 
     async def _answers(self, inner: Any, request: Any, context: Any) -> None:
@@ -232,7 +233,7 @@ class Gate(grpc.aio.ServerInterceptor):
             await answer
             return
         items: AsyncIterator[Any] = answer
-        async with self._watched(context):
+        async with self._watched():
             try:
                 async for item in items:
                     await context.write(item)
@@ -240,7 +241,7 @@ class Gate(grpc.aio.ServerInterceptor):
                 await items.aclose()  # type: ignore[attr-defined]
 
     @asynccontextmanager
-    async def _watched(self, context: Any) -> AsyncIterator[None]:
+    async def _watched(self) -> AsyncIterator[None]:
         """Ends what is within, with the error of it, when its caller may call it no more."""
         call, task, found = _current.get(), asyncio.current_task(), list[BaseException]()
         watchers: list[asyncio.Task[Any]] = []
@@ -264,7 +265,7 @@ class Gate(grpc.aio.ServerInterceptor):
                 await changed.wait(changed.number, RECHECK_S)
                 try:
                     identity = await self._entrance.identify(
-                        context, call.method, time.monotonic(), notes=False
+                        call.presented, call.method, time.monotonic(), notes=False
                     )
                     if identity is not None:
                         policy.check(identity, call.method)
