@@ -223,13 +223,16 @@ def test_a_pause_of_the_recording_covers_what_the_box_says(box: Box, call: Call)
     sound = prompt(10)
     play(call, sound, record_track=2)
     box.advance(45)
+    began = box.wall()
     box.recorder.pause(call.session)
     box.advance(60)
     box.recorder.resume(call.session)
+    packets = (box.wall() - began) / 20_000_000  # three, or more where the machine was busy
     box.advance(200)
     assert [packet.payload for packet in call.caller.hears()] == list(sound.payloads)
     voice = box.figures(call.session, 2)
-    assert (voice.port, voice.packets + voice.dropped) == (0, 10) and voice.dropped in (3, 4)
+    assert (voice.port, voice.packets + voice.dropped) == (0, 10)
+    assert packets - 1 <= voice.dropped <= packets + 1
     kept = [payload for _, _, payload in box.close(call.session).packets(2)]
     assert len(kept) == voice.packets and set(kept) < set(sound.payloads)
 
