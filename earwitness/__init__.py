@@ -50,7 +50,7 @@ _MODULES = {
     "watching": ("watch_events",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
-_PARTS = {"v1", *_MODULES}
+_PARTS = {module.partition(".")[0] for module in _MODULES}
 
 
 def __getattr__(name: str) -> Any:

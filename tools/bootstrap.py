@@ -27,8 +27,7 @@ def main(target: str, lock: str) -> None:
         except subprocess.CalledProcessError:
             fail("this Python cannot make environments with pip: install python3-venv, then try again")
     env = dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK="1")
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--progress-bar", "off"]
-    pip.append("--no-compile")  # by one core alone
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--progress-bar", "off", "--no-compile"]
     print("installing the locked packages (about a minute)", flush=True)
     for arguments in (
         ["--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", lock],
@@ -36,17 +35,9 @@ def main(target: str, lock: str) -> None:
     ):
         if subprocess.run(pip + arguments, env=env).returncode:
             fail("installation failed; the lines above say why")
-    # With all cores. A file that does not compile is none that is imported.
-    compiling = [
-        str(python),
-        "-m",
-        "compileall",
-        "-qq",
-        "-j",
-        "0",
-        str(next(pathlib.Path(target, "lib").iterdir())),
-    ]
-    subprocess.run(compiling, check=False)
+    # What pip would do with one core. A file that does not compile is none that is imported.
+    packages = str(next(pathlib.Path(target, "lib").iterdir()))
+    subprocess.run([str(python), "-m", "compileall", "-qq", "-j", "0", packages], check=False)
 
 
 if __name__ == "__main__":
