@@ -254,6 +254,38 @@ def test_kill_capture_in_mid_call(box: EmbeddedBox, tenant: str, tmp_path: Path)
     assert int((~found[:-1]).sum()) <= 60  # at most the last second before the blow
 
 
+def test_a_call_that_ends_before_capture_is_back_keeps_what_waited_in_its_sockets(
+    box: EmbeddedBox, tenant: str, tmp_path: Path
+) -> None:
+    async def strike(call: Talk, other: Talk) -> None:
+        await asyncio.sleep(3.0)
+        os.kill(box.process.pid, signal.SIGSTOP)  # nothing starts it again until the call is over
+        for number in range(len(os.sched_getaffinity(0))):
+            os.kill(kit.pid_of(box, f"capture-{number}"), signal.SIGKILL)
+
+    async def run() -> tuple[str, bytes, bytes]:
+        async with Station() as desk, Station() as outside:
+            number = line(box, tenant, "--target-in", desk.uri)
+            try:
+                call, other, said, answered = await conversation(box, number, desk, outside, 6.0, strike)
+                before = len(other.heard)
+                await call.hang_up()
+                await asyncio.wait_for(other.ended.wait(), 15)
+            finally:
+                os.kill(box.process.pid, signal.SIGCONT)
+            await asyncio.to_thread(of_number, box, number, 2)
+            assert len(other.heard) == before, "nothing is played to a call that is over"
+            return number, said, answered
+
+    number, *all_said = asyncio.run(run())
+    sounds = [kit.wav(box, recording["name"], tmp_path) for recording in of_number(box, number, 2)]
+    for channel, said in enumerate(all_said):
+        found = np.zeros(len(said) // kit.FRAME, bool)
+        for sound in sounds:
+            found |= kit.frames_in(sound[channel], said)
+        assert int((~found[:-1]).sum()) <= 60  # at most the last second before the blow
+
+
 def test_kill_signaling_in_mid_call(box: EmbeddedBox, tenant: str, tmp_path: Path) -> None:
     """Media goes on meanwhile, nothing is lost, and the call can be ended afterwards."""
 

@@ -17,7 +17,7 @@ from appliance.media.signaling.errors import ContextError
 from appliance.media.signaling.inline import memory
 from appliance.media.signaling.inline.desk import InlineDesk
 from appliance.media.signaling.inline.live import LiveInline
-from appliance.media.signaling.recordings import CAPTURE_RESTARTED
+from appliance.media.signaling.parts import CAPTURE_RESTARTED
 from appliance.media.siprec.srs import RecordingSession
 from appliance.model import EarwitnessError, Kind, Mark, MarkKind
 from appliance.model.routing import Line, Tenant
@@ -78,6 +78,8 @@ class Keeper:
                 self._look(leg, state, now_ns)
         for live in self._inline.calls.values():
             state = self._inline.state_of(live, worker, open_there)
+            if state is not None:
+                live.session.seen_ns = now_ns
             if state is not None and not live.core.over:
                 live.compare(state, asked)
                 self._look_inline(live, state, now_ns)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -21,17 +20,14 @@ from appliance.media.signaling.conversions import (
     track_spec,
 )
 from appliance.media.signaling.errors import CaptureUnavailableError
+from appliance.media.signaling.parts import CAPTURE_RESTARTED, Late, seam
 from appliance.media.siprec.state import TrackState
 from appliance.model import EarwitnessError, Kind, Mark, MarkKind, new_id
 from appliance.process.status import ALARM, Status
 from earwitness.internal.v1 import capture_pb2 as pb
 
-CAPTURE_RESTARTED = "capture-restart"
 PORTS = "MediaPortsExhausted"
 FAILED = "RecordingRefused"
-LATE_S = 30.0  # capture is back in one or two; a box that is busy with all of them takes longer
-LATE_EVERY_S = 0.5
-LATE_AT_ONCE = 16
 
 log = structlog.get_logger()
 
@@ -46,7 +42,7 @@ class Recordings:
         self._address = address
         self._status = status
         self._snapshot = snapshot
-        self._late = asyncio.Semaphore(LATE_AT_ONCE)
+        self.late = Late()
 
     def _context(self, leg: Leg) -> bytes:
         return pack(leg.context(self._snapshot(leg)))
@@ -149,22 +145,11 @@ class Recordings:
 
     async def reopen(self, leg: Leg, worker: Worker, gap_from_ns: int, cause: str) -> None:
         """The worker died and is back: the recording goes on as a new part, on the same ports."""
-        now = time.time_ns()
         before = leg.recording_id
         leg.recordings.append(new_id())
-        # What waited in the sockets is older than this part: its timeline begins where the one before may have ended.
-        leg.part_started_ns = max(min(gap_from_ns or now, now), leg.part_started_ns + 1)
-        made = [
-            Mark(kind=MarkKind.RESTARTED, at_ns=now, reason=cause, data={"previous": before}),
-            Mark(
-                kind=MarkKind.GAP,
-                at_ns=leg.part_started_ns,
-                reason=cause,
-                data={"until_ns": now, "from_ns": gap_from_ns, "cause": cause},
-            ),
-        ]
+        leg.part_started_ns, made = seam(before, leg.part_started_ns, gap_from_ns, cause)
         try:
-            await self._open_at(worker, leg, made, [], again=True)
+            await self._open_at(worker, leg, list(made), [], again=True)
         except EarwitnessError:
             leg.recordings.pop()
             raise
@@ -282,25 +267,13 @@ class Recordings:
         return True
 
     async def close_later(self, leg: Leg, reason: str, at_ns: int, wanted: Callable[[], bool]) -> None:
-        """Ends the recording of a call that ended while its worker was gone: what waits in the sockets until `at_ns` is a
-        part of its own. Tried until the worker is back, for LATE_S, as long as it is `wanted`."""
+        """Ends the recording of a call that ended while its worker was gone, see `Late`."""
         worker, since_ns = leg.worker, leg.seen_ns or leg.part_started_ns
         assert worker is not None
-        deadline = time.monotonic() + LATE_S
-        while wanted() and time.monotonic() < deadline:
-            try:
-                await asyncio.wait_for(worker.up.wait(), LATE_EVERY_S)  # what still goes on is opened before
-            except TimeoutError:
-                continue
-            async with self._late:
-                worker.load += 1
-                try:
-                    await self.reopen(leg, worker, since_ns, CAPTURE_RESTARTED)
-                except EarwitnessError as error:
-                    worker.load -= 1
-                    log.info("not opened again yet", reason=error.reason, call=leg.call.call_id)
-                else:
-                    if await self.close(leg, reason, [], leg.bye, at_ns):
-                        return
-            await asyncio.sleep(LATE_EVERY_S)
-        log.warning("what waited in the sockets of a call that ended is lost", call=leg.call.call_id)
+        await self.late.keep(
+            worker,
+            leg.call.call_id,
+            wanted,
+            lambda: self.reopen(leg, worker, since_ns, CAPTURE_RESTARTED),
+            lambda: self.close(leg, reason, [], leg.bye, at_ns),
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,59 @@ def test_a_pause_that_capture_has_not_heard_of_is_asked_again(tmp_path: Path, re
                 await house.again()
             await house.capture.until(lambda: taken.paused)
             await until(lambda: only(house).ground.paused)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("ends", [0, 1])
+def test_a_call_that_ends_before_capture_is_back_has_what_waited_in_a_last_part(
+    tmp_path: Path, ends: int
+) -> None:
+    async def run() -> None:
+        async with talking(tmp_path) as (house, first):
+            [live] = house.signaling.inline.calls.values()
+            await house.capture.crash()
+            one = live.core.ground.participants[ends]
+            live.drive(lambda: live.core.ground.hang_up(one))
+            live.drive(lambda: live.core.hang_up("bye"))
+            await until(lambda: not house.signaling.inline.calls)
+            ended_ns = time.time_ns()
+            await house.capture.start()
+            second = await house.capture.until(lambda: house.capture.history[1:] and house.capture.history[1])
+            await house.capture.until(lambda: second.closed)
+            assert (second.closed, second.ports) == (first.closed or "bye", first.ports)
+            assert (second.info.part, second.info.call_id) == (2, first.info.call_id)
+            assert second.kinds[:2] == ["restarted", "gap"]
+            assert second.ended_ns <= ended_ns < second.marks[0].at_ns
+            assert second.seen_active == first.seen_active
+            for spec in second.request.tracks:
+                assert not spec.HasField("remote") and not spec.HasField("hears"), "nobody hears it any more"
+            await house.signaling.desk.idle()
+            assert house.signaling.desk.workers.all[0].load == 0
+            lists = house.capture.calls.count("list")
+            await house.capture.until(lambda: house.capture.calls.count("list") > lists + 2)
+            assert len(house.capture.history) == 2
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("what", ["pause", "end"])
+def test_nothing_is_opened_for_a_call_that_ended_unrecorded_while_capture_was_away(
+    tmp_path: Path, what: str
+) -> None:
+    async def run() -> None:
+        async with talking(tmp_path) as (house, _):
+            [live] = house.signaling.inline.calls.values()
+            live.drive(lambda: live.core.act(what, "me", "", lambda failed: None))
+            await until(lambda: live._working is None or live._working.done())
+            await house.capture.crash()
+            live.drive(lambda: live.core.hang_up("bye"))
+            await until(lambda: not house.signaling.inline.calls)
+            await house.signaling.desk.idle()
+            await house.capture.start()
+            lists = house.capture.calls.count("list")
+            await house.capture.until(lambda: house.capture.calls.count("list") > lists + 2)
+            assert len(house.capture.history) == 1
 
     asyncio.run(run())
 

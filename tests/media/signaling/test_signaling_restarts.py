@@ -23,7 +23,7 @@ from signaling_kit import (
     write_table,
 )
 
-from appliance.media.signaling import keeper, recordings
+from appliance.media.signaling import keeper, parts
 from appliance.media.signaling.capture import Workers
 from appliance.media.signaling.errors import CaptureUnavailableError
 from appliance.media.sip.events import IncomingRequest, SessionEnded
@@ -167,7 +167,7 @@ def test_nothing_is_opened_for_a_call_that_ended_in_a_pause_while_capture_was_aw
 def test_a_call_that_ended_is_given_up_where_capture_does_not_come_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recordings, "LATE_S", 0.5)
+    monkeypatch.setattr(parts, "LATE_S", 0.5)
 
     async def scenario(house: House) -> None:
         src = await house.src()

@@ -16,7 +16,7 @@ from appliance.media.inline.media import Close, Command, Failed, MediaEvent, Out
 from appliance.media.signaling.acts import MAX_REFUSED_A_CALL
 from appliance.media.signaling.desk import Desk
 from appliance.media.signaling.errors import ActionError, CallNotRecordedError, CaptureUnavailableError
-from appliance.media.signaling.inline.session import MediaSession
+from appliance.media.signaling.inline.session import Left, MediaSession
 from earwitness.internal.v1 import capture_pb2 as capture
 from earwitness.internal.v1 import signaling_pb2 as pb
 
@@ -150,8 +150,22 @@ class LiveInline:
                     self.registry.fault(error)
                 if not isinstance(command, Close):
                     await self.session.remember()
+                elif self.session.left is not None:
+                    self._keep_late(self.session.left)
                 self._worked = time.monotonic()
         self.drive(lambda: None)
+
+    def _keep_late(self, left: Left) -> None:
+        """The call ended while capture was away: what waits in its sockets is kept once capture is back."""
+        desk, session = self.registry.desk, self.session
+        late = desk.recordings.late.keep(
+            left.worker,
+            self.call_id,
+            lambda: not desk.stopping,
+            lambda: session.reopen_left(left),
+            lambda: session.close_left(left),
+        )
+        desk.spawn(late, "late")
 
     def compare(self, state: capture.SessionState, asked: float) -> None:
         """What capture says of the session, by a list that was asked for then."""

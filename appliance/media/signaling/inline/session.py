@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -25,6 +25,7 @@ from appliance.media.inline.media import (
     Resume,
     StopPlaying,
     Tone,
+    TrackPlan,
 )
 from appliance.media.inline.negotiation import Place
 from appliance.media.signaling.capture import CLOSE_S, Worker, Workers
@@ -38,6 +39,7 @@ from appliance.media.signaling.inline.convert import (
     recording_info,
     track_spec,
 )
+from appliance.media.signaling.parts import CAPTURE_RESTARTED, seam
 from appliance.media.signaling.routing import DO_NOT_RECORD
 from appliance.model import EarwitnessError, Kind, Mark, MarkKind, new_id
 from appliance.model.routing import Line, Tenant
@@ -46,6 +48,14 @@ from earwitness.internal.v1 import capture_pb2 as capture
 _COMMAND_S = 2.0  # a call waits for its media; where capture takes longer it goes on without
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A recording that could not be closed because its worker was gone; what came since waits in the sockets."""
+
+    worker: Worker
+    close: Close
 
 
 class MediaSession:
@@ -75,6 +85,9 @@ class MediaSession:
         self.part_started_ns = 0
         self.worker: Worker | None = None
         self.opened = 0.0  # on the monotonic clock, when capture last opened it
+        self.seen_ns = 0  # when capture last said that it has it open
+        self.left: Left | None = None
+        self._plans: dict[int, TrackPlan] = {}  # each track as capture has it
         self._workers, self._address, self._address_for = workers, address, address_for
         self._keep_from_ns = 0
         self._remembered = b""
@@ -97,6 +110,8 @@ class MediaSession:
             case Open():
                 return await self._open(command)
             case Change(tracks, made, received, at_ns):
+                # What is not to be kept is not, whether capture hears of it or not.
+                self._plans.update({plan.number: plan for plan in tracks if not plan.active})
                 answer = await self.ask(
                     "UpdateSession",
                     capture.UpdateSessionRequest(
@@ -108,6 +123,7 @@ class MediaSession:
                         at_ns=at_ns,
                     ),
                 )
+                self._plans.update({plan.number: plan for plan in tracks})
                 return self.places(answer.ports)
             case Play():
                 return await self._play(command)
@@ -116,25 +132,18 @@ class MediaSession:
                     "StopPlaying", capture.StopPlayingRequest(session_id=self.recording_id, play_id=play_id)
                 )
             case Pause(mark):
-                await self.ask(
-                    "PauseSession",
-                    capture.PauseSessionRequest(
-                        session_id=self.recording_id, at_ns=mark.at_ns, mark=marks([mark])[0]
-                    ),
-                )
+                await self.ask("PauseSession", self._marked(capture.PauseSessionRequest, mark))
             case Resume(mark):
                 self._keep_from_ns = mark.at_ns
-                await self.ask(
-                    "ResumeSession",
-                    capture.ResumeSessionRequest(
-                        session_id=self.recording_id, at_ns=mark.at_ns, mark=marks([mark])[0]
-                    ),
-                )
+                await self.ask("ResumeSession", self._marked(capture.ResumeSessionRequest, mark))
             case EndRecording(mark):
-                await self._close("stopped", [mark], [], mark.at_ns, keep=True)
-            case Close(reason, made, received, at_ns):
-                await self._close(reason, list(made), evidence(received), at_ns, keep=False)
+                await self._close(Close("stopped", (mark,), (), mark.at_ns), keep=True)
+            case Close():
+                await self._close(command, keep=False)
         return Done()
+
+    def _marked(self, kind: Callable[..., Any], mark: Mark) -> Any:
+        return kind(session_id=self.recording_id, at_ns=mark.at_ns, mark=marks([mark])[0])
 
     @property
     def recording_id(self) -> str:
@@ -197,12 +206,15 @@ class MediaSession:
                 )
                 continue
             self.opened = time.monotonic()
+            self._plans = {plan.number: plan for plan in command.tracks}
             self.recorded_parts = 0 if command.relay_only else 1
             return self.places(answer.ports)
         self.recordings = []
         return failed
 
-    def _open_request(self, command: Open, *, again: bool = False) -> capture.OpenSessionRequest:
+    def _open_request(
+        self, command: Open, *, again: bool = False, context: bytes = b""
+    ) -> capture.OpenSessionRequest:
         ground = self.core.ground
         ports = {
             track: one.place.rtp_port for track, one in ground.participants.items() if one.place is not None
@@ -210,7 +222,7 @@ class MediaSession:
         request = capture.OpenSessionRequest(
             session_id=self.recording_id,
             tracks=[track_spec(plan, ports.get(plan.number, 0) if again else 0) for plan in command.tracks],
-            context=memory.pack(self),
+            context=context or memory.pack(self),
             address=self._address,
             relay_only=command.relay_only,
             keep_from_ns=self._keep_from_ns if again else 0,
@@ -223,23 +235,17 @@ class MediaSession:
             request.marks.extend(marks(command.marks))
         return request
 
+    def _next_part(self, gap_from_ns: int, cause: str) -> tuple[Mark, ...]:
+        """Begins a part behind the present one; the marks that say why."""
+        self.part_started_ns, made = seam(self.recording_id, self.part_started_ns, gap_from_ns, cause)
+        self.recordings.append(new_id())
+        return made
+
     async def reopen(self, worker: Worker, gap_from_ns: int, cause: str) -> None:
         """The worker died and is back: media and recording go on, on the same ports. The caller holds the lock."""
         ground = self.core.ground
-        now_ns = time.time_ns()
-        before = self.recording_id
         recorded = not (ground.relay_only or ground.stopped)
-        self.recordings.append(new_id())
-        self.part_started_ns = max(min(gap_from_ns or now_ns, now_ns), self.part_started_ns + 1)
-        data: dict[str, str | int | float | bool] = {
-            "until_ns": now_ns,
-            "from_ns": gap_from_ns,
-            "cause": cause,
-        }
-        made = (
-            Mark(kind=MarkKind.RESTARTED, at_ns=now_ns, reason=cause, data={"previous": before}),
-            Mark(kind=MarkKind.GAP, at_ns=self.part_started_ns, reason=cause, data=data),
-        )
+        made = self._next_part(gap_from_ns, cause)
         plans = tuple(ground.tracks())
         hushed = ground.paused and recorded
         opening = tuple(replace(plan, active=False) for plan in plans) if hushed else plans
@@ -250,12 +256,7 @@ class MediaSession:
             )
             if hushed:
                 mark = Mark(kind=MarkKind.PAUSED, at_ns=time.time_ns(), actor=ground.paused_by)
-                await worker.ask(
-                    "PauseSession",
-                    capture.PauseSessionRequest(
-                        session_id=self.recording_id, at_ns=mark.at_ns, mark=marks([mark])[0]
-                    ),
-                )
+                await worker.ask("PauseSession", self._marked(capture.PauseSessionRequest, mark))
                 await worker.ask(
                     "UpdateSession",
                     capture.UpdateSessionRequest(
@@ -266,6 +267,7 @@ class MediaSession:
             self.recordings.pop()
             raise
         ground.telling.opened(plans)
+        self._plans = {plan.number: plan for plan in plans}
         self.opened = time.monotonic()
         if recorded:
             self.recorded_parts = len(self.recordings)
@@ -288,27 +290,55 @@ class MediaSession:
         answer = await self.ask("Play", request)
         return Done(answer.at_ns, answer.duration_ms)
 
-    async def _close(
-        self, reason: str, made: list[Mark], received: list[capture.Evidence], at_ns: int, *, keep: bool
-    ) -> None:
+    async def _close(self, close: Close, *, keep: bool) -> None:
         if self.worker is None:
             return
         request = capture.CloseSessionRequest(
             session_id=self.recording_id,
-            reason=reason,
-            marks=marks(made),
-            evidence=received,
-            at_ns=at_ns,
+            reason=close.reason,
+            marks=marks(close.marks),
+            evidence=evidence(close.evidence),
+            at_ns=close.at_ns,
             keep_relaying=keep,
         )
+        ground = self.core.ground
         try:
             await self.worker.ask("CloseSession", request, CLOSE_S)
-            if not keep and self.core.ground.plan.withheld == DO_NOT_RECORD:
-                await self._note(self.worker, reason, at_ns)
+            if not keep and ground.plan.withheld == DO_NOT_RECORD:
+                await self._note(self.worker, close.reason, close.at_ns)
+        except EarwitnessError as error:
+            # Where it is only late it still has the session, and ends it when the next list shows that nobody knows it.
+            gone = error.kind in (Kind.NOT_FOUND, Kind.UNAVAILABLE) and not error.data.get("late")
+            if gone and not keep and not (ground.relay_only or ground.stopped or ground.paused):
+                self.left = Left(self.worker, close)
+            raise
         finally:
             if not keep:
                 self.worker.load -= 1
                 self.worker = None
+
+    async def reopen_left(self, left: Left) -> None:
+        """Opens the last part of a call that is over: its sockets are emptied into it, and nothing is sent any more."""
+        since_ns = self.seen_ns or self.part_started_ns
+        made = self._next_part(since_ns, CAPTURE_RESTARTED)
+        plans = tuple(replace(plan, far=None, hears=-1, codes=()) for plan in self._plans.values())
+        try:
+            # Were we to die now, nobody would take it for a call that goes on.
+            request = self._open_request(Open(plans, made), again=True, context=memory.MARK)
+            await left.worker.ask("OpenSession", request)
+        except EarwitnessError:
+            self.recordings.pop()
+            raise
+        self.worker, self.recorded_parts = left.worker, len(self.recordings)
+
+    async def close_left(self, left: Left) -> bool:
+        """Ends that part with the call's end. False where its worker has died again."""
+        self.left = None
+        try:
+            await self._close(left.close, keep=False)
+        except EarwitnessError as error:
+            log.warning("session not closed", reason=error.reason, recording=self.recording_id)
+        return self.left is None
 
     async def _note(self, worker: Worker, reason: str, at_ns: int) -> None:
         """The call is noted and why it is not recorded: a sealed file without any track."""
