@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import resource
 import signal
@@ -127,6 +128,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def start(name: str, argv: list[str] | None = None, *, numbered: bool = False) -> Child:
     """Begins a process: arguments, logs, signals, lifeline. `numbered`: the name gets the worker's number."""
+    # What is imported lives for ever: to look through it again and again stops every thread for up to a tenth of a second.
+    gc.freeze()
     # Keys, passphrases and speech are in the memory of these processes: no dump of it.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     arguments = _arguments(argv)

@@ -100,8 +100,7 @@ def _ask_for_priority() -> None:
 def main() -> None:
     """Runs until told to stop."""
     process = child.start("capture", numbered=True)
-    # What lives for ever is never looked at again, and a thousand recordings make no cycles worth a search each commit.
-    gc.freeze()
+    # A thousand recordings make no cycles worth a search each commit.
     gc.set_threshold(50_000, 20, 50)
     # What is relayed waits for no other thread of this process longer than this.
     sys.setswitchinterval(0.0005)
