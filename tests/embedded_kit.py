@@ -1,4 +1,4 @@
-"""Boxes that run as processes, with the samples of the product in place as after a first start (`make demo` has none)."""
+"""Boxes that run as processes, with what a first start makes in place: samples, catalogue (`make demo` has none)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+import catalogue_kit
 
 from appliance.api import samples
 from appliance.api.promptstore import PromptStore
@@ -32,9 +34,11 @@ def rendered_samples() -> Path:
 
 @contextlib.contextmanager
 def started(data: Path, *options: str, ports: bool = True) -> Iterator[EmbeddedBox]:
-    """As `embedded_box`; a new data directory has the samples already."""
+    """As `embedded_box`; a new data directory has the samples and an empty catalogue already."""
     if not data.exists():
         data.mkdir(mode=0o700, parents=True)
-        shutil.copytree(rendered_samples(), Layout(data).prompts)
+        layout = Layout(data)
+        shutil.copytree(rendered_samples(), layout.prompts)
+        catalogue_kit.place(layout.control / "catalogue.db")
     with embedded_box(data, *options, ports=ports) as box:
         yield box
