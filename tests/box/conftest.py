@@ -23,23 +23,23 @@ if not FULL:
     collect_ignore.append("test_pool_trouble.py")  # waits for deadlines that a busy emulated machine misses
 
 Boot = Callable[..., Guest]  # so many disks, their size, and whether a power cut loses what was not flushed
-RAN = pytest.StashKey[dict[str, str]]()
+FOUND = "found in the guest"
 
 
 @pytest.fixture
-def record_suite(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
-    """Notes what a suite in the guest came to, for the end of the run."""
-
-    def note(name: str, counts: str) -> None:
-        request.config.stash.setdefault(RAN, {})[name] = counts
-
-    return note
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Has a line written at the end of the run, whichever process a test ran in."""
+    return lambda line: record_property(FOUND, line)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """The counts of the suites in the guest: here each suite is one test."""
-    for name, counts in config.stash.get(RAN, {}).items():
-        terminalreporter.write_line(f"in the guest, {name}: {counts}")
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the tests told: here a whole suite in the guest is one test."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", "") == "call" and not hasattr(report, "context"):
+                for name, line in report.user_properties:
+                    if name == FOUND:
+                        terminalreporter.write_line(f"in the guest, {line}")
 
 
 @pytest.fixture(scope="session")

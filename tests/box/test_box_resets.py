@@ -82,7 +82,7 @@ def listen(job: Job, known: Known, seconds: float, until: Callable[[], bool] = l
 
 
 def test_resets_at_random_moments_lose_nothing_that_was_durable(
-    boot: Callable[..., Guest], capsys: pytest.CaptureFixture[str]
+    boot: Callable[..., Guest], tell: Callable[[str], None]
 ) -> None:
     guest = boot(3, lossy=True)
     guest.chance = random.Random(20261130)
@@ -114,6 +114,5 @@ def test_resets_at_random_moments_lose_nothing_that_was_durable(
     assert result.code == 0 and b"ended" in result.out, result.describe()
     assert len(known.states) >= 2 * ROUNDS, "the load hardly worked"
     assert guest.lost.flushed and (guest.lost.gone or ROUNDS < 10), "no power cut took what was not flushed"
-    with capsys.disabled():
-        print(f"\n  {ROUNDS} rounds, {len(known.states)} recordings, lost with the power: {guest.lost}")
+    tell(f"resets: {ROUNDS} rounds, {len(known.states)} recordings, lost with the power: {guest.lost}")
     guest.close()

@@ -33,7 +33,7 @@ def progress(out: bytes, err: bytes) -> None:
         sys.__stdout__.flush()
 
 
-def test_many_buckets_and_snapshots(boot: Callable[..., Guest], capsys: pytest.CaptureFixture[str]) -> None:
+def test_many_buckets_and_snapshots(boot: Callable[..., Guest], tell: Callable[[str], None]) -> None:
     guest = boot(2, DISK)
     pool = ["zpool", "create", "-f", "-o", "ashift=12", "-O", "canmount=off", "-O", "mountpoint=none", "tank"]
     guest.run([*pool, "virtio-d1"])
@@ -50,7 +50,6 @@ def test_many_buckets_and_snapshots(boot: Callable[..., Guest], capsys: pytest.C
         result = guest.run(words, LIMIT_S, output=progress)
         (line,) = [line for line in result.text.splitlines() if line.startswith("figures ")]
         figures |= json.loads(line.removeprefix("figures "))
-    with capsys.disabled():
-        print("\n  " + ", ".join(f"{name} {value:g}" for name, value in figures.items()))
+    tell("scale: " + ", ".join(f"{name} {value:g}" for name, value in figures.items()))
     assert figures["filed_meanwhile"] > 0
     guest.close()

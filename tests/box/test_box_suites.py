@@ -40,7 +40,7 @@ def test_a_suite_in_the_guest(
     guest: Guest,
     subtests: pytest.Subtests,
     tmp_path: Path,
-    record_suite: Callable[[str, str], None],
+    tell: Callable[[str], None],
 ) -> None:
     words = ["pytest", f"--junitxml={REPORT}", "-o", f"timeout={PER_TEST_S}", *suite.words]
     result = guest.run(words, suite.timeout, check=False)
@@ -49,7 +49,7 @@ def test_a_suite_in_the_guest(
     report = guest.get(REPORT)
     (tmp_path / "report.xml").write_bytes(report)
     ran = cases(report)
-    record_suite(suite.name, summary(ran))
+    tell(f"{suite.name}: {summary(ran)}")
     assert any(case.outcome != SKIPPED for case in ran), "no test ran in the guest"
     for case in ran:
         judge(subtests, case)
