@@ -27,7 +27,6 @@ BOOT_S = 120.0  # emulated, on a machine that also does other things
 HELLO_S = 2.0
 BOOTS = 3  # before a machine that does not come up is given up
 STOP_S = 30.0
-NICE = 5
 PANIC = "Kernel panic - not syncing"
 
 log = logging.getLogger("image")
@@ -110,18 +109,8 @@ class Machine:
                 stderr=said,
                 start_new_session=True,
             )
-        self._give_way(self._process.pid)
         (self.folder / "qemu.pid").write_text(str(self._process.pid))
         self._await_agent(timeout)
-
-    @staticmethod
-    def _give_way(pid: int) -> None:
-        """What else runs here goes before it: an emulator takes a core whole. A session of its own has its niceness, where
-        the kernel groups by session (sched(7), autogroup)."""
-        os.setpriority(os.PRIO_PROCESS, pid, NICE)
-        group = Path(f"/proc/{pid}/autogroup")
-        if group.exists():
-            group.write_text(str(NICE))
 
     def reset(self, timeout: float = BOOT_S) -> None:
         """Presses the reset button: nothing is written any more; the guest boots again."""
