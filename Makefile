@@ -34,7 +34,7 @@ test-system: $(STAMP)  ## real peers: sipp, baresip, tshark, PostgreSQL (install
 test-box: $(STAMP)  ## inside an emulated Debian with OpenZFS (built once, in minutes; wants root)
 	@sh tests/box/install-host.sh
 	@$(BIN)/python -m image.guest build
-	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/box
+	@$(BIN)/python -m pytest tests/box
 
 lint: $(STAMP)  ## ruff, mypy, import walls, buf, generated code up to date
 	@$(BIN)/ruff check .

@@ -27,6 +27,7 @@ BOOT_S = 120.0  # emulated, on a machine that also does other things
 HELLO_S = 2.0
 BOOTS = 3  # before a machine that does not come up is given up
 STOP_S = 30.0
+UNPLUG_S = 60.0  # until the guest has let go of a disk
 PANIC = "Kernel panic - not syncing"
 
 log = logging.getLogger("image")
@@ -165,7 +166,7 @@ class Machine:
         with self.monitor() as monitor:
             name = f"disk-{disk.name}"
             monitor.command("device_del", id=name)
-            monitor.wait_event("DEVICE_DELETED", device=name)
+            monitor.wait_event("DEVICE_DELETED", UNPLUG_S, device=name)
 
     def plug(self, disk: Disk) -> None:
         """Puts a disk back that was unplugged. The guest finds it a moment later."""

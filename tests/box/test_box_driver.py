@@ -102,22 +102,24 @@ def test_a_disk_that_is_pulled_degrades_its_mirror_and_comes_back(guest: Guest, 
 def test_a_pool_without_its_only_disk_stalls_its_writers_and_the_guest_still_answers(guest: Guest) -> None:
     third = guest.spec.disks[2]
     guest.run(["zpool", "create", "-f", "lonely", "virtio-d3"])
-    guest.unplug(third)
-    writer = guest.begin(["sh", "-c", "echo lost > /lonely/file; sync"])
-    assert writer.poll(2.0) is None, "it waits for a disk that is not there"
-    deadline = time.monotonic() + 60
-    while True:
-        found = json.loads(guest.run(["zpool", "status", "-j", "--json-int", "lonely"]).out)["pools"][
-            "lonely"
-        ]
-        (disk,) = found["vdevs"]["lonely"]["vdevs"].values()
-        # Sometimes it is suspended, sometimes it calls itself online and tries for ever.
-        if found["state"] == "SUSPENDED" or disk["write_errors"] > 0:
-            break
-        assert time.monotonic() < deadline, f"the pool never noticed: {found}"
-    assert writer.poll() is None
-    assert guest.run(["echo", "still here"]).text == "still here"
-    guest.kill()  # nothing else ends such a pool for certain
+    try:
+        guest.unplug(third)
+        writer = guest.begin(["sh", "-c", "echo lost > /lonely/file; sync"])
+        assert writer.poll(2.0) is None, "it waits for a disk that is not there"
+        deadline = time.monotonic() + 60
+        while True:
+            found = json.loads(guest.run(["zpool", "status", "-j", "--json-int", "lonely"]).out)["pools"][
+                "lonely"
+            ]
+            (disk,) = found["vdevs"]["lonely"]["vdevs"].values()
+            # Sometimes it is suspended, sometimes it calls itself online and tries for ever.
+            if found["state"] == "SUSPENDED" or disk["write_errors"] > 0:
+                break
+            assert time.monotonic() < deadline, f"the pool never noticed: {found}"
+        assert writer.poll() is None
+        assert guest.run(["echo", "still here"]).text == "still here"
+    finally:
+        guest.kill()  # nothing else ends such a pool for certain, whatever became of it
     guest.start()
     guest.run(["zpool", "import", "-d", "/dev/disk/by-id", "lonely"])
     guest.run(["zpool", "destroy", "-f", "lonely"])
