@@ -24,7 +24,7 @@ from appliance.access.sealing import Sealing
 from appliance.api.catalogueopen import REBUILT
 from appliance.api.store import ShuttingDownError, Store
 from appliance.api.taking import CURSOR
-from appliance.catalog import copying, state, tables, whence
+from appliance.catalog import copying, revisions, state, tables, whence
 from appliance.catalog.errors import CatalogueUnavailableError
 from appliance.config.layout import Layout
 from appliance.process.status import ALARM, WARNING, Status
@@ -213,7 +213,7 @@ class CatalogueCopy:
                 with contextlib.suppress(OSError):
                     self._files.discard(serial)
                 raise
-            index = Index(serial, database.revision, self._clock_ns(), parts)
+            index = Index(serial, revisions.HEAD, self._clock_ns(), parts)
             self._files.publish(index)
             self._index = index
 
@@ -246,7 +246,7 @@ class CatalogueCopy:
                 problem = "is gone"
         elif index.serial < anchor:
             problem = "is older than the last one that was written"
-        elif not database.knows(index.revision):
+        elif index.revision not in revisions.KNOWN:
             problem = "is of a newer release"
         elif not new and index.serial > int(own or 0):
             problem = "is newer than the catalogue: was an old catalogue put back?"

@@ -8,7 +8,6 @@ overwrites what is deleted (`secure_delete`), and empties its write-ahead log.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import sqlite3
 import threading
@@ -16,18 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import alembic.command
-import alembic.config
-import alembic.runtime.migration
-import alembic.script
 import sqlalchemy as sa
 
-from appliance.catalog import changes, postgresql
+from appliance.catalog import changes, postgresql, revisions
 from appliance.catalog.changes import Changes
 from appliance.catalog.errors import CatalogueUnavailableError, CatalogueVersionError
 from appliance.catalog.numbering import Numbering
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_MS = 10_000
 PERSONAL = (
     "parties",
@@ -88,9 +82,6 @@ class Database:
             if self.sqlite
             else self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         )
-        self.revision = ""
-        """Of the tables, once they are migrated."""
-        self._known: frozenset[str] = frozenset()
         self._scrubber = None if self.sqlite else postgresql.Scrubber(engine, PERSONAL)
 
     @classmethod
@@ -126,23 +117,16 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the tables to the present version; CatalogueVersionError where they are of a newer release."""
-        self.revision, self._known = _revisions()
         with self.write() as connection:
             if not self.sqlite:
                 postgresql.check(connection)
-            present = alembic.runtime.migration.MigrationContext.configure(connection).get_current_revision()
-            if present is not None and not self.knows(present):
+            present = revisions.present(connection)
+            if present is not None and present not in revisions.KNOWN:
                 raise CatalogueVersionError("the catalogue was written by a newer release", revision=present)
-            if present == self.revision:
+            if present == revisions.HEAD:
                 return
-            config = _migrations()
-            config.attributes["connection"] = connection
-            alembic.command.upgrade(config, "head")
+            revisions.upgrade(connection)
         self.analyze()  # of a new index nothing is known yet
-
-    def knows(self, revision: str) -> bool:
-        """Whether tables of this revision are of this release, or an older one."""
-        return revision in self._known
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -206,20 +190,6 @@ class Database:
 
     def close(self) -> None:
         self._base.dispose()
-
-
-def _migrations() -> alembic.config.Config:
-    config = alembic.config.Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    return config
-
-
-@functools.cache
-def _revisions() -> tuple[str, frozenset[str]]:
-    """The present version of the tables, and every one that there ever was: each is a module, and is read once."""
-    scripts = alembic.script.ScriptDirectory.from_config(_migrations())
-    known = frozenset(script.revision for script in scripts.walk_revisions())
-    return str(scripts.get_current_head()), known
 
 
 @contextlib.contextmanager

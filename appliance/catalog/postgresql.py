@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import psycopg
 import sqlalchemy as sa
 
 from appliance.catalog import state
 from appliance.catalog.errors import CatalogueUnavailableError, CatalogueUnsuitableError
 
+# SQLSTATEs (PostgreSQL documentation, appendix A). The driver is imported where there is a PostgreSQL, and not before.
+LOCK_NOT_AVAILABLE: Final = "55P03"
+INSUFFICIENT_PRIVILEGE: Final = "42501"
+READ_ONLY_SQL_TRANSACTION: Final = "25006"
 LEAST: Final = 150000  # server_version_num
 SCRUB_WANTED: Final = "scrub-wanted"
 AT_ONCE: Final = 64 << 20  # bytes; a table that is larger is written anew once a day
@@ -167,7 +170,7 @@ class Scrubber:
         try:
             connection.exec_driver_sql(f'VACUUM (FULL, ANALYZE) "{table}"')
         except sa.exc.OperationalError as error:
-            if isinstance(error.orig, psycopg.errors.LockNotAvailable):
+            if _state(error.orig) == LOCK_NOT_AVAILABLE:
                 return False
             raise
         self._done_for[table] = erased
@@ -180,7 +183,7 @@ class Scrubber:
             connection.exec_driver_sql("SELECT pg_switch_wal()")
             connection.exec_driver_sql("CHECKPOINT")
         except sa.exc.DBAPIError as error:
-            if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+            if _state(error.orig) != INSUFFICIENT_PRIVILEGE:
                 raise
             self.log_kept = True  # docs/search.md says what to grant, and what holds without it
         else:
@@ -212,4 +215,9 @@ def errors() -> Iterator[None]:
 
 def _refuses(error: BaseException | None) -> bool:
     """A server that is a standby, or was set to read only."""
-    return isinstance(error, psycopg.errors.ReadOnlySqlTransaction)
+    return _state(error) == READ_ONLY_SQL_TRANSACTION
+
+
+def _state(error: BaseException | None) -> str | None:
+    """The SQLSTATE of the driver's error."""
+    return getattr(error, "sqlstate", None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 
 import alembic.command
-import alembic.config
 import pytest
 import sqlalchemy as sa
 
@@ -14,8 +13,7 @@ from appliance.access.identities import Role
 from appliance.access.journal import Change, Journal
 from appliance.access.refusals import IdentityKeyError
 from appliance.access.sealing import Sealing
-from appliance.catalog import database as module
-from appliance.catalog import tables
+from appliance.catalog import revisions, tables
 from appliance.catalog.database import Database
 
 FIRST, SECOND = "a" * 26, "b" * 26
@@ -27,13 +25,6 @@ def test_keys():
     assert naming.parts("trust:ada") == ("", "trust:ada"), "the provider's own space"
     assert naming.carried("ada", FIRST) == naming.carried(f"{FIRST}/ada", FIRST) == f"{FIRST}/ada"
     assert naming.carried("ris", "") == "ris"
-
-
-def config_of(connection) -> alembic.config.Config:
-    config = alembic.config.Config()
-    config.set_main_option("script_location", str(module._MIGRATIONS))
-    config.attributes["connection"] = connection
-    return config
 
 
 ROLES = '["tenant-administrator"]'
@@ -64,7 +55,7 @@ def test_what_an_older_release_kept_is_carried_over(tmp_path):
     journal = Journal(tmp_path / "copy.jsonl", tmp_path / "anchor", sealing)
     old = Database(sa.URL.create("sqlite", database=str(path)))
     with old.write() as connection:
-        alembic.command.upgrade(config_of(connection), "0011")
+        alembic.command.upgrade(revisions.config(connection), "0011")
         for statement in OLD:
             connection.exec_driver_sql(statement)
         connection.execute(
@@ -102,7 +93,7 @@ def test_what_an_older_release_kept_is_carried_over(tmp_path):
         twin = register.get(connection, ada)
         register.add(connection, register.Entry(f"{SECOND}/ada", twin.roles, SECOND, "", 4, boss))
     with new.write() as connection:
-        alembic.command.downgrade(config_of(connection), "0011")
+        alembic.command.downgrade(revisions.config(connection), "0011")
         kept = connection.exec_driver_sql("SELECT name, creator FROM identities ORDER BY 1").all()
         assert [tuple(row) for row in kept] == [
             (f"ada-{FIRST[:13]}", "boss"), (f"ada-{SECOND[:13]}", "boss"), ("boss", "op"), ("op", ""),

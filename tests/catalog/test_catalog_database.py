@@ -2,19 +2,21 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 
 import alembic.autogenerate
 import alembic.command
-import alembic.config
 import alembic.migration
+import alembic.script
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from appliance.catalog import database as module
-from appliance.catalog import linepolicies, recordings, state, tables, tenants
+from appliance.catalog import linepolicies, recordings, revisions, state, tables, tenants
 from appliance.catalog.database import Database
 from appliance.catalog.errors import CatalogueVersionError
 from appliance.catalog.records import Certificate
@@ -50,12 +52,9 @@ def test_migrating_twice_changes_nothing(tmp_path):
 
 def test_what_lines_were_made_with_before_waits_for_the_vault(tmp_path):
     path = tmp_path / "catalogue.db"
-    config = alembic.config.Config()
-    config.set_main_option("script_location", str(module._MIGRATIONS))
     old = Database(sa.URL.create("sqlite", database=str(path)))
     with old.write() as connection:
-        config.attributes["connection"] = connection
-        alembic.command.upgrade(config, "0001")
+        alembic.command.upgrade(revisions.config(connection), "0001")
         connection.exec_driver_sql("INSERT INTO tenants VALUES ('t', 'x', x'00', 1)")
         for name, grain, grace in (("a", "day", 30), ("b", "week", 30), ("c", "day", 0), ("d", "month", 7)):
             connection.exec_driver_sql(
@@ -80,10 +79,28 @@ def test_what_lines_were_made_with_before_waits_for_the_vault(tmp_path):
         context = alembic.migration.MigrationContext.configure(connection)
         assert alembic.autogenerate.compare_metadata(context, tables.metadata) == []
     with new.write() as connection:
-        config.attributes["connection"] = connection
-        alembic.command.downgrade(config, "0001")
+        alembic.command.downgrade(revisions.config(connection), "0001")
         assert connection.exec_driver_sql("SELECT grain, grace_days FROM lines").first() == ("day", 30)
     new.close()
+
+
+def test_versions_are_read_from_their_modules_names(database):
+    with database.read() as connection:
+        scripts = alembic.script.ScriptDirectory.from_config(revisions.config(connection))
+        assert revisions.present(connection) == revisions.HEAD == scripts.get_current_head()
+    assert {script.revision for script in scripts.walk_revisions()} == revisions.KNOWN
+
+
+def test_a_start_imports_neither_what_migrates_nor_the_other_database(tmp_path):
+    path = tmp_path / "catalogue.db"
+    Database.at(path).close()
+    code = (
+        "import pathlib, sys; from appliance.catalog.database import Database; "
+        f"Database.at(pathlib.Path({str(path)!r})).close(); "
+        "print(sorted({'alembic', 'psycopg'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"
 
 
 def test_a_catalogue_of_a_newer_release_is_refused(tmp_path, database):

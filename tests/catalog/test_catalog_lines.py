@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import alembic.command
-import alembic.config
 import alembic.migration
 import pytest
 import sqlalchemy as sa
 
-from appliance.catalog import claims, contracttables, prompts, tables, tenants
-from appliance.catalog import database as module
+from appliance.catalog import claims, contracttables, prompts, revisions, tables, tenants
 from appliance.catalog.database import Database
 from appliance.catalog.errors import (
     EtagMismatchError,
@@ -293,13 +291,10 @@ def test_a_tenant_has_so_many_prompts(two, monkeypatch):
 
 
 def test_lines_from_before_have_no_rules(tmp_path):
-    config = alembic.config.Config()
-    config.set_main_option("script_location", str(module._MIGRATIONS))
     path = tmp_path / "catalogue.db"
     old = Database(sa.URL.create("sqlite", database=str(path)))
     with old.write() as connection:
-        config.attributes["connection"] = connection
-        alembic.command.upgrade(config, "0002")
+        alembic.command.upgrade(revisions.config(connection), "0002")
         connection.exec_driver_sql("INSERT INTO tenants VALUES ('t', 'x', x'00', 1)")
         connection.exec_driver_sql("INSERT INTO lines VALUES ('a', 't', 'l', '[]', '[]', 0, '[]', '[]', 1)")
     old.close()
@@ -311,8 +306,7 @@ def test_lines_from_before_have_no_rules(tmp_path):
         context = alembic.migration.MigrationContext.configure(connection)
         assert alembic.autogenerate.compare_metadata(context, tables.metadata) == []
     with new.write() as connection:
-        config.attributes["connection"] = connection
-        alembic.command.downgrade(config, "0002")
+        alembic.command.downgrade(revisions.config(connection), "0002")
         assert "rules" not in {column["name"] for column in sa.inspect(connection).get_columns("lines")}
     new.close()
 
