@@ -14,7 +14,7 @@ from signaling_kit import LINE, MULTIPART, TENANT, House, Taken, a_house, make_s
 
 from appliance.media.inline.call import InlineCall
 from appliance.media.sip.events import Answered
-from appliance.model import new_id
+from appliance.model import Mark, MarkKind, new_id
 from appliance.model.routing import InlineRules, Line, Target
 
 
@@ -87,6 +87,20 @@ def test_a_pause_that_capture_has_not_heard_of_is_asked_again(tmp_path: Path, re
                 await house.again()
             await house.capture.until(lambda: taken.paused)
             await until(lambda: only(house).ground.paused)
+
+    asyncio.run(run())
+
+
+def test_what_waits_from_before_an_unhold_that_capture_did_not_hear_of_is_not_kept(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with talking(tmp_path) as (house, first):
+            [live] = house.signaling.inline.calls.values()
+            await house.capture.crash()
+            unheld = Mark(kind=MarkKind.UNHELD, at_ns=time.time_ns(), track=0)
+            live.drive(lambda: live.core.ground.sync([unheld]))
+            await house.capture.start()
+            second = await house.capture.until(lambda: house.capture.history[1:] and house.capture.history[1])
+            assert (first.request.keep_from_ns, second.request.keep_from_ns) == (0, unheld.at_ns)
 
     asyncio.run(run())
 
