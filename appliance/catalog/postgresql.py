@@ -170,7 +170,7 @@ class Scrubber:
         try:
             connection.exec_driver_sql(f'VACUUM (FULL, ANALYZE) "{table}"')
         except sa.exc.OperationalError as error:
-            if _state(error.orig) == LOCK_NOT_AVAILABLE:
+            if _sqlstate(error.orig) == LOCK_NOT_AVAILABLE:
                 return False
             raise
         self._done_for[table] = erased
@@ -183,7 +183,7 @@ class Scrubber:
             connection.exec_driver_sql("SELECT pg_switch_wal()")
             connection.exec_driver_sql("CHECKPOINT")
         except sa.exc.DBAPIError as error:
-            if _state(error.orig) != INSUFFICIENT_PRIVILEGE:
+            if _sqlstate(error.orig) != INSUFFICIENT_PRIVILEGE:
                 raise
             self.log_kept = True  # docs/search.md says what to grant, and what holds without it
         else:
@@ -215,9 +215,9 @@ def errors() -> Iterator[None]:
 
 def _refuses(error: BaseException | None) -> bool:
     """A server that is a standby, or was set to read only."""
-    return _state(error) == READ_ONLY_SQL_TRANSACTION
+    return _sqlstate(error) == READ_ONLY_SQL_TRANSACTION
 
 
-def _state(error: BaseException | None) -> str | None:
+def _sqlstate(error: BaseException | None) -> str | None:
     """The SQLSTATE of the driver's error."""
     return getattr(error, "sqlstate", None)

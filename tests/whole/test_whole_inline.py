@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import whole_kit as kit
 from embedded_kit import started
@@ -232,8 +231,8 @@ def test_kill_capture_in_mid_call(box: EmbeddedBox, tenant: str, tmp_path: Path)
 
     async def strike(call: Talk, other: Talk) -> None:
         await asyncio.sleep(3.0)
-        for number in range(len(os.sched_getaffinity(0))):
-            os.kill(kit.pid_of(box, f"capture-{number}"), signal.SIGKILL)
+        for name in kit.captures():
+            os.kill(kit.pid_of(box, name), signal.SIGKILL)
 
     async def run() -> tuple[str, bytes, float]:
         async with Station() as desk, Station() as outside:
@@ -247,11 +246,8 @@ def test_kill_capture_in_mid_call(box: EmbeddedBox, tenant: str, tmp_path: Path)
 
     number, said, share = asyncio.run(run())
     assert share > 0.98  # the last two seconds are heard again
-    recordings = of_number(box, number, 2)
-    found = np.zeros(len(said) // kit.FRAME, bool)
-    for recording in recordings:
-        found |= kit.frames_in(kit.wav(box, recording["name"], tmp_path)[0], said)
-    assert int((~found[:-1]).sum()) <= 60  # at most the last second before the blow
+    caller = [kit.wav(box, recording["name"], tmp_path)[0] for recording in of_number(box, number, 2)]
+    assert kit.missing(caller, said) <= 60  # at most the last second before the blow
 
 
 def test_a_call_that_ends_before_capture_is_back_keeps_what_waited_in_its_sockets(
@@ -260,8 +256,8 @@ def test_a_call_that_ends_before_capture_is_back_keeps_what_waited_in_its_socket
     async def strike(call: Talk, other: Talk) -> None:
         await asyncio.sleep(3.0)
         os.kill(box.process.pid, signal.SIGSTOP)  # nothing starts it again until the call is over
-        for number in range(len(os.sched_getaffinity(0))):
-            os.kill(kit.pid_of(box, f"capture-{number}"), signal.SIGKILL)
+        for name in kit.captures():
+            os.kill(kit.pid_of(box, name), signal.SIGKILL)
 
     async def run() -> tuple[str, bytes, bytes]:
         async with Station() as desk, Station() as outside:
@@ -280,10 +276,9 @@ def test_a_call_that_ends_before_capture_is_back_keeps_what_waited_in_its_socket
     number, *all_said = asyncio.run(run())
     sounds = [kit.wav(box, recording["name"], tmp_path) for recording in of_number(box, number, 2)]
     for channel, said in enumerate(all_said):
-        found = np.zeros(len(said) // kit.FRAME, bool)
-        for sound in sounds:
-            found |= kit.frames_in(sound[channel], said)
-        assert int((~found[:-1]).sum()) <= 60  # at most the last second before the blow
+        assert (
+            kit.missing([sound[channel] for sound in sounds], said) <= 60
+        )  # at most the last second before the blow
 
 
 def test_kill_signaling_in_mid_call(box: EmbeddedBox, tenant: str, tmp_path: Path) -> None:
@@ -360,7 +355,7 @@ def test_without_capture_media_goes_past_the_box(tmp_path: Path) -> None:
     async def run(box: EmbeddedBox, tenant: str) -> None:
         async with Station() as desk, Station() as outside:
             number = line(box, tenant, "--target-in", desk.uri)
-            pids = [kit.pid_of(box, f"capture-{n}") for n in range(len(os.sched_getaffinity(0)))]
+            pids = [kit.pid_of(box, name) for name in kit.captures()]
             for pid in pids:
                 os.kill(pid, signal.SIGSTOP)
             try:

@@ -39,7 +39,7 @@ async def calls_with(box: EmbeddedBox, count: int, strike: Callable[[], None]) -
 
 
 def killer(box: EmbeddedBox, prefix: str) -> Callable[[], None]:
-    names = [f"capture-{n}" for n in range(len(os.sched_getaffinity(0)))] if prefix == "capture" else [prefix]
+    names = kit.captures() if prefix == "capture" else [prefix]
 
     def strike() -> None:
         for name in names:
@@ -72,13 +72,8 @@ def lost_frames(
     heard = kit.wavs(box, [name for some in by_call.values() for name in some], folder)
     for number, payloads in said.items():
         sounds = [heard[name] for name in by_call[number]]
-        lost[number] = []
-        for payload in payloads:
-            found = kit.nothing(payload)
-            for sound in sounds:
-                for channel in sound:
-                    found |= kit.frames_in(channel, payload)
-            lost[number].append(int((~found[:-1]).sum()))  # the call's end may fall into the last one
+        channels = [channel for sound in sounds for channel in sound]
+        lost[number] = [kit.missing(channels, payload) for payload in payloads]
     return lost
 
 

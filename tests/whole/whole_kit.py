@@ -97,6 +97,14 @@ def nothing(payload: bytes) -> np.ndarray:
     return np.zeros(len(payload) // FRAME, bool)
 
 
+def missing(channels: Iterable[np.ndarray], payload: bytes) -> int:
+    """How many frames of `payload` stand in none of these; the call's end may fall into the last one."""
+    found = nothing(payload)
+    for channel in channels:
+        found |= frames_in(channel, payload)
+    return int((~found[:-1]).sum())
+
+
 def _run(box: EmbeddedBox, *words: str, **environment: str) -> command_kit.Done:
     return command_kit.run(
         "--data", str(box.data), *words, timeout=CLI_S, environment={**os.environ, **environment}
@@ -153,6 +161,11 @@ def pid_of(box: EmbeddedBox, process: str) -> int:
     """The process id of one of the box's processes."""
     state = json.loads((box.layout.run / "supervisor.json").read_text("utf-8"))
     return next(int(one["pid"]) for one in state["processes"] if one["name"] == process)
+
+
+def captures() -> list[str]:
+    """The names of a box's capture processes."""
+    return [f"capture-{number}" for number in range(len(os.sched_getaffinity(0)))]
 
 
 def channels(path: Path) -> np.ndarray:

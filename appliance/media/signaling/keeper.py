@@ -71,16 +71,18 @@ class Keeper:
         self._good[worker.number] = now_ns
         for leg in mine:
             state = open_there.get(leg.recording_id)
-            if state is not None:
-                leg.seen_ns = now_ns
-            if state is not None and not leg.over and not leg.withheld:
+            if state is None:
+                continue
+            leg.seen_ns = now_ns
+            if not leg.over and not leg.withheld:
                 self._compare(leg, state, asked)
                 self._look(leg, state, now_ns)
         for live in self._inline.calls.values():
             state = self._inline.state_of(live, worker, open_there)
-            if state is not None:
-                live.session.seen_ns = now_ns
-            if state is not None and not live.core.over:
+            if state is None:
+                continue
+            live.session.seen_ns = now_ns
+            if not live.core.over:
                 live.compare(state, asked)
                 self._look_inline(live, state, now_ns)
         self._close_strays(worker, open_there)

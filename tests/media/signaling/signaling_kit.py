@@ -124,6 +124,11 @@ class CaptureDouble(capture_pb2_grpc.CaptureServiceServicer):
             await self._changed.wait_for(met)
         return met()
 
+    async def listed_again(self, times: int = 3) -> None:
+        """Until it was asked so many times more what it has open: what was to be done upon that is done."""
+        before = self.calls.count("list")
+        await self.until(lambda: self.calls.count("list") >= before + times)
+
     async def _tell(self, name: str) -> None:
         self.calls.append(name)
         async with self._changed:

@@ -135,8 +135,7 @@ def test_what_waits_in_the_sockets_of_a_call_that_ends_while_capture_is_away_is_
         await house.signaling.desk.idle()
         assert not house.signaling.desk.legs and not house.signaling.board.listing()
         assert house.signaling.desk.workers.all[0].load == 0
-        lists = house.capture.calls.count("list")
-        await house.capture.until(lambda: house.capture.calls.count("list") > lists + 2)
+        await house.capture.listed_again()
         assert len(house.capture.history) == 2  # and no more is opened for a call that is over
         await src.close()
 
@@ -156,8 +155,7 @@ def test_nothing_is_opened_for_a_call_that_ended_in_a_pause_while_capture_was_aw
         await house.signaling.desk.idle()
         assert not house.signaling.desk.legs
         await house.capture.start()
-        lists = house.capture.calls.count("list")
-        await house.capture.until(lambda: house.capture.calls.count("list") > lists + 2)
+        await house.capture.listed_again()
         assert len(house.capture.history) == 1
         await src.close()
 
@@ -178,8 +176,7 @@ def test_a_call_that_ended_is_given_up_where_capture_does_not_come_back(
         await house.signaling.desk.idle()
         assert not house.signaling.desk.legs and not house.signaling.board.listing()
         await house.capture.start()
-        lists = house.capture.calls.count("list")
-        await house.capture.until(lambda: house.capture.calls.count("list") > lists + 2)
+        await house.capture.listed_again()
         assert len(house.capture.history) == 1
         await src.close()
 
@@ -273,8 +270,7 @@ def test_no_media_is_told_within_the_time_and_taken_back(tmp_path: Path) -> None
         assert taken.marks[-1].track == -1
         assert "CallsWithoutMedia" in house.conditions()
         taken.last_packet_ns = dict.fromkeys(taken.ports, time.time_ns() + 3_600_000_000_000)
-        lists = house.capture.calls.count("list")
-        await house.capture.until(lambda: house.capture.calls.count("list") > lists + 2)
+        await house.capture.listed_again()
         assert "CallsWithoutMedia" not in house.conditions()
         assert not taken.closed
         await src.bye(session)
@@ -288,8 +284,7 @@ def test_hold_awaits_no_media(tmp_path: Path) -> None:
         src = await house.src()
         await src.invite(usual(offer=sdp("1 inactive", "2 inactive")), MULTIPART)
         taken = house.capture.history[0]
-        lists = house.capture.calls.count("list")
-        await house.capture.until(lambda: house.capture.calls.count("list") > lists + 25)
+        await house.capture.listed_again(26)
         assert taken.kinds == ["held"] and not taken.closed
         assert "CallsWithoutMedia" not in house.conditions()
         await src.close()
@@ -385,8 +380,7 @@ def test_one_that_cannot_be_reopened_opens_no_other_twice(tmp_path: Path) -> Non
         del capture.stuck["open"]
         held.set()
         await capture.until(lambda: len(capture.sessions) >= 2)
-        lists = capture.calls.count("list")
-        await capture.until(lambda: capture.calls.count("list") > lists + 2)
+        await capture.listed_again()
         assert [one.info.part for one in capture.history] == [1, 1, 2, 2]
         await src.close()
 

@@ -112,7 +112,7 @@ class MediaSession:
             case Change(tracks, made, received, at_ns):
                 # What is not to be kept is not, whether capture hears of it or not.
                 unheld = (mark.at_ns for mark in made if mark.kind is MarkKind.UNHELD)
-                self._keep_from_ns = max(self._keep_from_ns, *unheld, 0)
+                self._keep_from_ns = max([self._keep_from_ns, *unheld])
                 self._plans.update({plan.number: plan for plan in tracks if not plan.active})
                 answer = await self.ask(
                     "UpdateSession",
